@@ -1,0 +1,21 @@
+//! The vocabulary of Windrow: what producer, queue, worker and store say to each other.
+//!
+//! Everything here is shared by at least two of the crates above; nothing here knows about models or sources.
+
+mod aggregate;
+mod codec;
+mod message;
+mod prediction;
+pub mod queue;
+mod sensor;
+mod shutdown;
+pub mod store;
+mod time;
+
+pub use aggregate::Aggregate;
+pub use codec::{CodecError, decode, encode};
+pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
+pub use prediction::Prediction;
+pub use sensor::{MAX_NAME_BYTES, SensorId, SensorIdError, encode_segment};
+pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use time::{EventTime, Interval, TimeError, format_duration, parse_duration};

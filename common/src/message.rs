@@ -1,0 +1,185 @@
+//! The unit of work on the queue.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Aggregate, CodecError, Interval, SensorId, codec, format_duration};
+
+/// Version of the body's layout, its first byte. A change to [`ScoringMessage`] or [`Aggregate`] raises it.
+const SCHEMA: u8 = 1;
+
+/// Most aggregates one message may carry: a day of one-second windows.
+pub const MAX_AGGREGATES: usize = 86_400;
+
+/// Largest body in bytes: [`MAX_AGGREGATES`] of 64 bytes each, and room for the names.
+pub const MAX_BODY_BYTES: usize = MAX_AGGREGATES * 64 + 1_024;
+
+/// One sensor, one interval: its aggregates in time order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoringMessage {
+    /// Whose readings.
+    pub sensor: SensorId,
+    /// The dispatch interval.
+    pub interval: Interval,
+    /// Length of each window in milliseconds; divides the interval.
+    pub window_ms: i64,
+    /// The windows that had readings, by start; at least one.
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// Why a body is not a scoring message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Nothing in it.
+    #[error("the message body is empty")]
+    Empty,
+    /// Written by a newer or foreign producer.
+    #[error(
+        "the message body has schema version {0}; this program reads version {SCHEMA}: update the workers first"
+    )]
+    Schema(u8),
+    /// Not the bytes of a scoring message.
+    #[error("the message body is damaged: {0}")]
+    Codec(#[from] CodecError),
+    /// It decodes, but says something impossible.
+    #[error("the message is inconsistent: {0}")]
+    Inconsistent(&'static str),
+}
+
+impl ScoringMessage {
+    /// AMQP `type` of a scoring message.
+    pub const KIND: &'static str = "windrow.scoring-message";
+    /// AMQP `content_type` of its body.
+    pub const CONTENT_TYPE: &'static str = "application/vnd.windrow.bincode";
+
+    /// The same for the same sensor, interval and window length, on every machine and in every replay.
+    pub fn id(&self) -> String {
+        let window = Duration::from_millis(self.window_ms.unsigned_abs());
+        format!("{}@{}/{}", self.sensor, self.interval, format_duration(window))
+    }
+
+    /// The body that goes on the queue: the schema version, then the message.
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut body = Vec::with_capacity(
+            64 + self.sensor.device.len() + self.sensor.tag.len() + 64 * self.aggregates.len(),
+        );
+        body.push(SCHEMA);
+        codec::encode(self, &mut body)?;
+        Ok(body)
+    }
+
+    /// Reads a body back, checking everything a worker relies on.
+    pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
+        let (&schema, rest) = body.split_first().ok_or(MessageError::Empty)?;
+        if schema != SCHEMA {
+            return Err(MessageError::Schema(schema));
+        }
+        let message: Self = codec::decode::<_, MAX_BODY_BYTES>(rest)?;
+        message.check().map_err(MessageError::Inconsistent)?;
+        Ok(message)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let Interval { start, length_ms } = self.interval;
+        if SensorId::check(&self.sensor.device, &self.sensor.tag).is_err() {
+            return Err("the sensor's name is empty or too long");
+        }
+        if self.window_ms <= 0 || length_ms <= 0 || length_ms % self.window_ms != 0 {
+            return Err("the interval is not a whole number of windows");
+        }
+        if start < crate::EventTime::MIN || start > crate::EventTime::MAX {
+            return Err("the interval is outside the calendar");
+        }
+        if self.aggregates.is_empty() || self.aggregates.len() > MAX_AGGREGATES {
+            return Err("it holds no aggregate, or too many");
+        }
+        let mut next = start;
+        for aggregate in &self.aggregates {
+            let at = aggregate.window_start;
+            if at < next
+                || at >= self.interval.end()
+                || (at.as_millis() - start.as_millis()) % self.window_ms != 0
+            {
+                return Err("an aggregate's window is out of order, misaligned or outside the interval");
+            }
+            next = at.saturating_add(Duration::from_millis(self.window_ms.unsigned_abs()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventTime;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn message()(
+            device in "[a-z/%.é]{1,12}",
+            tag in "[0-9]{1,4}",
+            first in 0_i64..100_000,
+            values in proptest::collection::vec(proptest::collection::vec(any::<f64>(), 6), 1..20),
+        ) -> ScoringMessage {
+            let start = EventTime::from_millis(first * 3_600_000);
+            let aggregates = values.iter().enumerate().map(|(i, v)| Aggregate {
+                window_start: EventTime::from_millis(start.as_millis() + i as i64 * 60_000),
+                count: i as u64 + 1, mean: v[0], std: v[1], min: v[2], max: v[3], first: v[4], last: v[5],
+            }).collect();
+            ScoringMessage {
+                sensor: SensorId::new(&device, &tag).unwrap(),
+                interval: Interval { start, length_ms: 3_600_000 },
+                window_ms: 60_000,
+                aggregates,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_reads_back_bit_for_bit(message in message()) {
+            let body = message.encode().unwrap();
+            let back = ScoringMessage::decode(&body).unwrap();
+            prop_assert_eq!(back.encode().unwrap(), body);
+            prop_assert_eq!(back.id(), message.id());
+        }
+
+        #[test]
+        fn a_truncated_message_is_an_error(message in message(), cut in any::<prop::sample::Index>()) {
+            let body = message.encode().unwrap();
+            prop_assert!(ScoringMessage::decode(&body[..cut.index(body.len())]).is_err());
+        }
+
+        #[test]
+        fn flipped_bits_never_panic(message in message(), at in any::<prop::sample::Index>(), bit in 0..8) {
+            let mut body = message.encode().unwrap();
+            let at = at.index(body.len());
+            body[at] ^= 1_u8 << bit;
+            if let Ok(read) = ScoringMessage::decode(&body) {
+                prop_assert!(read.aggregates.len() <= MAX_AGGREGATES);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ScoringMessage::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_memory_is_set_aside() {
+        let mut body = vec![SCHEMA];
+        body.extend(u64::MAX.to_le_bytes());
+        assert!(matches!(
+            ScoringMessage::decode(&body),
+            Err(MessageError::Codec(_))
+        ));
+    }
+
+    #[test]
+    fn another_schema_version_is_named() {
+        let error = ScoringMessage::decode(&[9, 0, 0]).unwrap_err();
+        assert!(error.to_string().contains("version 9"), "{error}");
+    }
+}

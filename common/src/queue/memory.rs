@@ -1,0 +1,322 @@
+//! The queue inside one process.
+//!
+//! It has no disk, so a crash of the process empties it. What it may confirm follows from that: a message is safe when
+//! its work is, that is, when a consumer has acked it or its dead letter is in the store. A producer that checkpoints
+//! only what is confirmed then replays exactly what the crash took.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt};
+use crate::EventTime;
+use crate::store::{DeadLetter, Store};
+
+/// What bounds a [`Memory`] queue.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimits {
+    /// Bytes of messages, ready and unsettled together; publishing waits while there is no room.
+    pub bytes: usize,
+    /// Deliveries of one message, after which it becomes a dead letter (a worker that dies of it must not meet it
+    /// for ever).
+    pub deliveries: u32,
+}
+
+impl Default for MemoryLimits {
+    /// 128 MiB; 20 deliveries, as RabbitMQ 4's quorum queues.
+    fn default() -> Self {
+        Self {
+            bytes: 128 << 20,
+            deliveries: 20,
+        }
+    }
+}
+
+/// What a message costs besides its body: the entry, its id and the confirmation.
+const OVERHEAD_BYTES: usize = 256;
+
+/// A queue in this process's memory; clones are the same queue.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes one consumer that waits for a message.
+    arrived: Notify,
+    /// One permit a byte of room.
+    room: Arc<Semaphore>,
+    limits: MemoryLimits,
+    dead_letters: Store,
+    closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<Entry>,
+    unacked: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    confirm: oneshot::Sender<()>,
+    /// Times a consumer went away with it.
+    failures: u32,
+    redelivered: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Memory {
+    /// An empty queue whose dead letters go to `dead_letters`.
+    pub fn new(limits: MemoryLimits, dead_letters: Store) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                arrived: Notify::new(),
+                room: Arc::new(Semaphore::new(limits.bytes.min(Semaphore::MAX_PERMITS))),
+                limits,
+                dead_letters,
+                closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Ends publishing. Consumers still get what is ready, then 0.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.room.close();
+        self.shared.arrived.notify_waiters();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock; a poisoned one still holds a consistent queue.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn keep_dead_letter(
+        &self,
+        message: &Message,
+        failures: u32,
+        reason: Reason,
+    ) -> Result<(), QueueError> {
+        let letter = DeadLetter {
+            message: message.clone(),
+            reason,
+            dead_at: EventTime::now(),
+            deliveries: failures + 1,
+        };
+        self.dead_letters
+            .put_dead_letter(&letter)
+            .await
+            .map_err(|source| QueueError::DeadLetter {
+                id: message.id.clone(),
+                source,
+            })
+    }
+}
+
+impl Queue for Memory {
+    type Consumer = MemoryConsumer;
+
+    async fn publish(&self, message: Message) -> Result<Confirmation, QueueError> {
+        let bytes = message.body.len() + OVERHEAD_BYTES;
+        let capacity = self.shared.limits.bytes;
+        let permits = u32::try_from(bytes)
+            .ok()
+            .filter(|_| bytes <= capacity)
+            .ok_or_else(|| QueueError::TooLarge {
+                id: message.id.clone(),
+                bytes,
+                capacity,
+            })?;
+        let room = Arc::clone(&self.shared.room).acquire_many_owned(permits).await;
+        let room = room.map_err(|_| QueueError::Closed)?;
+        let (confirm, confirmed) = oneshot::channel();
+        let entry = Entry {
+            message,
+            confirm,
+            failures: 0,
+            redelivered: false,
+            _room: room,
+        };
+        self.shared.state().ready.push_back(entry);
+        self.shared.arrived.notify_one();
+        Ok(Confirmation { confirmed })
+    }
+
+    async fn consume(&self, prefetch: NonZeroU16) -> Result<MemoryConsumer, QueueError> {
+        Ok(MemoryConsumer {
+            shared: Arc::clone(&self.shared),
+            prefetch: usize::from(prefetch.get()),
+            unsettled: HashMap::new(),
+            next_tag: 0,
+        })
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let state = self.shared.state();
+        Ok(Depth {
+            ready: state.ready.len() as u64,
+            unacked: state.unacked,
+        })
+    }
+}
+
+/// A consumer of a [`Memory`] queue.
+#[derive(Debug)]
+pub struct MemoryConsumer {
+    shared: Arc<Shared>,
+    prefetch: usize,
+    /// By receipt tag.
+    unsettled: HashMap<u64, Entry>,
+    next_tag: u64,
+}
+
+impl MemoryConsumer {
+    /// Takes what is ready, up to `limit` and the prefetch; entries past the delivery limit are returned apart.
+    fn take_ready(&mut self, into: &mut Vec<Delivery>, limit: usize, exhausted: &mut Vec<Entry>) -> usize {
+        let limit = limit.min(self.prefetch.saturating_sub(self.unsettled.len()));
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let mut taken = 0;
+        while taken < limit {
+            let Some(entry) = state.ready.pop_front() else {
+                break;
+            };
+            state.unacked += 1;
+            if entry.failures >= shared.limits.deliveries {
+                exhausted.push(entry);
+                continue;
+            }
+            let tag = self.next_tag;
+            self.next_tag += 1;
+            into.push(Delivery {
+                message: entry.message.clone(),
+                redelivered: entry.redelivered,
+                receipt: Receipt { tag },
+            });
+            self.unsettled.insert(tag, entry);
+            taken += 1;
+        }
+        if !state.ready.is_empty() {
+            // One wake-up may stand for several messages: pass it on.
+            shared.arrived.notify_one();
+        }
+        taken
+    }
+
+    fn settle(&mut self, receipt: &Receipt) -> Option<Entry> {
+        self.unsettled.remove(&receipt.tag)
+    }
+
+    /// Puts entries back at the head of the queue, oldest first.
+    fn give_back(&self, mut entries: Vec<(u64, Entry)>) {
+        entries.sort_unstable_by_key(|(tag, _)| *tag);
+        let mut state = self.shared.state();
+        for (_, mut entry) in entries.into_iter().rev() {
+            entry.redelivered = true;
+            state.unacked -= 1;
+            state.ready.push_front(entry);
+        }
+        drop(state);
+        self.shared.arrived.notify_one();
+    }
+
+    async fn bury_exhausted(&mut self, exhausted: Vec<Entry>) -> Result<(), QueueError> {
+        for entry in exhausted {
+            let reason = Reason {
+                code: "delivery-limit".to_owned(),
+                detail: format!("{} workers went away holding this message", entry.failures),
+                worker: String::new(),
+            };
+            let kept = self
+                .shared
+                .keep_dead_letter(&entry.message, entry.failures, reason)
+                .await;
+            self.shared.state().unacked -= 1;
+            match kept {
+                Ok(()) => _ = entry.confirm.send(()),
+                Err(error) => {
+                    self.shared.state().ready.push_front(entry);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Consumer for MemoryConsumer {
+    async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
+        loop {
+            if self.unsettled.len() >= self.prefetch || limit == 0 {
+                // Only settling changes this, and that needs `self`: the caller cancels.
+                std::future::pending::<()>().await;
+            }
+            let shared = Arc::clone(&self.shared);
+            // Registered before looking, so that nothing that arrives in between goes unnoticed.
+            let arrived = shared.arrived.notified();
+            let closed = shared.closed.load(Ordering::Acquire);
+            let mut exhausted = Vec::new();
+            let taken = self.take_ready(into, limit, &mut exhausted);
+            let buried = !exhausted.is_empty();
+            self.bury_exhausted(exhausted).await?;
+            if taken > 0 || (closed && !buried) {
+                return Ok(taken);
+            }
+            if !buried {
+                arrived.await;
+            }
+        }
+    }
+
+    async fn ack(&mut self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
+        let mut settled = 0;
+        for receipt in &receipts {
+            if let Some(entry) = self.settle(receipt) {
+                settled += 1;
+                // A producer that no longer listens does not need to know.
+                _ = entry.confirm.send(());
+            }
+        }
+        self.shared.state().unacked -= settled;
+        Ok(())
+    }
+
+    async fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> Result<(), QueueError> {
+        if let Some(entry) = self.unsettled.get(&receipt.tag) {
+            self.shared
+                .keep_dead_letter(&entry.message, entry.failures, reason)
+                .await?;
+            return self.ack(vec![receipt]).await;
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
+        let entries = receipts
+            .iter()
+            .filter_map(|receipt| Some((receipt.tag, self.settle(receipt)?)))
+            .collect();
+        self.give_back(entries);
+        Ok(())
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        let mut entries: Vec<_> = self.unsettled.drain().collect();
+        for (_, entry) in &mut entries {
+            entry.failures += 1;
+        }
+        self.give_back(entries);
+    }
+}

@@ -1,0 +1,415 @@
+//! Event time, intervals of it, and how people write times and durations.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// When something was measured: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventTime(i64);
+
+/// Why a text is not a time or a duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TimeError {
+    /// Not one of the accepted timestamp forms, or not a date of the calendar.
+    #[error(
+        "`{0}` is not a timestamp: RFC 3339, `YYYY-MM-DD hh:mm:ss[.fff]` (taken as UTC) or epoch seconds / \
+         milliseconds are read, for years 1 to 9999"
+    )]
+    Timestamp(String),
+    /// Not a duration.
+    #[error("`{0}` is not a duration: write a number and a unit, such as 500ms, 5s, 1m, 1h or 1d")]
+    Duration(String),
+}
+
+const MS_PER_DAY: i64 = 86_400_000;
+
+impl EventTime {
+    /// Earliest readable time, 0001-01-01T00:00:00Z.
+    pub const MIN: Self = Self(-62_135_596_800_000);
+    /// Latest readable time, 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The time `millis` ms after the epoch, kept within [`EventTime::MIN`] and [`EventTime::MAX`].
+    pub const fn from_millis(millis: i64) -> Self {
+        if millis < Self::MIN.0 {
+            Self::MIN
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The wall clock.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The start of the epoch-aligned interval of `length_ms` that holds this time; `length_ms` is positive.
+    pub const fn floor(self, length_ms: i64) -> Self {
+        Self(self.0 - self.0.rem_euclid(length_ms))
+    }
+
+    /// This time plus `duration`, at most [`EventTime::MAX`].
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(millis(duration)))
+    }
+
+    /// This time minus `duration`, at least [`EventTime::MIN`].
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// `date=YYYY-MM-DD/hour=HH`: the Hive-style partition of the store this time falls in (UTC).
+    pub fn hive_partition(self) -> String {
+        let text = self.to_string();
+        format!("date={}/hour={}", &text[..10], &text[11..13])
+    }
+
+    /// Reads a timestamp in any accepted form; see [`TimeError::Timestamp`].
+    ///
+    /// Numbers are epoch seconds (fraction allowed), or milli-, micro- or nanoseconds by their magnitude: below
+    /// 1e11, 1e14 and 1e17 in turn. Digits past the millisecond are dropped.
+    pub fn parse(text: &[u8]) -> Result<Self, TimeError> {
+        parse_calendar(text).or_else(|| parse_epoch(text)).ok_or_else(|| {
+            TimeError::Timestamp(String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned())
+        })
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Display for EventTime {
+    /// RFC 3339 in UTC, with milliseconds when there are any.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0.div_euclid(MS_PER_DAY), self.0.rem_euclid(MS_PER_DAY));
+        let (year, month, day) = civil_from_days(days);
+        let (hour, minute, second, milli) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )?;
+        if milli != 0 {
+            write!(f, ".{milli:03}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl std::str::FromStr for EventTime {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+/// Days since the epoch of a proleptic Gregorian date (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The inverse of [`days_from_civil`], from the same source.
+const fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (
+        year_of_era + era * 400 + if month <= 2 { 1 } else { 0 },
+        month,
+        day,
+    )
+}
+
+const fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// `YYYY-MM-DD{T| }hh:mm[:ss[.f…]][Z|±hh:mm|±hhmm]`.
+fn parse_calendar(text: &[u8]) -> Option<EventTime> {
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let mut value = 0;
+        for digit in text.get(from..to)? {
+            let digit = digit.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        Some(value)
+    };
+    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
+    if !(is(4, b'-') && is(7, b'-') && is(13, b':') && (is(10, b'T') || is(10, b' ') || is(10, b't'))) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute) = (number(11, 13)?, number(14, 16)?);
+    let (mut at, mut second, mut milli) = (16, 0, 0);
+    if is(16, b':') {
+        second = number(17, 19)?;
+        at = 19;
+        if is(19, b'.') || is(19, b',') {
+            let digits = text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if digits == 0 || digits > 9 {
+                return None;
+            }
+            at = 20 + digits;
+            let kept = digits.min(3);
+            milli = number(20, 20 + kept)? * [100, 10, 1][kept - 1];
+        }
+    }
+    let offset_minutes = match text.get(at) {
+        None => 0,
+        Some(b'Z' | b'z') if text.len() == at + 1 => 0,
+        Some(sign @ (b'+' | b'-')) => {
+            let minutes_at = if is(at + 3, b':') { at + 4 } else { at + 3 };
+            if text.len() != minutes_at + 2 {
+                return None;
+            }
+            let (hours, minutes) = (number(at + 1, at + 3)?, number(minutes_at, minutes_at + 2)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            if *sign == b'+' {
+                hours * 60 + minutes
+            } else {
+                -(hours * 60 + minutes)
+            }
+        }
+        Some(_) => return None,
+    };
+    // A leap second (60) is folded into the next minute, as POSIX time does.
+    let valid = (1..=12).contains(&month)
+        && day >= 1
+        && day <= days_in_month(year, month)
+        && hour <= 23
+        && minute <= 59
+        && second <= 60;
+    if !valid {
+        return None;
+    }
+    let seconds =
+        days_from_civil(year, month, day) * 86_400 + (hour * 60 + minute - offset_minutes) * 60 + second;
+    in_range(seconds * 1_000 + milli)
+}
+
+fn parse_epoch(text: &[u8]) -> Option<EventTime> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    let whole_len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if whole_len == 0 || whole_len > 18 {
+        return None;
+    }
+    let (whole, fraction) = digits.split_at(whole_len);
+    let whole = whole
+        .iter()
+        .fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+    let mut fraction_ms = 0;
+    if let Some((b'.', fraction)) = fraction.split_first() {
+        if !fraction.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        for place in 0..3 {
+            fraction_ms = fraction_ms * 10 + fraction.get(place).map_or(0, |digit| i64::from(digit - b'0'));
+        }
+    } else if !fraction.is_empty() {
+        return None;
+    }
+    let millis = match whole {
+        ..100_000_000_000 => whole * 1_000 + fraction_ms,
+        100_000_000_000..100_000_000_000_000 => whole,
+        100_000_000_000_000..100_000_000_000_000_000 => whole / 1_000,
+        _ => whole / 1_000_000,
+    };
+    in_range(if negative { -millis } else { millis })
+}
+
+fn in_range(millis: i64) -> Option<EventTime> {
+    (EventTime::MIN.0..=EventTime::MAX.0)
+        .contains(&millis)
+        .then_some(EventTime(millis))
+}
+
+/// A stretch of event time, [start, start + length).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Interval {
+    /// First instant inside.
+    pub start: EventTime,
+    /// Length in milliseconds, positive.
+    pub length_ms: i64,
+}
+
+impl Interval {
+    /// First instant after the interval.
+    pub fn end(self) -> EventTime {
+        EventTime(self.start.0.saturating_add(self.length_ms))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = Duration::from_millis(self.length_ms.unsigned_abs());
+        write!(f, "{}+{}", self.start, format_duration(length))
+    }
+}
+
+/// Reads a duration such as `500ms`, `5s`, `1m`, `1h30m` or `1d`; for clap's `value_parser`.
+pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
+    let wrong = || TimeError::Duration(text.to_owned());
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let unit_ms: u64 = match &rest[..letters] {
+            "ms" => 1,
+            "s" | "sec" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 7 * 86_400_000,
+            _ => return Err(wrong()),
+        };
+        rest = rest[letters..].trim_start();
+        let part = Duration::from_millis(number.checked_mul(unit_ms).ok_or_else(wrong)?);
+        total = total.checked_add(part).ok_or_else(wrong)?;
+    }
+    Ok(total)
+}
+
+/// Writes a duration the way [`parse_duration`] reads it, exact to the millisecond.
+pub fn format_duration(duration: Duration) -> String {
+    let mut ms = duration.as_millis();
+    let mut text = String::new();
+    for (unit, unit_ms) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ] {
+        if ms >= unit_ms {
+            text += &format!("{}{unit}", ms / unit_ms);
+            ms %= unit_ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> i64 {
+        EventTime::parse(text.as_bytes()).unwrap().as_millis()
+    }
+
+    #[test]
+    fn every_accepted_form_gives_the_same_instant() {
+        let expected = 1_535_497_205_250;
+        for text in [
+            "2018-08-28T23:00:05.250Z",
+            "2018-08-28 23:00:05.25",
+            "2018-08-28T23:00:05.250999+00:00",
+            "2018-08-29T01:00:05.250+02:00",
+            "2018-08-28T17:30:05.250-0530",
+            "1535497205.25",
+            "1535497205250",
+            "1535497205250000",
+            "1535497205250000000",
+        ] {
+            assert_eq!(parsed(text), expected, "{text}");
+        }
+        assert_eq!(parsed("2018-08-28 23:00"), 1_535_497_200_000);
+        assert_eq!(parsed("-1"), -1_000);
+    }
+
+    #[test]
+    fn what_is_no_timestamp_is_refused() {
+        for text in [
+            "",
+            "yesterday",
+            "2018-02-29 00:00:00",
+            "2018-13-01 00:00:00",
+            "2018-08-28",
+            "12:00",
+            "1e9",
+            "2018-08-28 23:00:05.",
+            "2018-08-28 24:00:00",
+            "2018-08-28T23:00:05Zjunk",
+            "--5",
+            "9999999999999999999",
+        ] {
+            assert!(EventTime::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_reads_back_from_its_own_text(millis in EventTime::MIN.0..=EventTime::MAX.0) {
+            let time = EventTime::from_millis(millis);
+            prop_assert_eq!(EventTime::parse(time.to_string().as_bytes()), Ok(time));
+        }
+
+        #[test]
+        fn bytes_never_panic_the_timestamp_reader(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = EventTime::parse(&text);
+        }
+
+        #[test]
+        fn a_duration_reads_back_from_its_own_text(millis in 0_u64..10_000_000_000) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn durations_without_a_unit_are_refused() {
+        assert!(parse_duration("5").is_err());
+        assert!(parse_duration("m").is_err());
+        assert!(parse_duration("5 parsecs").is_err());
+        assert!(parse_duration("99999999999999999999d").is_err());
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+    }
+
+    #[test]
+    fn windows_are_aligned_to_the_epoch_before_it_too() {
+        assert_eq!(EventTime::from_millis(-1).floor(60_000).as_millis(), -60_000);
+        assert_eq!(EventTime::from_millis(60_000).floor(60_000).as_millis(), 60_000);
+    }
+}

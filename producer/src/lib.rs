@@ -1,0 +1,4 @@
+//! From readings to scoring messages: sources, windows, dispatch, checkpoints.
+
+pub mod sensors;
+pub mod source;
