@@ -226,7 +226,7 @@ fn parse_epoch(text: &[u8]) -> Option<EventTime> {
         _ => (false, text),
     };
     let whole_len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if whole_len == 0 || whole_len > 18 {
+    if whole_len == 0 || whole_len > 19 {
         return None;
     }
     let (whole, fraction) = digits.split_at(whole_len);

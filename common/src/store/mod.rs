@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod dispatched;
+mod part;
 mod predictions;
 mod table;
 
@@ -18,6 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersi
 
 pub use dead_letters::DeadLetter;
 pub use dispatched::{Dispatched, decode_dispatched, encode_dispatched};
+pub use part::PartNames;
 pub use predictions::{decode_predictions, encode_predictions};
 pub use table::{TableError, hours};
 

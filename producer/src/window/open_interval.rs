@@ -1,0 +1,140 @@
+//! One dispatch interval while it is open.
+
+use windrow_common::{EventTime, Interval, ScoringMessage};
+
+use super::accumulator::Accumulator;
+use crate::sensors::{SensorIndex, SensorTable};
+use crate::source::{Offset, PartitionIndex};
+
+const NONE: u32 = u32::MAX;
+
+/// The windows of every sensor in one interval.
+///
+/// Windows of all sensors share one growing array, each linked to the one before it of the same sensor: a reading
+/// allocates nothing, and a sensor costs only the windows it has readings in.
+#[derive(Debug)]
+pub(super) struct OpenInterval {
+    pub(super) start: EventTime,
+    /// Along the sensor table: the sensor's latest window, [`NONE`] without one.
+    latest: Vec<u32>,
+    windows: Vec<OpenWindow>,
+    /// Along the partitions: the first offset that went into this interval.
+    lowest: Vec<Option<Offset>>,
+}
+
+#[derive(Debug)]
+struct OpenWindow {
+    start: EventTime,
+    /// The sensor's window before this one, [`NONE`] for its first.
+    earlier: u32,
+    accumulator: Accumulator,
+}
+
+impl OpenInterval {
+    pub(super) fn new(start: EventTime) -> Self {
+        Self {
+            start,
+            latest: Vec::new(),
+            windows: Vec::new(),
+            lowest: Vec::new(),
+        }
+    }
+
+    /// Notes that a reading of `partition` at `offset` belongs here.
+    #[inline]
+    pub(super) fn note_offset(&mut self, partition: PartitionIndex, offset: Offset) {
+        if partition >= self.lowest.len() {
+            self.lowest.resize(partition + 1, None);
+        }
+        let lowest = &mut self.lowest[partition];
+        if lowest.is_none_or(|lowest| offset < lowest) {
+            *lowest = Some(offset);
+        }
+    }
+
+    /// The first offset of `partition` that is still needed for this interval.
+    pub(super) fn lowest(&self, partition: PartitionIndex) -> Option<Offset> {
+        self.lowest.get(partition).copied().flatten()
+    }
+
+    /// Folds a reading into the sensor's window that starts at `window_start`.
+    #[inline]
+    pub(super) fn add(&mut self, sensor: SensorIndex, window_start: EventTime, time: EventTime, value: f64) {
+        if sensor.as_usize() >= self.latest.len() {
+            // All known sensors at once, not one by one.
+            self.latest
+                .resize((sensor.as_usize() + 1).next_power_of_two(), NONE);
+        }
+        let latest = self.latest[sensor.as_usize()];
+        if let Some(window) = self.windows.get_mut(latest as usize)
+            && window.start == window_start
+        {
+            window.accumulator.add(time, value);
+            return;
+        }
+        self.add_elsewhere(sensor, window_start, time, value);
+    }
+
+    /// The reading opens a window, or falls into one before the sensor's latest.
+    fn add_elsewhere(&mut self, sensor: SensorIndex, window_start: EventTime, time: EventTime, value: f64) {
+        let (mut later, mut at) = (NONE, self.latest[sensor.as_usize()]);
+        while let Some(window) = self.windows.get_mut(at as usize) {
+            if window.start == window_start {
+                window.accumulator.add(time, value);
+                return;
+            }
+            if window.start < window_start {
+                break;
+            }
+            (later, at) = (at, window.earlier);
+        }
+        let new = self.windows.len() as u32;
+        let accumulator = Accumulator::new(time, value);
+        self.windows.push(OpenWindow {
+            start: window_start,
+            earlier: at,
+            accumulator,
+        });
+        match self.windows.get_mut(later as usize) {
+            Some(later) => later.earlier = new,
+            None => self.latest[sensor.as_usize()] = new,
+        }
+    }
+
+    /// One message a sensor, its windows in time order; sensors in order of appearance.
+    pub(super) fn into_messages(
+        self,
+        window_ms: i64,
+        interval_ms: i64,
+        sensors: &SensorTable,
+        into: &mut Vec<ScoringMessage>,
+    ) {
+        let interval = Interval {
+            start: self.start,
+            length_ms: interval_ms,
+        };
+        for (sensor, latest) in self.latest.iter().enumerate() {
+            let mut aggregates = Vec::new();
+            let mut at = *latest;
+            while let Some(window) = self.windows.get(at as usize) {
+                aggregates.push(window.accumulator.aggregate(window.start));
+                at = window.earlier;
+            }
+            if !aggregates.is_empty() {
+                aggregates.reverse();
+                let sensor = sensors.id(SensorIndex(sensor as u32)).clone();
+                into.push(ScoringMessage {
+                    sensor,
+                    interval,
+                    window_ms,
+                    aggregates,
+                });
+            }
+        }
+    }
+
+    /// How many windows are open.
+    pub(super) fn len(&self) -> usize {
+        self.windows.len()
+    }
+}

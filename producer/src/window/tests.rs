@@ -1,0 +1,276 @@
+//! The promises of the windower, mostly as properties over random streams.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use windrow_common::{EventTime, ScoringMessage};
+
+use super::*;
+use crate::sensors::{SensorIndex, SensorTable};
+use crate::source::Unreadable;
+
+const NOW_MS: i64 = 1_000_000_000;
+
+fn sensors() -> SensorTable {
+    let mut table = SensorTable::new();
+    for tag in 0..4 {
+        table.intern("d", &tag.to_string()).unwrap();
+    }
+    table
+}
+
+fn windowing(window_s: u64, interval_s: u64, bound_s: u64, lateness_s: u64) -> Windowing {
+    let config = WindowConfig {
+        window: Duration::from_secs(window_s),
+        interval: Some(Duration::from_secs(interval_s)),
+        out_of_orderness: Duration::from_secs(bound_s),
+        allowed_lateness: Duration::from_secs(lateness_s),
+        ..WindowConfig::default()
+    };
+    config.validate().unwrap()
+}
+
+fn reading(sensor: u32, second: i64, value: f64, offset: u64) -> Reading {
+    Reading {
+        sensor: SensorIndex(sensor),
+        time: EventTime::from_millis(second * 1_000),
+        arrival: EventTime::from_millis(NOW_MS),
+        value,
+        offset: Offset(offset),
+    }
+}
+
+fn start(partitions: usize) -> Position {
+    Position {
+        dispatched_through: EventTime::MIN,
+        partitions: vec![PartitionPosition::default(); partitions],
+    }
+}
+
+/// A windower with everything it gave out.
+struct Run {
+    windower: Windower,
+    table: SensorTable,
+    now: Instant,
+    messages: Vec<ScoringMessage>,
+    quarantined: Vec<Quarantined>,
+}
+
+impl Run {
+    fn new(windowing: Windowing, position: &Position) -> Self {
+        let now = Instant::now();
+        let windower = Windower::new(windowing, position, now);
+        Self { windower, table: sensors(), now, messages: Vec::new(), quarantined: Vec::new() }
+    }
+
+    fn feed(&mut self, partition: usize, readings: &[Reading], ended: bool) -> bool {
+        self.windower.observe(partition, readings, self.now, &mut self.quarantined, &self.table);
+        let next = readings.last().map_or(Offset(0), |last| Offset(last.offset.0 + 1));
+        let mut batch = Batch { partition, next, ended, ..Batch::default() };
+        self.windower.finish_batch(&mut batch, &mut self.quarantined);
+        self.windower.close_ready(self.now, &self.table, &mut self.messages)
+    }
+
+    fn finish(&mut self) {
+        self.windower.close_all(&self.table, &mut self.messages);
+    }
+
+    fn by_id(&self) -> BTreeMap<String, ScoringMessage> {
+        self.messages.iter().map(|message| (message.id(), message.clone())).collect()
+    }
+
+    fn reasons(&self) -> Vec<QuarantineReason> {
+        self.quarantined.iter().map(|quarantined| quarantined.reason).collect()
+    }
+}
+
+#[test]
+fn an_interval_closes_when_the_watermark_passes_its_end_and_the_lateness() {
+    let mut run = Run::new(windowing(10, 20, 5, 3), &start(1));
+    assert!(!run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 15, 2.0, 1), reading(1, 27, 9.0, 2)], false));
+    assert!(run.feed(0, &[reading(0, 28, 3.0, 3)], false));
+    let closed = &run.messages;
+    assert_eq!(closed.len(), 1);
+    assert_eq!(closed[0].id(), "d/0@1970-01-01T00:00:00Z+20s/10s");
+    let windows: Vec<i64> = closed[0].aggregates.iter().map(|a| a.window_start.as_millis()).collect();
+    assert_eq!(windows, [0, 10_000]);
+    assert_eq!(run.windower.open_windows(), 2);
+}
+
+#[test]
+fn a_reading_behind_a_dispatched_interval_is_late() {
+    let mut run = Run::new(windowing(10, 10, 5, 0), &start(1));
+    run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 15, 2.0, 1), reading(0, 9, 2.0, 2)], false);
+    assert_eq!(run.reasons(), [QuarantineReason::Late]);
+}
+
+#[test]
+fn a_wrong_clock_moves_nobodys_watermark() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let year_2100 = 4_102_444_800;
+    run.feed(0, &[reading(0, 1, 1.0, 0), reading(1, year_2100, 1.0, 1), reading(0, 2, 1.0, 2)], false);
+    assert_eq!(run.reasons(), [QuarantineReason::FarFuture]);
+    assert!(run.messages.is_empty());
+}
+
+#[test]
+fn values_that_cannot_be_aggregated_are_quarantined() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let values = [f64::NAN, f64::INFINITY, -1e200, 5.0];
+    let readings: Vec<_> = values.iter().enumerate().map(|(i, v)| reading(0, 1, *v, i as u64)).collect();
+    run.feed(0, &readings, false);
+    run.finish();
+    use QuarantineReason::{NonFinite, OutOfRange};
+    assert_eq!(run.reasons(), [NonFinite, NonFinite, OutOfRange]);
+    assert_eq!(run.messages[0].aggregates[0].count, 1);
+}
+
+#[test]
+fn the_slowest_partition_holds_the_watermark_until_it_ends_or_falls_idle() {
+    let windowing = windowing(10, 10, 0, 0);
+    let mut run = Run::new(windowing, &start(2));
+    assert!(!run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 30, 1.0, 1)], false));
+    assert!(run.feed(1, &[reading(1, 2, 1.0, 0), reading(1, 11, 1.0, 1)], false));
+    assert_eq!(run.messages.len(), 2);
+    run.now += windowing.idle_after / 2;
+    assert!(!run.feed(0, &[reading(0, 31, 1.0, 2)], false));
+    run.now += windowing.idle_after / 2;
+    assert!(run.windower.close_ready(run.now, &run.table, &mut run.messages), "partition 1 is idle");
+    let mut run = Run::new(windowing, &start(2));
+    run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 30, 1.0, 1)], false);
+    assert!(run.feed(1, &[], true), "partition 1 has ended");
+}
+
+#[test]
+fn what_was_judged_before_a_stop_is_not_judged_again() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let readings = [reading(0, 1, 1.0, 0), reading(0, 11, 2.0, 1), reading(0, 3, 9.0, 2)];
+    run.feed(0, &readings, false);
+    let position = run.windower.position();
+    assert_eq!(position.partitions[0], PartitionPosition { resume: Offset(1), judged: Offset(3) });
+    let mut again = Run::new(windowing(10, 10, 0, 0), &position);
+    again.feed(0, &readings[1..], false);
+    let unreadable = Unreadable { offset: Offset(2), line: None, detail: String::new(), raw: String::new() };
+    let mut batch = Batch { next: Offset(3), unreadable: vec![unreadable], ..Batch::default() };
+    again.windower.finish_batch(&mut batch, &mut again.quarantined);
+    assert_eq!((again.quarantined.len(), again.windower.tally().replayed), (0, 2));
+    again.feed(0, &[reading(0, 4, 9.0, 3)], false);
+    assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
+}
+
+/// Streams of two or three partitions whose times jitter by up to 12 s around a rise: some are late for a bound of 5.
+fn streams() -> impl Strategy<Value = Vec<Vec<Reading>>> {
+    let stream = proptest::collection::vec((0_u32..4, 0_i64..12, -1e3_f64..1e3), 1..80).prop_map(|raw| {
+        let timed = raw.into_iter().enumerate();
+        timed.map(|(i, (sensor, jitter, value))| reading(sensor, i as i64 * 2 + jitter, value, i as u64)).collect()
+    });
+    proptest::collection::vec(stream, 2..4)
+}
+
+/// Feeds the partitions in runs of the given lengths, from `position` on, at most `steps` of them; gives the positions
+/// after each close, as a checkpoint would keep them.
+fn feed_all(run: &mut Run, streams: &[Vec<Reading>], position: &Position, lengths: &[usize], steps: usize) -> Vec<Position> {
+    let mut next: Vec<usize> = position.partitions.iter().map(|p| p.resume.0 as usize).collect();
+    let mut saved = Vec::new();
+    for step in 0..steps {
+        let left: Vec<usize> = (0..streams.len()).filter(|p| next[*p] < streams[*p].len()).collect();
+        if left.is_empty() {
+            run.finish();
+            saved.push(run.windower.position());
+            break;
+        }
+        let partition = left[lengths[step % lengths.len()] % left.len()];
+        let end = (next[partition] + 1 + lengths[(step * 7) % lengths.len()] % 9).min(streams[partition].len());
+        let readings = &streams[partition][next[partition]..end];
+        next[partition] = end;
+        if run.feed(partition, readings, end == streams[partition].len()) {
+            saved.push(run.windower.position());
+        }
+    }
+    saved
+}
+
+fn quarantine_keys(run: &Run) -> BTreeMap<(usize, String), QuarantineReason> {
+    run.quarantined.iter().map(|q| ((q.partition, q.to_string()), q.reason)).collect()
+}
+
+proptest! {
+    #[test]
+    fn interleaving_does_not_show_in_what_is_dispatched(
+        streams in streams(), one in proptest::collection::vec(0_usize..50, 5), two in proptest::collection::vec(0_usize..50, 7),
+    ) {
+        let windowing = windowing(5, 10, 5, 2);
+        let run = |lengths: &[usize]| {
+            let mut run = Run::new(windowing, &start(streams.len()));
+            feed_all(&mut run, &streams, &start(streams.len()), lengths, usize::MAX);
+            (run.by_id(), quarantine_keys(&run))
+        };
+        prop_assert_eq!(run(&one), run(&two));
+    }
+
+    #[test]
+    fn a_replay_from_any_checkpoint_rebuilds_the_same_messages(
+        streams in streams(),
+        lengths in proptest::collection::vec(0_usize..50, 5),
+        other in proptest::collection::vec(0_usize..50, 7),
+        crash_after in 0_usize..60,
+        kept in any::<prop::sample::Index>(),
+    ) {
+        let windowing = windowing(5, 10, 5, 2);
+        let origin = start(streams.len());
+        let mut quiet = Run::new(windowing, &origin);
+        feed_all(&mut quiet, &streams, &origin, &lengths, usize::MAX);
+
+        let mut first = Run::new(windowing, &origin);
+        let mut saved = vec![origin.clone()];
+        saved.extend(feed_all(&mut first, &streams, &origin, &lengths, crash_after));
+        // The crash may come before the newest checkpoints were saved.
+        let position = &saved[kept.index(saved.len())];
+        let mut second = Run::new(windowing, position);
+        feed_all(&mut second, &streams, position, &other, usize::MAX);
+
+        let mut together = first.by_id();
+        for (id, message) in second.by_id() {
+            let before = together.insert(id, message.clone());
+            prop_assert!(before.is_none_or(|before| before == message), "a message was rebuilt differently");
+        }
+        prop_assert_eq!(together, quiet.by_id());
+        let mut quarantined = quarantine_keys(&first);
+        quarantined.extend(quarantine_keys(&second));
+        prop_assert_eq!(quarantined, quarantine_keys(&quiet));
+    }
+
+    #[test]
+    fn shuffling_within_the_bound_changes_nothing(
+        values in proptest::collection::vec((0_u32..4, -1e3_f64..1e3), 1..100), jitter in proptest::collection::vec(0_i64..=5, 100),
+    ) {
+        let ordered: Vec<Reading> =
+            values.iter().enumerate().map(|(i, (sensor, value))| reading(*sensor, i as i64, *value, i as u64)).collect();
+        // Delaying each reading by at most 5 s moves none more than 5 s behind the latest before it.
+        let mut arrivals: Vec<(i64, Reading)> =
+            ordered.iter().zip(&jitter).map(|(r, j)| (r.time.as_millis() + j * 1_000, *r)).collect();
+        arrivals.sort_by_key(|(arrival, _)| *arrival);
+        let shuffled: Vec<Reading> = arrivals.into_iter().map(|(_, reading)| reading).collect();
+        let run = |readings: &[Reading]| {
+            let mut run = Run::new(windowing(5, 10, 5, 0), &start(1));
+            readings.chunks(7).for_each(|chunk| { run.feed(0, chunk, false); });
+            run.finish();
+            (run.by_id(), run.quarantined.len())
+        };
+        prop_assert_eq!(run(&shuffled), run(&ordered));
+    }
+
+    #[test]
+    fn every_reading_is_accepted_or_quarantined(streams in streams(), lengths in proptest::collection::vec(0_usize..50, 5)) {
+        let mut run = Run::new(windowing(5, 20, 5, 0), &start(streams.len()));
+        feed_all(&mut run, &streams, &start(streams.len()), &lengths, usize::MAX);
+        let in_messages: u64 = run.messages.iter().flat_map(|m| &m.aggregates).map(|a| a.count).sum();
+        let read: usize = streams.iter().map(Vec::len).sum();
+        prop_assert_eq!(in_messages, run.windower.tally().accepted);
+        prop_assert_eq!(in_messages as usize + run.quarantined.len(), read);
+        for message in &run.messages {
+            prop_assert!(ScoringMessage::decode(&message.encode().unwrap()).is_ok());
+        }
+    }
+}
