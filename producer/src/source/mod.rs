@@ -1,5 +1,7 @@
 //! Where readings come from: a few partitions, each an ordered run of readings with offsets.
 
+pub mod simulator;
+
 use std::path::PathBuf;
 
 use windrow_common::EventTime;

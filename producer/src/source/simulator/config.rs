@@ -1,0 +1,282 @@
+//! What the simulated fleet looks like, and its text form `sim:key=value,…`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use windrow_common::{EventTime, format_duration, parse_duration};
+
+use crate::source::SourceError;
+
+/// The fleet, the stretch of time, and what goes wrong in it.
+///
+/// The text form lists any of these as `sim:devices=100,tags=5,…`; what is left out has its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulatorConfig {
+    /// `devices`: how many devices there are; default 100.
+    pub devices: u32,
+    /// `tags`: how many sensors each device has; default 5.
+    pub tags: u32,
+    /// `start`: where the readings begin; default 2026-01-05T00:00:00Z, a Monday.
+    pub start: EventTime,
+    /// `duration`: how much time the readings cover, `forever` for no end (`None`); default 1d.
+    pub duration: Option<Duration>,
+    /// `period`: the time between two readings of a sensor, up to 10m; default 10s.
+    pub period: Duration,
+    /// `seed`: another seed is another fleet; default 1.
+    pub seed: u64,
+    /// `anomalies`: the probability that a given hour of a given sensor holds an anomalous episode; default 0.02,
+    /// about one episode per sensor every two days.
+    pub anomalies: f64,
+    /// `disorder`: each reading arrives late by a random time up to this, so the event times of a partition are out of
+    /// order by at most as much; default 5s.
+    pub disorder: Duration,
+    /// `gaps`: the share of its time for which a sensor is silent, in gaps of 1 to 20 minutes; default 0.001.
+    pub gaps: f64,
+    /// `partitions`: how many partitions the devices are dealt out to in turn; default 4, or one a device where there
+    /// are fewer.
+    pub partitions: u32,
+}
+
+const KNOWN_KEYS: &str =
+    "devices, tags, start, duration, period, seed, anomalies, disorder, gaps and partitions";
+
+/// 2026-01-05T00:00:00Z.
+const DEFAULT_START: EventTime = EventTime::from_millis(1_767_571_200_000);
+const DEFAULT_PARTITIONS: u32 = 4;
+
+const MAX_SENSORS: u64 = 1_000_000;
+const MAX_PARTITIONS: u32 = 1_024;
+const MAX_PERIOD: Duration = Duration::from_secs(600);
+/// Bounds the readings that wait for delivery, which are held in memory: 16 bytes each.
+const MAX_IN_FLIGHT: u128 = 20_000_000;
+/// Bounds how many periods late a reading can be: the count has ten bits in a delivery's sort key.
+const MAX_DISORDER_PERIODS: u128 = 1_000;
+/// Above, gaps of 1 to 20 minutes, at most one an hour, could not fill the share.
+const MAX_GAPS: f64 = 0.1;
+
+impl Default for SimulatorConfig {
+    fn default() -> Self {
+        Self {
+            devices: 100,
+            tags: 5,
+            start: DEFAULT_START,
+            duration: Some(Duration::from_secs(86_400)),
+            period: Duration::from_secs(10),
+            seed: 1,
+            anomalies: 0.02,
+            disorder: Duration::from_secs(5),
+            gaps: 0.001,
+            partitions: DEFAULT_PARTITIONS,
+        }
+    }
+}
+
+impl fmt::Display for SimulatorConfig {
+    /// The text form, every key written out; it reads back as the same fleet.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = self
+            .duration
+            .map_or_else(|| "forever".to_owned(), format_duration);
+        write!(
+            f,
+            "sim:devices={},tags={},start={},duration={duration},period={},seed={},anomalies={},disorder={},gaps={},\
+             partitions={}",
+            self.devices,
+            self.tags,
+            self.start,
+            format_duration(self.period),
+            self.seed,
+            self.anomalies,
+            format_duration(self.disorder),
+            self.gaps,
+            self.partitions,
+        )
+    }
+}
+
+impl FromStr for SimulatorConfig {
+    type Err = SourceError;
+
+    fn from_str(spec: &str) -> Result<Self, SourceError> {
+        let wrong = |why: String| SourceError::Spec {
+            spec: spec.to_owned(),
+            why,
+        };
+        let list = spec
+            .strip_prefix("sim:")
+            .ok_or_else(|| wrong("a simulated fleet is written sim:key=value,…".to_owned()))?;
+        let mut config = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (key, value) = item
+                .split_once('=')
+                .ok_or_else(|| wrong(format!("`{item}` is not key=value; the keys are {KNOWN_KEYS}")))?;
+            let (key, value) = (key.trim(), value.trim());
+            if seen.contains(&key) {
+                return Err(wrong(format!("`{key}` is given twice")));
+            }
+            seen.push(key);
+            config.set(key, value).map_err(wrong)?;
+        }
+        if !seen.contains(&"partitions") {
+            config.partitions = DEFAULT_PARTITIONS.min(config.devices.max(1));
+        }
+        config.check().map_err(wrong)?;
+        Ok(config)
+    }
+}
+
+impl SimulatorConfig {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "devices" => self.devices = number(key, value)?,
+            "tags" => self.tags = number(key, value)?,
+            "start" => self.start = value.parse().map_err(|error| format!("start: {error}"))?,
+            "duration" if value == "forever" => self.duration = None,
+            "duration" => self.duration = Some(duration(key, value)?),
+            "period" => self.period = duration(key, value)?,
+            "seed" => self.seed = number(key, value)?,
+            "anomalies" => self.anomalies = number(key, value)?,
+            "disorder" => self.disorder = duration(key, value)?,
+            "gaps" => self.gaps = number(key, value)?,
+            "partitions" => self.partitions = number(key, value)?,
+            _ => return Err(format!("no key `{key}`; the keys are {KNOWN_KEYS}")),
+        }
+        Ok(())
+    }
+
+    /// Says what is absurd about this fleet, if anything is.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let sensors = u64::from(self.devices) * u64::from(self.tags);
+        if sensors == 0 || sensors > MAX_SENSORS {
+            return Err(format!(
+                "devices x tags is {sensors} sensors; 1 to {MAX_SENSORS} can be simulated"
+            ));
+        }
+        if self.partitions == 0 || self.partitions > self.devices.min(MAX_PARTITIONS) {
+            return Err(format!(
+                "partitions is {}; it must be 1 to {MAX_PARTITIONS} and not above the number of devices ({})",
+                self.partitions, self.devices
+            ));
+        }
+        if self.period < Duration::from_millis(1) || self.period > MAX_PERIOD {
+            return Err(format!(
+                "period is {}; it must be 1ms to {}",
+                format_duration(self.period),
+                format_duration(MAX_PERIOD)
+            ));
+        }
+        if let Some(duration) = self.duration {
+            if duration < self.period {
+                return Err(format!(
+                    "duration is {}; it must be at least one period ({})",
+                    format_duration(duration),
+                    format_duration(self.period)
+                ));
+            }
+            if self.start.saturating_add(duration) == EventTime::MAX {
+                return Err("start plus duration is after the year 9999".to_owned());
+            }
+        }
+        if !(0.0..=1.0).contains(&self.anomalies) {
+            return Err(format!(
+                "anomalies is {}; it is the share of a sensor's hours with an episode, 0 to 1",
+                self.anomalies
+            ));
+        }
+        if !(0.0..=MAX_GAPS).contains(&self.gaps) {
+            return Err(format!(
+                "gaps is {}; it is the share of time a sensor is silent, 0 to {MAX_GAPS}",
+                self.gaps
+            ));
+        }
+        let late_periods = self.disorder.as_millis() / self.period.as_millis();
+        if late_periods > MAX_DISORDER_PERIODS || (late_periods + 2) * u128::from(sensors) > MAX_IN_FLIGHT {
+            return Err(format!(
+                "disorder is {}, {late_periods} periods; at most {MAX_DISORDER_PERIODS} periods and {MAX_IN_FLIGHT} \
+                 readings of the fleet can be under way",
+                format_duration(self.disorder)
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{key}: `{value}` is not a number it can be"))
+}
+
+fn duration(key: &str, value: &str) -> Result<Duration, String> {
+    parse_duration(value).map_err(|error| format!("{key}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(spec: &str) -> String {
+        spec.parse::<SimulatorConfig>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_bare_sim_is_the_documented_default() {
+        assert_eq!(
+            "sim:".parse::<SimulatorConfig>().unwrap(),
+            SimulatorConfig::default()
+        );
+        assert_eq!(
+            SimulatorConfig::default().to_string(),
+            "sim:devices=100,tags=5,start=2026-01-05T00:00:00Z,duration=1d,period=10s,seed=1,anomalies=0.02,\
+             disorder=5s,gaps=0.001,partitions=4"
+        );
+    }
+
+    #[test]
+    fn the_canonical_text_reads_back_as_the_same_fleet() {
+        let spec =
+            "sim: seed=18446744073709551615, devices=2 ,duration=forever,period=250ms,anomalies=0,gaps=0.05";
+        let config: SimulatorConfig = spec.parse().unwrap();
+        assert_eq!(config.partitions, 2, "no more partitions than devices");
+        assert_eq!(config.duration, None);
+        assert_eq!(config.to_string().parse::<SimulatorConfig>().unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_known_ones() {
+        for spec in ["sim:device=3", "sim:fast", "sim:devices=3,Tags=1"] {
+            let refusal = refusal(spec);
+            assert!(refusal.contains(KNOWN_KEYS), "{refusal}");
+            assert!(refusal.starts_with(&format!("`{spec}`: ")), "{refusal}");
+        }
+        assert!(refusal("sim:seed=1,seed=2").contains("`seed` is given twice"));
+    }
+
+    #[test]
+    fn an_absurd_value_is_refused_by_name() {
+        for (spec, named) in [
+            ("sim:devices=0", "sensors"),
+            ("sim:devices=-1", "devices"),
+            ("sim:devices=1000000,tags=1000", "sensors"),
+            ("sim:start=yesterday", "start"),
+            ("sim:start=9999-12-31T00:00:00Z,duration=2d", "year 9999"),
+            ("sim:duration=5", "duration"),
+            ("sim:duration=1s", "at least one period"),
+            ("sim:period=0s", "period"),
+            ("sim:period=2h", "period"),
+            ("sim:anomalies=1.5", "anomalies"),
+            ("sim:anomalies=NaN", "anomalies"),
+            ("sim:gaps=0.5", "gaps"),
+            ("sim:disorder=1d", "disorder"),
+            ("sim:devices=3,partitions=4", "partitions"),
+            ("sim:partitions=0", "partitions"),
+            ("file:x", "sim:key=value"),
+        ] {
+            let refusal = refusal(spec);
+            assert!(refusal.contains(named), "{spec}: {refusal}");
+            assert!(!refusal.contains('\n'), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What goes wrong with a sensor: gaps and labelled anomalies.
+//!
+//! Each sensor's time is cut into hours (stretches), and whether an hour holds a gap or an anomaly, and which, is drawn
+//! for that hour alone. An episode lies within its hour, so a reading needs to know of no other hour.
+
+use std::fmt;
+use std::ops::Range;
+
+use windrow_common::{EventTime, SensorId};
+
+use super::draws::{Draws, bell, derive, draw};
+use super::signal::{Grid, Sensor};
+
+/// A labelled anomaly: the truth that predictions are held against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomaly {
+    /// Whose readings are wrong.
+    pub sensor: SensorId,
+    /// In which way.
+    pub kind: AnomalyKind,
+    /// Time of the first wrong reading.
+    pub from: EventTime,
+    /// Just after the last wrong reading (1 ms), so that [from, to) touches only windows with wrong readings in reach.
+    pub to: EventTime,
+}
+
+/// The ways in which simulated sensors go wrong.
+///
+/// Sizes are in standard deviations of the sensor's noise; its daily swing is 2 to 4 of them to either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AnomalyKind {
+    /// One to three readings jump by 5 to 16.
+    Spike,
+    /// Everything is 3 to 10 higher or lower for 10 to 45 minutes.
+    LevelShift,
+    /// The last good value is repeated for 10 to 45 minutes.
+    Stuck,
+    /// The noise is 2 to 5 times as strong for 5 to 30 minutes.
+    NoiseBurst,
+    /// The value runs away, by 4 to 12 in the end, over 25 to 50 minutes.
+    Drift,
+}
+
+impl AnomalyKind {
+    /// Every kind, in the order tables list them.
+    pub const ALL: [Self; 5] = [
+        Self::Spike,
+        Self::LevelShift,
+        Self::Stuck,
+        Self::NoiseBurst,
+        Self::Drift,
+    ];
+
+    /// For tables and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spike => "spike",
+            Self::LevelShift => "level shift",
+            Self::Stuck => "stuck value",
+            Self::NoiseBurst => "noise burst",
+            Self::Drift => "drift",
+        }
+    }
+}
+
+impl fmt::Display for AnomalyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How often things go wrong, as probabilities per stretch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    anomaly: f64,
+    gap: f64,
+}
+
+/// Gaps last 1 to 20 minutes, evenly.
+const GAP_MINUTES: (f64, f64) = (1.0, 20.0);
+
+impl Rates {
+    /// From the share of hours with an anomaly, and the share of time that is silent.
+    pub(super) fn new(anomalies: f64, gaps: f64) -> Self {
+        let mean_minutes = (GAP_MINUTES.0 + GAP_MINUTES.1) / 2.0;
+        Self {
+            anomaly: anomalies,
+            gap: gaps * 60.0 / mean_minutes,
+        }
+    }
+}
+
+/// One anomaly's effect on a sensor.
+#[derive(Clone, Debug)]
+pub(super) struct Episode {
+    pub(super) kind: AnomalyKind,
+    pub(super) steps: Range<i64>,
+    /// In the unit of the value, with its sign.
+    size: f64,
+    /// For a stuck value: where.
+    held: f64,
+}
+
+/// What goes wrong with one sensor in one stretch.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Steps at which it is silent.
+    pub(super) silent: Range<i64>,
+    pub(super) anomaly: Option<Episode>,
+}
+
+impl Plan {
+    pub(super) fn new(sensor: &Sensor, grid: &Grid, rates: &Rates, stretch: i64) -> Self {
+        // Gaps and anomalies have streams of their own, so that changing one rate does not move the other.
+        let drawn_from = |name| Draws::new(derive(draw(sensor.episode_key, stretch), name));
+        let mut draws = drawn_from(0);
+        let silent = if draws.unit() < rates.gap {
+            place(&mut draws, grid, stretch, GAP_MINUTES)
+        } else {
+            0..0
+        };
+        let mut draws = drawn_from(1);
+        let anomaly =
+            (draws.unit() < rates.anomaly).then(|| Episode::draw(&mut draws, sensor, grid, stretch));
+        Self { silent, anomaly }
+    }
+
+    /// The steps at which anything is not as usual.
+    pub(super) fn unusual(&self) -> Range<i64> {
+        match &self.anomaly {
+            None => self.silent.clone(),
+            Some(episode) if self.silent.is_empty() => episode.steps.clone(),
+            Some(episode) => {
+                episode.steps.start.min(self.silent.start)..episode.steps.end.max(self.silent.end)
+            }
+        }
+    }
+
+    /// The anomaly with those steps of it that are `within` and not silent, first to last; none if there are none.
+    pub(super) fn heard(&self, within: &Range<i64>) -> Option<(AnomalyKind, Range<i64>)> {
+        let episode = self.anomaly.as_ref()?;
+        let mut heard = episode.steps.start.max(within.start)..episode.steps.end.min(within.end);
+        if self.silent.contains(&heard.start) {
+            heard.start = self.silent.end;
+        }
+        if self.silent.contains(&(heard.end - 1)) {
+            heard.end = self.silent.start;
+        }
+        (heard.start < heard.end).then_some((episode.kind, heard))
+    }
+}
+
+impl Episode {
+    fn draw(draws: &mut Draws, sensor: &Sensor, grid: &Grid, stretch: i64) -> Self {
+        let kind = AnomalyKind::ALL[draws.below(AnomalyKind::ALL.len() as i64) as usize];
+        let (minutes, sigmas) = match kind {
+            AnomalyKind::Spike => ((0.0, 0.0), (5.0, 16.0)),
+            AnomalyKind::LevelShift => ((10.0, 45.0), (3.0, 10.0)),
+            AnomalyKind::Stuck => ((10.0, 45.0), (0.0, 0.0)),
+            AnomalyKind::NoiseBurst => ((5.0, 30.0), (1.7, 4.9)),
+            AnomalyKind::Drift => ((25.0, 50.0), (4.0, 12.0)),
+        };
+        let mut steps = place(draws, grid, stretch, minutes);
+        if kind == AnomalyKind::Spike {
+            let last = (stretch + 1) * grid.stretch_steps;
+            steps.end = (steps.start + 1 + draws.below(3)).min(last);
+        }
+        let size = draws.sign() * draws.between(sigmas.0, sigmas.1) * sensor.noise;
+        let held = if kind == AnomalyKind::Stuck {
+            sensor.clean(grid, steps.start - 1)
+        } else {
+            0.0
+        };
+        Self {
+            kind,
+            steps,
+            size,
+            held,
+        }
+    }
+
+    /// What the sensor says at `step` instead of `clean`.
+    pub(super) fn apply(&self, sensor: &Sensor, step: i64, clean: f64) -> f64 {
+        match self.kind {
+            AnomalyKind::Spike | AnomalyKind::LevelShift => clean + self.size,
+            AnomalyKind::Stuck => self.held,
+            AnomalyKind::NoiseBurst => clean + self.size * bell(draw(derive(sensor.episode_key, 2), step)),
+            AnomalyKind::Drift => {
+                let way = (step - self.steps.start + 1) as f64 / (self.steps.end - self.steps.start) as f64;
+                clean + self.size * way
+            }
+        }
+    }
+}
+
+/// A run of steps of a length within `minutes` (at least one step), anywhere in the stretch.
+fn place(draws: &mut Draws, grid: &Grid, stretch: i64, minutes: (f64, f64)) -> Range<i64> {
+    let wanted = draws.between(minutes.0, minutes.1) * 60_000.0 / grid.period_ms as f64;
+    let length = (wanted as i64).clamp(1, grid.stretch_steps);
+    let start = stretch * grid.stretch_steps + draws.below(grid.stretch_steps - length + 1);
+    start..start + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plans(anomalies: f64, gaps: f64) -> Vec<Plan> {
+        let grid = Grid::new(10_000);
+        let rates = Rates::new(anomalies, gaps);
+        (0..200)
+            .flat_map(|device| {
+                let sensor = Sensor::new(3, device, 0, &grid);
+                (0..100).map(move |stretch| Plan::new(&sensor, &grid, &rates, stretch))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_rates_are_kept_and_every_kind_occurs_about_as_often() {
+        let plans = plans(0.1, 0.02);
+        let hours = plans.len() as f64;
+        let mut silent = 0;
+        let mut kinds = [0; AnomalyKind::ALL.len()];
+        for plan in &plans {
+            silent += plan.silent.end - plan.silent.start;
+            if let Some(episode) = &plan.anomaly {
+                kinds[episode.kind as usize] += 1;
+            }
+        }
+        let share = silent as f64 / (hours * 360.0);
+        assert!((share / 0.02 - 1.0).abs() < 0.1, "{share}");
+        let anomalies = f64::from(kinds.iter().sum::<i32>()) / hours;
+        assert!((anomalies / 0.1 - 1.0).abs() < 0.1, "{anomalies}");
+        assert!(
+            kinds.iter().all(|&count| (320..480).contains(&count)),
+            "{kinds:?}"
+        );
+    }
+
+    #[test]
+    fn a_higher_rate_adds_anomalies_and_leaves_the_others_where_they_were() {
+        let (few, many) = (plans(0.05, 0.0), plans(0.2, 0.1));
+        for (few, many) in few.iter().zip(&many) {
+            if let Some(episode) = &few.anomaly {
+                assert_eq!(many.anomaly.as_ref().unwrap().steps, episode.steps);
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_covers_only_what_was_heard() {
+        let plan = |silent: Range<i64>, steps: Range<i64>| Plan {
+            silent,
+            anomaly: Some(Episode {
+                kind: AnomalyKind::Drift,
+                steps,
+                size: 1.0,
+                held: 0.0,
+            }),
+        };
+        let heard = |plan: Plan| plan.heard(&(0..100)).map(|(_, steps)| steps);
+        assert_eq!(heard(plan(0..0, 10..20)), Some(10..20));
+        assert_eq!(heard(plan(5..15, 10..20)), Some(15..20));
+        assert_eq!(heard(plan(15..30, 10..20)), Some(10..15));
+        assert_eq!(heard(plan(12..15, 10..20)), Some(10..20));
+        assert_eq!(heard(plan(10..20, 10..20)), None);
+        assert_eq!(heard(plan(0..0, 95..120)), Some(95..100));
+        assert_eq!(heard(plan(0..0, 100..120)), None);
+    }
+}

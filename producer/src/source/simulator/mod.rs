@@ -1,0 +1,203 @@
+//! A simulated fleet, for demonstrations, tests and measurements: `sim:devices=100,tags=5,…`.
+//!
+//! The fleet is one endless signal that follows from the seed: a reading is a pure function of seed, sensor and time
+//! step, and `start` and `duration` only cut a slice. So reading again from any offset gives the same again, the day
+//! before a slice is history of the same sensors, and the same slice with `anomalies=0` is what they would have said
+//! had nothing gone wrong: gaps, noise and delays stay the same.
+
+mod config;
+mod delivery;
+mod draws;
+mod episodes;
+mod signal;
+
+use windrow_common::{EventTime, SensorId, SensorIdError};
+
+pub use config::SimulatorConfig;
+pub use episodes::{Anomaly, AnomalyKind};
+
+use self::delivery::{Partition, Setting};
+use self::draws::derive;
+use self::episodes::{Plan, Rates};
+use self::signal::{Grid, Sensor, device_name, tag_name};
+use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
+use crate::sensors::SensorTable;
+
+/// The readings of a simulated fleet, as a source.
+#[derive(Debug)]
+pub struct Simulator {
+    config: SimulatorConfig,
+    until: Until,
+    setting: Setting,
+    names: Vec<String>,
+    partitions: Vec<Partition>,
+}
+
+impl Simulator {
+    /// The fleet that `config` describes.
+    ///
+    /// Both ways of reading end after the configured duration; what [`Until::Stopped`] adds is that the source is then
+    /// idle rather than at its end. It makes readings as fast as they are asked for: pacing is the caller's.
+    pub fn new(config: SimulatorConfig, until: Until) -> Result<Self, SourceError> {
+        let wrong = |why: String| SourceError::Spec {
+            spec: config.to_string(),
+            why,
+        };
+        config.check().map_err(wrong)?;
+        if until == Until::CaughtUp && config.duration.is_none() {
+            return Err(wrong(
+                "duration=forever has no end to catch up with; give a duration such as 1d".to_owned(),
+            ));
+        }
+        let grid = Grid::new(config.period.as_millis() as i64);
+        // Steps are whole periods since the epoch, so that slices that touch neither overlap nor leave one out.
+        let step_from = |time: EventTime| {
+            time.as_millis().div_euclid(grid.period_ms)
+                + i64::from(time.as_millis().rem_euclid(grid.period_ms) > 0)
+        };
+        let end = config
+            .duration
+            .map_or(EventTime::MAX, |duration| config.start.saturating_add(duration));
+        let setting = Setting {
+            grid,
+            steps: step_from(config.start)..step_from(end),
+            disorder_ms: config.disorder.as_millis() as u64,
+            rates: Rates::new(config.anomalies, config.gaps),
+        };
+        let partitions = (0..config.partitions)
+            .map(|partition| {
+                let sensors = (partition..config.devices)
+                    .step_by(config.partitions as usize)
+                    .flat_map(|device| {
+                        (0..config.tags).map(move |tag| Sensor::new(config.seed, device, tag, &grid))
+                    })
+                    .collect();
+                Partition::new(setting.clone(), sensors)
+            })
+            .collect();
+        Ok(Self {
+            names: partition_names(&config),
+            config,
+            until,
+            setting,
+            partitions,
+        })
+    }
+
+    /// The anomalies whose readings are among those simulated, by time: all of a run with a duration, those so far of
+    /// one without.
+    pub fn labels(&self) -> Vec<Anomaly> {
+        let Setting {
+            grid, steps, rates, ..
+        } = &self.setting;
+        let read = self
+            .partitions
+            .iter()
+            .map(Partition::frame)
+            .max()
+            .unwrap_or(steps.start);
+        let end = if self.config.duration.is_some() {
+            steps.end
+        } else {
+            read
+        };
+        let within = steps.start..end.max(steps.start);
+        let stretches = grid.stretch_of(within.start)..=grid.stretch_of(within.end);
+        let mut labels = Vec::new();
+        for sensor in self.partitions.iter().flat_map(Partition::sensors) {
+            // The names are within the bounds of a sensor's, as `names_are_sensors` shows.
+            let Ok(id) = SensorId::new(&device_name(sensor.device), &tag_name(sensor.tag)) else {
+                continue;
+            };
+            for stretch in stretches.clone() {
+                let plan = Plan::new(sensor, grid, rates, stretch);
+                if let Some((kind, steps)) = plan.heard(&within) {
+                    let time = |step: i64| step * grid.period_ms + i64::from(sensor.phase_ms);
+                    labels.push(Anomaly {
+                        sensor: id.clone(),
+                        kind,
+                        from: EventTime::from_millis(time(steps.start)),
+                        to: EventTime::from_millis(time(steps.end - 1) + 1),
+                    });
+                }
+            }
+        }
+        labels.sort_by(|a, b| (a.from, &a.sensor).cmp(&(b.from, &b.sensor)));
+        labels
+    }
+}
+
+/// Names that differ where the readings do: a checkpoint of one fleet must not make another one skip its start. The
+/// duration is left out, so a longer run goes on where a shorter one ended.
+fn partition_names(config: &SimulatorConfig) -> Vec<String> {
+    /// Changed when the same configuration comes to mean other readings.
+    const FORMULA: u64 = 1;
+    let without_end = SimulatorConfig {
+        duration: None,
+        ..config.clone()
+    };
+    let identity = without_end
+        .to_string()
+        .bytes()
+        .fold(FORMULA, |hash, byte| derive(hash, u64::from(byte)));
+    (0..config.partitions)
+        .map(|partition| format!("{partition}-{:08x}", identity >> 32))
+        .collect()
+}
+
+impl Source for Simulator {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError> {
+        self.partitions[partition].seek(to.0);
+        Ok(())
+    }
+
+    fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        let behind = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter(|(_, partition)| !partition.end_told)
+            .min_by_key(|(_, partition)| partition.frame());
+        let Some((index, _)) = behind else {
+            return Ok(match self.until {
+                Until::CaughtUp => Read::End,
+                Until::Stopped => Read::Idle,
+            });
+        };
+        let partition = &mut self.partitions[index];
+        if partition.indices.is_empty() {
+            partition.indices = partition
+                .sensors()
+                .iter()
+                .map(|sensor| sensors.intern(&device_name(sensor.device), &tag_name(sensor.tag)))
+                .collect::<Result<_, SensorIdError>>()
+                .map_err(|error| SourceError::Spec {
+                    spec: self.config.to_string(),
+                    why: error.to_string(),
+                })?;
+        }
+        batch.clear(index);
+        batch.next = Offset(partition.next());
+        if !partition.ended() {
+            partition.read(batch);
+        }
+        partition.end_told = partition.ended();
+        batch.ended = partition.end_told && self.until == Until::CaughtUp;
+        Ok(Read::Batch)
+    }
+
+    fn progress(&self) -> Progress {
+        let sum = |of: fn(&Partition) -> u64| self.partitions.iter().map(of).fold(0, u64::saturating_add);
+        Progress {
+            done: sum(|partition| partition.next().min(partition.total())),
+            total: self.config.duration.map(|_| sum(Partition::total)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
