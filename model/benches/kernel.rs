@@ -1,0 +1,147 @@
+//! Rows per second of the scoring loop beside linfa-svm's own predict, in one run.
+//!
+//! `cargo bench -p windrow-model`. Each figure is the median of several repeats, taken in turn so that a slow moment of
+//! the machine hits all of them.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use linfa::DatasetBase;
+use linfa::dataset::Pr;
+use linfa::traits::{Fit, PredictInplace};
+use linfa_svm::Svm;
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use windrow_model::{CodePath, Features, Kernel, Model, OneClassSvm, Scratch};
+
+const DIMENSION: usize = 4;
+const REPEATS: usize = 9;
+/// Long enough for the clock, short enough for the whole program to take seconds.
+const REPEAT: Duration = Duration::from_millis(60);
+
+type Error = Box<dyn std::error::Error>;
+
+/// A linear congruential generator: numbers of roughly normal shape, the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn rows(&mut self, count: usize) -> Vec<f64> {
+        let normal = |_| (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0;
+        (0..count * DIMENSION).map(normal).collect()
+    }
+}
+
+type Run<'a> = dyn FnMut(&[f64], usize) + 'a;
+
+/// One thing to measure: takes all rows, `call` rows a call.
+struct Contender<'a> {
+    name: String,
+    run: Box<Run<'a>>,
+    rates: Vec<f64>,
+}
+
+/// Trains with linfa on `wanted` rows and a nu that makes nearly all of them support vectors, and takes the same model
+/// over into ours.
+fn models(wanted: usize) -> Result<(Svm<f64, bool>, Model), Error> {
+    let gamma = 0.25;
+    let rows = Numbers(7).rows(wanted);
+    let records = Array2::from_shape_vec((wanted, DIMENSION), rows.clone())?;
+    let dataset = DatasetBase::new(records, Array1::from_elem(wanted, ()));
+    let fitted: Svm<f64, bool> = Svm::<f64, Pr>::params()
+        .gaussian_kernel(1.0 / gamma)
+        .nu_weight(0.99)
+        .fit(&dataset)?;
+    let (mut vectors, mut coefficients) = (Vec::new(), Vec::new());
+    for (row, alpha) in rows.chunks_exact(DIMENSION).zip(&fitted.alpha) {
+        if alpha.abs() > 100.0 * f64::EPSILON {
+            vectors.extend_from_slice(row);
+            coefficients.push(*alpha);
+        }
+    }
+    let kernel = Kernel::Rbf { gamma };
+    let svm = OneClassSvm::new(DIMENSION, vectors, coefficients, -fitted.rho, kernel)?;
+    let features: Features = "mean,std,min,max".parse()?;
+    Ok((fitted, Model::new(features, None, svm, "bench")?))
+}
+
+fn measure(contender: &mut Contender<'_>, rows: &[f64], call: usize) {
+    let (mut scored, start) = (0, Instant::now());
+    while start.elapsed() < REPEAT {
+        (contender.run)(black_box(rows), call);
+        scored += rows.len() / DIMENSION;
+    }
+    contender
+        .rates
+        .push(scored as f64 / start.elapsed().as_secs_f64());
+}
+
+fn main() -> Result<(), Error> {
+    println!(
+        "{:>7}  {:>8}  {:<22} {:>9}  {:>8}",
+        "vectors", "rows/call", "who", "M rows/s", "x linfa"
+    );
+    for wanted in [2, 100, 500] {
+        let (fitted, model) = models(wanted)?;
+        let rows = Numbers(99).rows(1_000);
+        for call in [1, 1_000] {
+            let fitted = &fitted;
+            let model = &model;
+            let mut contenders = vec![Contender {
+                name: "linfa-svm predict".into(),
+                run: Box::new(move |rows, call| {
+                    let mut labels = Array1::from_elem(call, false);
+                    for rows in rows.chunks_exact(call * DIMENSION) {
+                        let Ok(view) = ArrayView2::from_shape((call, DIMENSION), rows) else {
+                            continue;
+                        };
+                        debug_assert_eq!(view.len_of(Axis(0)), call);
+                        fitted.predict_inplace(&view, &mut labels);
+                        black_box(&labels);
+                    }
+                }),
+                rates: Vec::new(),
+            }];
+            for path in CodePath::available() {
+                let (mut scratch, mut decisions) = (Scratch::default(), Vec::new());
+                contenders.push(Contender {
+                    name: format!("windrow {path}"),
+                    run: Box::new(move |rows, call| {
+                        for rows in rows.chunks_exact(call * DIMENSION) {
+                            let decided = model.decide_rows_on(path, rows, &mut scratch, &mut decisions);
+                            let _ = black_box((decided, &decisions));
+                        }
+                    }),
+                    rates: Vec::new(),
+                });
+            }
+            for _ in 0..REPEATS {
+                for contender in &mut contenders {
+                    measure(contender, &rows, call);
+                }
+            }
+            let median = |rates: &mut Vec<f64>| {
+                rates.sort_by(f64::total_cmp);
+                rates[rates.len() / 2]
+            };
+            let medians: Vec<f64> = contenders.iter_mut().map(|one| median(&mut one.rates)).collect();
+            for (contender, rate) in contenders.iter().zip(&medians) {
+                println!(
+                    "{:>7}  {:>8}  {:<22} {:>9.3}  {:>8.1}",
+                    model.svm().coefficients().len(),
+                    call,
+                    contender.name,
+                    rate / 1e6,
+                    rate / medians[0]
+                );
+            }
+        }
+    }
+    Ok(())
+}

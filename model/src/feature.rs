@@ -1,0 +1,214 @@
+//! What a model looks at.
+
+use std::fmt;
+use std::str::FromStr;
+
+use windrow_common::Aggregate;
+
+/// One number of an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// Number of readings.
+    Count,
+    /// Arithmetic mean.
+    Mean,
+    /// Population standard deviation.
+    Std,
+    /// Smallest value.
+    Min,
+    /// Largest value.
+    Max,
+    /// Earliest value.
+    First,
+    /// Latest value.
+    Last,
+}
+
+/// The features a model wants, in its order; at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Features(Box<[Feature]>);
+
+/// Why a text or list names no features.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FeatureError {
+    /// Not the name of a feature.
+    #[error("`{0}` is not a feature: write some of count, mean, std, min, max, first, last")]
+    Unknown(String),
+    /// Named more than once.
+    #[error("the feature `{0}` is named twice")]
+    Twice(Feature),
+    /// An empty list.
+    #[error("no feature is named: write for instance mean or mean,std,min,max")]
+    None,
+}
+
+impl Feature {
+    /// Every feature there is. The position in this list is its code in model files, so it only ever grows at the end.
+    pub const ALL: [Self; 7] = [
+        Self::Count,
+        Self::Mean,
+        Self::Std,
+        Self::Min,
+        Self::Max,
+        Self::First,
+        Self::Last,
+    ];
+
+    /// Its value in `aggregate`.
+    #[inline]
+    pub fn of(self, aggregate: &Aggregate) -> f64 {
+        match self {
+            // Exact up to 2^53 readings in one window.
+            #[allow(clippy::cast_precision_loss)]
+            Self::Count => aggregate.count as f64,
+            Self::Mean => aggregate.mean,
+            Self::Std => aggregate.std,
+            Self::Min => aggregate.min,
+            Self::Max => aggregate.max,
+            Self::First => aggregate.first,
+            Self::Last => aggregate.last,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Mean => "mean",
+            Self::Std => "std",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Feature {
+    type Err = FeatureError;
+
+    fn from_str(text: &str) -> Result<Self, FeatureError> {
+        Self::ALL
+            .into_iter()
+            .find(|feature| feature.name() == text)
+            .ok_or_else(|| FeatureError::Unknown(text.to_owned()))
+    }
+}
+
+impl Features {
+    /// A list of features.
+    pub fn new(features: &[Feature]) -> Result<Self, FeatureError> {
+        if features.is_empty() {
+            return Err(FeatureError::None);
+        }
+        for (at, feature) in features.iter().enumerate() {
+            if features[..at].contains(feature) {
+                return Err(FeatureError::Twice(*feature));
+            }
+        }
+        Ok(Self(features.into()))
+    }
+
+    /// The features, in order.
+    pub fn as_slice(&self) -> &[Feature] {
+        &self.0
+    }
+
+    /// How many there are: the length of a row.
+    #[allow(clippy::len_without_is_empty)] // There is no empty list.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends one row for each aggregate, one after the other.
+    pub fn extract(&self, aggregates: &[Aggregate], rows: &mut Vec<f64>) {
+        if let [feature] = *self.0 {
+            rows.extend(aggregates.iter().map(|aggregate| feature.of(aggregate)));
+            return;
+        }
+        rows.reserve(aggregates.len() * self.len());
+        for aggregate in aggregates {
+            rows.extend(self.0.iter().map(|feature| feature.of(aggregate)));
+        }
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, feature) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{feature}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Features {
+    type Err = FeatureError;
+
+    fn from_str(text: &str) -> Result<Self, FeatureError> {
+        if text.trim().is_empty() {
+            return Err(FeatureError::None);
+        }
+        let features: Result<Vec<_>, _> = text.split(',').map(|name| name.trim().parse()).collect();
+        Self::new(&features?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::EventTime;
+
+    #[test]
+    fn rows_hold_the_features_in_the_models_order() {
+        let aggregate = Aggregate {
+            window_start: EventTime::from_millis(0),
+            count: 3,
+            mean: 1.5,
+            std: 0.25,
+            min: -4.0,
+            max: 8.0,
+            first: 16.0,
+            last: 32.0,
+        };
+        let mut rows = vec![7.0];
+        let features: Features = "last,count,mean".parse().unwrap();
+        features.extract(&[aggregate, aggregate], &mut rows);
+        assert_eq!(rows, [7.0, 32.0, 3.0, 1.5, 32.0, 3.0, 1.5]);
+        let all = Features::new(&Feature::ALL).unwrap();
+        rows.clear();
+        all.extract(&[aggregate], &mut rows);
+        assert_eq!(rows, [3.0, 1.5, 0.25, -4.0, 8.0, 16.0, 32.0]);
+    }
+
+    #[test]
+    fn a_list_reads_back_from_its_own_text() {
+        let all = Features::new(&Feature::ALL).unwrap();
+        assert_eq!(all.to_string(), "count,mean,std,min,max,first,last");
+        assert_eq!(all.to_string().parse(), Ok(all));
+        assert_eq!(" mean , std".parse::<Features>().unwrap().to_string(), "mean,std");
+    }
+
+    #[test]
+    fn what_names_no_features_is_refused() {
+        assert_eq!("".parse::<Features>(), Err(FeatureError::None));
+        assert_eq!(
+            "mean,".parse::<Features>(),
+            Err(FeatureError::Unknown(String::new()))
+        );
+        assert_eq!(
+            "median".parse::<Features>(),
+            Err(FeatureError::Unknown("median".into()))
+        );
+        assert_eq!(
+            "mean,std,mean".parse::<Features>(),
+            Err(FeatureError::Twice(Feature::Mean))
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The one-class support vector machine, and the loop that scores with it.
+
+mod dispatch;
+mod lanes;
+mod score;
+
+use crate::{Feature, ModelError};
+pub use dispatch::CodePath;
+use lanes::{LANES, Lanes};
+
+/// Most support vectors a model may have: scoring one row then takes a millisecond, and the model 64 MiB.
+pub const MAX_SUPPORT_VECTORS: usize = 1 << 20;
+
+/// Highest degree of a polynomial kernel; scikit-learn's default is 3, and past a few dozen f64 over- or underflows.
+pub const MAX_DEGREE: u32 = 64;
+
+/// Up to this many vectors are summed one by one, with eight rows side by side: padding them to eight lanes would cost
+/// more than it gains.
+const FEW: usize = 4;
+
+/// How alike two rows are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kernel {
+    /// x·y
+    Linear,
+    /// exp(−gamma·|x−y|²)
+    Rbf {
+        /// At least 0.
+        gamma: f64,
+    },
+    /// (gamma·x·y + coef0)^degree
+    Polynomial {
+        /// At least 0.
+        gamma: f64,
+        /// The constant inside the power.
+        coef0: f64,
+        /// At most [`MAX_DEGREE`].
+        degree: u32,
+    },
+    /// tanh(gamma·x·y + coef0)
+    Sigmoid {
+        /// At least 0.
+        gamma: f64,
+        /// The constant inside the tanh.
+        coef0: f64,
+    },
+}
+
+/// A one-class SVM: decision(x) = Σ coefficientᵢ · K(vectorᵢ, x) + intercept, above 0 for what it takes as normal.
+///
+/// Schölkopf et al., "Estimating the support of a high-dimensional distribution" (2001), with the signs of libsvm and
+/// scikit-learn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OneClassSvm {
+    dimension: usize,
+    vectors: Box<[f64]>,
+    coefficients: Box<[f64]>,
+    intercept: f64,
+    kernel: Kernel,
+    /// The vectors once more, eight at a time: the first feature of eight vectors, their second feature, ..., as the
+    /// scoring loop reads them. The last block is padded with copies of the last vector.
+    blocks: Box<[Lanes]>,
+    /// The coefficients of each block; 0 for padding.
+    weights: Box<[Lanes]>,
+}
+
+impl Kernel {
+    fn check(self) -> Result<(), ModelError> {
+        let (gamma, coef0) = match self {
+            Self::Linear => (0.0, 0.0),
+            Self::Rbf { gamma } => (gamma, 0.0),
+            Self::Polynomial { gamma, coef0, .. } | Self::Sigmoid { gamma, coef0 } => (gamma, coef0),
+        };
+        if !gamma.is_finite() || gamma < 0.0 {
+            return Err(ModelError::Gamma(gamma));
+        }
+        if !coef0.is_finite() {
+            return Err(ModelError::NotFinite("coef0"));
+        }
+        match self {
+            Self::Polynomial { degree, .. } if degree > MAX_DEGREE => Err(ModelError::Degree(degree.into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OneClassSvm {
+    /// An SVM from its arrays: `vectors` row by row, `dimension` numbers each, one coefficient a vector.
+    pub fn new(
+        dimension: usize,
+        vectors: Vec<f64>,
+        coefficients: Vec<f64>,
+        intercept: f64,
+        kernel: Kernel,
+    ) -> Result<Self, ModelError> {
+        let count = coefficients.len();
+        if dimension == 0 || dimension > Feature::ALL.len() {
+            return Err(ModelError::Dimension(dimension));
+        }
+        if count == 0 || count > MAX_SUPPORT_VECTORS {
+            return Err(ModelError::SupportVectors(count));
+        }
+        if dimension.checked_mul(count) != Some(vectors.len()) {
+            return Err(ModelError::Shape {
+                numbers: vectors.len(),
+                vectors: count,
+                dimension,
+            });
+        }
+        for (what, numbers) in [
+            ("a support vector", &vectors[..]),
+            ("a dual coefficient", &coefficients[..]),
+            ("the intercept", &[intercept]),
+        ] {
+            if !numbers.iter().all(|number| number.is_finite()) {
+                return Err(ModelError::NotFinite(what));
+            }
+        }
+        kernel.check()?;
+        let mut blocks = Vec::new();
+        let mut weights = Vec::new();
+        // With few vectors the loop reads the plain arrays.
+        let blocked = if count > FEW { count.div_ceil(LANES) } else { 0 };
+        for block in 0..blocked {
+            let vector = |lane: usize| (block * LANES + lane).min(count - 1);
+            for feature in 0..dimension {
+                blocks.push(Lanes(std::array::from_fn(|lane| {
+                    vectors[vector(lane) * dimension + feature]
+                })));
+            }
+            weights.push(Lanes(std::array::from_fn(|lane| {
+                coefficients.get(block * LANES + lane).copied().unwrap_or(0.0)
+            })));
+        }
+        Ok(Self {
+            dimension,
+            vectors: vectors.into(),
+            coefficients: coefficients.into(),
+            intercept,
+            kernel,
+            blocks: blocks.into(),
+            weights: weights.into(),
+        })
+    }
+
+    /// Length of a support vector, and of a row to score.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The support vectors, row by row.
+    pub fn vectors(&self) -> &[f64] {
+        &self.vectors
+    }
+
+    /// One dual coefficient for each support vector.
+    pub fn coefficients(&self) -> &[f64] {
+        &self.coefficients
+    }
+
+    /// What is added to the weighted sum.
+    pub fn intercept(&self) -> f64 {
+        self.intercept
+    }
+
+    /// How rows are compared.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// Memory the arrays take.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let plain = self.vectors.len() + self.coefficients.len();
+        let blocked = (self.blocks.len() + self.weights.len()) * LANES;
+        (plain + blocked) * size_of::<f64>()
+    }
+
+    /// One decision for each row of (scaled) `rows`; the lengths must agree.
+    pub(crate) fn decide(&self, path: CodePath, rows: &[f64], decisions: &mut [f64]) {
+        debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
+        path.run(self, rows, decisions);
+    }
+}

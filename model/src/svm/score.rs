@@ -1,0 +1,168 @@
+//! The scoring loop, written once; `dispatch` compiles it for every CPU, kernel and number of features.
+
+use super::lanes::{LANES, Lanes, Number, exp_of_nonpositive, power, tanh};
+use super::{FEW, OneClassSvm};
+
+/// A kernel with its parameters, in the two steps the loop takes: a sum over the features, then a function of it.
+pub(super) trait Similarity: Copy {
+    /// What one feature adds to the sum.
+    fn term<N: Number>(vector: N, row: N) -> N;
+    /// The kernel's value, given the sum.
+    fn finish<N: Number>(self, sum: N) -> N;
+
+    /// The kernel's value for a vector and a row.
+    #[inline(always)]
+    fn of<N: Number, const D: usize>(self, vector: &[N; D], row: &[N; D]) -> N {
+        let mut sum = Self::term(vector[0], row[0]);
+        for feature in 1..D {
+            sum = sum + Self::term(vector[feature], row[feature]);
+        }
+        self.finish(sum)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Linear;
+
+#[derive(Clone, Copy)]
+pub(super) struct Rbf {
+    pub(super) minus_gamma: f64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Polynomial {
+    pub(super) gamma: f64,
+    pub(super) coef0: f64,
+    pub(super) degree: u32,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Sigmoid {
+    pub(super) gamma: f64,
+    pub(super) coef0: f64,
+}
+
+impl Similarity for Linear {
+    #[inline(always)]
+    fn term<N: Number>(vector: N, row: N) -> N {
+        vector * row
+    }
+    #[inline(always)]
+    fn finish<N: Number>(self, sum: N) -> N {
+        sum
+    }
+}
+
+impl Similarity for Rbf {
+    #[inline(always)]
+    fn term<N: Number>(vector: N, row: N) -> N {
+        let difference = vector - row;
+        difference * difference
+    }
+    #[inline(always)]
+    fn finish<N: Number>(self, sum: N) -> N {
+        exp_of_nonpositive(sum * N::splat(self.minus_gamma))
+    }
+}
+
+impl Similarity for Polynomial {
+    #[inline(always)]
+    fn term<N: Number>(vector: N, row: N) -> N {
+        vector * row
+    }
+    #[inline(always)]
+    fn finish<N: Number>(self, sum: N) -> N {
+        power(sum * N::splat(self.gamma) + N::splat(self.coef0), self.degree)
+    }
+}
+
+impl Similarity for Sigmoid {
+    #[inline(always)]
+    fn term<N: Number>(vector: N, row: N) -> N {
+        vector * row
+    }
+    #[inline(always)]
+    fn finish<N: Number>(self, sum: N) -> N {
+        tanh(sum * N::splat(self.gamma) + N::splat(self.coef0))
+    }
+}
+
+/// Decides every row; inlined into one function for each code path, kernel and number of features.
+///
+/// The number of features is a constant because a sum carried through an inner loop of unknown length costs a third
+/// more, and there are only seven features.
+#[inline(always)]
+pub(super) fn decide<S: Similarity, const D: usize>(
+    similarity: S,
+    svm: &OneClassSvm,
+    rows: &[f64],
+    decisions: &mut [f64],
+) {
+    let (rows, _) = rows.as_chunks::<D>();
+    if svm.coefficients.len() <= FEW {
+        few(similarity, svm, rows, decisions);
+    } else {
+        many(similarity, svm, rows, decisions);
+    }
+}
+
+/// Rows whose eight partial sums are kept before they are added up.
+///
+/// Adding them up at once would be the same, but then the compiler, which finds its vectors backwards from where
+/// results go, starts from the pairs of that addition and makes the whole loop two lanes wide instead of eight.
+const TILE: usize = 8;
+
+/// Many vectors: eight of them at a time against one row.
+#[inline(always)]
+fn many<S: Similarity, const D: usize>(
+    similarity: S,
+    svm: &OneClassSvm,
+    rows: &[[f64; D]],
+    decisions: &mut [f64],
+) {
+    let (blocks, _) = svm.blocks.as_chunks::<D>();
+    let mut totals = [Lanes::splat(0.0); TILE];
+    for (rows, decisions) in rows.chunks(TILE).zip(decisions.chunks_mut(TILE)) {
+        for (row, into) in rows.iter().zip(&mut totals) {
+            let row = row.map(Lanes::splat);
+            let mut total = Lanes::splat(0.0);
+            for (block, weights) in blocks.iter().zip(&svm.weights) {
+                total = total + *weights * similarity.of(block, &row);
+            }
+            *into = total;
+        }
+        for (decision, total) in decisions.iter_mut().zip(&totals) {
+            *decision = total.sum() + svm.intercept;
+        }
+    }
+}
+
+/// Few vectors: one at a time, against eight rows while there are eight. A row has the same operations in the same
+/// order either way.
+#[inline(always)]
+fn few<S: Similarity, const D: usize>(
+    similarity: S,
+    svm: &OneClassSvm,
+    rows: &[[f64; D]],
+    decisions: &mut [f64],
+) {
+    let (groups, left) = rows.as_chunks::<LANES>();
+    let (decided, left_decisions) = decisions.as_chunks_mut::<LANES>();
+    for (group, decisions) in groups.iter().zip(decided) {
+        let columns = std::array::from_fn(|feature| Lanes(group.map(|row| row[feature])));
+        *decisions = sum_of_few::<S, Lanes, D>(similarity, svm, &columns).0;
+    }
+    for (row, decision) in left.iter().zip(left_decisions) {
+        *decision = sum_of_few::<S, f64, D>(similarity, svm, row);
+    }
+}
+
+#[inline(always)]
+fn sum_of_few<S: Similarity, N: Number, const D: usize>(similarity: S, svm: &OneClassSvm, row: &[N; D]) -> N {
+    let (vectors, _) = svm.vectors.as_chunks::<D>();
+    let mut total = N::splat(0.0);
+    for (vector, coefficient) in vectors.iter().zip(&svm.coefficients) {
+        total = total + N::splat(*coefficient) * similarity.of(&vector.map(N::splat), row);
+    }
+    total + N::splat(svm.intercept)
+}
