@@ -1,0 +1,189 @@
+//! The page around the charts.
+
+use super::chart::figure;
+use super::text::Escaped;
+use super::{Card, Detection, FileLink, Report, Verdict};
+use windrow_common::format_duration;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(crate) fn render(report: &Report) -> String {
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
+         </head>\n<body>\n<header>\n<h1>{title}</h1>\n",
+        title = Escaped(&report.title),
+    );
+    if !report.subtitle.is_empty() {
+        out.push_str(&format!("<p class=\"lead\">{}</p>\n", Escaped(&report.subtitle)));
+    }
+    out.push_str("</header>\n<main>\n");
+    out.push_str(&verdict(&report.audit));
+    out.push_str(&cards(&report.summary));
+    out.push_str(&detection(&report.detection));
+    out.push_str(&charts(report));
+    out.push_str(&files(&report.files));
+    out.push_str("</main>\n</body>\n</html>\n");
+    out
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    let (class, mark, word) = if verdict.ok {
+        ("verdict ok", "\u{2713}", "Audit passed")
+    } else {
+        ("verdict bad", "\u{2717}", "Audit failed")
+    };
+    format!(
+        "<p class=\"{class}\"><span class=\"mark\" aria-hidden=\"true\">{mark}</span>\
+         <span><strong>{word}.</strong> {}</span></p>\n",
+        Escaped(&verdict.line)
+    )
+}
+
+fn cards(cards: &[Card]) -> String {
+    if cards.is_empty() {
+        return String::new();
+    }
+    let mut out = "<dl class=\"cards\">\n".to_owned();
+    for card in cards {
+        out.push_str(&format!(
+            "<div><dt>{}</dt><dd>{}</dd><dd class=\"note\">{}</dd></div>\n",
+            Escaped(&card.label),
+            Escaped(&card.value),
+            Escaped(&card.note)
+        ));
+    }
+    out.push_str("</dl>\n");
+    out
+}
+
+fn detection(rows: &[Detection]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = "<section>\n<h2>What was noticed</h2>\n\
+        <p>The simulator knows the truth: each anomaly it put into the readings, by kind. An anomaly counts as noticed \
+        when at least one window that touches it was flagged.</p>\n\
+        <div class=\"wide\"><table>\n<thead><tr><th>Kind</th><th class=\"n\">Anomalies</th><th class=\"n\">Noticed</th>\
+        <th colspan=\"2\">Share</th></tr></thead>\n<tbody>\n"
+        .to_owned();
+    for row in rows {
+        out.push_str(&detection_row(&row.kind, row.episodes, row.detected));
+    }
+    let total = |of: fn(&Detection) -> u64| rows.iter().map(of).sum();
+    out.push_str("</tbody>\n<tfoot>");
+    out.push_str(&detection_row(
+        "all",
+        total(|row| row.episodes),
+        total(|row| row.detected),
+    ));
+    out.push_str("</tfoot>\n</table></div>\n</section>\n");
+    out
+}
+
+fn detection_row(kind: &str, episodes: u64, detected: u64) -> String {
+    let percent = if episodes == 0 {
+        0.0
+    } else {
+        100.0 * detected as f64 / episodes as f64
+    };
+    let shown = if episodes == 0 {
+        "\u{2013}".to_owned()
+    } else {
+        format!("{percent:.0} %")
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td class=\"n\">{episodes}</td><td class=\"n\">{detected}</td>\
+         <td class=\"n\">{shown}</td><td class=\"bar\"><span><i style=\"width:{:.1}%\"></i></span></td></tr>\n",
+        Escaped(kind),
+        percent.clamp(0.0, 100.0)
+    )
+}
+
+fn charts(report: &Report) -> String {
+    if report.sensors.is_empty() {
+        return String::new();
+    }
+    let known = report.sensors.iter().any(|sensor| !sensor.truth.is_empty());
+    let window = format_duration(report.window);
+    let mut out = format!(
+        "<section>\n<h2>Sensors</h2>\n\
+         <p>Each chart is one sensor. The line is the mean of each window of {window}; the band around it reaches from the \
+         window\u{2019}s smallest reading to its largest. The strip below is the model\u{2019}s decision: above zero the \
+         window is normal, otherwise it is flagged, with a dot on the line. (The strip\u{2019}s scale is compressed \
+         towards its ends.)</p>\n<p>{}Rest the pointer on a dot or a span for its figures.</p>\n<ul class=\"legend\">\n",
+        if known {
+            "Shaded spans are the true anomalies, which the model was never told of. A full dot lies in one of them, a \
+             hollow dot outside all. "
+        } else {
+            ""
+        }
+    );
+    let mut entry = |drawing: &str, text: &str| {
+        out.push_str(&format!(
+            "<li><svg viewBox=\"0 0 26 14\" width=\"26\" height=\"14\" aria-hidden=\"true\">{drawing}</svg>{text}</li>\n"
+        ));
+    };
+    entry("<path class=\"mean\" d=\"M0 7H26\"/>", "window mean");
+    entry(
+        "<path class=\"band\" d=\"M0 1H26V13H0z\"/>",
+        "smallest to largest",
+    );
+    if known {
+        entry(
+            "<g class=\"truth\"><path d=\"M1 1H25V13H1z\"/></g>",
+            "true anomaly",
+        );
+        entry(
+            "<g class=\"truth missed\"><path d=\"M1 1H25V13H1z\"/></g>",
+            "missed",
+        );
+        entry(
+            "<circle class=\"flag\" cx=\"13\" cy=\"7\" r=\"3.6\"/>",
+            "flagged, in a true anomaly",
+        );
+        entry(
+            "<circle class=\"flag outside\" cx=\"13\" cy=\"7\" r=\"3.6\"/>",
+            "flagged, outside all",
+        );
+    } else {
+        entry(
+            "<circle class=\"flag\" cx=\"13\" cy=\"7\" r=\"3.6\"/>",
+            "flagged window",
+        );
+    }
+    entry(
+        "<path class=\"normal\" stroke-width=\"5\" d=\"M6.5 7V1\"/><path class=\"anomalous\" stroke-width=\"5\" d=\"M19.5 7V13\"/>\
+         <path class=\"zero\" d=\"M0 7H26\"/>",
+        "decision: normal / anomalous",
+    );
+    out.push_str("</ul>\n");
+    let window_ms = i64::try_from(report.window.as_millis())
+        .unwrap_or(i64::MAX / 4)
+        .max(1);
+    for sensor in &report.sensors {
+        out.push_str(&figure(sensor, window_ms));
+    }
+    out.push_str("</section>\n");
+    out
+}
+
+fn files(files: &[FileLink]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let mut out =
+        "<section>\n<h2>Where everything is</h2>\n<div class=\"wide\"><table class=\"files\">\n<tbody>\n"
+            .to_owned();
+    for file in files {
+        out.push_str(&format!(
+            "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",
+            Escaped(&file.what),
+            Escaped(&file.path)
+        ));
+    }
+    out.push_str("</tbody>\n</table></div>\n</section>\n");
+    out
+}
