@@ -3,6 +3,7 @@
 //! Everything here is shared by at least two of the crates above; nothing here knows about models or sources.
 
 mod aggregate;
+mod backoff;
 mod codec;
 mod message;
 mod prediction;
@@ -13,6 +14,7 @@ pub mod store;
 mod time;
 
 pub use aggregate::Aggregate;
+pub use backoff::{Backoff, retry_while_transient};
 pub use codec::{CodecError, decode, encode};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
 pub use prediction::Prediction;

@@ -18,9 +18,11 @@ mod format;
 mod model;
 mod repository;
 mod svm;
+mod train;
 
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES};
 pub use model::{Model, ModelError, Scaler, ScoreError, Scratch, is_anomaly};
 pub use repository::{ModelEntry, ModelRepository, RepositoryError};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
+pub use train::{Gamma, TrainError, TrainKernel, TrainOptions, train};

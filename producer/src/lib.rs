@@ -1,6 +1,146 @@
 //! From readings to scoring messages: sources, windows, dispatch, checkpoints.
+//!
+//! ```text
+//! source ──batch──▶ window ──step──▶ dispatch ──confirmations──▶ checkpoint
+//!   └─ one blocking thread ─┘          └──────── async tasks ────────┘
+//! ```
 
+mod checkpoint;
+mod dispatch;
+mod ingest;
 pub mod quarantine;
 pub mod sensors;
 pub mod source;
+mod stats;
 pub mod window;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use windrow_common::queue::{Queue, QueueError};
+use windrow_common::store::{Store, StoreError, TableError};
+use windrow_common::{CodecError, Shutdown};
+
+pub use checkpoint::CheckpointError;
+pub use ingest::AtEnd;
+pub use stats::{Counts, Stats};
+
+use checkpoint::Checkpoint;
+use dispatch::Dispatcher;
+use ingest::{Ingest, Pace};
+use source::{Source, SourceError};
+use window::{Windower, Windowing};
+
+/// Steps between the ingest thread and the dispatcher: enough to keep both busy, few enough to bound memory.
+const STEPS_AHEAD: usize = 4;
+
+/// Published steps whose confirmations are waited for; the queue's own bound comes first as a rule.
+const OUTSTANDING_STEPS: usize = 64;
+
+/// What a producer is told besides its source and windows.
+#[derive(Clone, Debug)]
+pub struct ProducerOptions {
+    /// Names the source in checkpoints and quarantine.
+    pub source_name: String,
+    /// What becomes of open windows at the end of a source that ends.
+    pub at_end: AtEnd,
+    /// Replay at this multiple of real time; as fast as possible when absent.
+    pub speed: Option<f64>,
+}
+
+/// What ends a producer before its source does.
+#[derive(Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store failed for good.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The queue failed for good.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A scoring message cannot be encoded.
+    #[error("message {id} cannot be encoded")]
+    Encode {
+        /// The message.
+        id: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// A part of `dispatched/` cannot be encoded.
+    #[error("{path} cannot be encoded")]
+    Dispatched {
+        /// The part.
+        path: String,
+        /// Why.
+        source: TableError,
+    },
+    /// The ingest thread panicked.
+    #[error("the ingest thread died: {0}")]
+    Panicked(String),
+}
+
+impl ProducerError {
+    /// Whether a person has to change what the program was told, as opposed to the world it met.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Source(
+                SourceError::NoInput { .. } | SourceError::MissingColumn { .. } | SourceError::Spec { .. }
+            ) | Self::Checkpoint(CheckpointError::OtherWindows { .. })
+        )
+    }
+}
+
+/// Reads `source` from where its checkpoint left it and dispatches every complete interval, until the source ends or
+/// a stop is asked for. When it returns `Ok`, everything published is confirmed and the checkpoint says so.
+pub async fn run<Q: Queue>(
+    mut source: Box<dyn Source>,
+    windowing: Windowing,
+    queue: Q,
+    store: Store,
+    options: ProducerOptions,
+    stats: Arc<Stats>,
+    shutdown: Shutdown,
+) -> Result<(), ProducerError> {
+    let checkpoint = Checkpoint::open(&store, &options.source_name, windowing).await?;
+    let partitions: Arc<[String]> = source.partitions().into();
+    let position = checkpoint.position(&partitions);
+    for (index, partition) in position.partitions.iter().enumerate() {
+        source.seek(index, partition.resume)?;
+    }
+    let (steps, to_dispatch) = mpsc::channel(STEPS_AHEAD);
+    let (outstanding, to_confirm) = mpsc::channel(OUTSTANDING_STEPS);
+    let ingest = Ingest {
+        source,
+        windower: Windower::new(windowing, &position, Instant::now()),
+        known: checkpoint.known().clone(),
+        partitions,
+        at_end: options.at_end,
+        pace: options.speed.map(Pace::new),
+        steps,
+        stats: Arc::clone(&stats),
+        shutdown,
+    };
+    let dispatcher = Dispatcher {
+        source_name: options.source_name,
+        queue,
+        store,
+        stats: Arc::clone(&stats),
+    };
+    let ingest = tokio::task::spawn_blocking(move || ingest.run());
+    let (dispatched, saved) = tokio::join!(
+        dispatcher.run(to_dispatch, outstanding),
+        dispatch::save_checkpoints(to_confirm, checkpoint, stats),
+    );
+    // When an async side failed, its channel is closed and the ingest thread ends by itself.
+    let ingested = ingest
+        .await
+        .map_err(|error| ProducerError::Panicked(error.to_string()))?;
+    saved.and(dispatched).and(ingested.map_err(ProducerError::from))
+}

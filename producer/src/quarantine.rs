@@ -4,8 +4,8 @@
 use std::fmt;
 
 use serde::Serialize;
-use windrow_common::EventTime;
 use windrow_common::store::{PartNames, Store, StoreError};
+use windrow_common::{EventTime, retry_while_transient};
 
 use crate::sensors::SensorTable;
 use crate::source::{PartitionIndex, Reading, Unreadable};
@@ -138,11 +138,15 @@ impl Quarantined {
 impl fmt::Display for Quarantined {
     /// What, where from and why, on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at offset {}: {}", self.reason, self.record.offset, self.record.detail)
+        write!(
+            f,
+            "{} at offset {}: {}",
+            self.reason, self.record.offset, self.record.detail
+        )
     }
 }
 
-/// Writes one part; `partitions` gives the names. Repeats after a crash have the same partition and offset.
+/// Writes one part, waiting out an outage of the store; `partitions` gives the names. Repeats after a crash have the same partition and offset.
 pub(crate) async fn write(
     store: &Store,
     names: &mut PartNames,
@@ -174,5 +178,6 @@ pub(crate) async fn write(
         })?;
         lines.push(b'\n');
     }
-    store.put(&path, lines).await
+    let write = || store.put(&path, lines.clone());
+    retry_while_transient("writing quarantined readings", StoreError::is_transient, write).await
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt};
-use crate::EventTime;
-use crate::store::{DeadLetter, Store};
+use crate::store::{DeadLetter, Store, StoreError};
+use crate::{EventTime, retry_while_transient};
 
 /// What bounds a [`Memory`] queue.
 #[derive(Clone, Copy, Debug)]
@@ -113,13 +113,14 @@ impl Shared {
             dead_at: EventTime::now(),
             deliveries: failures + 1,
         };
-        self.dead_letters
-            .put_dead_letter(&letter)
-            .await
-            .map_err(|source| QueueError::DeadLetter {
-                id: message.id.clone(),
-                source,
-            })
+        retry_while_transient("keeping a dead letter", StoreError::is_transient, || {
+            self.dead_letters.put_dead_letter(&letter)
+        })
+        .await
+        .map_err(|source| QueueError::DeadLetter {
+            id: message.id.clone(),
+            source,
+        })
     }
 }
 
@@ -157,6 +158,7 @@ impl Queue for Memory {
             shared: Arc::clone(&self.shared),
             prefetch: usize::from(prefetch.get()),
             unsettled: HashMap::new(),
+            exhausted: Vec::new(),
             next_tag: 0,
         })
     }
@@ -177,23 +179,24 @@ pub struct MemoryConsumer {
     prefetch: usize,
     /// By receipt tag.
     unsettled: HashMap<u64, Entry>,
+    /// Past the delivery limit, on their way to the dead letters.
+    exhausted: Vec<Entry>,
     next_tag: u64,
 }
 
 impl MemoryConsumer {
-    /// Takes what is ready, up to `limit` and the prefetch; entries past the delivery limit are returned apart.
-    fn take_ready(&mut self, into: &mut Vec<Delivery>, limit: usize, exhausted: &mut Vec<Entry>) -> usize {
+    /// Takes what is ready, up to `limit` and the prefetch; entries past the delivery limit go to `exhausted`.
+    fn take_ready(&mut self, into: &mut Vec<Delivery>, limit: usize) -> usize {
         let limit = limit.min(self.prefetch.saturating_sub(self.unsettled.len()));
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
+        let mut state = self.shared.state();
         let mut taken = 0;
         while taken < limit {
             let Some(entry) = state.ready.pop_front() else {
                 break;
             };
             state.unacked += 1;
-            if entry.failures >= shared.limits.deliveries {
-                exhausted.push(entry);
+            if entry.failures >= self.shared.limits.deliveries {
+                self.exhausted.push(entry);
                 continue;
             }
             let tag = self.next_tag;
@@ -208,7 +211,7 @@ impl MemoryConsumer {
         }
         if !state.ready.is_empty() {
             // One wake-up may stand for several messages: pass it on.
-            shared.arrived.notify_one();
+            self.shared.arrived.notify_one();
         }
         taken
     }
@@ -230,24 +233,19 @@ impl MemoryConsumer {
         self.shared.arrived.notify_one();
     }
 
-    async fn bury_exhausted(&mut self, exhausted: Vec<Entry>) -> Result<(), QueueError> {
-        for entry in exhausted {
+    async fn bury_exhausted(&mut self) -> Result<(), QueueError> {
+        while let Some(entry) = self.exhausted.last() {
             let reason = Reason {
                 code: "delivery-limit".to_owned(),
                 detail: format!("{} workers went away holding this message", entry.failures),
                 worker: String::new(),
             };
-            let kept = self
-                .shared
+            self.shared
                 .keep_dead_letter(&entry.message, entry.failures, reason)
-                .await;
-            self.shared.state().unacked -= 1;
-            match kept {
-                Ok(()) => _ = entry.confirm.send(()),
-                Err(error) => {
-                    self.shared.state().ready.push_front(entry);
-                    return Err(error);
-                }
+                .await?;
+            if let Some(entry) = self.exhausted.pop() {
+                self.shared.state().unacked -= 1;
+                _ = entry.confirm.send(());
             }
         }
         Ok(())
@@ -265,14 +263,13 @@ impl Consumer for MemoryConsumer {
             // Registered before looking, so that nothing that arrives in between goes unnoticed.
             let arrived = shared.arrived.notified();
             let closed = shared.closed.load(Ordering::Acquire);
-            let mut exhausted = Vec::new();
-            let taken = self.take_ready(into, limit, &mut exhausted);
-            let buried = !exhausted.is_empty();
-            self.bury_exhausted(exhausted).await?;
-            if taken > 0 || (closed && !buried) {
+            let taken = self.take_ready(into, limit);
+            let to_bury = !self.exhausted.is_empty();
+            self.bury_exhausted().await?;
+            if taken > 0 || (closed && !to_bury) {
                 return Ok(taken);
             }
-            if !buried {
+            if !to_bury {
                 arrived.await;
             }
         }
@@ -314,6 +311,7 @@ impl Consumer for MemoryConsumer {
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         let mut entries: Vec<_> = self.unsettled.drain().collect();
+        entries.extend(self.exhausted.drain(..).map(|entry| (u64::MAX, entry)));
         for (_, entry) in &mut entries {
             entry.failures += 1;
         }

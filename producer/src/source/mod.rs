@@ -1,5 +1,6 @@
 //! Where readings come from: a few partitions, each an ordered run of readings with offsets.
 
+pub mod file;
 pub mod simulator;
 
 use std::path::PathBuf;
@@ -110,6 +111,11 @@ pub trait Source: Send {
 
     /// Moves a partition to where an earlier run left it. Called before the first [`Source::read`].
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError>;
+
+    /// Event time of the partition's next reading, where the source has looked ahead. Asked after the seeks.
+    fn look_ahead(&self, _partition: PartitionIndex) -> Option<EventTime> {
+        None
+    }
 
     /// Reads the next run of some partition into `batch`, at best the one furthest behind in event time, so that no
     /// more windows are open at once than need be.

@@ -14,6 +14,10 @@ pub(super) struct ExactSum {
     /// Nonoverlapping, by increasing magnitude; the first `len` count, when `spilled` is `None`.
     inline: [f64; INLINE],
     len: u8,
+    #[expect(
+        clippy::box_collection,
+        reason = "it is next to never there, and must be small when it is not"
+    )]
     spilled: Option<Box<Vec<f64>>>,
 }
 

@@ -75,9 +75,12 @@ pub struct Windower {
 struct Partition {
     /// Latest event time seen less the out-of-orderness.
     watermark: EventTime,
+    /// Where the next batch starts.
     next: Offset,
     /// From the checkpoint: an earlier run dealt with everything below.
     judged_before: Offset,
+    /// This run has dealt with everything below.
+    judged: Offset,
     ended: bool,
     last_active: Instant,
 }
@@ -105,6 +108,7 @@ impl Windower {
             watermark: EventTime::MIN,
             next: position.resume,
             judged_before: position.judged,
+            judged: position.judged,
             ended: false,
             last_active: now,
         });
@@ -125,6 +129,26 @@ impl Windower {
         self.open.iter().map(OpenInterval::len).sum()
     }
 
+    /// Says that a partition's next reading is of `time`, known from looking ahead: windows that a partition not yet
+    /// begun cannot touch need not wait for it.
+    pub fn look_ahead(&mut self, partition: PartitionIndex, time: EventTime) {
+        let watermark = time.saturating_sub(self.windowing.out_of_orderness);
+        let partition = &mut self.partitions[partition];
+        partition.watermark = partition.watermark.max(watermark);
+    }
+
+    /// Takes in what is no reading of a batch, before any of its readings is observed.
+    pub fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
+        let judged_before = self.partitions[batch.partition].judged_before;
+        for unreadable in batch.unreadable.drain(..) {
+            if unreadable.offset < judged_before {
+                self.tally.replayed += 1;
+            } else {
+                quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
+            }
+        }
+    }
+
     /// Takes in readings of one partition, in order; what is no use goes to `quarantined`.
     pub fn observe(
         &mut self,
@@ -134,27 +158,21 @@ impl Windower {
         quarantined: &mut Vec<Quarantined>,
         sensors: &SensorTable,
     ) {
-        if !readings.is_empty() {
-            self.partitions[partition].last_active = now;
-        }
+        let Some(last) = readings.last() else { return };
         for reading in readings {
             self.observe_one(partition, reading, quarantined, sensors);
         }
+        let partition = &mut self.partitions[partition];
+        partition.last_active = now;
+        partition.judged = partition.judged.max(Offset(last.offset.0 + 1));
     }
 
-    /// Notes the end of a batch whose readings were observed: how far its partition is read, and what in it was no
-    /// reading.
-    pub fn finish_batch(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
+    /// Notes the end of a batch whose contents were all taken in.
+    pub fn finish_batch(&mut self, batch: &Batch) {
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
+        partition.judged = partition.judged.max(batch.next);
         partition.ended |= batch.ended;
-        for unreadable in batch.unreadable.drain(..) {
-            if unreadable.offset < partition.judged_before {
-                self.tally.replayed += 1;
-            } else {
-                quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
-            }
-        }
     }
 
     #[inline]
@@ -263,7 +281,9 @@ impl Windower {
     ) -> bool {
         self.dispatched_through = self.dispatched_through.max(end);
         let mut closed = false;
-        while let Some(interval) = self.open.pop_front_if(|interval| interval.start < end) {
+        while self.open.front().is_some_and(|interval| interval.start < end)
+            && let Some(interval) = self.open.pop_front()
+        {
             interval.into_messages(
                 self.windowing.window_ms,
                 self.windowing.interval_ms,
@@ -291,7 +311,7 @@ impl Windower {
                     .filter_map(|open| open.lowest(index))
                     .min()
                     .unwrap_or(partition.next),
-                judged: partition.next.max(partition.judged_before),
+                judged: partition.judged,
             });
         Position {
             dispatched_through: self.dispatched_through,

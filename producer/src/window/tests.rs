@@ -61,15 +61,29 @@ impl Run {
     fn new(windowing: Windowing, position: &Position) -> Self {
         let now = Instant::now();
         let windower = Windower::new(windowing, position, now);
-        Self { windower, table: sensors(), now, messages: Vec::new(), quarantined: Vec::new() }
+        Self {
+            windower,
+            table: sensors(),
+            now,
+            messages: Vec::new(),
+            quarantined: Vec::new(),
+        }
     }
 
     fn feed(&mut self, partition: usize, readings: &[Reading], ended: bool) -> bool {
-        self.windower.observe(partition, readings, self.now, &mut self.quarantined, &self.table);
-        let next = readings.last().map_or(Offset(0), |last| Offset(last.offset.0 + 1));
-        let mut batch = Batch { partition, next, ended, ..Batch::default() };
-        self.windower.finish_batch(&mut batch, &mut self.quarantined);
-        self.windower.close_ready(self.now, &self.table, &mut self.messages)
+        self.windower
+            .observe(partition, readings, self.now, &mut self.quarantined, &self.table);
+        let next = readings
+            .last()
+            .map_or(Offset(0), |last| Offset(last.offset.0 + 1));
+        self.windower.finish_batch(&Batch {
+            partition,
+            next,
+            ended,
+            ..Batch::default()
+        });
+        self.windower
+            .close_ready(self.now, &self.table, &mut self.messages)
     }
 
     fn finish(&mut self) {
@@ -77,23 +91,41 @@ impl Run {
     }
 
     fn by_id(&self) -> BTreeMap<String, ScoringMessage> {
-        self.messages.iter().map(|message| (message.id(), message.clone())).collect()
+        self.messages
+            .iter()
+            .map(|message| (message.id(), message.clone()))
+            .collect()
     }
 
     fn reasons(&self) -> Vec<QuarantineReason> {
-        self.quarantined.iter().map(|quarantined| quarantined.reason).collect()
+        self.quarantined
+            .iter()
+            .map(|quarantined| quarantined.reason)
+            .collect()
     }
 }
 
 #[test]
 fn an_interval_closes_when_the_watermark_passes_its_end_and_the_lateness() {
     let mut run = Run::new(windowing(10, 20, 5, 3), &start(1));
-    assert!(!run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 15, 2.0, 1), reading(1, 27, 9.0, 2)], false));
+    assert!(!run.feed(
+        0,
+        &[
+            reading(0, 1, 1.0, 0),
+            reading(0, 15, 2.0, 1),
+            reading(1, 27, 9.0, 2)
+        ],
+        false
+    ));
     assert!(run.feed(0, &[reading(0, 28, 3.0, 3)], false));
     let closed = &run.messages;
     assert_eq!(closed.len(), 1);
     assert_eq!(closed[0].id(), "d/0@1970-01-01T00:00:00Z+20s/10s");
-    let windows: Vec<i64> = closed[0].aggregates.iter().map(|a| a.window_start.as_millis()).collect();
+    let windows: Vec<i64> = closed[0]
+        .aggregates
+        .iter()
+        .map(|a| a.window_start.as_millis())
+        .collect();
     assert_eq!(windows, [0, 10_000]);
     assert_eq!(run.windower.open_windows(), 2);
 }
@@ -101,15 +133,47 @@ fn an_interval_closes_when_the_watermark_passes_its_end_and_the_lateness() {
 #[test]
 fn a_reading_behind_a_dispatched_interval_is_late() {
     let mut run = Run::new(windowing(10, 10, 5, 0), &start(1));
-    run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 15, 2.0, 1), reading(0, 9, 2.0, 2)], false);
+    run.feed(
+        0,
+        &[
+            reading(0, 1, 1.0, 0),
+            reading(0, 15, 2.0, 1),
+            reading(0, 9, 2.0, 2),
+        ],
+        false,
+    );
     assert_eq!(run.reasons(), [QuarantineReason::Late]);
+}
+
+#[test]
+fn a_partition_not_begun_holds_back_only_what_it_can_touch() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(2));
+    run.windower.look_ahead(1, EventTime::from_millis(25_000));
+    run.feed(
+        0,
+        &[
+            reading(0, 1, 1.0, 0),
+            reading(0, 22, 1.0, 1),
+            reading(0, 40, 1.0, 2),
+        ],
+        false,
+    );
+    assert_eq!(run.messages.len(), 1);
 }
 
 #[test]
 fn a_wrong_clock_moves_nobodys_watermark() {
     let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
     let year_2100 = 4_102_444_800;
-    run.feed(0, &[reading(0, 1, 1.0, 0), reading(1, year_2100, 1.0, 1), reading(0, 2, 1.0, 2)], false);
+    run.feed(
+        0,
+        &[
+            reading(0, 1, 1.0, 0),
+            reading(1, year_2100, 1.0, 1),
+            reading(0, 2, 1.0, 2),
+        ],
+        false,
+    );
     assert_eq!(run.reasons(), [QuarantineReason::FarFuture]);
     assert!(run.messages.is_empty());
 }
@@ -118,7 +182,11 @@ fn a_wrong_clock_moves_nobodys_watermark() {
 fn values_that_cannot_be_aggregated_are_quarantined() {
     let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
     let values = [f64::NAN, f64::INFINITY, -1e200, 5.0];
-    let readings: Vec<_> = values.iter().enumerate().map(|(i, v)| reading(0, 1, *v, i as u64)).collect();
+    let readings: Vec<_> = values
+        .iter()
+        .enumerate()
+        .map(|(i, v)| reading(0, 1, *v, i as u64))
+        .collect();
     run.feed(0, &readings, false);
     run.finish();
     use QuarantineReason::{NonFinite, OutOfRange};
@@ -136,7 +204,10 @@ fn the_slowest_partition_holds_the_watermark_until_it_ends_or_falls_idle() {
     run.now += windowing.idle_after / 2;
     assert!(!run.feed(0, &[reading(0, 31, 1.0, 2)], false));
     run.now += windowing.idle_after / 2;
-    assert!(run.windower.close_ready(run.now, &run.table, &mut run.messages), "partition 1 is idle");
+    assert!(
+        run.windower.close_ready(run.now, &run.table, &mut run.messages),
+        "partition 1 is idle"
+    );
     let mut run = Run::new(windowing, &start(2));
     run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 30, 1.0, 1)], false);
     assert!(run.feed(1, &[], true), "partition 1 has ended");
@@ -145,15 +216,36 @@ fn the_slowest_partition_holds_the_watermark_until_it_ends_or_falls_idle() {
 #[test]
 fn what_was_judged_before_a_stop_is_not_judged_again() {
     let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
-    let readings = [reading(0, 1, 1.0, 0), reading(0, 11, 2.0, 1), reading(0, 3, 9.0, 2)];
+    let readings = [
+        reading(0, 1, 1.0, 0),
+        reading(0, 11, 2.0, 1),
+        reading(0, 3, 9.0, 2),
+    ];
     run.feed(0, &readings, false);
     let position = run.windower.position();
-    assert_eq!(position.partitions[0], PartitionPosition { resume: Offset(1), judged: Offset(3) });
+    assert_eq!(
+        position.partitions[0],
+        PartitionPosition {
+            resume: Offset(1),
+            judged: Offset(3)
+        }
+    );
     let mut again = Run::new(windowing(10, 10, 0, 0), &position);
     again.feed(0, &readings[1..], false);
-    let unreadable = Unreadable { offset: Offset(2), line: None, detail: String::new(), raw: String::new() };
-    let mut batch = Batch { next: Offset(3), unreadable: vec![unreadable], ..Batch::default() };
-    again.windower.finish_batch(&mut batch, &mut again.quarantined);
+    let unreadable = Unreadable {
+        offset: Offset(2),
+        line: None,
+        detail: String::new(),
+        raw: String::new(),
+    };
+    let mut batch = Batch {
+        next: Offset(3),
+        unreadable: vec![unreadable],
+        ..Batch::default()
+    };
+    again
+        .windower
+        .quarantine_unreadable(&mut batch, &mut again.quarantined);
     assert_eq!((again.quarantined.len(), again.windower.tally().replayed), (0, 2));
     again.feed(0, &[reading(0, 4, 9.0, 3)], false);
     assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
@@ -163,25 +255,36 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
 fn streams() -> impl Strategy<Value = Vec<Vec<Reading>>> {
     let stream = proptest::collection::vec((0_u32..4, 0_i64..12, -1e3_f64..1e3), 1..80).prop_map(|raw| {
         let timed = raw.into_iter().enumerate();
-        timed.map(|(i, (sensor, jitter, value))| reading(sensor, i as i64 * 2 + jitter, value, i as u64)).collect()
+        timed
+            .map(|(i, (sensor, jitter, value))| reading(sensor, i as i64 * 2 + jitter, value, i as u64))
+            .collect()
     });
     proptest::collection::vec(stream, 2..4)
 }
 
 /// Feeds the partitions in runs of the given lengths, from `position` on, at most `steps` of them; gives the positions
 /// after each close, as a checkpoint would keep them.
-fn feed_all(run: &mut Run, streams: &[Vec<Reading>], position: &Position, lengths: &[usize], steps: usize) -> Vec<Position> {
+fn feed_all(
+    run: &mut Run,
+    streams: &[Vec<Reading>],
+    position: &Position,
+    lengths: &[usize],
+    steps: usize,
+) -> Vec<Position> {
     let mut next: Vec<usize> = position.partitions.iter().map(|p| p.resume.0 as usize).collect();
     let mut saved = Vec::new();
     for step in 0..steps {
-        let left: Vec<usize> = (0..streams.len()).filter(|p| next[*p] < streams[*p].len()).collect();
+        let left: Vec<usize> = (0..streams.len())
+            .filter(|p| next[*p] < streams[*p].len())
+            .collect();
         if left.is_empty() {
             run.finish();
             saved.push(run.windower.position());
             break;
         }
         let partition = left[lengths[step % lengths.len()] % left.len()];
-        let end = (next[partition] + 1 + lengths[(step * 7) % lengths.len()] % 9).min(streams[partition].len());
+        let end =
+            (next[partition] + 1 + lengths[(step * 7) % lengths.len()] % 9).min(streams[partition].len());
         let readings = &streams[partition][next[partition]..end];
         next[partition] = end;
         if run.feed(partition, readings, end == streams[partition].len()) {
@@ -192,7 +295,10 @@ fn feed_all(run: &mut Run, streams: &[Vec<Reading>], position: &Position, length
 }
 
 fn quarantine_keys(run: &Run) -> BTreeMap<(usize, String), QuarantineReason> {
-    run.quarantined.iter().map(|q| ((q.partition, q.to_string()), q.reason)).collect()
+    run.quarantined
+        .iter()
+        .map(|q| ((q.partition, q.to_string()), q.reason))
+        .collect()
 }
 
 proptest! {

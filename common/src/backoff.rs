@@ -1,0 +1,90 @@
+//! How long to wait before trying again.
+
+use std::time::Duration;
+
+/// Exponential waits with full jitter, capped (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015),
+/// so that a fleet does not come back all at once.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
+    cap: Duration,
+    attempt: u32,
+    state: u64,
+}
+
+impl Backoff {
+    /// Waits that start near `first` and never pass `cap`.
+    pub fn new(first: Duration, cap: Duration) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self {
+            first,
+            cap,
+            attempt: 0,
+            state: RandomState::new().hash_one(()) | 1,
+        }
+    }
+
+    /// The next wait: between half and the whole of a bound that doubles with each call.
+    pub fn next_wait(&mut self) -> Duration {
+        let bound = self.first.saturating_mul(1 << self.attempt.min(20)).min(self.cap);
+        self.attempt = self.attempt.saturating_add(1);
+        // xorshift64: any spread will do.
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        let fraction = (self.state >> 11) as f64 / (1_u64 << 53) as f64;
+        bound.mul_f64(0.5 + fraction / 2.0)
+    }
+
+    /// How many waits have been taken since the last [`Backoff::reset`].
+    pub fn attempts(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Starts over, after a success.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
+/// Runs `operation` until it succeeds or fails for good, waiting between tries. An outage is logged when it begins and
+/// when it is over, not at each try. To stop waiting, drop the future.
+pub async fn retry_while_transient<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    is_transient: impl Fn(&E) -> bool,
+    mut operation: impl FnMut() -> F,
+) -> Result<T, E> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+    loop {
+        match operation().await {
+            Ok(done) => {
+                if backoff.attempts() > 0 {
+                    tracing::info!(what, tries = backoff.attempts() + 1, "works again");
+                }
+                return Ok(done);
+            }
+            Err(error) if is_transient(&error) => {
+                if backoff.attempts() == 0 {
+                    tracing::warn!(what, %error, "failed; trying again until it works");
+                }
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_cap_and_start_over() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let waits: Vec<Duration> = (0..40).map(|_| backoff.next_wait()).collect();
+        assert!(waits[0] >= Duration::from_millis(50) && waits[0] <= Duration::from_millis(100));
+        assert!(waits[39] >= Duration::from_millis(2_500) && waits[39] <= Duration::from_secs(5));
+        backoff.reset();
+        assert!(backoff.next_wait() <= Duration::from_millis(100));
+    }
+}

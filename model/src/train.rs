@@ -1,0 +1,506 @@
+//! Training a model of our own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use linfa::DatasetBase;
+use linfa::dataset::Pr;
+use linfa::traits::Fit;
+use linfa_svm::Svm;
+use ndarray::{Array1, Array2};
+
+use crate::{Features, Kernel, MAX_DEGREE, Model, ModelError, OneClassSvm, Scaler};
+
+/// Below this a dual coefficient counts as 0, as in linfa.
+const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
+
+/// The solver holds a matrix of rows by rows: 5,000 take 200 MB.
+const MOST_ROWS: usize = 5_000;
+
+/// How a model is trained. The default is a scaler and an RBF kernel with scikit-learn's `gamma="scale"`, taking about 1
+/// % of the rows as outliers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// About this share of the training rows ends up as anomalies, and at least this share as support vectors; between 0
+    /// and 1.
+    pub nu: f64,
+    /// The kernel.
+    pub kernel: TrainKernel,
+    /// The kernel's gamma; the linear kernel has none.
+    pub gamma: Gamma,
+    /// Whether to centre and scale the features first.
+    pub standardise: bool,
+    /// When the solver stops. At 1e-3, scikit-learn's default, models with a small nu depend on the order of the rows.
+    pub tolerance: f64,
+    /// At most this many rows, evenly spread over what is given, are used; 5,000 at most, as memory grows with their
+    /// square and time faster.
+    pub max_rows: usize,
+}
+
+/// Which kernel to train with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum TrainKernel {
+    /// x·y
+    Linear,
+    /// exp(−gamma·|x−y|²)
+    #[default]
+    Rbf,
+    /// (gamma·x·y + coef0)^degree
+    Polynomial {
+        /// The constant inside the power.
+        coef0: f64,
+        /// The power, 1 to [`MAX_DEGREE`].
+        degree: u32,
+    },
+}
+
+/// The kernel's gamma, by rule or as a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Gamma {
+    /// 1 / (features · variance of all scaled numbers), scikit-learn's `"scale"`.
+    #[default]
+    Scale,
+    /// 1 / features, scikit-learn's `"auto"`.
+    Auto,
+    /// This.
+    Value(f64),
+}
+
+/// Why no model can be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Nothing to learn from.
+    #[error("there are {0} rows to train on; at least 2 are needed")]
+    TooFew(usize),
+    /// The numbers do not make whole rows.
+    #[error("{numbers} numbers are no whole number of rows of {dimension} features")]
+    Rows {
+        /// How many numbers there are.
+        numbers: usize,
+        /// Length of a row.
+        dimension: usize,
+    },
+    /// A number is NaN or infinite, or overflows when squared.
+    #[error("row {row} to train on holds {value}, which cannot be learnt from")]
+    NotFinite {
+        /// Position of the row, from 0.
+        row: usize,
+        /// What it holds.
+        value: f64,
+    },
+    /// An option is out of range.
+    #[error("{option} is {value}: {wanted}")]
+    Option {
+        /// Which one.
+        option: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// Not a gamma.
+    #[error("`{0}` is not a gamma: write scale, auto or a number above 0")]
+    Gamma(String),
+    /// The solver gave up.
+    #[error("the solver failed: {0}")]
+    Solver(#[from] linfa_svm::SvmError),
+    /// What came out is no usable model.
+    #[error("training gave no usable model: {0}")]
+    Model(#[from] ModelError),
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            nu: 0.01,
+            kernel: TrainKernel::Rbf,
+            gamma: Gamma::Scale,
+            standardise: true,
+            tolerance: 1e-7,
+            max_rows: 2_000,
+        }
+    }
+}
+
+impl fmt::Display for Gamma {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scale => f.write_str("scale"),
+            Self::Auto => f.write_str("auto"),
+            Self::Value(value) => value.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Gamma {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        match text {
+            "scale" => Ok(Self::Scale),
+            "auto" => Ok(Self::Auto),
+            _ => match text.parse() {
+                Ok(value) if value > 0.0 && f64::is_finite(value) => Ok(Self::Value(value)),
+                _ => Err(TrainError::Gamma(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Whether the options make sense; [`train`] asks it too, a program with options of its own may ask at its start.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let wrong = |option, value, wanted| {
+            Err(TrainError::Option {
+                option,
+                value,
+                wanted,
+            })
+        };
+        // At exactly 1 every row is an outlier and the border is nowhere.
+        if !(self.nu > 0.0 && self.nu < 1.0) {
+            return wrong("nu", self.nu, "it has to lie between 0 and 1");
+        }
+        if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
+            return wrong("the tolerance", self.tolerance, "it has to be above 0");
+        }
+        if let Gamma::Value(gamma) = self.gamma
+            && !(gamma > 0.0 && gamma.is_finite())
+        {
+            return wrong("gamma", gamma, "it has to be above 0");
+        }
+        if let TrainKernel::Polynomial { coef0, degree } = self.kernel {
+            if !coef0.is_finite() {
+                return wrong("coef0", coef0, "it has to be a finite number");
+            }
+            if degree == 0 || degree > MAX_DEGREE {
+                return wrong("the degree", degree.into(), "it has to be 1 to 64");
+            }
+        }
+        if !(2..=MOST_ROWS).contains(&self.max_rows) {
+            #[allow(clippy::cast_precision_loss)] // Only to be shown.
+            return wrong("the most rows", self.max_rows as f64, "it has to be 2 to 5000");
+        }
+        Ok(())
+    }
+}
+
+/// Trains a one-class SVM on `rows`, one row of `features` after the other. The same input gives the same model.
+///
+/// The solver is `linfa-svm`; what it does otherwise than scikit-learn is evened out here: its Gaussian kernel takes 1 /
+/// gamma, its polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho.
+pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {
+    options.check()?;
+    let dimension = features.len();
+    if !rows.len().is_multiple_of(dimension) {
+        return Err(TrainError::Rows {
+            numbers: rows.len(),
+            dimension,
+        });
+    }
+    // Squares and their sums have to stay finite too; no measured quantity is anywhere near.
+    let unusable = |value: &f64| !value.is_finite() || value.abs() > 1e100;
+    if let Some(at) = rows.iter().position(unusable) {
+        return Err(TrainError::NotFinite {
+            row: at / dimension,
+            value: rows[at],
+        });
+    }
+    let given = rows.len() / dimension;
+    if given < 2 {
+        return Err(TrainError::TooFew(given));
+    }
+    // The scaler learns from every row, the SVM from a sample if there are too many.
+    let scaler = options
+        .standardise
+        .then(|| standard_scaler(rows, dimension))
+        .transpose()?;
+    let used = given.min(options.max_rows);
+    let mut rows: Vec<f64> = (0..used)
+        .flat_map(|row| &rows[row * given / used * dimension..][..dimension])
+        .copied()
+        .collect();
+    if let Some(scaler) = &scaler {
+        scaler.apply(&mut rows);
+    }
+    let gamma = match options.gamma {
+        Gamma::Scale => scale_gamma(&rows, dimension),
+        Gamma::Auto => 1.0 / to_f64(dimension),
+        Gamma::Value(gamma) => gamma,
+    };
+    let kernel = match options.kernel {
+        TrainKernel::Linear => Kernel::Linear,
+        TrainKernel::Rbf => Kernel::Rbf { gamma },
+        TrainKernel::Polynomial { coef0, degree } => Kernel::Polynomial { gamma, coef0, degree },
+    };
+    let svm = fit(&rows, dimension, kernel, options)?;
+    let provenance = format!(
+        "linfa-svm 0.8.1, {used} of {given} rows, nu {}, gamma {}",
+        options.nu, options.gamma
+    );
+    Ok(Model::new(features, scaler, svm, provenance)?)
+}
+
+fn fit(
+    rows: &[f64],
+    dimension: usize,
+    kernel: Kernel,
+    options: &TrainOptions,
+) -> Result<OneClassSvm, TrainError> {
+    let params = Svm::<f64, Pr>::params()
+        .eps(options.tolerance)
+        .shrinking(false)
+        .nu_weight(options.nu);
+    let (params, row_scale) = match kernel {
+        Kernel::Rbf { gamma } => (params.gaussian_kernel(1.0 / gamma), 1.0),
+        // (sqrt(gamma)·x)·(sqrt(gamma)·y) is gamma·x·y.
+        Kernel::Polynomial { gamma, coef0, degree } => {
+            (params.polynomial_kernel(coef0, degree.into()), gamma.sqrt())
+        }
+        Kernel::Linear | Kernel::Sigmoid { .. } => (params.linear_kernel(), 1.0),
+    };
+    let count = rows.len() / dimension;
+    let records = Array2::from_shape_fn((count, dimension), |(row, feature)| {
+        rows[row * dimension + feature] * row_scale
+    });
+    let fitted: Svm<f64, bool> = params.fit(&DatasetBase::new(records, Array1::from_elem(count, ())))?;
+    let (mut vectors, mut coefficients) = (Vec::new(), Vec::new());
+    for (row, alpha) in rows.chunks_exact(dimension).zip(&fitted.alpha) {
+        if alpha.abs() > NO_COEFFICIENT {
+            vectors.extend_from_slice(row);
+            coefficients.push(*alpha);
+        }
+    }
+    Ok(OneClassSvm::new(
+        dimension,
+        vectors,
+        coefficients,
+        -fitted.rho,
+        kernel,
+    )?)
+}
+
+/// Mean and population standard deviation of each feature as scikit-learn's `StandardScaler` has them; a feature that
+/// does not vary, up to rounding, gets the scale 1.
+fn standard_scaler(rows: &[f64], dimension: usize) -> Result<Scaler, ModelError> {
+    let count = to_f64(rows.len() / dimension);
+    let (mut means, mut scales) = (Vec::new(), Vec::new());
+    for feature in 0..dimension {
+        let column = || rows.iter().skip(feature).step_by(dimension);
+        let mean = column().sum::<f64>() / count;
+        let (mut squares, mut rest) = (0.0, 0.0);
+        for value in column() {
+            squares += (value - mean) * (value - mean);
+            rest += value - mean;
+        }
+        // The second term takes out what rounding left in the mean (Chan, Golub and LeVeque, 1983).
+        let variance = (squares - rest * rest / count) / count;
+        let rounding = count * f64::EPSILON * variance + (count * mean * f64::EPSILON).powi(2);
+        means.push(mean);
+        scales.push(if variance <= rounding {
+            1.0
+        } else {
+            variance.sqrt()
+        });
+    }
+    Scaler::new(means, scales)
+}
+
+/// 1 / (features · variance of all numbers); 1 where nothing varies, as scikit-learn has it.
+fn scale_gamma(rows: &[f64], dimension: usize) -> f64 {
+    let count = to_f64(rows.len());
+    let mean = rows.iter().sum::<f64>() / count;
+    let variance = rows.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    let gamma = 1.0 / (to_f64(dimension) * variance);
+    if gamma.is_finite() { gamma } else { 1.0 }
+}
+
+/// Exact: counts here are far below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn to_f64(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scratch, is_anomaly};
+
+    /// Rows that look random and are the same everywhere.
+    fn rows(count: usize, dimension: usize) -> Vec<f64> {
+        let mut state = 42_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        (0..count * dimension)
+            .map(|_| (0..6).map(|_| next()).sum::<f64>() * 3.0 + 20.0)
+            .collect()
+    }
+
+    fn anomalies(model: &Model, rows: &[f64]) -> usize {
+        let mut decisions = Vec::new();
+        model
+            .decide_rows(rows, &mut Scratch::default(), &mut decisions)
+            .unwrap();
+        decisions
+            .into_iter()
+            .filter(|decision| is_anomaly(*decision))
+            .count()
+    }
+
+    fn features(list: &str) -> Features {
+        list.parse().unwrap()
+    }
+
+    #[test]
+    fn about_nu_of_the_training_rows_are_outliers_and_far_rows_are_too() {
+        for kernel in [
+            TrainKernel::Rbf,
+            TrainKernel::Polynomial {
+                coef0: 1.0,
+                degree: 2,
+            },
+        ] {
+            let options = TrainOptions {
+                nu: 0.05,
+                kernel,
+                ..TrainOptions::default()
+            };
+            let rows = rows(800, 2);
+            let model = train(&rows, features("mean,std"), &options).unwrap();
+            let flagged = anomalies(&model, &rows);
+            assert!((20..=60).contains(&flagged), "{kernel:?}: {flagged}");
+            assert!(model.svm().coefficients().len() < 100);
+            if kernel == TrainKernel::Rbf {
+                assert_eq!(anomalies(&model, &[90.0, 29.0, 29.0, -50.0]), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_rows_give_the_same_model() {
+        let rows = rows(500, 1);
+        let train = || train(&rows, features("mean"), &TrainOptions::default()).unwrap();
+        assert_eq!(train().to_bytes().unwrap(), train().to_bytes().unwrap());
+    }
+
+    #[test]
+    fn too_many_rows_are_thinned_evenly() {
+        let options = TrainOptions {
+            max_rows: 100,
+            nu: 0.1,
+            ..TrainOptions::default()
+        };
+        let rows = rows(1_050, 2);
+        let model = train(&rows, features("mean,max"), &options).unwrap();
+        assert!(
+            model.provenance().contains("100 of 1050 rows"),
+            "{}",
+            model.provenance()
+        );
+        let flagged = anomalies(&model, &rows);
+        assert!((50..=250).contains(&flagged), "{flagged}");
+    }
+
+    #[test]
+    fn a_stuck_sensor_still_gets_a_model() {
+        for rows in [vec![5.0; 400], vec![0.0; 2], vec![0.1; 3_001]] {
+            let model = train(&rows, features("mean"), &TrainOptions::default()).unwrap();
+            assert_eq!(model.scaler().unwrap().scale(), [1.0]);
+            assert_eq!(anomalies(&model, &[rows[0] + 50.0]), 1);
+        }
+    }
+
+    #[test]
+    fn a_scaler_centres_and_scales_as_numpy_does() {
+        let scaler = standard_scaler(&[1.0, 5.0, 2.0, 5.0, 4.0, 5.0, 9.0, 5.0], 2).unwrap();
+        assert_eq!(scaler.mean(), [4.0, 5.0]);
+        assert_eq!(scaler.scale(), [9.5_f64.sqrt(), 1.0]);
+    }
+
+    #[test]
+    fn gamma_follows_scikit_learns_rules() {
+        let rows = [0.0, 2.0, 4.0, 6.0];
+        let gamma = |gamma, standardise| {
+            let options = TrainOptions {
+                gamma,
+                standardise,
+                nu: 0.5,
+                ..TrainOptions::default()
+            };
+            match train(&rows, features("min,max"), &options)
+                .unwrap()
+                .svm()
+                .kernel()
+            {
+                Kernel::Rbf { gamma } => gamma,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(gamma(Gamma::Scale, false), 1.0 / (2.0 * 5.0));
+        assert_eq!(gamma(Gamma::Scale, true), 0.5);
+        assert_eq!(gamma(Gamma::Auto, false), 0.5);
+        assert_eq!(gamma(Gamma::Value(0.01), false), 0.01);
+        assert_eq!("scale".parse::<Gamma>().unwrap(), Gamma::Scale);
+        assert_eq!("0.25".parse::<Gamma>().unwrap(), Gamma::Value(0.25));
+        for text in ["", "-1", "0", "inf", "NaN", "wide"] {
+            assert!(text.parse::<Gamma>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_learnt_from_is_refused() {
+        let options = TrainOptions::default();
+        let with = |rows: &[f64], options: &TrainOptions| train(rows, features("mean,std"), options);
+        assert!(matches!(with(&[], &options), Err(TrainError::TooFew(0))));
+        assert!(matches!(with(&[1.0, 2.0], &options), Err(TrainError::TooFew(1))));
+        assert!(matches!(with(&[1.0; 3], &options), Err(TrainError::Rows { .. })));
+        for value in [f64::NAN, f64::INFINITY, 1e200] {
+            let refused = with(&[1.0, 2.0, 3.0, value], &options);
+            assert!(matches!(refused, Err(TrainError::NotFinite { row: 1, .. })));
+        }
+        for wrong in [
+            TrainOptions {
+                nu: 0.0,
+                ..options.clone()
+            },
+            TrainOptions {
+                nu: 1.0,
+                ..options.clone()
+            },
+            TrainOptions {
+                nu: f64::NAN,
+                ..options.clone()
+            },
+            TrainOptions {
+                tolerance: 0.0,
+                ..options.clone()
+            },
+            TrainOptions {
+                max_rows: 1,
+                ..options.clone()
+            },
+            TrainOptions {
+                max_rows: 5_001,
+                ..options.clone()
+            },
+            TrainOptions {
+                gamma: Gamma::Value(0.0),
+                ..options.clone()
+            },
+            TrainOptions {
+                kernel: TrainKernel::Polynomial {
+                    coef0: 0.0,
+                    degree: 0,
+                },
+                ..options.clone()
+            },
+        ] {
+            let refused = with(&[1.0, 2.0, 3.0, 4.0], &wrong);
+            assert!(matches!(refused, Err(TrainError::Option { .. })), "{wrong:?}");
+        }
+    }
+}

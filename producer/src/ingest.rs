@@ -1,0 +1,250 @@
+//! The producer's one busy thread: reads the source, cuts windows, hands steps to the dispatcher.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use windrow_common::{EventTime, ScoringMessage, Shutdown};
+
+use crate::quarantine::Quarantined;
+use crate::sensors::SensorTable;
+use crate::source::{Batch, Read, Reading, Source, SourceError};
+use crate::stats::Stats;
+use crate::window::{PartitionPosition, Position, Windower};
+
+/// What the dispatcher gets: messages to publish, readings to quarantine, and where the source stands once both are safe.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) messages: Vec<ScoringMessage>,
+    pub(crate) quarantined: Vec<Quarantined>,
+    pub(crate) position: Position,
+    /// Names of the partitions the position speaks of.
+    pub(crate) partitions: Arc<[String]>,
+}
+
+/// What to do with open windows when a source that is read until caught up has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Dispatch them: no more will come.
+    Dispatch,
+    /// Leave them to the next run, which reads their readings again.
+    Keep,
+}
+
+/// Quarantined readings held before they are written, messages or not.
+const QUARANTINE_HELD: usize = 10_000;
+/// At least this often the dispatcher hears where the source stands.
+const POSITION_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait before looking whether to stop.
+const NAP: Duration = Duration::from_millis(20);
+
+/// Everything [`Ingest::run`] works on.
+pub(crate) struct Ingest {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) windower: Windower,
+    /// From the checkpoint, for partitions that turn up later.
+    pub(crate) known: BTreeMap<String, PartitionPosition>,
+    pub(crate) partitions: Arc<[String]>,
+    pub(crate) at_end: AtEnd,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) steps: mpsc::Sender<Step>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Whether the other end still listens.
+struct DispatcherGone;
+
+impl Ingest {
+    /// Reads until the source ends, a stop is asked for, or the dispatcher is gone (which then has the error).
+    pub(crate) fn run(mut self) -> Result<(), SourceError> {
+        let mut sensors = SensorTable::new();
+        let mut out = Output::default();
+        let mut batch = Batch::default();
+        for partition in 0..self.windower.partitions() {
+            if let Some(time) = self.source.look_ahead(partition) {
+                self.windower.look_ahead(partition, time);
+            }
+        }
+        while !self.shutdown.is_stopping() {
+            let read = self.source.read(&mut sensors, &mut batch)?;
+            self.take_in_partitions();
+            match read {
+                Read::Batch => self
+                    .windower
+                    .quarantine_unreadable(&mut batch, &mut out.quarantined),
+                Read::Idle => std::thread::sleep(NAP),
+                Read::End => break,
+            }
+            let sent = match read {
+                Read::Batch => self.take_in(&batch, &sensors, &mut out),
+                _ => self.close_and_send(&sensors, &mut out),
+            };
+            if sent.is_err() {
+                return Ok(());
+            }
+        }
+        if !self.shutdown.is_stopping() && self.at_end == AtEnd::Dispatch {
+            self.windower.close_all(&sensors, &mut out.messages);
+        }
+        // The last word of this run; a dispatcher that is gone has its own error to tell.
+        _ = self.send(&mut out);
+        Ok(())
+    }
+
+    /// New files of a followed folder.
+    fn take_in_partitions(&mut self) {
+        let names = self.source.partitions();
+        if names.len() == self.partitions.len() {
+            return;
+        }
+        for name in &names[self.partitions.len()..] {
+            let position = self.known.get(name).copied().unwrap_or_default();
+            self.windower.add_partition(position, Instant::now());
+        }
+        self.partitions = names.into();
+    }
+
+    fn take_in(
+        &mut self,
+        batch: &Batch,
+        sensors: &SensorTable,
+        out: &mut Output,
+    ) -> Result<(), DispatcherGone> {
+        let mut rest = &batch.readings[..];
+        while !rest.is_empty() {
+            let due = self
+                .pace
+                .as_mut()
+                .map_or(rest.len(), |pace| pace.due(rest, Instant::now()));
+            let (now_due, later) = rest.split_at(due);
+            self.windower.observe(
+                batch.partition,
+                now_due,
+                Instant::now(),
+                &mut out.quarantined,
+                sensors,
+            );
+            rest = later;
+            if !rest.is_empty() {
+                self.close_and_send(sensors, out)?;
+                if self.shutdown.is_stopping() {
+                    return Ok(());
+                }
+                std::thread::sleep(NAP);
+            }
+        }
+        self.windower.finish_batch(batch);
+        self.close_and_send(sensors, out)
+    }
+
+    fn close_and_send(&mut self, sensors: &SensorTable, out: &mut Output) -> Result<(), DispatcherGone> {
+        self.windower
+            .close_ready(Instant::now(), sensors, &mut out.messages);
+        let due = !out.messages.is_empty()
+            || out.quarantined.len() >= QUARANTINE_HELD
+            || out.last_sent.elapsed() >= POSITION_EVERY;
+        if due {
+            self.send(out)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, out: &mut Output) -> Result<(), DispatcherGone> {
+        self.count(out);
+        out.last_sent = Instant::now();
+        let step = Step {
+            messages: std::mem::take(&mut out.messages),
+            quarantined: std::mem::take(&mut out.quarantined),
+            position: self.windower.position(),
+            partitions: Arc::clone(&self.partitions),
+        };
+        self.steps.blocking_send(step).map_err(|_| DispatcherGone)
+    }
+
+    fn count(&self, out: &Output) {
+        let stats = &self.stats;
+        let tally = self.windower.tally();
+        stats.accepted.store(tally.accepted, Relaxed);
+        stats.replayed.store(tally.replayed, Relaxed);
+        stats
+            .open_windows
+            .store(self.windower.open_windows() as u64, Relaxed);
+        for quarantined in &out.quarantined {
+            stats.quarantined[quarantined.reason as usize].fetch_add(1, Relaxed);
+        }
+        let progress = self.source.progress();
+        stats.source_done.store(progress.done, Relaxed);
+        stats.source_total.store(progress.total.unwrap_or(0), Relaxed);
+    }
+}
+
+/// What has been made and not yet sent.
+struct Output {
+    messages: Vec<ScoringMessage>,
+    quarantined: Vec<Quarantined>,
+    last_sent: Instant,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            quarantined: Vec::new(),
+            last_sent: Instant::now(),
+        }
+    }
+}
+
+/// Replays no faster than a multiple of real time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    speed: f64,
+    /// The first reading's event time, and when it was due.
+    origin: Option<(EventTime, Instant)>,
+}
+
+impl Pace {
+    /// `speed` times as fast as the readings were measured; positive.
+    pub(crate) fn new(speed: f64) -> Self {
+        Self { speed, origin: None }
+    }
+
+    /// How many of the readings, from the first on, are due.
+    fn due(&mut self, readings: &[Reading], now: Instant) -> usize {
+        let Some(first) = readings.first() else { return 0 };
+        let (time, instant) = *self.origin.get_or_insert((first.time, now));
+        let elapsed_ms = now.saturating_duration_since(instant).as_secs_f64() * 1_000.0 * self.speed;
+        let due_through = time.saturating_add(Duration::from_millis(elapsed_ms as u64));
+        readings
+            .iter()
+            .position(|reading| reading.time > due_through)
+            .unwrap_or(readings.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensors::SensorIndex;
+    use crate::source::Offset;
+
+    #[test]
+    fn a_paced_replay_takes_as_long_as_its_readings_span() {
+        let reading = |ms| Reading {
+            sensor: SensorIndex(0),
+            time: EventTime::from_millis(ms),
+            arrival: EventTime::from_millis(ms),
+            value: 1.0,
+            offset: Offset(0),
+        };
+        let readings = [reading(0), reading(9_000), reading(10_000), reading(20_000)];
+        let start = Instant::now();
+        let mut pace = Pace::new(10.0);
+        assert_eq!(pace.due(&readings, start), 1);
+        assert_eq!(pace.due(&readings, start + Duration::from_millis(950)), 2);
+        assert_eq!(pace.due(&readings, start + Duration::from_secs(5)), 4);
+    }
+}

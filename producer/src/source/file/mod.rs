@@ -1,0 +1,250 @@
+//! Readings from files: CSV, NDJSON and Parquet, one file or a folder of them, each file a partition.
+//!
+//! Rows become readings in one place for each kind ([`csv`], [`ndjson`], [`parquet`]), on top of the lines
+//! ([`lines`]) of a decompressed stream ([`stream`]). [`partition`] opens and closes the files, and [`FileSource`] says
+//! whose turn it is.
+
+mod cells;
+mod csv;
+mod decoder;
+mod json_row;
+mod kind;
+mod lines;
+mod mapping;
+mod ndjson;
+mod parquet;
+mod partition;
+mod quoted;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use windrow_common::EventTime;
+
+use crate::sensors::SensorTable;
+use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
+
+use cells::{Output, ROWS_PER_BATCH};
+use kind::InputFile;
+use partition::Partition;
+
+pub use mapping::ColumnMapping;
+
+/// How often a folder is looked through for new files.
+const RESCAN_EVERY: Duration = Duration::from_secs(1);
+
+/// How often files read to their end are looked at for what was appended.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// How many files are held open, as far as others can be closed instead: well below the usual limit of 1,024.
+const MAX_OPEN_FILES: usize = 128;
+
+/// Replays files, and follows them if it is not to end.
+///
+/// The files of a folder are read in step by event time: daily files one after another, a file for each device in
+/// turns. The order depends on the files and the offsets alone.
+pub struct FileSource {
+    mapping: ColumnMapping,
+    until: Until,
+    partitions: Vec<Partition>,
+    names: Vec<String>,
+    /// How many runs were read.
+    calls: u64,
+    last_poll: Instant,
+    poll_every: Duration,
+    folder: Option<Folder>,
+}
+
+/// A folder watched for new files.
+struct Folder {
+    path: PathBuf,
+    last_scan: Instant,
+    scan_every: Duration,
+    known: HashSet<String>,
+    /// Files that must be complete to be read, with their size when last seen: one that still grows is left alone.
+    unsettled: HashMap<String, u64>,
+}
+
+impl FileSource {
+    /// Opens the file or folder at `path`, with every file's columns checked.
+    pub fn open(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
+        let no_input = |why: String| SourceError::NoInput {
+            path: path.to_owned(),
+            why,
+        };
+        let metadata = fs::metadata(path).map_err(|error| no_input(format!("cannot be read: {error}")))?;
+        let files = if metadata.is_dir() {
+            let files = kind::list(path)?;
+            if files.is_empty() {
+                return Err(no_input(format!("holds no file named {}", kind::ENDINGS)));
+            }
+            files
+        } else {
+            vec![kind::single(path)?]
+        };
+        let now = Instant::now();
+        let mut source = Self {
+            mapping: mapping.clone(),
+            until,
+            partitions: Vec::with_capacity(files.len()),
+            names: Vec::with_capacity(files.len()),
+            calls: 0,
+            last_poll: now,
+            poll_every: POLL_EVERY,
+            folder: metadata.is_dir().then(|| Folder {
+                path: path.to_owned(),
+                last_scan: now,
+                scan_every: RESCAN_EVERY,
+                known: files.iter().map(|file| file.name.clone()).collect(),
+                unsettled: HashMap::new(),
+            }),
+        };
+        for file in files {
+            source.add(file)?;
+        }
+        Ok(source)
+    }
+
+    /// The event time up to which a partition has been read, or that it starts with if it has not been read yet.
+    ///
+    /// A partition that waits for its turn delivers nothing much older than this.
+    pub fn reached(&self, partition: PartitionIndex) -> Option<EventTime> {
+        self.partitions.get(partition)?.reached()
+    }
+
+    fn add(&mut self, file: InputFile) -> Result<(), SourceError> {
+        let name = file.name.clone();
+        self.partitions
+            .push(Partition::new(file, self.until, &self.mapping)?);
+        self.names.push(name);
+        Ok(())
+    }
+
+    /// Of the partitions with something to read, the one furthest behind in event time.
+    fn furthest_behind(&self) -> Option<PartitionIndex> {
+        let ready = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter(|(_, partition)| partition.is_ready());
+        ready
+            .min_by_key(|(_, partition)| partition.reached())
+            .map(|(index, _)| index)
+    }
+
+    /// Looks for what was appended to files and for new files, now and then.
+    fn look_around(&mut self) -> Result<(), SourceError> {
+        let now = Instant::now();
+        if now.duration_since(self.last_poll) >= self.poll_every {
+            self.last_poll = now;
+            self.partitions.iter_mut().try_for_each(Partition::poll)?;
+        }
+        let Some(folder) = &mut self.folder else {
+            return Ok(());
+        };
+        if now.duration_since(folder.last_scan) >= folder.scan_every {
+            folder.last_scan = now;
+            for file in folder.new_files()? {
+                let name = file.name.clone();
+                self.add(file)?;
+                // Known only now: a file that could not be opened is tried, and reported, again.
+                if let Some(folder) = &mut self.folder {
+                    folder.known.insert(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the file that was not read for the longest time, if too many are open.
+    fn make_room(&mut self) {
+        if self
+            .partitions
+            .iter()
+            .filter(|partition| partition.is_open())
+            .count()
+            >= MAX_OPEN_FILES
+        {
+            let closable = self.partitions.iter_mut();
+            let oldest = closable
+                .filter_map(|partition| Some((partition.can_be_closed()?, partition)))
+                .min_by_key(|(last_read, _)| *last_read);
+            if let Some((_, partition)) = oldest {
+                partition.close();
+            }
+        }
+    }
+}
+
+impl Folder {
+    fn new_files(&mut self) -> Result<Vec<InputFile>, SourceError> {
+        let mut files = kind::list(&self.path)?;
+        files.retain(|file| {
+            if self.known.contains(&file.name) {
+                return false;
+            }
+            if file.can_grow() {
+                return true;
+            }
+            let size = fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
+            let before = self.unsettled.insert(file.name.clone(), size);
+            size > 0 && before == Some(size)
+        });
+        Ok(files)
+    }
+}
+
+impl Source for FileSource {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError> {
+        self.partitions[partition].seek(to, &self.mapping)
+    }
+
+    fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        if self.until == Until::Stopped {
+            self.look_around()?;
+        }
+        while let Some(index) = self.furthest_behind() {
+            batch.clear(index);
+            self.calls += 1;
+            if !self.partitions[index].is_open() {
+                self.make_room();
+            }
+            let mut out = Output {
+                sensors,
+                batch,
+                arrival: EventTime::now(),
+                limit: ROWS_PER_BATCH,
+            };
+            self.partitions[index].read(&self.mapping, self.calls, &mut out)?;
+            // Half a line at the end of a file that is followed is nothing to speak of.
+            if !batch.readings.is_empty() || !batch.unreadable.is_empty() || batch.ended {
+                return Ok(Read::Batch);
+            }
+        }
+        Ok(match self.until {
+            Until::CaughtUp => Read::End,
+            Until::Stopped => Read::Idle,
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        let (mut done, mut total) = (0, 0);
+        for (part, all) in self.partitions.iter().map(Partition::progress) {
+            done += part;
+            total += all;
+        }
+        Progress {
+            done,
+            total: Some(total),
+        }
+    }
+}

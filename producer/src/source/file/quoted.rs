@@ -1,0 +1,142 @@
+//! Rows with quotes in them, by the rules of RFC 4180 as the `csv` crate takes them.
+
+use std::io;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+use memchr::memchr;
+
+use super::lines::{Found, LastLine, Lines};
+
+/// Longest row that may span several lines, in bytes. A quote that never closes hides the rows behind it until this
+/// much has been looked at, so it is far less than a row may have on one line.
+pub(super) const MAX_SPANNING_BYTES: usize = 64 * 1024;
+
+/// What the current row turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quoted {
+    /// A row of so many bytes, newline included; its cells are in [`QuotedRow::cells`].
+    Row {
+        /// Its length.
+        bytes: usize,
+        /// How much of that is its first line.
+        first_line: usize,
+    },
+    /// A quote opens on the first line, of so many bytes, and does not close in time.
+    Unclosed {
+        /// The length of the first line, newline included.
+        first_line: usize,
+    },
+    /// The first line has no end within the limit.
+    TooLong,
+    /// The rest of the row is yet to be written.
+    Waits,
+}
+
+/// Takes rows apart; its buffers are reused.
+pub(super) struct QuotedRow {
+    reader: Reader,
+    text: Vec<u8>,
+    /// Where the cells end in `text`.
+    ends: Vec<usize>,
+    cells: usize,
+}
+
+impl QuotedRow {
+    pub(super) fn new(delimiter: u8) -> Self {
+        Self {
+            // A lone carriage return does not end a row: it does not without quotes either.
+            reader: ReaderBuilder::new()
+                .delimiter(delimiter)
+                .terminator(Terminator::Any(b'\n'))
+                .build(),
+            text: vec![0; 512],
+            ends: vec![0; 16],
+            cells: 0,
+        }
+    }
+
+    /// The cells of the row read last.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends[..self.cells])
+            .map(|(start, &end)| &self.text[start..end])
+    }
+
+    /// Takes the current row of `lines` apart, without consuming it.
+    pub(super) fn read(&mut self, lines: &mut Lines, last_line: LastLine) -> io::Result<Quoted> {
+        let first_line = match lines.find(|data| memchr(b'\n', data))? {
+            Found::At(at) => at + 1,
+            Found::End(_) if last_line == LastLine::Waits => return Ok(Quoted::Waits),
+            Found::End(bytes) => bytes,
+            Found::TooLong => return Ok(Quoted::TooLong),
+        };
+        self.reader.reset();
+        let limit = first_line.max(MAX_SPANNING_BYTES);
+        let (mut fed, mut written) = (0, 0);
+        self.cells = 0;
+        loop {
+            let data = lines.data();
+            let known = data.len().min(limit);
+            let complete = if fed < known {
+                let (complete, taken) = self.feed(&data[fed..known], &mut written);
+                fed += taken;
+                complete
+            } else if known == limit {
+                return Ok(Quoted::Unclosed { first_line });
+            } else if lines.more()? {
+                false
+            } else if last_line == LastLine::Waits {
+                return Ok(Quoted::Waits);
+            } else if self.feed(b"\n", &mut written).0 {
+                true
+            } else {
+                return Ok(Quoted::Unclosed { first_line });
+            };
+            if complete {
+                let row = &lines.data()[..fed];
+                let row = row.strip_suffix(b"\n").unwrap_or(row);
+                self.drop_carriage_return(row);
+                return Ok(Quoted::Row {
+                    bytes: fed,
+                    first_line,
+                });
+            }
+        }
+    }
+
+    /// Hands `input` to the parser: whether the row is complete, and how much of the input belongs to it.
+    fn feed(&mut self, input: &[u8], written: &mut usize) -> (bool, usize) {
+        let mut taken = 0;
+        loop {
+            let (result, read, wrote, ended) = self.reader.read_record(
+                &input[taken..],
+                &mut self.text[*written..],
+                &mut self.ends[self.cells..],
+            );
+            taken += read;
+            *written += wrote;
+            self.cells += ended;
+            match result {
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::InputEmpty => return (false, taken),
+                ReadRecordResult::Record | ReadRecordResult::End => return (true, taken),
+            }
+            // An empty input means the end of everything to the parser.
+            if taken == input.len() {
+                return (false, taken);
+            }
+        }
+    }
+
+    /// `\r\n` ends a line too.
+    fn drop_carriage_return(&mut self, row: &[u8]) {
+        if row.ends_with(b"\r")
+            && let Some(last) = self.cells.checked_sub(1)
+            && self.text[..self.ends[last]].ends_with(b"\r")
+        {
+            self.ends[last] -= 1;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a worker holds until it is durable: predictions, receipts, and what could not be scored.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Serialize;
+use windrow_common::queue::{Reason, Receipt};
+use windrow_common::store::{PartNames, Store, StoreError, encode_predictions};
+use windrow_common::{EventTime, Prediction, retry_while_transient};
+
+use crate::WorkerError;
+use crate::score::{Scored, Unscorable};
+use crate::stats::Stats;
+
+/// Gathered work, to be written and settled together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) predictions: Vec<Prediction>,
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) unscorable: Vec<Unscorable>,
+}
+
+/// A written batch: what may be settled now.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) dead: Vec<(Receipt, Reason)>,
+}
+
+/// One line of `errors/date=…/hour=…/<part>.ndjson`.
+#[derive(Serialize)]
+struct ErrorReport<'a> {
+    at: String,
+    worker: &'a str,
+    message: &'a str,
+    reason: &'a str,
+    detail: &'a str,
+}
+
+impl Batch {
+    /// Messages in it.
+    pub(crate) fn messages(&self) -> usize {
+        self.receipts.len() + self.unscorable.len()
+    }
+
+    pub(crate) fn take_in(&mut self, scored: Scored) {
+        self.predictions.extend(scored.predictions);
+        self.receipts.extend(scored.receipts);
+        self.unscorable.extend(scored.unscorable);
+    }
+
+    /// Writes predictions and error reports, waiting out an outage of the store.
+    pub(crate) async fn write(
+        self,
+        store: &Store,
+        names: &mut PartNames,
+        worker: &str,
+        stats: &Stats,
+    ) -> Result<Written, WorkerError> {
+        write_predictions(self.predictions, store, names, stats).await?;
+        write_errors(&self.unscorable, store, names, worker).await?;
+        let dead = self.unscorable.into_iter().map(
+            |Unscorable {
+                 receipt,
+                 code,
+                 detail,
+                 ..
+             }| {
+                (
+                    receipt,
+                    Reason {
+                        code: code.to_owned(),
+                        detail,
+                        worker: worker.to_owned(),
+                    },
+                )
+            },
+        );
+        Ok(Written {
+            receipts: self.receipts,
+            dead: dead.collect(),
+        })
+    }
+}
+
+/// One part for each hour of event time.
+async fn write_predictions(
+    predictions: Vec<Prediction>,
+    store: &Store,
+    names: &mut PartNames,
+    stats: &Stats,
+) -> Result<(), WorkerError> {
+    const HOUR_MS: i64 = 3_600_000;
+    let mut hours: HashMap<EventTime, Vec<Prediction>> = HashMap::new();
+    for prediction in predictions {
+        hours
+            .entry(prediction.aggregate.window_start.floor(HOUR_MS))
+            .or_default()
+            .push(prediction);
+    }
+    for (hour, predictions) in hours {
+        let path = names.next("predictions", &hour.hive_partition(), "parquet");
+        let rows = predictions.len() as u64;
+        let anomalies = predictions.iter().filter(|prediction| prediction.anomaly).count() as u64;
+        let encoded = tokio::task::spawn_blocking(move || encode_predictions(&predictions)).await;
+        let bytes = encoded
+            .map_err(|error| WorkerError::Panicked(error.to_string()))?
+            .map_err(|source| WorkerError::Encode {
+                path: path.clone(),
+                source,
+            })?;
+        retry_while_transient("writing predictions", StoreError::is_transient, || {
+            store.put(&path, bytes.clone())
+        })
+        .await?;
+        stats.predictions.fetch_add(rows, Relaxed);
+        stats.anomalies.fetch_add(anomalies, Relaxed);
+        stats.parts.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+async fn write_errors(
+    unscorable: &[Unscorable],
+    store: &Store,
+    names: &mut PartNames,
+    worker: &str,
+) -> Result<(), StoreError> {
+    if unscorable.is_empty() {
+        return Ok(());
+    }
+    let now = EventTime::now();
+    let path = names.next("errors", &now.hive_partition(), "ndjson");
+    let mut lines = Vec::new();
+    for Unscorable { id, code, detail, .. } in unscorable {
+        let report = ErrorReport {
+            at: now.to_string(),
+            worker,
+            message: id,
+            reason: code,
+            detail,
+        };
+        serde_json::to_writer(&mut lines, &report).map_err(|error| StoreError::Damaged {
+            path: path.clone(),
+            why: error.to_string(),
+        })?;
+        lines.push(b'\n');
+    }
+    retry_while_transient("writing error reports", StoreError::is_transient, || {
+        store.put(&path, lines.clone())
+    })
+    .await
+}

@@ -1,0 +1,215 @@
+//! The models a process has at hand, bounded by their size in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+use windrow_common::store::Store;
+use windrow_common::{SensorId, retry_while_transient};
+use windrow_model::{Model, ModelRepository, RepositoryError};
+
+use crate::stats::Stats;
+
+/// What bounds a [`ModelCache`].
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// Memory for models, in bytes.
+    pub bytes: u64,
+    /// After how long a model's `current` blob is looked at again.
+    pub refresh_after: Duration,
+}
+
+impl Default for CacheOptions {
+    /// 512 MiB, one minute.
+    fn default() -> Self {
+        Self {
+            bytes: 512 << 20,
+            refresh_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Models by sensor, shared by all workers of a process. However many wait for a model, it is read once.
+#[derive(Clone, Debug)]
+pub struct ModelCache {
+    loaded: Cache<SensorId, Arc<LoadedModel>>,
+    repository: ModelRepository,
+    refresh_after: Duration,
+    origin: Instant,
+    stats: Arc<Stats>,
+}
+
+/// A model and what is known of its place in the store.
+#[derive(Debug)]
+pub(crate) struct LoadedModel {
+    pub(crate) model: Model,
+    pub(crate) version: Arc<str>,
+    /// When `current` was last looked at, in milliseconds since the cache's origin.
+    checked_ms: AtomicU64,
+}
+
+impl ModelCache {
+    /// An empty cache of the models in `store`.
+    pub fn new(store: Store, options: CacheOptions, stats: Arc<Stats>) -> Self {
+        let weigh = |_: &SensorId, loaded: &Arc<LoadedModel>| {
+            u32::try_from(loaded.model.memory_bytes()).unwrap_or(u32::MAX)
+        };
+        Self {
+            loaded: Cache::builder()
+                .max_capacity(options.bytes)
+                .weigher(weigh)
+                .build(),
+            repository: ModelRepository::new(store),
+            refresh_after: options.refresh_after,
+            origin: Instant::now(),
+            stats,
+        }
+    }
+
+    /// The sensor's current model; `None` when it has none. Waits out an outage of the store.
+    pub(crate) async fn get(
+        &self,
+        sensor: &SensorId,
+    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+        let Some(loaded) = self.loaded.get(sensor).await else {
+            let load = self.loaded.try_get_with_by_ref(sensor, async {
+                self.load(sensor, None)
+                    .await
+                    .map_err(LoadError::Failed)?
+                    .ok_or(LoadError::NoModel)
+            });
+            return match load.await {
+                Ok(loaded) => Ok(Some(loaded)),
+                Err(error) => match &*error {
+                    LoadError::NoModel => Ok(None),
+                    LoadError::Failed(error) => Err(Arc::clone(error)),
+                },
+            };
+        };
+        if self.claim_check(&loaded) {
+            return self.refresh(sensor, loaded).await;
+        }
+        Ok(Some(loaded))
+    }
+
+    /// Whether it is time to look at `current` again, and this caller is the one to do it.
+    fn claim_check(&self, loaded: &LoadedModel) -> bool {
+        let now_ms = self.origin.elapsed().as_millis() as u64;
+        let checked_ms = loaded.checked_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(checked_ms) >= self.refresh_after.as_millis() as u64
+            && loaded
+                .checked_ms
+                .compare_exchange(checked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Replaces a model whose `current` names another version. One that cannot be replaced goes on scoring.
+    async fn refresh(
+        &self,
+        sensor: &SensorId,
+        loaded: Arc<LoadedModel>,
+    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+        match self.load(sensor, Some(&loaded)).await {
+            Ok(Some(newer)) if !Arc::ptr_eq(&newer, &loaded) => {
+                self.loaded.insert(sensor.clone(), Arc::clone(&newer)).await;
+                Ok(Some(newer))
+            }
+            Ok(Some(_)) => Ok(Some(loaded)),
+            Ok(None) => {
+                self.loaded.invalidate(sensor).await;
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::warn!(%sensor, version = &*loaded.version, %error, "keeps the model it has");
+                Ok(Some(loaded))
+            }
+        }
+    }
+
+    /// Reads the sensor's current model, or gives back `known` when that is it.
+    async fn load(
+        &self,
+        sensor: &SensorId,
+        known: Option<&Arc<LoadedModel>>,
+    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+        let read = retry_while_transient("reading a model", RepositoryError::is_transient, || async {
+            let Some(version) = self.repository.current(sensor).await? else {
+                return Ok(None);
+            };
+            if let Some(known) = known.filter(|known| *known.version == *version) {
+                return Ok(Some(Arc::clone(known)));
+            }
+            let model = self.repository.load(sensor, &version).await?;
+            self.stats.models_loaded.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(Arc::new(LoadedModel {
+                model,
+                version: version.into(),
+                checked_ms: AtomicU64::new(self.origin.elapsed().as_millis() as u64),
+            })))
+        });
+        read.await.map_err(Arc::new)
+    }
+}
+
+/// Why a model did not get into the cache.
+#[derive(Debug)]
+enum LoadError {
+    NoModel,
+    Failed(Arc<RepositoryError>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{Features, Kernel, OneClassSvm};
+
+    fn model(intercept: f64) -> Model {
+        let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], intercept, Kernel::Linear).unwrap();
+        Model::new("mean".parse::<Features>().unwrap(), None, svm, "test").unwrap()
+    }
+
+    fn cache(store: &Store, refresh_after: Duration) -> (ModelCache, Arc<Stats>) {
+        let stats = Arc::new(Stats::default());
+        let options = CacheOptions {
+            refresh_after,
+            ..CacheOptions::default()
+        };
+        (ModelCache::new(store.clone(), options, Arc::clone(&stats)), stats)
+    }
+
+    #[tokio::test]
+    async fn a_model_many_wait_for_is_read_once() {
+        let store = Store::create("memory:///").unwrap();
+        let sensor = SensorId::new("d", "t").unwrap();
+        ModelRepository::new(store.clone())
+            .put(&sensor, &model(0.0))
+            .await
+            .unwrap();
+        let (cache, stats) = cache(&store, Duration::from_secs(60));
+        let waiting = (0..50).map(|_| {
+            let (cache, sensor) = (cache.clone(), sensor.clone());
+            tokio::spawn(async move { cache.get(&sensor).await.unwrap().is_some() })
+        });
+        for task in waiting.collect::<Vec<_>>() {
+            assert!(task.await.unwrap());
+        }
+        assert_eq!(stats.counts().models_loaded, 1);
+    }
+
+    #[tokio::test]
+    async fn a_promoted_model_takes_over_when_the_refresh_is_due() {
+        let store = Store::create("memory:///").unwrap();
+        let sensor = SensorId::new("d", "t").unwrap();
+        let (cache, _) = cache(&store, Duration::ZERO);
+        assert!(
+            cache.get(&sensor).await.unwrap().is_none(),
+            "absence is not remembered"
+        );
+        let repository = ModelRepository::new(store);
+        let first = repository.put(&sensor, &model(0.0)).await.unwrap();
+        assert_eq!(*cache.get(&sensor).await.unwrap().unwrap().version, *first);
+        let second = repository.put(&sensor, &model(1.0)).await.unwrap();
+        assert_eq!(*cache.get(&sensor).await.unwrap().unwrap().version, *second);
+    }
+}
