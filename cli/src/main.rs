@@ -1,1 +1,3 @@
+//! The `windrow` program.
+
 fn main() {}

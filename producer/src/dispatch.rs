@@ -52,8 +52,19 @@ impl<Q: Queue> Dispatcher<Q> {
         while let Some(mut step) = steps.recv().await {
             merge_waiting(&mut step, &mut steps);
             if !step.quarantined.is_empty() {
-                let Step { partitions, quarantined, .. } = &step;
-                quarantine::write(&self.store, &mut names, &self.source_name, partitions, quarantined).await?;
+                let Step {
+                    partitions,
+                    quarantined,
+                    ..
+                } = &step;
+                quarantine::write(
+                    &self.store,
+                    &mut names,
+                    &self.source_name,
+                    partitions,
+                    quarantined,
+                )
+                .await?;
             }
             self.note_dispatched(&mut names, &step.messages).await?;
             let confirmations = self.publish(&step.messages).await?;
