@@ -233,6 +233,9 @@ fn parse_epoch(text: &[u8]) -> Option<EventTime> {
     let whole = whole
         .iter()
         .fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+    if whole == i64::MAX {
+        return None;
+    }
     let mut fraction_ms = 0;
     if let Some((b'.', fraction)) = fraction.split_first() {
         if !fraction.iter().all(u8::is_ascii_digit) {
