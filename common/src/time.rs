@@ -230,9 +230,9 @@ fn parse_epoch(text: &[u8]) -> Option<EventTime> {
         return None;
     }
     let (whole, fraction) = digits.split_at(whole_len);
-    let whole = whole
-        .iter()
-        .fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    let whole = whole.iter().fold(0_i64, |value, digit| {
+        value.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+    });
     if whole == i64::MAX {
         return None;
     }

@@ -4,6 +4,7 @@ mod dead_letters;
 mod dispatched;
 mod part;
 mod predictions;
+mod reader;
 mod table;
 
 use std::fs::File;
@@ -21,7 +22,8 @@ pub use dead_letters::DeadLetter;
 pub use dispatched::{Dispatched, decode_dispatched, encode_dispatched};
 pub use part::PartNames;
 pub use predictions::{decode_predictions, encode_predictions};
-pub use table::{TableError, hours};
+pub use reader::{Hour, HourRows};
+pub use table::TableError;
 
 use crate::EventTime;
 

@@ -110,7 +110,11 @@ pub(super) fn integers<'a>(
 
 /// Groups the parts of a table by their hour, oldest first; `from` and `to` (exclusive) leave out hours that cannot
 /// hold a window of that stretch.
-pub fn hours(blobs: Vec<Blob>, from: Option<EventTime>, to: Option<EventTime>) -> Vec<(String, Vec<Blob>)> {
+pub(super) fn hours(
+    blobs: Vec<Blob>,
+    from: Option<EventTime>,
+    to: Option<EventTime>,
+) -> Vec<(String, Vec<Blob>)> {
     let from = from.map(EventTime::hive_partition);
     let to = to.map(|to| {
         to.saturating_sub(std::time::Duration::from_millis(1))
