@@ -31,13 +31,18 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), CliError> {
 
 /// Writes a table with headings.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> Result<(), CliError> {
+    line(&table_text(headings, rows))
+}
+
+/// A table with headings, as text.
+pub(crate) fn table_text(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(headings.to_vec());
     for row in rows {
         table.add_row(row);
     }
-    line(&table.to_string())
+    table.to_string()
 }
 
 /// Writes labelled facts, one a line.

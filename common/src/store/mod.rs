@@ -331,6 +331,13 @@ impl Store {
         }
     }
 
+    /// Whether there is any blob under the folder `prefix`.
+    pub async fn any(&self, prefix: &str) -> Result<bool, StoreError> {
+        let mut listed = self.objects.list(Some(&self.path(prefix)?));
+        let first = listed.try_next().await.map_err(self.failed("list", prefix))?;
+        Ok(first.is_some())
+    }
+
     /// Every blob under the folder `prefix`, by path.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Blob>, StoreError> {
         let failed = self.failed("list", prefix);
