@@ -21,7 +21,7 @@ pub(super) struct Accumulator {
 }
 
 /// Beyond this a square overflows; the windower quarantines such readings as out of range.
-pub(super) const MAX_ABS_VALUE: f64 = 1e150;
+pub(crate) const MAX_ABS_VALUE: f64 = 1e150;
 
 impl Accumulator {
     /// A window with its first reading, which is finite and at most [`MAX_ABS_VALUE`].

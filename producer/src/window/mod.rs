@@ -4,9 +4,9 @@
 //! own partition*: it is late when that partition's watermark has passed its interval's end and the allowed lateness.
 //! An interval is dispatched when the watermarks of *all* partitions have passed that point, so by then every
 //! partition would call a further reading of it late. Which readings an interval holds is thus settled by the
-//! partitions' contents, not by how their reading interleaved; and [`Accumulator`](accumulator::Accumulator) does not
-//! depend on order. The one exception is a partition that fell idle (in wall-clock time) and comes back: what it then
-//! brings for a dispatched interval is late.
+//! partitions' contents, not by how their reading interleaved; and an `Accumulator` does not depend on order. The one
+//! exception is a partition that fell idle (in wall-clock time) and comes back: what it then brings for a dispatched
+//! interval is late.
 //!
 //! What a checkpoint must say. A [`Position`] holds the event time dispatched through, and for each partition two
 //! offsets. From `resume` on, readings are needed by an undispatched interval. Below `judged`, everything has been
@@ -28,7 +28,7 @@ pub use config::{WindowConfig, WindowConfigError, Windowing};
 use crate::quarantine::{QuarantineReason, Quarantined};
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, PartitionIndex, Reading};
-use accumulator::MAX_ABS_VALUE;
+pub(crate) use accumulator::MAX_ABS_VALUE;
 use open_interval::OpenInterval;
 
 /// Where a group of partitions stands, as a checkpoint keeps it.
