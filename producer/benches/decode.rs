@@ -1,10 +1,12 @@
-//! How many readings a second come out of files, on one core: `cargo bench -p windrow-producer --bench decode`.
+//! How many readings a second come out of files and go into windows, on one core:
+//! `cargo bench -p windrow-producer --bench decode`.
 //!
 //! Two orders of the same readings are measured: as a fleet reports in step (every sensor, then the next second), where
-//! timestamps and the succession of sensors repeat, and shuffled, where nothing does.
+//! timestamps and the succession of sensors repeat, and shuffled, where nothing does. Beside them, the same files read
+//! into rows of strings and a number with the `csv` and `serde_json` crates, as most programs would.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +17,18 @@ use parquet::arrow::ArrowWriter;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use serde::Deserialize;
 use windrow_common::EventTime;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::file::{ColumnMapping, FileSource};
 use windrow_producer::source::{Batch, Read, Source, Until};
+use windrow_producer::window::{PartitionPosition, Position, WindowConfig, Windower};
 
 const READINGS: usize = 2_000_000;
 const DEVICES: usize = 100;
 const TAGS: [&str; 5] = ["temperature", "pressure", "vibration", "flow", "current"];
 /// Odd, so that the median is one of the measurements.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -39,23 +43,29 @@ struct Row {
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     println!(
-        "{READINGS} readings of {} sensors, median of {ROUNDS} rounds\n",
+        "{READINGS} readings of {} sensors, M readings/s, median of {ROUNDS} rounds\n",
         DEVICES * TAGS.len()
     );
     println!(
-        "{:<12} {:<20} {:>9} {:>14} {:>9}",
-        "order", "file", "MB", "readings/s", "ns each"
+        "{:<10} {:<14} {:>7} {:>8} {:>16} {:>10} {:>8}",
+        "order", "file", "MB", "decode", "decode + window", "the crate", "ratio"
     );
     let mut rows = in_step();
     for order in ["in step", "shuffled"] {
         for file in write_all(&folder.path().join(order), &rows)? {
-            let seconds = median(|| decode(&file, |_, _| ()))?.as_secs_f64();
+            let decoded = rate(median(|| decode(&file))?);
+            let windowed = rate(median(|| window(&file))?);
+            let crates = match file.extension().and_then(|ending| ending.to_str()) {
+                Some("csv") => Some(rate(median(|| with_csv(&file))?)),
+                Some("ndjson") => Some(rate(median(|| with_serde_json(&file))?)),
+                _ => None,
+            };
             println!(
-                "{order:<12} {:<20} {:>9.1} {:>14.0} {:>9.1}",
+                "{order:<10} {:<14} {:>7.1} {decoded:>8.2} {windowed:>16.2} {:>10} {:>8}",
                 file.file_name().unwrap_or_default().to_string_lossy(),
                 fs::metadata(&file)?.len() as f64 / 1e6,
-                READINGS as f64 / seconds,
-                seconds * 1e9 / READINGS as f64,
+                crates.map_or_else(String::new, |rate| format!("{rate:.2}")),
+                crates.map_or_else(String::new, |rate| format!("{:.1} x", decoded / rate)),
             );
         }
         rows.shuffle(&mut Pcg64Mcg::seed_from_u64(2));
@@ -66,16 +76,90 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Reads a file to its end, handing each batch to `sink`.
-fn decode(file: &Path, mut sink: impl FnMut(&Batch, &SensorTable)) -> Result<()> {
+/// Reads a file to its end.
+fn decode(file: &Path) -> Result<()> {
     let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
     let (mut sensors, mut batch, mut readings) = (SensorTable::new(), Batch::default(), 0);
     while source.read(&mut sensors, &mut batch)? != Read::End {
         readings += batch.readings.len();
-        sink(&batch, &sensors);
     }
     assert_eq!(readings, READINGS, "{}", file.display());
     Ok(())
+}
+
+/// Reads a file to its end and cuts it into windows of a minute, as the producer's ingest thread does.
+fn window(file: &Path) -> Result<()> {
+    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
+    let position = Position {
+        dispatched_through: EventTime::MIN,
+        partitions: vec![PartitionPosition::default()],
+    };
+    let mut windower = Windower::new(WindowConfig::default().validate()?, &position, Instant::now());
+    if let Some(time) = source.look_ahead(0) {
+        windower.look_ahead(0, time);
+    }
+    let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+    let (mut messages, mut quarantined, mut aggregated) = (Vec::new(), Vec::new(), 0);
+    while source.read(&mut sensors, &mut batch)? != Read::End {
+        windower.quarantine_unreadable(&mut batch, &mut quarantined);
+        windower.observe(0, &batch.readings, Instant::now(), &mut quarantined, &sensors);
+        windower.finish_batch(&batch);
+        windower.close_ready(Instant::now(), &sensors, &mut messages);
+        aggregated += messages.drain(..).map(|message| count(&message)).sum::<u64>();
+    }
+    windower.close_all(&sensors, &mut messages);
+    aggregated += messages.iter().map(count).sum::<u64>();
+    assert_eq!((aggregated, quarantined.len()), (READINGS as u64, 0));
+    Ok(())
+}
+
+fn count(message: &windrow_common::ScoringMessage) -> u64 {
+    message.aggregates.iter().map(|aggregate| aggregate.count).sum()
+}
+
+/// What a row is to the crates measured beside; the sensor is looked up and the time read, as we do.
+#[derive(Deserialize)]
+struct PlainRow<'a> {
+    ts: &'a str,
+    device: &'a str,
+    tag: &'a str,
+    value: f64,
+}
+
+impl PlainRow<'_> {
+    fn take(&self, sensors: &mut SensorTable) -> Result<f64> {
+        let time = EventTime::parse(self.ts.as_bytes())?;
+        let sensor = sensors.intern(self.device, self.tag)?;
+        Ok(time.as_millis() as f64 + sensor.as_usize() as f64 + self.value)
+    }
+}
+
+fn with_csv(file: &Path) -> Result<()> {
+    let mut reader = csv::Reader::from_reader(File::open(file)?);
+    let headers = reader.byte_headers()?.clone();
+    let (mut record, mut sensors, mut sum) = (csv::ByteRecord::new(), SensorTable::new(), 0.0);
+    while reader.read_byte_record(&mut record)? {
+        let row: PlainRow<'_> = record.deserialize(Some(&headers))?;
+        sum += row.take(&mut sensors)?;
+    }
+    std::hint::black_box(sum);
+    Ok(())
+}
+
+fn with_serde_json(file: &Path) -> Result<()> {
+    let mut reader = BufReader::with_capacity(256 * 1024, File::open(file)?);
+    let (mut line, mut sensors, mut sum) = (Vec::new(), SensorTable::new(), 0.0);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        sum += serde_json::from_slice::<PlainRow<'_>>(&line)?.take(&mut sensors)?;
+        line.clear();
+    }
+    std::hint::black_box(sum);
+    Ok(())
+}
+
+/// Millions of readings a second.
+fn rate(time: Duration) -> f64 {
+    READINGS as f64 / time.as_secs_f64() / 1e6
 }
 
 /// The median time of a few runs, after one that warms the caches.

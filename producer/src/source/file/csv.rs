@@ -63,6 +63,8 @@ impl CsvDecoder {
                             .collect();
                     }
                 }
+                // Nothing but blank lines, which the parser passes over.
+                Quoted::Unclosed { .. } if lines.data().trim_ascii().is_empty() => return Ok(None),
                 Quoted::TooLong | Quoted::Unclosed { .. } => {
                     return Err(SourceError::Format {
                         path: path.to_owned(),
@@ -146,7 +148,7 @@ impl CsvDecoder {
             Quoted::Waits => return Ok(Step::End),
             Quoted::TooLong => return self.too_long(out),
             Quoted::Unclosed { first_line } => {
-                let problem = "a quote opens on this line and does not close".to_owned();
+                let problem = "a quote opens on this line and does not close where a cell ends".to_owned();
                 (first_line, first_line, problem)
             }
             Quoted::Row { bytes, first_line } => {

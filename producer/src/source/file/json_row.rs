@@ -73,14 +73,19 @@ pub(super) struct KeyOrder {
 }
 
 /// What a key stands for and how good a name it is for that.
-type Meaning = Option<(Role, u8)>;
+pub(super) type Meaning = Option<(Role, u8)>;
 
 impl KeyOrder {
     /// Keys further behind are looked up each time, so that no row can make this grow.
     const KEPT: usize = 64;
 
+    /// The keys known, in order.
+    pub(super) fn known(&self) -> &[(String, Meaning)] {
+        &self.keys
+    }
+
     #[inline]
-    fn meaning(&mut self, place: usize, key: &str, mapping: &ColumnMapping) -> Meaning {
+    pub(super) fn meaning(&mut self, place: usize, key: &str, mapping: &ColumnMapping) -> Meaning {
         match self.keys.get(place) {
             Some((known, meaning)) if known == key => *meaning,
             _ => self.learn(place, key, mapping),

@@ -95,9 +95,14 @@ pub(super) fn list(folder: &Path) -> Result<Vec<InputFile>, SourceError> {
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
+            let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
+            let shown = path.to_string_lossy().into_owned();
+            if !is_folder && InputFile::known(path.clone(), shown).is_none() {
+                continue;
+            }
             let name = format!("{prefix}{}", utf8_name(&path)?);
             // Linked files are followed, linked folders are not: they could lead in a circle.
-            if entry.file_type().map_err(unreadable)?.is_dir() {
+            if is_folder {
                 folders.push((path, format!("{name}/")));
             } else if let Some(file) = InputFile::known(path, name)
                 && fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file())

@@ -1,13 +1,13 @@
 //! Readings from files: CSV, NDJSON and Parquet, one file or a folder of them, each file a partition.
 //!
-//! Rows become readings in one place for each kind ([`csv`], [`ndjson`], [`parquet`]), on top of the lines
-//! ([`lines`]) of a decompressed stream ([`stream`]). [`partition`] opens and closes the files, and [`FileSource`] says
-//! whose turn it is.
+//! Rows become readings in one place for each kind (`csv`, `ndjson`, `parquet`), on top of the lines (`lines`) of a
+//! decompressed stream (`stream`). `partition` opens and closes the files, and [`FileSource`] says whose turn it is.
 
 mod cells;
 mod csv;
 mod decoder;
 mod json_row;
+mod json_scan;
 mod kind;
 mod lines;
 mod mapping;
@@ -20,9 +20,9 @@ mod stream;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use windrow_common::EventTime;
 
@@ -71,7 +71,10 @@ struct Folder {
 }
 
 impl FileSource {
-    /// Opens the file or folder at `path`, with every file's columns checked.
+    /// Opens the file or folder at `path`, with every file's columns checked. A folder that is followed may be empty.
+    ///
+    /// A last line without newline is a row of a file read until caught up, and waits for its end in one that is
+    /// followed.
     pub fn open(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
         let no_input = |why: String| SourceError::NoInput {
             path: path.to_owned(),
@@ -80,7 +83,7 @@ impl FileSource {
         let metadata = fs::metadata(path).map_err(|error| no_input(format!("cannot be read: {error}")))?;
         let files = if metadata.is_dir() {
             let files = kind::list(path)?;
-            if files.is_empty() {
+            if files.is_empty() && until == Until::CaughtUp {
                 return Err(no_input(format!("holds no file named {}", kind::ENDINGS)));
             }
             files
@@ -110,18 +113,41 @@ impl FileSource {
         Ok(source)
     }
 
-    /// The event time up to which a partition has been read, or that it starts with if it has not been read yet.
-    ///
-    /// A partition that waits for its turn delivers nothing much older than this.
-    pub fn reached(&self, partition: PartitionIndex) -> Option<EventTime> {
-        self.partitions.get(partition)?.reached()
+    fn add(&mut self, file: InputFile) -> Result<(), SourceError> {
+        let partition = Partition::new(file, self.until, &self.mapping)?;
+        self.names.push(partition.file.name.clone());
+        self.partitions.push(partition);
+        Ok(())
     }
 
-    fn add(&mut self, file: InputFile) -> Result<(), SourceError> {
+    /// Adds a file that turned up in a folder which is being followed. One that is no good is told of as something
+    /// unreadable: it must not stop the others.
+    fn add_later(&mut self, file: InputFile) -> Result<(), SourceError> {
         let name = file.name.clone();
-        self.partitions
-            .push(Partition::new(file, self.until, &self.mapping)?);
-        self.names.push(name);
+        match self.add(file.clone()) {
+            Ok(()) => {}
+            // Gone before it was looked at.
+            Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(SourceError::Read { source, .. }) if !partition::is_damage(&source) => {
+                return Err(SourceError::Read {
+                    path: file.path,
+                    offset: 0,
+                    source,
+                });
+            }
+            Err(error) => {
+                self.names.push(name.clone());
+                self.partitions
+                    .push(Partition::unusable(file, self.until, error.to_string()));
+            }
+        }
+        // Known only now: a file that could not be opened is tried, and reported, again.
+        if let Some(folder) = &mut self.folder {
+            folder.unsettled.remove(&name);
+            folder.known.insert(name);
+        }
         Ok(())
     }
 
@@ -150,12 +176,7 @@ impl FileSource {
         if now.duration_since(folder.last_scan) >= folder.scan_every {
             folder.last_scan = now;
             for file in folder.new_files()? {
-                let name = file.name.clone();
-                self.add(file)?;
-                // Known only now: a file that could not be opened is tried, and reported, again.
-                if let Some(folder) = &mut self.folder {
-                    folder.known.insert(name);
-                }
+                self.add_later(file)?;
             }
         }
         Ok(())
@@ -206,6 +227,10 @@ impl Source for FileSource {
 
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError> {
         self.partitions[partition].seek(to, &self.mapping)
+    }
+
+    fn look_ahead(&self, partition: PartitionIndex) -> Option<EventTime> {
+        self.partitions.get(partition)?.look_ahead()
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {

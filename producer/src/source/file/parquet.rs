@@ -256,6 +256,10 @@ impl Columns {
         Ok(Self {
             time: match time.data_type() {
                 DataType::Timestamp(unit, _) => Times::Ticks(integers(time)?, *unit),
+                DataType::Date32 | DataType::Date64 => {
+                    let midnights = cast(time, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+                    Times::Ticks(integers(&midnights)?, TimeUnit::Millisecond)
+                }
                 kind if kind.is_integer() => Times::Integers(integers(time)?),
                 kind if kind.is_floating() => Times::Floats(floats(time)?),
                 _ => Times::Texts(texts(time)?),
@@ -275,7 +279,7 @@ fn fits(role: Role, kind: &DataType) -> bool {
             matches!(role, Role::Device | Role::Tag)
         }
         DataType::Dictionary(_, of) => fits(role, of),
-        DataType::Timestamp(..) => role == Role::Timestamp,
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => role == Role::Timestamp,
         kind if kind.is_integer() => true,
         kind if kind.is_floating() => matches!(role, Role::Timestamp | Role::Value),
         kind if kind.is_numeric() => role == Role::Value,

@@ -1,11 +1,12 @@
 //! One file as a partition: opened when its turn comes, closed when it ends.
 
-use std::fs;
+use std::{fs, io};
 
 use windrow_common::EventTime;
 
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, Reading, SourceError, Until};
+use crate::window::MAX_ABS_VALUE;
 
 use super::cells::Output;
 use super::decoder::{Decoder, End, Position, Step};
@@ -27,6 +28,8 @@ pub(super) struct Partition {
     /// Bytes on disk that are done.
     done: u64,
     reached: Option<EventTime>,
+    /// Event time of the first reading that counts from the position on, until that is read.
+    ahead: Option<EventTime>,
     /// When it was read last, in calls of [`Partition::read`] to any partition.
     last_read: u64,
 }
@@ -39,6 +42,8 @@ enum State {
     Waiting,
     /// Read to its end.
     Ended,
+    /// Of no use, for this reason, which is yet to be told.
+    Unusable(String),
 }
 
 impl Partition {
@@ -52,11 +57,27 @@ impl Partition {
             size: 0,
             done: 0,
             reached: None,
+            ahead: None,
             last_read: 0,
         };
         partition.size = partition.size_on_disk()?;
         partition.peek(mapping)?;
         Ok(partition)
+    }
+
+    /// The partition of a file that cannot be opened: all it has is the reason, as something unreadable.
+    pub(super) fn unusable(file: InputFile, until: Until, why: String) -> Self {
+        Self {
+            file,
+            until,
+            state: State::Unusable(why),
+            position: Position::default(),
+            size: 0,
+            done: 0,
+            reached: None,
+            ahead: None,
+            last_read: 0,
+        }
     }
 
     /// Goes on from `to`, an offset that an earlier run was handed.
@@ -74,6 +95,11 @@ impl Partition {
         Ok(())
     }
 
+    /// Event time of the next reading, as far as nothing has been read yet.
+    pub(super) fn look_ahead(&self) -> Option<EventTime> {
+        self.ahead
+    }
+
     /// The event time it has got to, or that it starts with.
     pub(super) fn reached(&self) -> Option<EventTime> {
         self.reached
@@ -81,7 +107,7 @@ impl Partition {
 
     /// Whether there is something to read.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Closed | State::Open(_))
+        matches!(self.state, State::Closed | State::Open(_) | State::Unusable(_))
     }
 
     /// When it was read last, if it holds a file open that can be closed and opened again without reading it anew.
@@ -113,6 +139,12 @@ impl Partition {
         out: &mut Output<'_>,
     ) -> Result<(), SourceError> {
         self.last_read = call;
+        self.ahead = None;
+        if let State::Unusable(why) = &mut self.state {
+            out.unreadable(0, None, std::mem::take(why), b"");
+            self.give_up(out.batch);
+            return Ok(());
+        }
         if !self.is_open() {
             if self.until == Until::Stopped {
                 self.size = self.size_on_disk()?;
@@ -137,6 +169,16 @@ impl Partition {
                 let size = decoder.disk_size(self.size);
                 self.end(out.batch, size);
             }
+            Err(source) if is_damage(&source) => {
+                let offset = decoder.read_to();
+                let detail = format!(
+                    "damaged or incomplete at byte or row {offset}: {source}; what lies behind is read by a run \
+                     that finds the file whole"
+                );
+                // Not moved past: a later run goes on from here.
+                out.unreadable(self.position.offset, self.position.line, detail, b"");
+                self.give_up(out.batch);
+            }
             Err(source) => {
                 let offset = decoder.read_to();
                 self.state = State::Closed;
@@ -159,10 +201,15 @@ impl Partition {
             self.size = size;
             self.state = State::Waiting;
         } else {
-            self.done = self.size;
-            self.state = State::Ended;
-            batch.ended = self.until == Until::CaughtUp;
+            self.give_up(batch);
         }
+    }
+
+    /// Nothing will ever be read from the file again.
+    fn give_up(&mut self, batch: &mut Batch) {
+        self.done = self.size;
+        self.state = State::Ended;
+        batch.ended = true;
     }
 
     /// Looks whether a file that was read to its end has grown.
@@ -189,7 +236,7 @@ impl Partition {
 
     /// Opens the file, checks its columns and takes the event time of the first reading from the position on.
     fn peek(&mut self, mapping: &ColumnMapping) -> Result<(), SourceError> {
-        self.reached = None;
+        (self.reached, self.ahead) = (None, None);
         let Some(mut decoder) = self.open(mapping)? else {
             return Ok(());
         };
@@ -200,15 +247,19 @@ impl Partition {
             let mut out = Output {
                 sensors: &mut sensors,
                 batch: &mut batch,
-                arrival: EventTime::MIN,
+                arrival: EventTime::now(),
                 limit: 1,
             };
             // Whatever is wrong with the rows comes up again when they are read.
             let step = decoder.decode(&mut out);
             if let Some(reading) = batch.readings.first() {
-                self.reached = Some(reading.time);
+                self.reached = self.reached.or(Some(reading.time));
+                if counts(reading) {
+                    (self.reached, self.ahead) = (Some(reading.time), Some(reading.time));
+                    break;
+                }
             }
-            if self.reached.is_some() || !matches!(step, Ok(Step::More)) {
+            if !matches!(step, Ok(Step::More)) {
                 break;
             }
         }
@@ -241,10 +292,34 @@ impl Partition {
     }
 }
 
+/// Whether the windower takes the reading in whatever skew it allows. One that it quarantines moves no watermark, so it
+/// must not by being looked ahead to either.
+fn counts(reading: &Reading) -> bool {
+    reading.time <= reading.arrival && reading.value.abs() <= MAX_ABS_VALUE
+}
+
 /// The event time a run of readings stands for: of its first, middle and last, the one in between, so that a device
 /// with a wrong clock does not make the whole file wait for the others.
 fn typical_time(readings: &[Reading]) -> Option<EventTime> {
-    let (first, last) = (readings.first()?.time, readings.last()?.time);
-    let middle = readings[readings.len() / 2].time;
+    let past = |reading: &&Reading| reading.time <= reading.arrival;
+    let time = |reading: &Reading| reading.time;
+    let middle = &readings[readings.len() / 2..];
+    let first = readings.iter().find(past).or(readings.first()).map(time)?;
+    let last = readings.iter().rfind(past).or(readings.last()).map(time)?;
+    let middle = middle.iter().find(past).map_or(last, time);
     Some(first.min(last).max(first.max(last).min(middle)))
+}
+
+/// Whether a file's bytes are wrong, as opposed to the system that could not hand them over.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.raw_os_error().is_some()
+        {
+            return false;
+        }
+        cause = error.source();
+    }
+    true
 }

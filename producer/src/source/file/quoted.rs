@@ -34,6 +34,7 @@ pub(super) enum Quoted {
 
 /// Takes rows apart; its buffers are reused.
 pub(super) struct QuotedRow {
+    delimiter: u8,
     reader: Reader,
     text: Vec<u8>,
     /// Where the cells end in `text`.
@@ -44,6 +45,7 @@ pub(super) struct QuotedRow {
 impl QuotedRow {
     pub(super) fn new(delimiter: u8) -> Self {
         Self {
+            delimiter,
             // A lone carriage return does not end a row: it does not without quotes either.
             reader: ReaderBuilder::new()
                 .delimiter(delimiter)
@@ -96,6 +98,11 @@ impl QuotedRow {
             if complete {
                 let row = &lines.data()[..fed];
                 let row = row.strip_suffix(b"\n").unwrap_or(row);
+                // The parser forgives text behind a closing quote. Over several lines that is no slip within a cell
+                // but a stray quote, which ends at the next one and has swallowed the rows between.
+                if fed > first_line && !is_well_quoted(row, self.delimiter) {
+                    return Ok(Quoted::Unclosed { first_line });
+                }
                 self.drop_carriage_return(row);
                 return Ok(Quoted::Row {
                     bytes: fed,
@@ -137,6 +144,29 @@ impl QuotedRow {
             && self.text[..self.ends[last]].ends_with(b"\r")
         {
             self.ends[last] -= 1;
+        }
+    }
+}
+
+/// Whether every quote that opens a cell of the row also closes it.
+fn is_well_quoted(row: &[u8], delimiter: u8) -> bool {
+    let mut rest = row;
+    loop {
+        let mut opened = rest.strip_prefix(b"\"");
+        while let Some(cell) = opened {
+            let Some(at) = memchr(b'"', cell) else {
+                return false;
+            };
+            rest = &cell[at + 1..];
+            // Two quotes are one within the cell.
+            opened = rest.strip_prefix(b"\"");
+            if opened.is_none() && !(rest.is_empty() || rest == b"\r" || rest[0] == delimiter) {
+                return false;
+            }
+        }
+        match memchr(delimiter, rest) {
+            Some(at) => rest = &rest[at + 1..],
+            None => return true,
         }
     }
 }

@@ -14,7 +14,7 @@ const DISK_CHUNK_BYTES: usize = 128 * 1024;
 /// The decompressed bytes of a file, from its first to wherever it is to end.
 pub(super) enum Stream {
     Plain(Clipped),
-    Gzip(MultiGzDecoder<BufReader<Clipped>>),
+    Gzip(Box<MultiGzDecoder<BufReader<Clipped>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<Clipped>>),
 }
 
@@ -46,7 +46,7 @@ impl Stream {
         let buffered = |file| BufReader::with_capacity(DISK_CHUNK_BYTES, file);
         Ok(match compression {
             Compression::None => Self::Plain(file),
-            Compression::Gzip => Self::Gzip(MultiGzDecoder::new(buffered(file))),
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(file)))),
             Compression::Zstd => Self::Zstd(zstd::stream::read::Decoder::with_buffer(buffered(file))?),
         })
     }

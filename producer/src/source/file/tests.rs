@@ -1,1 +1,148 @@
-//! Tests.
+//! The file source as its caller sees it: whole files in, readings with offsets out.
+
+mod columnar;
+mod exactly_once;
+mod folder;
+mod follow;
+mod odd_text;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use super::*;
+use crate::source::Unreadable;
+
+const HEADER: &str = "ts,device,tag,value\n";
+
+/// A reading, without what differs from run to run; the value by its bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    device: String,
+    tag: String,
+    millis: i64,
+    value: u64,
+    offset: u64,
+}
+
+/// What came out of one partition.
+#[derive(Debug, Default)]
+struct Log {
+    readings: Vec<Seen>,
+    unreadable: Vec<Unreadable>,
+    next: u64,
+    ended: bool,
+}
+
+impl Log {
+    fn values(&self) -> Vec<f64> {
+        self.readings
+            .iter()
+            .map(|seen| f64::from_bits(seen.value))
+            .collect()
+    }
+
+    /// Everything by offset, and what is unreadable by its reason.
+    fn all(&self) -> Vec<(u64, Result<Seen, String>)> {
+        let readings = self.readings.iter().map(|seen| (seen.offset, Ok(seen.clone())));
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|bad| (bad.offset.0, Err(format!("{}: {}", bad.detail, bad.raw))));
+        let mut all: Vec<_> = readings.chain(unreadable).collect();
+        all.sort_by_key(|(offset, _)| *offset);
+        all
+    }
+}
+
+/// Reads until there is nothing more, at least for now; by partition.
+fn drain(source: &mut FileSource) -> Vec<Log> {
+    let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+    let mut logs: Vec<Log> = Vec::new();
+    while source.read(&mut sensors, &mut batch).unwrap() == Read::Batch {
+        logs.resize_with(source.partitions().len(), Log::default);
+        let log = &mut logs[batch.partition];
+        assert!(batch.next.0 >= log.next, "a partition went backwards");
+        log.readings.extend(batch.readings.iter().map(|reading| {
+            let sensor = sensors.id(reading.sensor);
+            Seen {
+                device: sensor.device.to_string(),
+                tag: sensor.tag.to_string(),
+                millis: reading.time.as_millis(),
+                value: reading.value.to_bits(),
+                offset: reading.offset.0,
+            }
+        }));
+        log.unreadable.append(&mut batch.unreadable);
+        (log.next, log.ended) = (batch.next.0, batch.ended);
+    }
+    logs.resize_with(source.partitions().len(), Log::default);
+    logs
+}
+
+fn open(path: &Path, until: Until) -> FileSource {
+    let mut source = FileSource::open(path, &ColumnMapping::default(), until).unwrap();
+    // Tests ask, they do not wait.
+    source.poll_every = Duration::ZERO;
+    if let Some(folder) = &mut source.folder {
+        folder.scan_every = Duration::ZERO;
+    }
+    source
+}
+
+/// Reads one file from `offset` to its end.
+fn read_from(path: &Path, offset: u64) -> Log {
+    let mut source = open(path, Until::CaughtUp);
+    source.seek(0, Offset(offset)).unwrap();
+    drain(&mut source).remove(0)
+}
+
+/// A file of these bytes in a folder of its own.
+fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// What a file of these bytes holds.
+fn read(name: &str, bytes: impl AsRef<[u8]>) -> Log {
+    let (_folder, path) = file(name, bytes);
+    read_from(&path, 0)
+}
+
+fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
+    let (folder, path) = file(name, bytes);
+    let error = FileSource::open(&path, &ColumnMapping::default(), Until::CaughtUp)
+        .err()
+        .unwrap();
+    error.to_string().replace(folder.path().to_str().unwrap(), "")
+}
+
+fn append(path: &Path, bytes: impl AsRef<[u8]>) {
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    file.write_all(bytes.as_ref()).unwrap();
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// Rows of one sensor, a second apart from `start` on, with values 0, 1, 2, ...
+fn rows(start: i64, count: i64) -> String {
+    (0..count)
+        .map(|at| format!("{},d,t,{at}\n", EventTime::from_millis((start + at) * 1_000)))
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! Files that grow and folders that fill up.
+
+use super::*;
+
+#[test]
+fn half_a_line_waits_for_its_other_half() {
+    let (_folder, path) = file("a.csv", "ts,dev");
+    let mut source = open(&path, Until::Stopped);
+    assert!(drain(&mut source)[0].readings.is_empty());
+    append(&path, "ice,tag,value\n1,d,t,1\n2,d,t,2");
+    assert_eq!(drain(&mut source)[0].values(), [1.0]);
+    append(&path, "5\n");
+    let log = drain(&mut source).remove(0);
+    assert_eq!((log.values(), log.ended), (vec![25.0], false));
+    assert!(drain(&mut source)[0].readings.is_empty());
+}
+
+#[test]
+fn files_that_turn_up_in_a_followed_folder_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = open(folder.path(), Until::Stopped);
+    assert!(drain(&mut source).is_empty());
+    append(&folder.path().join("b.csv"), format!("{HEADER}1,d,t,1\n"));
+    append(&folder.path().join(".c.csv"), format!("{HEADER}1,d,t,9\n"));
+    assert_eq!(drain(&mut source)[0].values(), [1.0]);
+    append(&folder.path().join("a.csv"), format!("{HEADER}1,d,t,2\n"));
+    append(&folder.path().join("b.csv"), "2,d,t,3\n");
+    let logs = drain(&mut source);
+    assert_eq!(source.partitions(), ["b.csv", "a.csv"]);
+    assert_eq!((logs[0].values(), logs[1].values()), (vec![3.0], vec![2.0]));
+}
+
+#[test]
+fn a_compressed_file_is_left_alone_until_it_has_stopped_growing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = open(folder.path(), Until::Stopped);
+    let whole = gzip(format!("{HEADER}1,d,t,1\n").as_bytes());
+    let path = folder.path().join("a.csv.gz");
+    fs::write(&path, &whole[..10]).unwrap();
+    assert!(drain(&mut source).is_empty());
+    fs::write(&path, &whole).unwrap();
+    assert!(drain(&mut source).is_empty());
+    let log = drain(&mut source).remove(0);
+    assert_eq!((log.values(), log.ended), (vec![1.0], true));
+}
+
+#[test]
+fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
+    let (folder, path) = file("a.csv", format!("{HEADER}1,d,t,1\n"));
+    let mut source = open(folder.path(), Until::Stopped);
+    fs::write(folder.path().join("b.csv"), "some,thing,else\n1,2,3\n").unwrap();
+    fs::write(folder.path().join("c.csv.gz"), "no gzip").unwrap();
+    let logs = drain(&mut source);
+    assert_eq!(source.partitions(), ["a.csv", "b.csv", "c.csv.gz"]);
+    assert_eq!(logs[0].values(), [1.0]);
+    for (log, why) in logs[1..]
+        .iter()
+        .zip(["b.csv: no column `ts", "c.csv.gz: cannot read"])
+    {
+        let [bad] = &log.unreadable[..] else {
+            panic!("{log:?}")
+        };
+        assert!(bad.detail.contains(why), "{}", bad.detail);
+        assert!(log.ended);
+    }
+    append(&path, "2,d,t,2\n");
+    let logs = drain(&mut source);
+    assert_eq!(logs[0].values(), [2.0]);
+    assert!(logs.iter().all(|log| log.unreadable.is_empty()));
+}
+
+#[test]
+fn a_file_cut_shorter_than_it_was_read_is_reported() {
+    let (_folder, path) = file("a.csv", format!("{HEADER}1,d,t,1\n2,d,t,2\n"));
+    let mut source = open(&path, Until::Stopped);
+    drain(&mut source);
+    fs::write(&path, HEADER).unwrap();
+    let error = source
+        .read(&mut SensorTable::new(), &mut Batch::default())
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SourceError::Shrunk {
+                offset: 36,
+                end: 20,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    for (name, bytes) in [("a.csv", HEADER.into()), ("a.csv.gz", gzip(HEADER.as_bytes()))] {
+        let (_folder, path) = file(name, bytes);
+        let mut source = open(&path, Until::CaughtUp);
+        let sought = source.seek(0, Offset(36));
+        let read = source.read(&mut SensorTable::new(), &mut Batch::default());
+        assert!(
+            matches!(sought.and(read.map(|_| ())), Err(SourceError::Shrunk { .. })),
+            "{name}"
+        );
+    }
+}
