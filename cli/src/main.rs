@@ -1,3 +1,92 @@
-//! The `windrow` program.
+//! The `windrow` program: scores fleets of sensors, in one process or beside a fleet of workers.
 
-fn main() {}
+mod args;
+mod audit;
+mod dead_letters;
+mod error;
+mod pipeline;
+mod predictions;
+mod progress;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use error::CliError;
+
+/// Scores a fleet of sensors against one anomaly model per sensor.
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 110, after_help = "\
+Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 3 the audit found windows lost.
+Every option can also be given as an environment variable, named after it in brackets.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged to the standard error: error, warn, info, debug, or a filter such as windrow_worker=debug
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "WINDROW_LOG")]
+    log: String,
+    /// How it is logged
+    #[arg(long, global = true, value_enum, default_value = "text", env = "WINDROW_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Read a source, cut windows, score them and persist predictions, all in this process
+    Run(run::RunArgs),
+    /// Export predictions
+    #[command(subcommand)]
+    Predictions(predictions::PredictionsCommand),
+    /// Check that every dispatched window was predicted or is a dead letter
+    Audit(audit::AuditArgs),
+    /// List, show, replay and purge what could not be scored
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("windrow: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(&cli.log)
+        .map_err(|error| CliError::Usage(format!("--log {}: {error}", cli.log)))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Panicked(format!("no async runtime can be started: {error}")))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => args.run().await,
+            Command::Predictions(command) => command.run().await,
+            Command::Audit(args) => args.run().await,
+            Command::DeadLetters(command) => command.run().await,
+        }
+    })
+}
