@@ -167,10 +167,12 @@ pub(crate) async fn audit(
     let dead = dead_windows(store).await?;
     let mut hours: BTreeMap<String, (Option<Hour>, Option<Hour>)> = BTreeMap::new();
     for hour in store.hours("dispatched", from, to).await? {
-        hours.entry(hour.name.clone()).or_default().0 = Some(hour);
+        let name = hour.name.clone();
+        hours.entry(name).or_default().0 = Some(hour);
     }
     for hour in store.hours("predictions", from, to).await? {
-        hours.entry(hour.name.clone()).or_default().1 = Some(hour);
+        let name = hour.name.clone();
+        hours.entry(name).or_default().1 = Some(hour);
     }
     let within = |start: EventTime| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start < to);
     let mut audit = Audit::default();

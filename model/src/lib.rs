@@ -15,6 +15,7 @@
 
 mod feature;
 mod format;
+mod import;
 mod model;
 mod repository;
 mod svm;
@@ -22,6 +23,7 @@ mod train;
 
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES};
+pub use import::{ImportError, import};
 pub use model::{Model, ModelError, Scaler, ScoreError, Scratch, is_anomaly};
 pub use repository::{ModelEntry, ModelRepository, RepositoryError};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
