@@ -1,0 +1,237 @@
+//! Pickles made to do harm: nothing in them is run, and none brings the program down or makes it take much memory.
+#![allow(unsafe_code)] // To count what is allocated.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use windrow_model::{Features, ImportError, Model, import};
+
+use crate::fixtures::{VERSIONS, case, cases};
+
+const NEWEST: &str = VERSIONS[1];
+
+/// Counts the bytes that each thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.set(ALLOCATED.get().saturating_add(layout.size()));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn features() -> Features {
+    "mean".parse().unwrap()
+}
+
+/// Imports, and sees to it that all that was allocated on the way is in proportion to the file.
+fn import_modestly(pickle: &[u8], features: Features) -> Result<Model, ImportError> {
+    let before = ALLOCATED.get();
+    let result = import(pickle, features);
+    let allocated = ALLOCATED.get() - before;
+    assert!(
+        allocated <= 16_384 + 200 * pickle.len(),
+        "{allocated} bytes for {}",
+        pickle.len()
+    );
+    result
+}
+
+fn refused(pickle: &[u8]) -> ImportError {
+    import_modestly(pickle, features()).unwrap_err()
+}
+
+#[test]
+fn whatever_is_asked_for_is_named_and_not_run() {
+    for (pickle, asked) in [
+        // GLOBAL and REDUCE, as `__reduce__` writes it in protocols 0 and 2.
+        (&b"cos\nsystem\n(Vtouch /tmp/x\ntR."[..], "os.system"),
+        (b"\x80\x02cposix\nsystem\nX\x07\0\0\0touch /\x85R.", "posix.system"),
+        (b"cbuiltins\neval\n(V1\ntR.", "builtins.eval"),
+        (b"c__builtin__\nexec\n(V1\ntR.", "__builtin__.exec"),
+        // STACK_GLOBAL, also with names from the memo.
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", "os.system"),
+        (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.", "os.system"),
+        // INST, OBJ, NEWOBJ and NEWOBJ_EX.
+        (b"(Vid\nios\nsystem\n.", "os.system"),
+        (b"(cos\nsystem\nVid\no.", "os.system"),
+        (b"csubprocess\nPopen\n(Vid\nt\x81.", "subprocess.Popen"),
+        (b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93(Vid\nt}\x92.", "subprocess.Popen"),
+        // Within the state of what is allowed.
+        (
+            b"csklearn.svm._classes\nOneClassSVM\n)\x81}Vkernel\ncos\nsystem\n(Vid\ntRsb.",
+            "os.system",
+        ),
+        // Through what is allowed.
+        (b"csklearn.svm._classes\nos.system\n.", "sklearn.svm._classes.os.system"),
+        (b"csklearn.svm._classes\nOneClassSVM.fit\n.", "sklearn.svm._classes.OneClassSVM.fit"),
+        (b"cnumpy\nload\n(Vx\ntR.", "numpy.load"),
+        (b"cbuiltins\ngetattr\n.", "builtins.getattr"),
+        (b"cnumpy.random._pickle\n__randomstate_ctor\n.", "numpy.random._pickle.__randomstate_ctor"),
+        // Nothing that a terminal acts on gets into the message.
+        (b"c\x1b[2J\nx\n.", "\\u{1b}[2J.x"),
+    ] {
+        let error = refused(pickle);
+        assert_eq!(error, ImportError::Global(asked.into()), "{}", pickle.escape_ascii());
+        assert!(error.to_string().contains(&format!("`{asked}`")));
+        assert!(error.to_string().contains("it was not run"));
+    }
+    let long = [b"c", "é".repeat(50_000).as_bytes(), b"\nx\n."].concat();
+    assert!(refused(&long).to_string().len() < 2_000);
+}
+
+#[test]
+fn instructions_that_no_model_needs_are_refused() {
+    for (code, pickle) in [
+        (b'o', &b"(csklearn.svm._classes\nOneClassSVM\no."[..]),
+        (b'i', b"(isklearn.svm._classes\nOneClassSVM\n."),
+        (0x92, b"csklearn.svm._classes\nOneClassSVM\n)}\x92."),
+        // Persistent ids, the extension registry, buffers from elsewhere, sets.
+        (b'P', b"NP1\n."),
+        (b'Q', b"NQ."),
+        (0x82, b"N\x82\x01."),
+        (0x97, b"N\x97."),
+        (0x8f, b"N\x8f."),
+        (b'2', b"N2."),
+    ] {
+        let error = refused(pickle);
+        assert!(
+            matches!(error, ImportError::Instruction { code: found, .. } if found == code),
+            "{error:?}"
+        );
+    }
+    // A call of what is not a class but was made from one.
+    let called = refused(b"csklearn.svm._classes\nOneClassSVM\n)R)R.");
+    assert!(matches!(called, ImportError::Malformed { at: 37, .. }), "{called:?}");
+}
+
+#[test]
+fn calls_of_what_is_allowed_are_not_made_either() {
+    // In Python each of these takes a terabyte.
+    for call in [
+        &b"c__builtin__\nbytes\n(I1099511627776\ntR"[..],
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1099511627776\ntVb\ntR",
+        b"cnumpy\nndarray\n(I1099511627776\ntR",
+    ] {
+        let state = b"csklearn.svm._classes\nOneClassSVM\n)\x81}(V_sparse\nI00\nVkernel\nVlinear\nVsupport_vectors_\n";
+        let error = refused(&[state, call, b"ub."].concat());
+        assert!(error.to_string().contains("`support_vectors_` is not an array"), "{error}");
+    }
+}
+
+#[test]
+fn lengths_are_checked_before_anything_is_allocated() {
+    for pickle in [
+        &b"X\xff\xff\xff\xffab"[..],
+        b"B\xff\xff\xff\x7fab",
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffab",
+        b"\x8e\0\0\0\0\0\0\0\x80ab",
+        b"\x96\0\0\0\0\0\x10\0\0ab",
+        b"\x95\xff\xff",
+        b"\x8a\xffab",
+        b"Vab",
+    ] {
+        assert_eq!(refused(pickle), ImportError::CutOff(pickle.len()), "{}", pickle.escape_ascii());
+    }
+}
+
+#[test]
+fn depth_and_cycles_are_no_trouble() {
+    let deep = |code: &[u8]| [b"N", &code.repeat(200_000)[..], b"."].concat();
+    assert_eq!(refused(&deep(b"\x85")), ImportError::NotAModel("a tuple"));
+    assert_eq!(refused(&deep(b"\x85\x85")), ImportError::TooLong);
+    assert!(matches!(refused(&deep(b"(")), ImportError::Malformed { .. }));
+    assert!(matches!(refused(&deep(b"]")), ImportError::Malformed { .. }));
+    // A list in itself, a pipeline that is its own step, and one that is its own state.
+    assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list"));
+    let own_step = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0}Vsteps\n((Va\nh\0tlsb.");
+    assert!(matches!(own_step, ImportError::Step { found: "a Pipeline", .. }), "{own_step:?}");
+    let own_state = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0h\0b.");
+    assert!(matches!(own_state, ImportError::Missing { .. }), "{own_state:?}");
+    let own_class = refused(b"ccopyreg\n_reconstructor\n(lq\0(ccopyreg\n_reconstructor\ntR.");
+    assert!(matches!(own_class, ImportError::Malformed { .. }), "{own_class:?}");
+}
+
+#[test]
+fn a_file_past_the_limit_is_not_read() {
+    let large = vec![b'N'; (64 << 20) + 1];
+    assert_eq!(refused(&large), ImportError::TooLarge(large.len()));
+    assert_eq!(refused(&large[..1 << 20]), ImportError::TooLong);
+}
+
+#[test]
+fn a_pickle_cut_off_anywhere_is_refused() {
+    for version in VERSIONS {
+        for case in cases(version) {
+            for protocol in &case.protocols {
+                let pickle = case.pickle(version, *protocol);
+                for length in 0..pickle.len() {
+                    let error = import_modestly(&pickle[..length], case.features()).unwrap_err();
+                    assert_eq!(error, ImportError::CutOff(length), "{} {protocol}", case.name);
+                }
+                let longer = [&pickle[..], b"\0"].concat();
+                let error = import_modestly(&longer, case.features()).unwrap_err();
+                assert!(matches!(error, ImportError::Trailing { .. }));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn changed_bytes_give_a_model_or_an_error(
+        protocol in 0_u8..6,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let case = case("scaled-4d");
+        let mut pickle = case.pickle(NEWEST, protocol);
+        for (at, byte) in changes {
+            let at = at.index(pickle.len());
+            pickle[at] = byte;
+        }
+        let _ = import_modestly(&pickle, case.features());
+    }
+
+    #[test]
+    fn parts_moved_about_give_a_model_or_an_error(
+        protocol in 0_u8..6,
+        from in any::<prop::sample::Index>(),
+        length in 1_usize..60,
+        to in any::<prop::sample::Index>(),
+    ) {
+        let case = case("scaled-4d");
+        let mut pickle = case.pickle(NEWEST, protocol);
+        let from = from.index(pickle.len());
+        let part: Vec<u8> = pickle.drain(from..(from + length).min(pickle.len())).collect();
+        let to = to.index(pickle.len());
+        pickle.splice(to..to, part);
+        let _ = import_modestly(&pickle, case.features());
+    }
+
+    #[test]
+    fn any_bytes_give_an_error(
+        pickle in proptest::collection::vec(
+            prop_oneof![any::<u8>(), prop::sample::select(&b"(.0}])tlduesabRNKqh\x81\x85\x86\x87\x93\x94"[..])],
+            0..200,
+        ),
+    ) {
+        prop_assert!(import_modestly(&pickle, features()).is_err());
+    }
+}
