@@ -70,17 +70,6 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// A simulated fleet as `--source` describes it.
-    pub(crate) fn simulated(spec: &str) -> Self {
-        Self {
-            source: spec.to_owned(),
-            column_time: None,
-            column_device: None,
-            column_tag: None,
-            column_value: None,
-        }
-    }
-
     /// Opens the source, with columns and files checked.
     pub(crate) fn open(&self, until: Until) -> Result<Box<dyn Source>, CliError> {
         if self.source.starts_with("sim:") {
@@ -108,10 +97,8 @@ impl SourceArgs {
         let path = Path::new(&self.source);
         // `.` and `/` have no name of their own.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        path.file_name().map_or_else(
-            || "source".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        )
+        path.file_name()
+            .map_or_else(|| "source".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 }
 

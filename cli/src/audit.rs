@@ -112,7 +112,10 @@ impl AuditArgs {
             show_table(&audit)?;
         }
         if audit.all.lost > 0 || !audit.all.is_clean() {
-            return Err(CliError::Lost(format!("the audit failed: {}", audit.all.verdict())));
+            return Err(CliError::Lost(format!(
+                "the audit failed: {}",
+                audit.all.verdict()
+            )));
         }
         Ok(())
     }
@@ -133,11 +136,7 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
             .chain(counts.map(show::count))
             .collect::<Vec<_>>()
     };
-    let mut rows: Vec<_> = audit
-        .hours
-        .iter()
-        .map(|(hour, tally)| row(hour, tally))
-        .collect();
+    let mut rows: Vec<_> = audit.hours.iter().map(|(hour, tally)| row(hour, tally)).collect();
     rows.push(row("all", &audit.all));
     let headings = [
         "windows of",

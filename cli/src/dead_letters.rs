@@ -122,7 +122,10 @@ impl ListArgs {
                 letter.reason.detail.clone(),
             ]
         });
-        show::table(&["message", "reason", "since", "worker", "detail"], rows.collect())
+        show::table(
+            &["message", "reason", "since", "worker", "detail"],
+            rows.collect(),
+        )
     }
 }
 
@@ -169,7 +172,9 @@ impl ShowArgs {
             .map(|(name, value)| {
                 let text = match value {
                     serde_json::Value::String(text) => text.clone(),
-                    serde_json::Value::Array(items) => format!("{} windows (--output json shows them)", items.len()),
+                    serde_json::Value::Array(items) => {
+                        format!("{} windows (--output json shows them)", items.len())
+                    }
                     other => other.to_string(),
                 };
                 (name.as_str(), text)
@@ -212,9 +217,14 @@ impl ReplayArgs {
         drive(publish, workers, &queue, || ()).await?;
         let failed = forget_scored(&store, &letters, started).await?;
         let scored = letters.len() - failed;
-        show::line(&format!("replayed {}: {scored} scored, {failed} dead again", letters.len()))?;
+        show::line(&format!(
+            "replayed {}: {scored} scored, {failed} dead again",
+            letters.len()
+        ))?;
         if failed > 0 {
-            return Err(CliError::Partial(format!("{failed} messages could not be scored again")));
+            return Err(CliError::Partial(format!(
+                "{failed} messages could not be scored again"
+            )));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod dead_letters;
 mod error;
+mod models;
 mod pipeline;
 mod predictions;
 mod progress;
@@ -19,17 +20,33 @@ use error::CliError;
 
 /// Scores a fleet of sensors against one anomaly model per sensor.
 #[derive(Parser, Debug)]
-#[command(version, max_term_width = 110, after_help = "\
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "\
 Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 3 the audit found windows lost.
-Every option can also be given as an environment variable, named after it in brackets.")]
+Every option can also be given as an environment variable, named after it in brackets."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What is logged to the standard error: error, warn, info, debug, or a filter such as windrow_worker=debug
-    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "WINDROW_LOG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "warn",
+        env = "WINDROW_LOG"
+    )]
     log: String,
     /// How it is logged
-    #[arg(long, global = true, value_enum, default_value = "text", env = "WINDROW_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "WINDROW_LOG_FORMAT"
+    )]
     log_format: LogFormat,
 }
 
@@ -45,6 +62,9 @@ enum LogFormat {
 enum Command {
     /// Read a source, cut windows, score them and persist predictions, all in this process
     Run(run::RunArgs),
+    /// Import, list and show models
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
@@ -84,6 +104,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
     runtime.block_on(async {
         match cli.command {
             Command::Run(args) => args.run().await,
+            Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Audit(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,

@@ -49,13 +49,7 @@ impl Pipeline {
         let queue = Memory::new(MemoryLimits::default(), self.store.clone());
         // Kept: the workers stop when the queue is closed and drained, not when the signal comes.
         let (_trigger, workers_shutdown) = Shutdown::new();
-        let workers = spawn_workers(
-            self.workers,
-            &queue,
-            &self.store,
-            &worked,
-            &workers_shutdown,
-        );
+        let workers = spawn_workers(self.workers, &queue, &self.store, &worked, &workers_shutdown);
         let producing = windrow_producer::run(
             self.source,
             self.windowing,
@@ -132,7 +126,8 @@ where
 /// Turns SIGINT and SIGTERM into a stop; a second one ends the process at once.
 pub(crate) fn stop_on_signals(trigger: ShutdownTrigger) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| CliError::Usage(format!("cannot listen to signals: {error}")));
+    let listen =
+        |kind| signal(kind).map_err(|error| CliError::Usage(format!("cannot listen to signals: {error}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::spawn(async move {
         let mut asked = false;

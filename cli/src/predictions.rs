@@ -122,9 +122,8 @@ impl Sink {
             }
             None => Box::new(BufWriter::new(std::io::stdout())),
             Some(file) => {
-                let file = File::create(file).map_err(|error| {
-                    CliError::Usage(format!("cannot write {}: {error}", path.display()))
-                })?;
+                let file = File::create(file)
+                    .map_err(|error| CliError::Usage(format!("cannot write {}: {error}", path.display())))?;
                 Box::new(BufWriter::new(file))
             }
         };
@@ -168,7 +167,9 @@ impl Sink {
             Format::Parquet => last = encode_predictions(&self.held)?.to_vec(),
             Format::Table => {
                 let rows = self.held.iter().map(table_row).collect();
-                let headings = ["sensor", "window", "readings", "mean", "decision", "anomaly", "model"];
+                let headings = [
+                    "sensor", "window", "readings", "mean", "decision", "anomaly", "model",
+                ];
                 last = format!("{}\n", show::table_text(&headings, rows)).into_bytes();
                 if self.rows > TABLE_ROWS {
                     let more = show::count((self.rows - TABLE_ROWS) as u64);

@@ -141,17 +141,11 @@ fn summarise(counts: &Counts, output: Output) -> Result<(), CliError> {
         }));
     }
     let mut rows = vec![
-        (
-            "readings",
-            show::rated(produced.accepted, *elapsed, "readings/s"),
-        ),
+        ("readings", show::rated(produced.accepted, *elapsed, "readings/s")),
         ("windows", show::rated(produced.windows, *elapsed, "windows/s")),
         ("messages", show::count(produced.messages)),
         ("predictions", show::count(worked.predictions)),
-        (
-            "anomalies",
-            show::share(worked.anomalies, worked.predictions),
-        ),
+        ("anomalies", show::share(worked.anomalies, worked.predictions)),
         ("dead letters", show::count(worked.dead_letters)),
         ("quarantined", {
             let by_reason: Vec<_> = quarantined
