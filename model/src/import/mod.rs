@@ -41,7 +41,9 @@ pub enum ImportError {
     #[error("the pickle has protocol {0}, which is not known here: save it again with `protocol=5`")]
     Protocol(u8),
     /// Written by Python 2.
-    #[error("the pickle was written by Python 2: load it in Python 3 with `encoding=\"latin1\"` and save it again")]
+    #[error(
+        "the pickle was written by Python 2: load it in Python 3 with `encoding=\"latin1\"` and save it again"
+    )]
     Python2,
     /// The end is missing.
     #[error("the pickle is cut off: it ends at byte {0}, in the middle of its contents; copy it again")]
@@ -123,7 +125,9 @@ pub enum ImportError {
     #[error("the model's kernel is `{0}`: only linear, rbf, poly and sigmoid can be imported")]
     Kernel(String),
     /// The columns it was fitted on are features of ours, but not those given.
-    #[error("the model was fitted on the columns {fitted} but the features {given} are named: name them as fitted")]
+    #[error(
+        "the model was fitted on the columns {fitted} but the features {given} are named: name them as fitted"
+    )]
     Columns {
         /// What the model says.
         fitted: Features,

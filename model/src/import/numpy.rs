@@ -57,7 +57,9 @@ impl Array {
         let data = data(values, parts.data).ok_or(WRONG_TYPE)?;
         let element = Element::read(values, parts.dtype)?;
         let shape = shape(values, parts.shape).ok_or(DAMAGED)?;
-        let count = shape.iter().try_fold(1_usize, |all, length| all.checked_mul(*length));
+        let count = shape
+            .iter()
+            .try_fold(1_usize, |all, length| all.checked_mul(*length));
         if count.and_then(|count| count.checked_mul(element.size())) != Some(data.len()) {
             return Err(DAMAGED);
         }

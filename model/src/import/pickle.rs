@@ -326,12 +326,17 @@ impl<'a> Machine<'a> {
         if self.stack.len() <= floor {
             return Err(self.malformed("too little on the stack"));
         }
-        self.stack.pop().ok_or_else(|| self.malformed("too little on the stack"))
+        self.stack
+            .pop()
+            .ok_or_else(|| self.malformed("too little on the stack"))
     }
 
     /// All above the last mark, and the mark.
     fn pop_mark(&mut self) -> Result<Vec<Id>, ImportError> {
-        let mark = self.marks.pop().ok_or_else(|| self.malformed("no mark on the stack"))?;
+        let mark = self
+            .marks
+            .pop()
+            .ok_or_else(|| self.malformed("no mark on the stack"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -365,7 +370,9 @@ impl<'a> Machine<'a> {
         let dict = self.top()?;
         let (pairs, odd) = items.as_chunks::<2>();
         match self.values.get_mut(dict) {
-            Value::Dict(dict) if odd.is_empty() => dict.extend(pairs.iter().map(|[key, value]| (*key, *value))),
+            Value::Dict(dict) if odd.is_empty() => {
+                dict.extend(pairs.iter().map(|[key, value]| (*key, *value)))
+            }
             _ => return Err(self.malformed("keys and values for what is no dict")),
         }
         Ok(())

@@ -21,7 +21,10 @@ pub(super) fn model(values: &Values<'_>, features: Features) -> Result<Model, Im
         estimator.check_columns(&features)?;
     }
     let version = svm.optional("_sklearn_version").and_then(|id| values.text(id));
-    let provenance = format!("scikit-learn {}", version.map_or("of unknown version".into(), shown));
+    let provenance = format!(
+        "scikit-learn {}",
+        version.map_or("of unknown version".into(), shown)
+    );
     let svm = one_class_svm(svm)?;
     let scaler = match scaler {
         Some(scaler) => standard_scaler(scaler, svm.dimension())?,
@@ -88,7 +91,11 @@ fn standard_scaler(scaler: Estimator<'_, '_>, dimension: usize) -> Result<Option
     // scikit-learn computes some of the numbers even if it is told not to use them.
     let part = |switch, numbers| -> Result<Option<Vec<f64>>, ImportError> {
         let on = scaler.flag(switch)?;
-        Ok(if on { Some(scaler.array(numbers)?.numbers) } else { None })
+        Ok(if on {
+            Some(scaler.array(numbers)?.numbers)
+        } else {
+            None
+        })
     };
     let mean = part("with_mean", "mean_")?;
     let scale = part("with_std", "scale_")?;
@@ -120,7 +127,13 @@ fn one_class_svm(svm: Estimator<'_, '_>) -> Result<OneClassSvm, ImportError> {
         return Err(svm.wrong("intercept_", "is not one number"));
     };
     let numbers = vectors.numbers;
-    Ok(OneClassSvm::new(dimension, numbers, coefficients, intercept, kernel)?)
+    Ok(OneClassSvm::new(
+        dimension,
+        numbers,
+        coefficients,
+        intercept,
+        kernel,
+    )?)
 }
 
 fn kernel(svm: Estimator<'_, '_>) -> Result<Kernel, ImportError> {
@@ -205,6 +218,10 @@ impl Estimator<'_, '_> {
 
     /// The first of two attributes, or the second if that is not there.
     fn first_of(self, [first, second]: [&'static str; 2]) -> Result<Array, ImportError> {
-        self.array(if self.optional(first).is_some() { first } else { second })
+        self.array(if self.optional(first).is_some() {
+            first
+        } else {
+            second
+        })
     }
 }

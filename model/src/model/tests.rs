@@ -58,9 +58,7 @@ fn by_definition(model: &Model, row: &[f64]) -> f64 {
         let dot: f64 = pairs().map(|(a, b)| a * b).sum();
         match svm.kernel() {
             Kernel::Linear => dot,
-            Kernel::Rbf { gamma } => {
-                (-gamma * pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>()).exp()
-            }
+            Kernel::Rbf { gamma } => (-gamma * pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>()).exp(),
             Kernel::Polynomial { gamma, coef0, degree } => (gamma * dot + coef0).powi(degree as i32),
             Kernel::Sigmoid { gamma, coef0 } => (gamma * dot + coef0).tanh(),
         }

@@ -171,7 +171,7 @@ fn what_cannot_be_learnt_from_is_refused() {
                 coef0: 0.0,
                 degree: 0,
             },
-            ..options.clone()
+            ..options
         },
     ] {
         let refused = with(&[1.0, 2.0, 3.0, 4.0], &wrong);

@@ -61,33 +61,59 @@ fn whatever_is_asked_for_is_named_and_not_run() {
     for (pickle, asked) in [
         // GLOBAL and REDUCE, as `__reduce__` writes it in protocols 0 and 2.
         (&b"cos\nsystem\n(Vtouch /tmp/x\ntR."[..], "os.system"),
-        (b"\x80\x02cposix\nsystem\nX\x07\0\0\0touch /\x85R.", "posix.system"),
+        (
+            b"\x80\x02cposix\nsystem\nX\x07\0\0\0touch /\x85R.",
+            "posix.system",
+        ),
         (b"cbuiltins\neval\n(V1\ntR.", "builtins.eval"),
         (b"c__builtin__\nexec\n(V1\ntR.", "__builtin__.exec"),
         // STACK_GLOBAL, also with names from the memo.
-        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", "os.system"),
-        (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.", "os.system"),
+        (
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.",
+            "os.system",
+        ),
+        (
+            b"\x80\x04\x8c\x02os\x94\x8c\x06system\x940h\x00h\x01\x93.",
+            "os.system",
+        ),
         // INST, OBJ, NEWOBJ and NEWOBJ_EX.
         (b"(Vid\nios\nsystem\n.", "os.system"),
         (b"(cos\nsystem\nVid\no.", "os.system"),
         (b"csubprocess\nPopen\n(Vid\nt\x81.", "subprocess.Popen"),
-        (b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93(Vid\nt}\x92.", "subprocess.Popen"),
+        (
+            b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93(Vid\nt}\x92.",
+            "subprocess.Popen",
+        ),
         // Within the state of what is allowed.
         (
             b"csklearn.svm._classes\nOneClassSVM\n)\x81}Vkernel\ncos\nsystem\n(Vid\ntRsb.",
             "os.system",
         ),
         // Through what is allowed.
-        (b"csklearn.svm._classes\nos.system\n.", "sklearn.svm._classes.os.system"),
-        (b"csklearn.svm._classes\nOneClassSVM.fit\n.", "sklearn.svm._classes.OneClassSVM.fit"),
+        (
+            b"csklearn.svm._classes\nos.system\n.",
+            "sklearn.svm._classes.os.system",
+        ),
+        (
+            b"csklearn.svm._classes\nOneClassSVM.fit\n.",
+            "sklearn.svm._classes.OneClassSVM.fit",
+        ),
         (b"cnumpy\nload\n(Vx\ntR.", "numpy.load"),
         (b"cbuiltins\ngetattr\n.", "builtins.getattr"),
-        (b"cnumpy.random._pickle\n__randomstate_ctor\n.", "numpy.random._pickle.__randomstate_ctor"),
+        (
+            b"cnumpy.random._pickle\n__randomstate_ctor\n.",
+            "numpy.random._pickle.__randomstate_ctor",
+        ),
         // Nothing that a terminal acts on gets into the message.
         (b"c\x1b[2J\nx\n.", "\\u{1b}[2J.x"),
     ] {
         let error = refused(pickle);
-        assert_eq!(error, ImportError::Global(asked.into()), "{}", pickle.escape_ascii());
+        assert_eq!(
+            error,
+            ImportError::Global(asked.into()),
+            "{}",
+            pickle.escape_ascii()
+        );
         assert!(error.to_string().contains(&format!("`{asked}`")));
         assert!(error.to_string().contains("it was not run"));
     }
@@ -117,7 +143,10 @@ fn instructions_that_no_model_needs_are_refused() {
     }
     // A call of what is not a class but was made from one.
     let called = refused(b"csklearn.svm._classes\nOneClassSVM\n)R)R.");
-    assert!(matches!(called, ImportError::Malformed { at: 37, .. }), "{called:?}");
+    assert!(
+        matches!(called, ImportError::Malformed { at: 37, .. }),
+        "{called:?}"
+    );
 }
 
 #[test]
@@ -130,7 +159,10 @@ fn calls_of_what_is_allowed_are_not_made_either() {
     ] {
         let state = b"csklearn.svm._classes\nOneClassSVM\n)\x81}(V_sparse\nI00\nVkernel\nVlinear\nVsupport_vectors_\n";
         let error = refused(&[state, call, b"ub."].concat());
-        assert!(error.to_string().contains("`support_vectors_` is not an array"), "{error}");
+        assert!(
+            error.to_string().contains("`support_vectors_` is not an array"),
+            "{error}"
+        );
     }
 }
 
@@ -146,7 +178,12 @@ fn lengths_are_checked_before_anything_is_allocated() {
         b"\x8a\xffab",
         b"Vab",
     ] {
-        assert_eq!(refused(pickle), ImportError::CutOff(pickle.len()), "{}", pickle.escape_ascii());
+        assert_eq!(
+            refused(pickle),
+            ImportError::CutOff(pickle.len()),
+            "{}",
+            pickle.escape_ascii()
+        );
     }
 }
 
@@ -160,11 +197,23 @@ fn depth_and_cycles_are_no_trouble() {
     // A list in itself, a pipeline that is its own step, and one that is its own state.
     assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list"));
     let own_step = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0}Vsteps\n((Va\nh\0tlsb.");
-    assert!(matches!(own_step, ImportError::Step { found: "a Pipeline", .. }), "{own_step:?}");
+    assert!(
+        matches!(
+            own_step,
+            ImportError::Step {
+                found: "a Pipeline",
+                ..
+            }
+        ),
+        "{own_step:?}"
+    );
     let own_state = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0h\0b.");
     assert!(matches!(own_state, ImportError::Missing { .. }), "{own_state:?}");
     let own_class = refused(b"ccopyreg\n_reconstructor\n(lq\0(ccopyreg\n_reconstructor\ntR.");
-    assert!(matches!(own_class, ImportError::Malformed { .. }), "{own_class:?}");
+    assert!(
+        matches!(own_class, ImportError::Malformed { .. }),
+        "{own_class:?}"
+    );
 }
 
 #[test]

@@ -19,13 +19,17 @@ fn imported_models_decide_as_scikit_learn_did() {
                     // Decisions of linear and polynomial kernels are in the thousands.
                     let close = (decision - right).abs() <= 1e-12 * right.abs().max(1.0);
                     let label = is_anomaly(*decision) == is_anomaly(*right);
-                    assert!(close && label, "{version} {} {protocol}: {decision} is not {right}", case.name);
+                    assert!(
+                        close && label,
+                        "{version} {} {protocol}: {decision} is not {right}",
+                        case.name
+                    );
                 }
                 pickles += 1;
             }
         }
     }
-    assert_eq!(pickles, 44);
+    assert_eq!(pickles, 43);
 }
 
 #[test]
@@ -76,7 +80,12 @@ fn the_parts_of_a_model_are_those_of_the_pickle() {
 fn features_have_to_be_the_columns_it_was_fitted_on() {
     let pickle = case("scaled-4d").pickle(NEWEST, 3);
     let wrong = import(&pickle, "mean".parse().unwrap());
-    let Err(ImportError::Model(ModelError::FeatureCount { dimension: 4, named: 1, .. })) = wrong else {
+    let Err(ImportError::Model(ModelError::FeatureCount {
+        dimension: 4,
+        named: 1,
+        ..
+    })) = wrong
+    else {
         panic!("{wrong:?}");
     };
     let named = case("odd-arrays-4d").pickle(NEWEST, 0);
@@ -98,11 +107,16 @@ const SCALER: &str = "csklearn.preprocessing._data\nStandardScaler\n)\u{81}";
 
 /// An instruction above 0x7f is one byte in a pickle and two in a `str`.
 fn bytes(pickle: &str) -> Vec<u8> {
-    pickle.chars().map(|character| u8::try_from(character).unwrap()).collect()
+    pickle
+        .chars()
+        .map(|character| u8::try_from(character).unwrap())
+        .collect()
 }
 
 fn pipeline(steps: &str) -> Vec<u8> {
-    bytes(&format!("csklearn.pipeline\nPipeline\n)\u{81}}}Vsteps\n({steps}lsb."))
+    bytes(&format!(
+        "csklearn.pipeline\nPipeline\n)\u{81}}}Vsteps\n({steps}lsb."
+    ))
 }
 
 #[test]
@@ -112,7 +126,7 @@ fn what_is_no_fitted_one_class_svm_is_refused_and_named() {
         (b"N.", "holds None"),
         (b"]\x940.", "too little on the stack"),
         (b"\x1f\x8b\x08\0", "not a pickle"),
-        (b"hello", "too little on the stack"),
+        (b"hello", "a memo that was never written"),
         (b"\x80\x06N.", "protocol 6"),
         (b"S'text'\n.", "Python 2"),
         (b"N.N.", "end at byte 2"),
@@ -133,10 +147,22 @@ fn what_is_no_fitted_one_class_svm_is_refused_and_named() {
         (format!("{SVM}."), "OneClassSVM has no `_sparse`: fit it"),
         (format!("{SVM}}}V_sparse\nI00\nsb."), "has no `kernel`"),
         (format!("{SVM}}}V_sparse\nI01\nsb."), "sparse"),
-        (format!("{SVM}}}(V_sparse\nI00\nVkernel\nVrbf\nub."), "no `_gamma`: fit"),
-        (format!("{SVM}}}(V_sparse\nI00\nVkernel\nI3\nub."), "not the name of a kernel"),
-        (format!("{SVM}}}(V_sparse\nI00\nVkernel\nVmine\nub."), "kernel is `mine`"),
-        (format!("{SVM}}}(V_sparse\nI00\nVkernel\nVrbf\nV_gamma\nVscale\nub."), "`_gamma` is not a number"),
+        (
+            format!("{SVM}}}(V_sparse\nI00\nVkernel\nVrbf\nub."),
+            "no `_gamma`: fit",
+        ),
+        (
+            format!("{SVM}}}(V_sparse\nI00\nVkernel\nI3\nub."),
+            "not the name of a kernel",
+        ),
+        (
+            format!("{SVM}}}(V_sparse\nI00\nVkernel\nVmine\nub."),
+            "kernel is `mine`",
+        ),
+        (
+            format!("{SVM}}}(V_sparse\nI00\nVkernel\nVrbf\nV_gamma\nVscale\nub."),
+            "`_gamma` is not a number",
+        ),
         (
             format!("{SVM}}}(V_sparse\nI00\nVkernel\nVlinear\nVsupport_vectors_\n]ub."),
             "`support_vectors_` is not an array",
@@ -152,8 +178,14 @@ fn pipelines_of_other_shapes_are_refused_and_named() {
     for (steps, says) in [
         (String::new(), "a Pipeline without a OneClassSVM"),
         (format!("(Va\n{SCALER}t"), "a Pipeline without a OneClassSVM"),
-        (format!("(Va\n{SCALER}t(Vb\n{SCALER}t"), "step `b` is a second StandardScaler"),
-        (format!("(Va\n{SVM}t(Vb\n{SCALER}t"), "step `b` is a StandardScaler after the OneClassSVM"),
+        (
+            format!("(Va\n{SCALER}t(Vb\n{SCALER}t"),
+            "step `b` is a second StandardScaler",
+        ),
+        (
+            format!("(Va\n{SVM}t(Vb\n{SCALER}t"),
+            "step `b` is a StandardScaler after the OneClassSVM",
+        ),
         (format!("(Va\n{SVM}t(Vb\nNt"), "step `b` is None"),
         (format!("(Va\nVdrop\nt(Vb\n{SVM}t"), "step `a` is a text"),
         (SVM.into(), "`steps` is not a list of names and estimators"),
@@ -192,20 +224,43 @@ fn arrays_that_do_not_hold_what_they_say_are_refused() {
     for (vectors, says) in [
         (array("I1\nI2\n", "f8", ">", ONE), "size does not match"),
         (array("I-1\nI-1\n", "f8", ">", ONE), "size does not match"),
-        (array("I4294967296\nI4294967296\n", "f8", ">", ONE), "size does not match"),
-        (array("I2305843009213693952\nI8\n", "f8", ">", ONE), "size does not match"),
-        (array("I0\nI9223372036854775807\n", "f8", ">", ""), "fitted on 9223372036854775807 features"),
+        (
+            array("I4294967296\nI4294967296\n", "f8", ">", ONE),
+            "size does not match",
+        ),
+        (
+            array("I2305843009213693952\nI8\n", "f8", ">", ONE),
+            "size does not match",
+        ),
+        (
+            array("I0\nI9223372036854775807\n", "f8", ">", ""),
+            "another length",
+        ),
         (array("I1\n", "f8", ">", ONE), "not a table of vectors"),
         (array("I1\nI1\nI1\n", "f8", ">", ONE), "more than two dimensions"),
         (array("I1\nI1\n", "c8", ">", ONE), "type f4, f8, i4 or i8"),
         (array("I1\nI1\n", "f8", "|", ONE), "in which order"),
-        (array("I1\nI1\n", "f8", ">", "\\u0100\0\0\0\0\0\0\0"), "type f4, f8, i4 or i8"),
-        (array("I1\nI1\n", "f8", ">", "\u{7f}\u{f0}\0\0\0\0\0\0"), "not a finite number"),
+        (
+            array("I1\nI1\n", "f8", ">", "\\u0100\0\0\0\0\0\0\0"),
+            "type f4, f8, i4 or i8",
+        ),
+        (
+            array("I1\nI1\n", "f8", ">", "\u{7f}\u{f0}\0\0\0\0\0\0"),
+            "not a finite number",
+        ),
     ] {
         let error = refused(svm_of(&vectors, &one, &single)).to_string();
         assert!(error.contains(says), "{says}: {error}");
     }
     let two = array("I1\nI2\n", "f8", ">", &ONE.repeat(2));
-    assert!(refused(svm_of(&one, &two, &single)).to_string().contains("another length"));
-    assert!(refused(svm_of(&one, &one, &two)).to_string().contains("not one number"));
+    assert!(
+        refused(svm_of(&one, &two, &single))
+            .to_string()
+            .contains("another length")
+    );
+    assert!(
+        refused(svm_of(&one, &one, &two))
+            .to_string()
+            .contains("not one number")
+    );
 }

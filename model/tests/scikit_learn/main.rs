@@ -3,6 +3,8 @@
 //!
 //! What scikit-learn made lies in `tests/fixtures` of the workspace, and `make_models.py` there makes it anew.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+
 mod fixtures;
 mod hostile;
 mod import;
