@@ -10,6 +10,7 @@ mod predictions;
 mod progress;
 mod run;
 mod show;
+mod train;
 
 use std::process::ExitCode;
 
@@ -62,7 +63,7 @@ enum LogFormat {
 enum Command {
     /// Read a source, cut windows, score them and persist predictions, all in this process
     Run(run::RunArgs),
-    /// Import, list and show models
+    /// Train, import, list and show models
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Export predictions

@@ -11,11 +11,14 @@ use crate::args::{Output, OutputArg, StoreArg};
 use crate::error::CliError;
 use crate::progress::steps;
 use crate::show;
+use crate::train::TrainArgs;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ModelsCommand {
     /// Import scikit-learn pickles of one-class SVMs; they are read as data, nothing in them is run
     Import(ImportArgs),
+    /// Train a model per sensor on history
+    Train(TrainArgs),
     /// List the models of a store
     List(ListArgs),
     /// Show a sensor's current model
@@ -67,6 +70,7 @@ impl ModelsCommand {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         match self {
             Self::Import(args) => args.run().await,
+            Self::Train(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
         }

@@ -52,7 +52,7 @@ pub(crate) fn steps(what: &'static str, count: u64) -> ProgressBar {
     bar
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     // The templates are constants of this file; one with a mistake would only lose its looks.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

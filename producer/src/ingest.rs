@@ -100,9 +100,12 @@ impl Ingest {
         if names.len() == self.partitions.len() {
             return;
         }
-        for name in &names[self.partitions.len()..] {
+        for (partition, name) in names.iter().enumerate().skip(self.partitions.len()) {
             let position = self.known.get(name).copied().unwrap_or_default();
             self.windower.add_partition(position, Instant::now());
+            if let Some(time) = self.source.look_ahead(partition) {
+                self.windower.look_ahead(partition, time);
+            }
         }
         self.partitions = names.into();
     }
@@ -129,6 +132,7 @@ impl Ingest {
             );
             rest = later;
             if !rest.is_empty() {
+                self.windower.keep_active(batch.partition, Instant::now());
                 self.close_and_send(sensors, out)?;
                 if self.shutdown.is_stopping() {
                     return Ok(());
@@ -141,8 +145,13 @@ impl Ingest {
     }
 
     fn close_and_send(&mut self, sensors: &SensorTable, out: &mut Output) -> Result<(), DispatcherGone> {
-        self.windower
-            .close_ready(Instant::now(), sensors, &mut out.messages);
+        let now = Instant::now();
+        for partition in 0..self.windower.partitions() {
+            if self.source.has_more_at_hand(partition) {
+                self.windower.keep_active(partition, now);
+            }
+        }
+        self.windower.close_ready(now, sensors, &mut out.messages);
         let due = !out.messages.is_empty()
             || out.quarantined.len() >= QUARANTINE_HELD
             || out.last_sent.elapsed() >= POSITION_EVERY;

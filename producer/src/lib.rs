@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod dispatch;
+mod history;
 mod ingest;
 pub mod quarantine;
 pub mod sensors;
@@ -23,6 +24,7 @@ use windrow_common::store::{Store, StoreError, TableError};
 use windrow_common::{CodecError, Shutdown};
 
 pub use checkpoint::CheckpointError;
+pub use history::{HistoryCounts, read_history};
 pub use ingest::AtEnd;
 pub use stats::{Counts, Stats};
 

@@ -58,7 +58,7 @@ pub struct Batch {
     pub unreadable: Vec<Unreadable>,
     /// Where the partition goes on: everything below is in this batch or an earlier one.
     pub next: Offset,
-    /// Whether the partition ends here for good; only with [`Until::CaughtUp`].
+    /// Whether the partition ends here for good: with [`Until::CaughtUp`], or a file that cannot grow.
     pub ended: bool,
 }
 
@@ -116,6 +116,10 @@ pub trait Source: Send {
     fn look_ahead(&self, _partition: PartitionIndex) -> Option<EventTime> {
         None
     }
+
+    /// Whether the partition has readings at hand that only wait for their turn: then its silence does not mean that it
+    /// is idle.
+    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool;
 
     /// Reads the next run of some partition into `batch`, at best the one furthest behind in event time, so that no
     /// more windows are open at once than need be.

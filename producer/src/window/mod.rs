@@ -137,6 +137,11 @@ impl Windower {
         partition.watermark = partition.watermark.max(watermark);
     }
 
+    /// Says that a partition is silent only because its readings wait for their turn.
+    pub fn keep_active(&mut self, partition: PartitionIndex, now: Instant) {
+        self.partitions[partition].last_active = now;
+    }
+
     /// Takes in what is no reading of a batch, before any of its readings is observed.
     pub fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
         let judged_before = self.partitions[batch.partition].judged_before;

@@ -233,6 +233,10 @@ impl Source for FileSource {
         self.partitions.get(partition)?.look_ahead()
     }
 
+    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool {
+        self.partitions[partition].is_ready()
+    }
+
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
         if self.until == Until::Stopped {
             self.look_around()?;

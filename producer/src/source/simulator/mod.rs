@@ -155,6 +155,10 @@ impl Source for Simulator {
         Ok(())
     }
 
+    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool {
+        !self.partitions[partition].ended()
+    }
+
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
         let behind = self
             .partitions
