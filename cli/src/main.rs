@@ -3,11 +3,13 @@
 mod args;
 mod audit;
 mod dead_letters;
+mod demo;
 mod error;
 mod models;
 mod pipeline;
 mod predictions;
 mod progress;
+mod report;
 mod run;
 mod show;
 mod train;
@@ -61,6 +63,8 @@ enum LogFormat {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Simulate a fleet, train its models, score a day of it and write a report: all of Windrow in one go
+    Demo(demo::DemoArgs),
     /// Read a source, cut windows, score them and persist predictions, all in this process
     Run(run::RunArgs),
     /// Train, import, list and show models
@@ -104,6 +108,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
         .map_err(|error| CliError::Panicked(format!("no async runtime can be started: {error}")))?;
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => args.run().await,
             Command::Run(args) => args.run().await,
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,

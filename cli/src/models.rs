@@ -18,7 +18,7 @@ pub(crate) enum ModelsCommand {
     /// Import scikit-learn pickles of one-class SVMs; they are read as data, nothing in them is run
     Import(ImportArgs),
     /// Train a model per sensor on history
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// List the models of a store
     List(ListArgs),
     /// Show a sensor's current model

@@ -171,6 +171,7 @@ pub(crate) async fn train_fleet(
     })
 }
 
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
 fn died(error: tokio::task::JoinError) -> CliError {
     CliError::Panicked(error.to_string())
 }

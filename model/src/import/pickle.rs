@@ -371,7 +371,7 @@ impl<'a> Machine<'a> {
         let (pairs, odd) = items.as_chunks::<2>();
         match self.values.get_mut(dict) {
             Value::Dict(dict) if odd.is_empty() => {
-                dict.extend(pairs.iter().map(|[key, value]| (*key, *value)))
+                dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
             _ => return Err(self.malformed("keys and values for what is no dict")),
         }

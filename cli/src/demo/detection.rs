@@ -1,0 +1,97 @@
+//! What was flagged beside what was truly wrong.
+
+use std::collections::{BTreeMap, HashMap};
+
+use windrow_common::store::Store;
+use windrow_common::{EventTime, Prediction, SensorId};
+use windrow_producer::source::simulator::{Anomaly, AnomalyKind};
+
+use crate::error::CliError;
+
+/// How flagged windows and true anomalies meet.
+pub(super) struct Detected {
+    /// Flagged windows.
+    pub(super) flagged: u64,
+    /// Of these, windows that touch a true anomaly.
+    pub(super) right: u64,
+    /// Flagged windows that touch none, by sensor.
+    pub(super) false_alarms: BTreeMap<SensorId, u64>,
+    /// Every true anomaly, and whether a window that touches it was flagged.
+    pub(super) anomalies: Vec<(Anomaly, bool)>,
+}
+
+impl Detected {
+    pub(super) fn episodes(&self) -> u64 {
+        self.anomalies.len() as u64
+    }
+
+    pub(super) fn noticed(&self) -> u64 {
+        self.anomalies.iter().filter(|(_, noticed)| *noticed).count() as u64
+    }
+
+    /// Of the flagged windows, the share that touches a true anomaly; `None` if none was flagged.
+    pub(super) fn precision(&self) -> Option<f64> {
+        share(self.right, self.flagged)
+    }
+
+    /// Of the true anomalies, the share that was noticed; `None` if there are none.
+    pub(super) fn recall(&self) -> Option<f64> {
+        share(self.noticed(), self.episodes())
+    }
+
+    /// How many anomalies of a kind there are, and how many were noticed.
+    pub(super) fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
+        let of_kind = || {
+            self.anomalies
+                .iter()
+                .filter(move |(anomaly, _)| anomaly.kind == kind)
+        };
+        let noticed = of_kind().filter(|(_, noticed)| *noticed).count();
+        (of_kind().count() as u64, noticed as u64)
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// Compares the predictions in `store` with the truth.
+pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detected, CliError> {
+    let mut by_sensor: HashMap<SensorId, Vec<usize>> = HashMap::new();
+    for (at, anomaly) in truth.iter().enumerate() {
+        by_sensor.entry(anomaly.sensor.clone()).or_default().push(at);
+    }
+    let mut detected = Detected {
+        flagged: 0,
+        right: 0,
+        false_alarms: BTreeMap::new(),
+        anomalies: truth.into_iter().map(|anomaly| (anomaly, false)).collect(),
+    };
+    for hour in store.hours("predictions", None, None).await? {
+        for prediction in store.predictions(&hour).await?.rows {
+            if !prediction.anomaly {
+                continue;
+            }
+            detected.flagged += 1;
+            let mut right = false;
+            for at in by_sensor.get(&prediction.sensor).into_iter().flatten() {
+                let (anomaly, noticed) = &mut detected.anomalies[*at];
+                if touches(&prediction, anomaly.from, anomaly.to) {
+                    *noticed = true;
+                    right = true;
+                }
+            }
+            detected.right += u64::from(right);
+            if !right {
+                *detected.false_alarms.entry(prediction.sensor).or_default() += 1;
+            }
+        }
+    }
+    Ok(detected)
+}
+
+fn touches(prediction: &Prediction, from: EventTime, to: EventTime) -> bool {
+    let start = prediction.aggregate.window_start;
+    start < to && from.as_millis() < start.as_millis() + prediction.window_ms
+}

@@ -1,0 +1,167 @@
+//! The demo's HTML report: its figures, and charts of the sensors worth looking at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windrow_common::store::Store;
+use windrow_common::{SensorId, format_duration};
+use windrow_producer::source::simulator::AnomalyKind;
+
+use super::{DemoArgs, Detected, Outcome};
+use crate::error::CliError;
+use crate::report::{Card, ChartPoint, Detection, FileLink, Report, SensorChart, TruthSpan, Verdict};
+use crate::show;
+
+/// Sensors shown of each kind of anomaly.
+const OF_EACH_KIND: usize = 2;
+
+pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) -> Result<Report, CliError> {
+    let (counts, detected) = (&outcome.counts, &outcome.detected);
+    let (produced, worked) = (&counts.produced, &counts.worked);
+    let percent =
+        |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    let card = |label: &str, value: String, note: String| Card {
+        label: label.to_owned(),
+        value,
+        note,
+    };
+    let seconds = counts.elapsed.as_secs_f64();
+    #[allow(clippy::cast_precision_loss)] // Shown to two digits.
+    let rate = |count: u64, unit: &str| format!("{} {unit}", show::short(count as f64 / seconds.max(1e-9)));
+    Ok(Report {
+        title: "Windrow demo".to_owned(),
+        subtitle: format!(
+            "{} devices with {} sensors each, a model for every sensor learnt from {} of history, then {} scored in \
+             windows of {}.",
+            show::count(args.devices.into()),
+            args.tags,
+            format_duration(args.history),
+            format_duration(args.duration),
+            format_duration(args.windows.window)
+        ),
+        summary: vec![
+            card(
+                "Readings",
+                show::count(produced.accepted),
+                rate(produced.accepted, "readings/s"),
+            ),
+            card(
+                "Windows",
+                show::count(produced.windows),
+                rate(produced.windows, "windows/s"),
+            ),
+            card(
+                "Messages",
+                show::count(produced.messages),
+                rate(produced.messages, "messages/s"),
+            ),
+            card(
+                "Anomalies",
+                show::count(worked.anomalies),
+                format!("of {} predictions", show::count(worked.predictions)),
+            ),
+            card(
+                "Precision",
+                percent(detected.precision()),
+                "of flagged windows were truly anomalous".to_owned(),
+            ),
+            card(
+                "Recall",
+                percent(detected.recall()),
+                "of true anomalies were noticed".to_owned(),
+            ),
+        ],
+        audit: Verdict {
+            ok: outcome.audit.all.is_clean(),
+            line: outcome.audit.all.verdict(),
+        },
+        detection: AnomalyKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let (episodes, noticed) = detected.of_kind(kind);
+                Detection {
+                    kind: kind.name().to_owned(),
+                    episodes,
+                    detected: noticed,
+                }
+            })
+            .collect(),
+        window: args.windows.window,
+        sensors: charts(store, detected).await?,
+        files: vec![
+            link("Predictions, Parquet by hour", "store/predictions"),
+            link("What was dispatched, Parquet by hour", "store/dispatched"),
+            link("Models, one folder a sensor", "store/models"),
+            link("Readings that could not be used", "store/quarantine"),
+        ],
+    })
+}
+
+fn link(what: &str, path: &str) -> FileLink {
+    FileLink {
+        what: what.to_owned(),
+        path: path.to_owned(),
+    }
+}
+
+/// Two sensors of each kind of anomaly, one with an anomaly nobody noticed, one with the most false alarms.
+fn interesting(detected: &Detected) -> BTreeSet<SensorId> {
+    let mut sensors = BTreeSet::new();
+    for kind in AnomalyKind::ALL {
+        let of_kind = detected
+            .anomalies
+            .iter()
+            .filter(|(anomaly, noticed)| anomaly.kind == kind && *noticed);
+        sensors.extend(
+            of_kind
+                .take(OF_EACH_KIND)
+                .map(|(anomaly, _)| anomaly.sensor.clone()),
+        );
+    }
+    let missed = detected.anomalies.iter().find(|(_, noticed)| !noticed);
+    sensors.extend(missed.map(|(anomaly, _)| anomaly.sensor.clone()));
+    let worst = detected.false_alarms.iter().max_by_key(|(_, count)| **count);
+    sensors.extend(worst.map(|(sensor, _)| sensor.clone()));
+    sensors
+}
+
+async fn charts(store: &Store, detected: &Detected) -> Result<Vec<SensorChart>, CliError> {
+    let mut windows: BTreeMap<SensorId, Vec<ChartPoint>> = interesting(detected)
+        .into_iter()
+        .map(|sensor| (sensor, Vec::new()))
+        .collect();
+    for hour in store.hours("predictions", None, None).await? {
+        for prediction in store.predictions(&hour).await?.rows {
+            if let Some(points) = windows.get_mut(&prediction.sensor) {
+                let aggregate = prediction.aggregate;
+                points.push(ChartPoint {
+                    time: aggregate.window_start,
+                    mean: aggregate.mean,
+                    min: aggregate.min,
+                    max: aggregate.max,
+                    decision: prediction.decision,
+                    anomaly: prediction.anomaly,
+                });
+            }
+        }
+    }
+    let truth = |sensor: &SensorId| {
+        let own = detected
+            .anomalies
+            .iter()
+            .filter(|(anomaly, _)| anomaly.sensor == *sensor);
+        own.map(|(anomaly, _)| TruthSpan {
+            from: anomaly.from,
+            to: anomaly.to,
+            kind: anomaly.kind.name().to_owned(),
+        })
+        .collect()
+    };
+    Ok(windows
+        .into_iter()
+        .map(|(sensor, windows)| SensorChart {
+            truth: truth(&sensor),
+            sensor: sensor.to_string(),
+            windows,
+        })
+        .collect())
+}
