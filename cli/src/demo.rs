@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use windrow_common::store::Store;
 use windrow_common::{Shutdown, format_duration};
-use windrow_model::{Features, ModelRepository, TrainOptions};
+use windrow_model::{Features, Gamma, ModelRepository, TrainOptions};
 use windrow_producer::source::Until;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
 use windrow_producer::{AtEnd, ProducerOptions};
@@ -60,8 +60,11 @@ pub(crate) struct DemoArgs {
     /// About the share of clean windows that a model may flag, between 0 and 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0005, env = "WINDROW_NU")]
     nu: f64,
+    /// The kernel's gamma: scale, auto (as in scikit-learn) or a number; smaller ones draw wider, rounder borders
+    #[arg(long, default_value = "0.02", env = "WINDROW_GAMMA")]
+    gamma: Gamma,
     /// At most this many windows of a sensor are learnt from
-    #[arg(long, value_name = "N", default_value_t = 1_500, env = "WINDROW_MAX_ROWS")]
+    #[arg(long, value_name = "N", default_value_t = 800, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
     /// Where the store and the report go; emptied first if an earlier demo made it
     #[arg(
@@ -91,6 +94,7 @@ impl DemoArgs {
         let windowing = self.windows.windowing()?;
         let options = TrainOptions {
             nu: self.nu,
+            gamma: self.gamma,
             max_rows: self.max_rows,
             ..TrainOptions::default()
         };

@@ -1,1 +1,15 @@
-//! placeholder
+//! What the integration tests share: the `windrow` program as a person runs it, and readings to feed it.
+//!
+//! Everything here is for tests, so what cannot go on panics and says why.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc
+)]
+
+mod fleet;
+mod program;
+
+pub use fleet::{Draws, Row, fleet, write_csv};
+pub use program::{Program, models_for, windrow};

@@ -1,0 +1,62 @@
+//! Readings of a small fleet, the same each time.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// One reading as a CSV file has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Event time, epoch milliseconds.
+    pub time_ms: i64,
+    /// Device number.
+    pub device: u32,
+    /// What was measured.
+    pub value: f64,
+}
+
+/// Deterministic pseudo-random numbers (SplitMix64, Steele, Lea and Flood 2014).
+#[derive(Clone, Debug)]
+pub struct Draws(pub u64);
+
+impl Draws {
+    /// A number from 0 to below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// 2026-01-05T00:00:00Z.
+const START_MS: i64 = 1_767_571_200_000;
+
+/// A reading a second of every device, in the order of time.
+pub fn fleet(devices: u32, seconds: u32, seed: u64) -> Vec<Row> {
+    let mut draws = Draws(seed);
+    let mut rows = Vec::new();
+    for second in 0..i64::from(seconds) {
+        for device in 0..devices {
+            #[allow(clippy::cast_precision_loss)]
+            let noise = draws.below(1000) as f64 / 500.0;
+            rows.push(Row {
+                // No two readings of the fleet have the same time.
+                time_ms: START_MS + second * 1000 + i64::from(device),
+                device,
+                value: 20.0 + f64::from(device) + noise,
+            });
+        }
+    }
+    rows
+}
+
+/// Writes rows as a CSV file.
+pub fn write_csv(path: &Path, rows: &[Row]) {
+    let mut text = "ts,device,tag,value\n".to_owned();
+    for row in rows {
+        writeln!(text, "{},d{},temp,{:.3}", row.time_ms, row.device, row.value).unwrap();
+    }
+    fs::write(path, text).unwrap();
+}

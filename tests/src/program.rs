@@ -1,0 +1,85 @@
+//! The `windrow` program.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// The program, built as this test is.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "windrow"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "windrow does not build");
+        // This test is target/<profile>/deps/<test>.
+        let test = env::current_exe().unwrap();
+        test.ancestors().nth(2).unwrap().join("windrow")
+    })
+}
+
+/// One command line of `windrow`.
+#[derive(Debug)]
+pub struct Program(Command);
+
+/// `windrow` with these words after it; a path may be among them.
+pub fn windrow(words: &[&str]) -> Program {
+    let mut command = Command::new(built());
+    command.args(words);
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("WINDROW_")) {
+        command.env_remove(name);
+    }
+    Program(command)
+}
+
+impl Program {
+    /// Runs it; its exit code, standard output and standard error.
+    pub fn end(mut self) -> (i32, String, String) {
+        let output = self.0.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs it, which has to succeed; its standard output.
+    pub fn output(self) -> String {
+        let what = format!("{:?}", self.0);
+        let (code, output, error) = self.end();
+        assert!(code == 0, "{what}\nended with {code}: {error}\n{output}");
+        output
+    }
+
+    /// Runs it, which has to succeed; its standard output as JSON.
+    pub fn json(mut self) -> serde_json::Value {
+        self.0.args(["--output", "json"]);
+        serde_json::from_str(&self.output()).unwrap()
+    }
+
+    /// Starts it and goes on.
+    pub fn start(mut self) -> Child {
+        self.0.stdout(Stdio::null()).spawn().unwrap()
+    }
+}
+
+/// Trains models for what is in `source`, with one-minute windows, into `store`.
+pub fn models_for(source: &str, store: &str) {
+    let train = [
+        "models",
+        "train",
+        "--source",
+        source,
+        "--store",
+        store,
+        "--max-rows",
+        "100",
+        "--nu",
+        "0.1",
+    ];
+    windrow(&train).output();
+}
