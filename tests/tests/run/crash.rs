@@ -1,7 +1,7 @@
 //! Killed in the middle, again and again.
 
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use windrow_tests::{Draws, fleet, models_for, windrow, write_csv};
 
@@ -32,7 +32,7 @@ fn ten_kills_change_nothing() {
     for store in [&whole, &killed] {
         models_for(text(&source), text(store));
     }
-    let run = |store| {
+    let run = |store, speed: &[&str]| {
         let words = [
             "run",
             "--source",
@@ -41,23 +41,20 @@ fn ten_kills_change_nothing() {
             store,
             "--until-caught-up",
         ];
-        windrow(&words)
+        windrow(&[&words[..], speed].concat())
     };
-    let started = Instant::now();
-    run(text(&whole)).output();
-    let undisturbed = started.elapsed();
+    run(text(&whole), &[]).output();
 
     let seed = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
         .as_nanos();
     let mut draws = Draws(u64::try_from(seed % u128::from(u64::MAX)).unwrap());
-    println!("undisturbed {undisturbed:?}, {draws:?}");
+    println!("{draws:?}");
     for kill in 0..KILLS {
-        let mut child = run(text(&killed)).start();
-        // From the very start of a run to a good part of it, but never so far that ten such parts are the whole.
-        let most = u64::try_from(undisturbed.as_micros()).unwrap() / 12;
-        std::thread::sleep(Duration::from_micros(draws.below(most)));
+        // Two hours at this speed take longer than all kills together, and kills come before and after checkpoints.
+        let mut child = run(text(&killed), &["--speed", "300"]).start();
+        std::thread::sleep(Duration::from_millis(draws.below(2_000)));
         assert!(
             child.try_wait().unwrap().is_none(),
             "run {kill} ended before it was killed"
@@ -65,7 +62,10 @@ fn ten_kills_change_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    run(text(&killed)).output();
+    let last = run(text(&killed), &[]).json();
+    println!("the last run: {last}");
+    let readings = last["readings"].as_u64().unwrap();
+    assert!(readings < 720_000, "no checkpoint was used: {last}");
 
     let (left, right) = (exported(text(&whole)), exported(text(&killed)));
     assert_eq!(left.lines().count(), 100 * 120 + 1);
