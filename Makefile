@@ -27,6 +27,7 @@ lint: target/.toolchain
 bench: target/.toolchain
 	$(CARGO) bench --locked --package windrow-producer --bench decode
 	$(CARGO) bench --locked --package windrow-model --bench kernel
+	$(CARGO) bench --locked --package windrow-tests --bench end_to_end
 
 # The linker and C compiler that zstd needs; Debian's cargo comes with neither said nor done.
 target/.toolchain:
