@@ -22,7 +22,9 @@ lint: target/.toolchain
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
-	$(CARGO) deny check
+	$(CARGO) deny check bans licenses sources
+	@if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
+	  else echo "NOT CHECKED: advisories; their database (github.com/RustSec/advisory-db) cannot be reached"; fi
 
 bench: target/.toolchain
 	$(CARGO) bench --locked --package windrow-producer --bench decode

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
 use serde::Serialize;
-use windrow_common::store::{Dispatched, Hour, Store};
+use windrow_common::args::{AmqpArgs, StoreArg};
+use windrow_common::queue::Reconnect;
+use windrow_common::store::{DeadLetter, Dispatched, Hour, Store};
 use windrow_common::{EventTime, Prediction, ScoringMessage, SensorId};
 
-use crate::args::{Output, OutputArg, StoreArg};
+use crate::args::{Output, OutputArg};
 use crate::error::CliError;
 use crate::show;
 
@@ -18,6 +20,7 @@ const LOST_SHOWN: usize = 20;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit code 3 says that windows were lost (or, while a run goes on, are still on their way).
+With RabbitMQ named, its dead letters count beside those of the store.
 Example:
   windrow audit --store ./store")]
 pub(crate) struct AuditArgs {
@@ -29,6 +32,8 @@ pub(crate) struct AuditArgs {
     /// Only windows before this time
     #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
     to: Option<EventTime>,
+    #[command(flatten)]
+    amqp: AmqpArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -104,7 +109,14 @@ impl Tally {
 
 impl AuditArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let audit = audit(&self.store.open()?, self.from, self.to).await?;
+        let store = self.store.open()?;
+        let mut dead = store.dead_letters().await?;
+        if self.amqp.is_given() {
+            let queue = self.amqp.queue("windrow audit", Reconnect::Never)?;
+            dead.extend(queue.letters().list(usize::MAX).await?);
+            queue.close().await;
+        }
+        let audit = audit(&store, &dead, self.from, self.to).await?;
         if self.output.output == Output::Json {
             let value = serde_json::to_value(&audit).unwrap_or_default();
             show::json(&value)?;
@@ -157,13 +169,14 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
 
 type Key = (SensorId, EventTime, i64);
 
-/// Reconciles what `store` says was dispatched with its predictions and dead letters.
+/// Reconciles what `store` says was dispatched with its predictions and with the dead letters.
 pub(crate) async fn audit(
     store: &Store,
+    dead: &[DeadLetter],
     from: Option<EventTime>,
     to: Option<EventTime>,
 ) -> Result<Audit, CliError> {
-    let dead = dead_windows(store).await?;
+    let dead = dead_windows(dead);
     let mut hours: BTreeMap<String, (Option<Hour>, Option<Hour>)> = BTreeMap::new();
     for hour in store.hours("dispatched", from, to).await? {
         let name = hour.name.clone();
@@ -247,9 +260,9 @@ fn reconcile(
 }
 
 /// The windows in the dead letters; one that cannot be decoded names none.
-async fn dead_windows(store: &Store) -> Result<HashSet<Key>, CliError> {
+fn dead_windows(dead: &[DeadLetter]) -> HashSet<Key> {
     let mut windows = HashSet::new();
-    for letter in store.dead_letters().await? {
+    for letter in dead {
         match ScoringMessage::decode(&letter.message.body) {
             Ok(message) => windows.extend(
                 message
@@ -262,7 +275,7 @@ async fn dead_windows(store: &Store) -> Result<HashSet<Key>, CliError> {
             }
         }
     }
-    Ok(windows)
+    windows
 }
 
 #[cfg(test)]

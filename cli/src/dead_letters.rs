@@ -1,14 +1,17 @@
 //! `windrow dead-letters`: what could not be scored, and what to do with it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use windrow_common::queue::{Memory, MemoryLimits, Queue, QueueError};
+use windrow_common::args::AmqpArgs;
+use windrow_common::queue::{Amqp, Memory, MemoryLimits, Queue, QueueError, Reconnect};
 use windrow_common::store::{DeadLetter, Store};
-use windrow_common::{EventTime, ScoringMessage, SensorId, Shutdown};
+use windrow_common::{EventTime, ScoringMessage, SensorId, Shutdown, parse_duration};
 
-use crate::args::{Output, OutputArg, StoreArg};
+use crate::args::{Output, OutputArg};
 use crate::error::CliError;
 use crate::pipeline::{drive, spawn_workers};
 use crate::show;
@@ -25,6 +28,41 @@ pub(crate) enum DeadLettersCommand {
     Purge(PurgeArgs),
 }
 
+/// Where the dead letters are: on RabbitMQ when one is named, else in the store, where `windrow run` keeps them.
+#[derive(Args, Debug)]
+struct Place {
+    /// The store: a folder, or file:///folder
+    #[arg(long, value_name = "URL", env = "WINDROW_STORE", required_unless_present_any = ["amqp_url", "amqp_url_file"])]
+    store: Option<String>,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+}
+
+impl Place {
+    /// The broker's dead letters, when a broker is named.
+    fn queue(&self) -> Result<Option<Amqp>, CliError> {
+        if !self.amqp.is_given() {
+            return Ok(None);
+        }
+        Ok(Some(self.amqp.queue("windrow dead-letters", Reconnect::Never)?))
+    }
+
+    fn store(&self) -> Result<Store, CliError> {
+        Ok(Store::open(self.store.as_deref().unwrap_or_default())?)
+    }
+
+    async fn letters(&self) -> Result<Vec<DeadLetter>, CliError> {
+        match self.queue()? {
+            Some(queue) => {
+                let letters = queue.letters().list(usize::MAX).await?;
+                queue.close().await;
+                Ok(letters)
+            }
+            None => Ok(self.store()?.dead_letters().await?),
+        }
+    }
+}
+
 /// Which letters are meant.
 #[derive(Args, Debug)]
 struct Filter {
@@ -34,14 +72,20 @@ struct Filter {
     /// Only letters of this sensor: DEVICE/TAG
     #[arg(long, value_name = "DEVICE/TAG", env = "WINDROW_SENSOR")]
     sensor: Option<SensorId>,
+    /// Only letters that have been dead for at least this long
+    #[arg(long, value_name = "DURATION", env = "WINDROW_OLDER_THAN", value_parser = parse_duration)]
+    older_than: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    store: StoreArg,
+    place: Place,
     #[command(flatten)]
     filter: Filter,
+    /// Only the number of letters for each reason
+    #[arg(long, env = "WINDROW_BY_REASON")]
+    by_reason: bool,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -49,7 +93,7 @@ pub(crate) struct ListArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
-    store: StoreArg,
+    place: Place,
     /// The message id, as `list` shows it
     id: String,
     #[command(flatten)]
@@ -59,7 +103,7 @@ pub(crate) struct ShowArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
-    store: StoreArg,
+    place: Place,
     #[command(flatten)]
     filter: Filter,
 }
@@ -67,7 +111,7 @@ pub(crate) struct ReplayArgs {
 #[derive(Args, Debug)]
 pub(crate) struct PurgeArgs {
     #[command(flatten)]
-    store: StoreArg,
+    place: Place,
     #[command(flatten)]
     filter: Filter,
     /// Really delete; without it, only says what would be deleted
@@ -76,8 +120,8 @@ pub(crate) struct PurgeArgs {
 }
 
 impl Filter {
-    async fn letters(&self, store: &Store) -> Result<Vec<DeadLetter>, CliError> {
-        let mut letters = store.dead_letters().await?;
+    async fn letters(&self, place: &Place) -> Result<Vec<DeadLetter>, CliError> {
+        let mut letters = place.letters().await?;
         letters.retain(|letter| self.wants(letter));
         Ok(letters)
     }
@@ -86,10 +130,12 @@ impl Filter {
         let of_sensor = |sensor: &SensorId| {
             ScoringMessage::decode(&letter.message.body).is_ok_and(|message| message.sensor == *sensor)
         };
+        let older_than = |age: Duration| letter.dead_at <= EventTime::now().saturating_sub(age);
         self.reason
             .as_ref()
             .is_none_or(|reason| *reason == letter.reason.code)
             && self.sensor.as_ref().is_none_or(of_sensor)
+            && self.older_than.is_none_or(older_than)
     }
 }
 
@@ -106,7 +152,10 @@ impl DeadLettersCommand {
 
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
-        let letters = self.filter.letters(&self.store.open()?).await?;
+        let letters = self.filter.letters(&self.place).await?;
+        if self.by_reason {
+            return count_by_reason(&letters, self.output.output);
+        }
         if self.output.output == Output::Json {
             return show::json(&letters.iter().map(summary).collect());
         }
@@ -117,16 +166,38 @@ impl ListArgs {
             vec![
                 letter.message.id.clone(),
                 letter.reason.code.clone(),
+                letter.message.enqueued_at.to_string(),
                 letter.dead_at.to_string(),
                 letter.reason.worker.clone(),
                 letter.reason.detail.clone(),
             ]
         });
         show::table(
-            &["message", "reason", "since", "worker", "detail"],
+            &[
+                "message",
+                "reason",
+                "first seen",
+                "dead since",
+                "worker",
+                "detail",
+            ],
             rows.collect(),
         )
     }
+}
+
+fn count_by_reason(letters: &[DeadLetter], output: Output) -> Result<(), CliError> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for letter in letters {
+        *counts.entry(&letter.reason.code).or_default() += 1;
+    }
+    if output == Output::Json {
+        return show::json(&json!(counts));
+    }
+    let rows = counts
+        .into_iter()
+        .map(|(reason, count)| vec![reason.to_owned(), show::count(count)]);
+    show::table(&["reason", "dead letters"], rows.collect())
 }
 
 fn summary(letter: &DeadLetter) -> serde_json::Value {
@@ -144,8 +215,7 @@ fn summary(letter: &DeadLetter) -> serde_json::Value {
 
 impl ShowArgs {
     async fn run(self) -> Result<(), CliError> {
-        let store = self.store.open()?;
-        let letters = store.dead_letters().await?;
+        let letters = self.place.letters().await?;
         let letter = letters.iter().find(|letter| letter.message.id == self.id);
         let Some(letter) = letter else {
             return Err(CliError::Usage(format!(
@@ -193,11 +263,22 @@ fn aggregate(aggregate: &windrow_common::Aggregate) -> serde_json::Value {
 }
 
 impl ReplayArgs {
-    /// Each letter goes through a worker once more. It is deleted only when its predictions are durable, so a replay
-    /// that dies loses nothing; a letter that fails again is kept, with the new reason.
     async fn run(self) -> Result<(), CliError> {
-        let store = self.store.create()?;
-        let letters = self.filter.letters(&store).await?;
+        let Some(queue) = self.place.queue()? else {
+            return self.score_again().await;
+        };
+        let replayed = queue.letters().replay(|letter| self.filter.wants(letter)).await?;
+        queue.close().await;
+        show::line(&format!(
+            "replayed {replayed}: they are in the scoring queue again"
+        ))
+    }
+
+    /// Each letter of the store goes through a worker once more. It is deleted only when its predictions are durable, so
+    /// a replay that dies loses nothing; a letter that fails again is kept, with the new reason.
+    async fn score_again(self) -> Result<(), CliError> {
+        let store = self.place.store()?;
+        let letters = self.filter.letters(&self.place).await?;
         let queue = Memory::new(MemoryLimits::default(), store.clone());
         let stats = Arc::new(windrow_worker::Stats::default());
         let (_trigger, shutdown) = Shutdown::new();
@@ -258,17 +339,28 @@ async fn forget_scored(
 
 impl PurgeArgs {
     async fn run(self) -> Result<(), CliError> {
-        let store = self.store.open()?;
-        let letters = self.filter.letters(&store).await?;
         if !self.yes {
+            let letters = self.filter.letters(&self.place).await?;
             return show::line(&format!(
                 "would delete {} dead letters; --yes deletes them for good",
                 letters.len()
             ));
         }
-        for letter in &letters {
-            store.delete_dead_letter(&letter.message.id).await?;
-        }
-        show::line(&format!("deleted {} dead letters", letters.len()))
+        let deleted = match self.place.queue()? {
+            Some(queue) => {
+                let purged = queue.letters().purge(|letter| self.filter.wants(letter)).await?;
+                queue.close().await;
+                purged
+            }
+            None => {
+                let store = self.place.store()?;
+                let letters = self.filter.letters(&self.place).await?;
+                for letter in &letters {
+                    store.delete_dead_letter(&letter.message.id).await?;
+                }
+                letters.len() as u64
+            }
+        };
+        show::line(&format!("deleted {deleted} dead letters"))
     }
 }

@@ -5,21 +5,24 @@ mod page;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use windrow_common::service::stop_on_signals;
 use windrow_common::store::Store;
-use windrow_common::{Shutdown, format_duration};
+use windrow_common::{Shutdown, format_duration, parse_duration};
 use windrow_model::{Features, Gamma, ModelRepository, TrainOptions};
+use windrow_producer::args::WindowArgs;
 use windrow_producer::source::Until;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
 use windrow_producer::{AtEnd, ProducerOptions};
 
-use crate::args::{Output, OutputArg, WindowArgs, duration};
+use crate::args::{Output, OutputArg};
 use crate::audit::{Audit, audit};
 use crate::error::CliError;
-use crate::pipeline::{Counts, Pipeline, stop_on_signals};
+use crate::pipeline::{Counts, Pipeline};
 use crate::progress::RunBar;
 use crate::run::cores;
 use crate::show;
@@ -41,10 +44,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 5, env = "WINDROW_TAGS")]
     tags: u32,
     /// How much time is scored
-    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_DURATION", value_parser = parse_duration)]
     duration: Duration,
     /// How much time before that is learnt from; the fleet was well then
-    #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_HISTORY", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_HISTORY", value_parser = parse_duration)]
     history: Duration,
     /// Another seed is another fleet
     #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_SEED")]
@@ -121,7 +124,7 @@ impl DemoArgs {
         make_folder(&self.folder)?;
         let store = Store::create(&self.folder.join("store").to_string_lossy())?;
         let (trigger, shutdown) = Shutdown::new();
-        stop_on_signals(trigger)?;
+        stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
 
         self.say(&format!(
             "1/3  learning from {} of history of {} sensors",
@@ -137,7 +140,7 @@ impl DemoArgs {
         let labels = day.labels();
         let counts = self.score(day, store.clone(), shutdown).await?;
         self.say("3/3  auditing and writing the report");
-        let audit = audit(&store, None, None).await?;
+        let audit = audit(&store, &store.dead_letters().await?, None, None).await?;
         let detected = detection::detect(&store, labels).await?;
         let report = self.folder.join("report.html");
         let outcome = Outcome {

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use windrow_common::args::AmqpArgsError;
+use windrow_common::queue::{AmqpError, ManagementError};
+use windrow_common::service::Failure;
 use windrow_common::store::{StoreError, TableError};
 use windrow_model::RepositoryError;
 use windrow_producer::ProducerError;
 use windrow_producer::source::SourceError;
+use windrow_producer::window::WindowConfigError;
 use windrow_worker::WorkerError;
 
 /// What ends a command.
@@ -40,6 +44,24 @@ pub(crate) enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
+    /// The windows make no sense.
+    #[error(transparent)]
+    Windows(#[from] WindowConfigError),
+    /// RabbitMQ is not named well.
+    #[error(transparent)]
+    AmqpArgs(#[from] AmqpArgsError),
+    /// RabbitMQ failed.
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    /// RabbitMQ's management API cannot be asked.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
+    /// Logging cannot be set up.
+    #[error(transparent)]
+    Logs(#[from] Failure),
     /// Part of what was asked for failed; the details are on the standard error already.
     #[error("{0}")]
     Partial(String),
@@ -55,13 +77,11 @@ impl CliError {
     /// 2 for what the caller has to change, 3 for what the audit found lost, 1 for the rest.
     pub(crate) fn exit_code(&self) -> u8 {
         let usage = match self {
-            Self::Usage(_) => true,
-            Self::Source(error) => is_usage(error),
+            Self::Usage(_) | Self::Windows(_) | Self::AmqpArgs(_) | Self::Logs(_) => true,
+            Self::Amqp(error) => !error.is_transient(),
+            Self::Source(error) => error.is_usage(),
             Self::Producer(error) => error.is_usage(),
-            Self::Store(error) => matches!(
-                error,
-                StoreError::Url { .. } | StoreError::Missing(_) | StoreError::Unwritable { .. }
-            ),
+            Self::Store(error) => error.is_usage(),
             _ => false,
         };
         match self {
@@ -75,11 +95,4 @@ impl CliError {
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Write { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
     }
-}
-
-fn is_usage(error: &SourceError) -> bool {
-    matches!(
-        error,
-        SourceError::NoInput { .. } | SourceError::MissingColumn { .. } | SourceError::Spec { .. }
-    )
 }

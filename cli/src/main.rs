@@ -9,6 +9,7 @@ mod models;
 mod pipeline;
 mod predictions;
 mod progress;
+mod queue;
 mod report;
 mod run;
 mod show;
@@ -16,8 +17,8 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{Parser, Subcommand};
+use windrow_common::service::{LogFormat, init_logs, sentence};
 
 use error::CliError;
 
@@ -53,14 +54,6 @@ struct Cli {
     log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Simulate a fleet, train its models, score a day of it and write a report: all of Windrow in one go
@@ -75,6 +68,8 @@ enum Command {
     Predictions(predictions::PredictionsCommand),
     /// Check that every dispatched window was predicted or is a dead letter
     Audit(audit::AuditArgs),
+    /// Show how full RabbitMQ's queue is and how fast it moves
+    Queue(queue::QueueArgs),
     /// List, show, replay and purge what could not be scored
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -86,22 +81,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("windrow: {error}");
+            eprintln!("windrow: {}", sentence(&error));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn start(cli: Cli) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(&cli.log)
-        .map_err(|error| CliError::Usage(format!("--log {}: {error}", cli.log)))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match cli.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    init_logs(&cli.log, cli.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -113,6 +100,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Audit(args) => args.run().await,
+            Command::Queue(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
         }
     })

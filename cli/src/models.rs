@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use windrow_common::SensorId;
+use windrow_common::args::StoreArg;
 use windrow_model::{Features, ModelEntry, ModelRepository, import};
 
-use crate::args::{Output, OutputArg, StoreArg};
+use crate::args::{Output, OutputArg};
 use crate::error::CliError;
 use crate::progress::steps;
 use crate::show;

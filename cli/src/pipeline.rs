@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use windrow_common::Shutdown;
 use windrow_common::queue::{Memory, MemoryLimits};
 use windrow_common::store::Store;
-use windrow_common::{Shutdown, ShutdownTrigger};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
 use windrow_producer::{Counts as Produced, ProducerOptions};
@@ -120,29 +120,5 @@ where
         }
     }
     look();
-    Ok(())
-}
-
-/// Turns SIGINT and SIGTERM into a stop; a second one ends the process at once.
-pub(crate) fn stop_on_signals(trigger: ShutdownTrigger) -> Result<(), CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen =
-        |kind| signal(kind).map_err(|error| CliError::Usage(format!("cannot listen to signals: {error}")));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    tokio::spawn(async move {
-        let mut asked = false;
-        loop {
-            let code = tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-            };
-            if asked {
-                std::process::exit(code);
-            }
-            asked = true;
-            tracing::info!("stopping: what is dispatched will be scored and persisted");
-            trigger.stop();
-        }
-    });
     Ok(())
 }

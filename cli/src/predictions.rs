@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use windrow_common::args::StoreArg;
 use windrow_common::store::encode_predictions;
 use windrow_common::{EventTime, Prediction, SensorId};
 
-use crate::args::StoreArg;
 use crate::error::CliError;
 use crate::show;
 

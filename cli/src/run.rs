@@ -1,17 +1,19 @@
 //! `windrow run`: the whole job in one process.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 use windrow_common::Shutdown;
+use windrow_common::args::StoreArg;
+use windrow_common::service::stop_on_signals;
+use windrow_producer::args::{ReadArgs, SourceArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
-use windrow_producer::source::Until;
-use windrow_producer::{AtEnd, ProducerOptions};
 
-use crate::args::{Output, OutputArg, SourceArgs, StoreArg, WindowArgs};
+use crate::args::{Output, OutputArg};
 use crate::error::CliError;
-use crate::pipeline::{Counts, Pipeline, stop_on_signals};
+use crate::pipeline::{Counts, Pipeline};
 use crate::progress::RunBar;
 use crate::show;
 
@@ -26,46 +28,13 @@ pub(crate) struct RunArgs {
     store: StoreArg,
     #[command(flatten)]
     windows: WindowArgs,
-    /// Stop at the end the source has now, instead of following it
-    #[arg(long, env = "WINDROW_UNTIL_CAUGHT_UP")]
-    until_caught_up: bool,
-    /// With --until-caught-up: what becomes of windows that are still open at the end
-    #[arg(long, value_enum, default_value = "dispatch", env = "WINDROW_AT_END")]
-    at_end: AtEndArg,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Workers in this process [default: one a core]
     #[arg(long, value_name = "N", env = "WINDROW_WORKERS")]
     workers: Option<NonZeroUsize>,
-    /// Replay at this multiple of real time [default: as fast as possible]
-    #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
-    speed: Option<f64>,
-    /// The name checkpoints are kept under [default: the last part of the source's path]
-    #[arg(long, value_name = "NAME", env = "WINDROW_SOURCE_NAME", value_parser = source_name)]
-    source_name: Option<String>,
     #[command(flatten)]
     output: OutputArg,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum AtEndArg {
-    /// Score them: nothing more will come
-    Dispatch,
-    /// Leave them to the next run, which reads their readings again
-    Keep,
-}
-
-fn speed(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(speed),
-        _ => Err("write a number above 0, such as 60 for an hour a minute".to_owned()),
-    }
-}
-
-fn source_name(text: &str) -> Result<String, String> {
-    match text.len() {
-        0 => Err("the name is empty".to_owned()),
-        1..=60 => Ok(text.to_owned()),
-        bytes => Err(format!("the name has {bytes} bytes; at most 60 are allowed")),
-    }
 }
 
 /// How many cores there are; the default number of workers.
@@ -76,12 +45,7 @@ pub(crate) fn cores() -> usize {
 impl RunArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let windowing = self.windows.windowing()?;
-        let until = if self.until_caught_up {
-            Until::CaughtUp
-        } else {
-            Until::Stopped
-        };
-        let source = self.source.open(until)?;
+        let source = self.source.open(self.read.until())?;
         let store = self.store.open()?;
         if !store.any("models").await? {
             return Err(CliError::Usage(format!(
@@ -91,21 +55,14 @@ impl RunArgs {
             )));
         }
         let (trigger, shutdown) = Shutdown::new();
-        stop_on_signals(trigger)?;
+        stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         let bar = RunBar::new("reading");
         let pipeline = Pipeline {
             source,
             windowing,
             store,
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
-            producer: ProducerOptions {
-                source_name: self.source_name.unwrap_or_else(|| self.source.default_name()),
-                at_end: match self.at_end {
-                    AtEndArg::Dispatch => AtEnd::Dispatch,
-                    AtEndArg::Keep => AtEnd::Keep,
-                },
-                speed: self.speed,
-            },
+            producer: self.read.options(&self.source),
         };
         let counts = pipeline.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();

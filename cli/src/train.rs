@@ -7,13 +7,15 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::task::JoinSet;
+use windrow_common::args::StoreArg;
 use windrow_common::{ScoringMessage, SensorId};
 use windrow_model::{Features, Gamma, Model, ModelRepository, TrainError, TrainKernel, TrainOptions, train};
+use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::{Source, Until};
 use windrow_producer::window::Windowing;
 use windrow_producer::{HistoryCounts, read_history};
 
-use crate::args::{Output, OutputArg, SourceArgs, StoreArg, WindowArgs};
+use crate::args::{Output, OutputArg};
 use crate::error::CliError;
 use crate::progress::steps;
 use crate::run::cores;

@@ -3,15 +3,18 @@
 //! Everything here is shared by at least two of the crates above; nothing here knows about models or sources.
 
 mod aggregate;
+pub mod args;
 mod backoff;
 mod codec;
 mod message;
 mod prediction;
 pub mod queue;
 mod sensor;
+pub mod service;
 mod shutdown;
 pub mod store;
 mod time;
+mod trace;
 
 pub use aggregate::Aggregate;
 pub use backoff::{Backoff, retry_while_transient};
@@ -21,3 +24,4 @@ pub use prediction::Prediction;
 pub use sensor::{MAX_NAME_BYTES, SensorId, SensorIdError, encode_segment};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use time::{EventTime, Interval, TimeError, format_duration, parse_duration};
+pub use trace::Trace;

@@ -75,6 +75,15 @@ impl SensorId {
         }
         Ok(())
     }
+
+    /// `device.tag` as an AMQP routing key: dots inside a name are encoded too, since they separate words there, and
+    /// keys end at 255 bytes.
+    pub fn topic(&self) -> String {
+        let word = |name: &str| encode_segment(name).replace('.', "%2E");
+        let mut topic = format!("{}.{}", word(&self.device), word(&self.tag));
+        topic.truncate(255);
+        topic
+    }
 }
 
 impl fmt::Display for SensorId {

@@ -89,6 +89,15 @@ impl RepositoryError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
     }
+
+    /// Whether only the one model is affected. When the store as a whole refuses (rights, a wrong URL), every message
+    /// would meet the same, and a person has to mend it first.
+    pub fn is_of_one_model(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, StoreError::Damaged { .. } | StoreError::TooLarge { .. }),
+            _ => true,
+        }
+    }
 }
 
 impl ModelRepository {

@@ -5,13 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use windrow_common::queue::{Confirmation, Message, Queue};
 use windrow_common::store::{Dispatched, PartNames, Store, StoreError, encode_dispatched};
-use windrow_common::{EventTime, ScoringMessage, retry_while_transient};
+use windrow_common::{EventTime, ScoringMessage, Trace, retry_while_transient};
 
 use crate::ProducerError;
 use crate::checkpoint::Checkpoint;
@@ -110,7 +109,7 @@ impl<Q: Queue> Dispatcher<Q> {
         }
         for (hour, windows) in hours {
             let path = names.next("dispatched", &hour.hive_partition(), "parquet");
-            self.stats.windows.fetch_add(windows.len() as u64, Relaxed);
+            self.stats.windows.inc_by(windows.len() as u64);
             let bytes = encode_dispatched(&windows).map_err(|source| ProducerError::Dispatched {
                 path: path.clone(),
                 source,
@@ -127,6 +126,7 @@ impl<Q: Queue> Dispatcher<Q> {
 
     async fn publish(&self, messages: &[ScoringMessage]) -> Result<Vec<Confirmation>, ProducerError> {
         let mut confirmations = Vec::with_capacity(messages.len());
+        let mut trace = Trace::begin();
         for message in messages {
             let id = message.id();
             let body = message.encode().map_err(|source| ProducerError::Encode {
@@ -138,11 +138,11 @@ impl<Q: Queue> Dispatcher<Q> {
                 kind: ScoringMessage::KIND.to_owned(),
                 content_type: ScoringMessage::CONTENT_TYPE.to_owned(),
                 enqueued_at: EventTime::now(),
-                traceparent: None,
+                traceparent: Some(trace.next_parent()),
                 body: body.into(),
             });
             confirmations.push(confirmation.await?);
-            self.stats.messages.fetch_add(1, Relaxed);
+            self.stats.messages.inc();
         }
         Ok(confirmations)
     }
@@ -182,20 +182,20 @@ pub(crate) async fn save_checkpoints(
     {
         for confirmation in confirmations {
             confirmation.wait().await?;
-            stats.confirmed.fetch_add(1, Relaxed);
+            stats.confirmed.inc();
         }
         unsaved = Some((position, partitions));
         if last_saved.elapsed() >= CHECKPOINT_EVERY
             && let Some((position, partitions)) = unsaved.take()
         {
             checkpoint.save(&partitions, &position).await?;
-            stats.checkpoints.fetch_add(1, Relaxed);
+            stats.checkpoints.inc();
             last_saved = Instant::now();
         }
     }
     if let Some((position, partitions)) = unsaved {
         checkpoint.save(&partitions, &position).await?;
-        stats.checkpoints.fetch_add(1, Relaxed);
+        stats.checkpoints.inc();
     }
     Ok(())
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use windrow_common::{EventTime, ScoringMessage, Shutdown};
 
@@ -25,11 +26,11 @@ pub(crate) struct Step {
 }
 
 /// What to do with open windows when a source that is read until caught up has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AtEnd {
-    /// Dispatch them: no more will come.
+    /// Score them: nothing more will come
     Dispatch,
-    /// Leave them to the next run, which reads their readings again.
+    /// Leave them to the next run, which reads their readings again
     Keep,
 }
 
@@ -176,17 +177,17 @@ impl Ingest {
     fn count(&self, out: &Output) {
         let stats = &self.stats;
         let tally = self.windower.tally();
-        stats.accepted.store(tally.accepted, Relaxed);
-        stats.replayed.store(tally.replayed, Relaxed);
-        stats
-            .open_windows
-            .store(self.windower.open_windows() as u64, Relaxed);
+        let up_to = |counter: &Counter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
+        up_to(&stats.accepted, tally.accepted);
+        up_to(&stats.replayed, tally.replayed);
         for quarantined in &out.quarantined {
-            stats.quarantined[quarantined.reason as usize].fetch_add(1, Relaxed);
+            stats.quarantined.get_or_create(&quarantined.reason.into()).inc();
         }
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&stats.open_windows, self.windower.open_windows() as u64);
         let progress = self.source.progress();
-        stats.source_done.store(progress.done, Relaxed);
-        stats.source_total.store(progress.total.unwrap_or(0), Relaxed);
+        set(&stats.source_done, progress.done);
+        set(&stats.source_total, progress.total.unwrap_or(0));
     }
 }
 

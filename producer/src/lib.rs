@@ -5,6 +5,7 @@
 //!   └─ one blocking thread ─┘          └──────── async tasks ────────┘
 //! ```
 
+pub mod args;
 mod checkpoint;
 mod dispatch;
 mod history;
@@ -90,12 +91,13 @@ pub enum ProducerError {
 impl ProducerError {
     /// Whether a person has to change what the program was told, as opposed to the world it met.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Source(
-                SourceError::NoInput { .. } | SourceError::MissingColumn { .. } | SourceError::Spec { .. }
-            ) | Self::Checkpoint(CheckpointError::OtherWindows { .. })
-        )
+        match self {
+            Self::Source(error) => error.is_usage(),
+            Self::Store(error) => error.is_usage(),
+            Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
+            Self::Checkpoint(error) => matches!(error, CheckpointError::OtherWindows { .. }),
+            _ => false,
+        }
     }
 }
 

@@ -1,23 +1,40 @@
 //! Running counts of a producer, read by progress bars, summaries and metrics.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 
 use crate::quarantine::QuarantineReason;
 
 /// Counts since the start of the run; the gauges among them say so.
 #[derive(Debug, Default)]
 pub struct Stats {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) replayed: AtomicU64,
-    pub(crate) quarantined: [AtomicU64; QuarantineReason::ALL.len()],
-    pub(crate) open_windows: AtomicU64,
-    pub(crate) windows: AtomicU64,
-    pub(crate) messages: AtomicU64,
-    pub(crate) confirmed: AtomicU64,
-    pub(crate) checkpoints: AtomicU64,
-    pub(crate) source_done: AtomicU64,
-    pub(crate) source_total: AtomicU64,
+    pub(crate) accepted: Counter,
+    pub(crate) replayed: Counter,
+    pub(crate) quarantined: Family<QuarantinedFor, Counter>,
+    pub(crate) open_windows: Gauge,
+    pub(crate) windows: Counter,
+    pub(crate) messages: Counter,
+    pub(crate) confirmed: Counter,
+    pub(crate) checkpoints: Counter,
+    pub(crate) source_done: Gauge,
+    pub(crate) source_total: Gauge,
+}
+
+/// Why a reading was quarantined.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct QuarantinedFor {
+    reason: String,
+}
+
+impl From<QuarantineReason> for QuarantinedFor {
+    fn from(reason: QuarantineReason) -> Self {
+        Self {
+            reason: reason.to_string(),
+        }
+    }
 }
 
 /// A look at [`Stats`].
@@ -53,19 +70,72 @@ impl Counts {
 }
 
 impl Stats {
+    /// Makes the counts part of what `registry` exports, under `windrow_producer_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("windrow_producer");
+        for (name, help, counter) in [
+            ("readings", "Readings put in windows", &self.accepted),
+            (
+                "replayed_readings",
+                "Readings skipped because an earlier run had dealt with them",
+                &self.replayed,
+            ),
+            ("windows", "Windows dispatched", &self.windows),
+            (
+                "messages_published",
+                "Messages handed to the queue",
+                &self.messages,
+            ),
+            (
+                "messages_confirmed",
+                "Messages the queue has confirmed",
+                &self.confirmed,
+            ),
+            ("checkpoints", "Checkpoints saved", &self.checkpoints),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        // Every reason from the start, so that a rate can be taken of the first.
+        for reason in QuarantineReason::ALL {
+            drop(self.quarantined.get_or_create(&reason.into()));
+        }
+        registry.register(
+            "quarantined_readings",
+            "Readings quarantined, by reason; `late` is one of them",
+            self.quarantined.clone(),
+        );
+        for (name, help, gauge) in [
+            ("open_windows", "Windows open now", &self.open_windows),
+            (
+                "source_done",
+                "How much of the source is read, in its own unit",
+                &self.source_done,
+            ),
+            (
+                "source_total",
+                "All of the source in the same unit; 0 when unknown",
+                &self.source_total,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
     /// All counts as they are now.
     pub fn counts(&self) -> Counts {
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
         Counts {
-            accepted: self.accepted.load(Relaxed),
-            replayed: self.replayed.load(Relaxed),
-            quarantined: std::array::from_fn(|reason| self.quarantined[reason].load(Relaxed)),
-            open_windows: self.open_windows.load(Relaxed),
-            windows: self.windows.load(Relaxed),
-            messages: self.messages.load(Relaxed),
-            confirmed: self.confirmed.load(Relaxed),
-            checkpoints: self.checkpoints.load(Relaxed),
-            source_done: self.source_done.load(Relaxed),
-            source_total: self.source_total.load(Relaxed),
+            accepted: self.accepted.get(),
+            replayed: self.replayed.get(),
+            quarantined: QuarantineReason::ALL
+                .map(|reason| self.quarantined.get_or_create(&reason.into()).get()),
+            open_windows: gauge(&self.open_windows),
+            windows: self.windows.get(),
+            messages: self.messages.get(),
+            confirmed: self.confirmed.get(),
+            checkpoints: self.checkpoints.get(),
+            source_done: gauge(&self.source_done),
+            source_total: gauge(&self.source_total),
         }
     }
 }

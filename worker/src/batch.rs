@@ -1,30 +1,25 @@
 //! What a worker holds until it is durable: predictions, receipts, and what could not be scored.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
-use windrow_common::queue::{Reason, Receipt};
+use windrow_common::queue::{Announcement, Reason, Receipt};
 use windrow_common::store::{PartNames, Store, StoreError, encode_predictions};
 use windrow_common::{EventTime, Prediction, retry_while_transient};
 
 use crate::WorkerError;
-use crate::score::{Scored, Unscorable};
-use crate::stats::Stats;
+use crate::score::{Envelope, Scored, Unscorable};
+use crate::stats::{DeadFor, Stats};
 
 /// Gathered work, to be written and settled together.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) predictions: Vec<Prediction>,
-    pub(crate) receipts: Vec<Receipt>,
-    pub(crate) unscorable: Vec<Unscorable>,
-}
+pub(crate) type Batch = Scored;
 
 /// A written batch: what may be settled now.
 #[derive(Debug)]
 pub(crate) struct Written {
-    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) done: Vec<Envelope>,
     pub(crate) dead: Vec<(Receipt, Reason)>,
+    pub(crate) announcements: Vec<Announcement>,
 }
 
 /// One line of `errors/date=…/hour=…/<part>.ndjson`.
@@ -35,18 +30,21 @@ struct ErrorReport<'a> {
     message: &'a str,
     reason: &'a str,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 impl Batch {
     /// Messages in it.
     pub(crate) fn messages(&self) -> usize {
-        self.receipts.len() + self.unscorable.len()
+        self.done.len() + self.unscorable.len()
     }
 
     pub(crate) fn take_in(&mut self, scored: Scored) {
         self.predictions.extend(scored.predictions);
-        self.receipts.extend(scored.receipts);
+        self.done.extend(scored.done);
         self.unscorable.extend(scored.unscorable);
+        self.announcements.extend(scored.announcements);
     }
 
     /// Writes predictions and error reports, waiting out an outage of the store.
@@ -59,26 +57,26 @@ impl Batch {
     ) -> Result<Written, WorkerError> {
         write_predictions(self.predictions, store, names, stats).await?;
         write_errors(&self.unscorable, store, names, worker).await?;
-        let dead = self.unscorable.into_iter().map(
-            |Unscorable {
-                 receipt,
-                 code,
-                 detail,
-                 ..
-             }| {
-                (
-                    receipt,
-                    Reason {
-                        code: code.to_owned(),
-                        detail,
-                        worker: worker.to_owned(),
-                    },
-                )
-            },
-        );
+        let now = EventTime::now();
+        for envelope in &self.done {
+            let waited_ms = now.as_millis() - envelope.enqueued_at.as_millis();
+            // The producer's clock may be ahead of ours.
+            stats.latency.observe(waited_ms.max(0) as f64 / 1_000.0);
+        }
+        let dead = self.unscorable.into_iter().map(|dead| {
+            let reason = DeadFor { reason: dead.code };
+            stats.dead_letters.get_or_create(&reason).inc();
+            let reason = Reason {
+                code: dead.code.to_owned(),
+                detail: dead.detail,
+                worker: worker.to_owned(),
+            };
+            (dead.envelope.receipt, reason)
+        });
         Ok(Written {
-            receipts: self.receipts,
+            done: self.done,
             dead: dead.collect(),
+            announcements: self.announcements,
         })
     }
 }
@@ -113,9 +111,10 @@ async fn write_predictions(
             store.put(&path, bytes.clone())
         })
         .await?;
-        stats.predictions.fetch_add(rows, Relaxed);
-        stats.anomalies.fetch_add(anomalies, Relaxed);
-        stats.parts.fetch_add(1, Relaxed);
+        stats.predictions.inc_by(rows);
+        stats.anomalies.inc_by(anomalies);
+        stats.parts.inc();
+        stats.part_rows.observe(rows as f64);
     }
     Ok(())
 }
@@ -132,13 +131,19 @@ async fn write_errors(
     let now = EventTime::now();
     let path = names.next("errors", &now.hive_partition(), "ndjson");
     let mut lines = Vec::new();
-    for Unscorable { id, code, detail, .. } in unscorable {
+    for Unscorable {
+        envelope,
+        code,
+        detail,
+    } in unscorable
+    {
         let report = ErrorReport {
             at: now.to_string(),
             worker,
-            message: id,
+            message: &envelope.id,
             reason: code,
             detail,
+            traceparent: envelope.traceparent.as_deref(),
         };
         serde_json::to_writer(&mut lines, &report).map_err(|error| StoreError::Damaged {
             path: path.clone(),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use windrow_common::queue::{Consumer, Delivery, Queue};
 use windrow_common::store::{PartNames, Store};
@@ -15,8 +15,9 @@ use windrow_model::RepositoryError;
 
 use crate::batch::{Batch, Written};
 use crate::models::{LoadedModel, ModelCache};
-use crate::score::{Scorable, Unscorable, score};
+use crate::score::{Envelope, Scorable, Unscorable, score};
 use crate::stats::Stats;
+use crate::suspects::Suspects;
 use crate::{WorkerError, WorkerOptions};
 
 /// Messages scored together on a blocking thread: enough to pay for the hop, few enough to flush on time.
@@ -35,29 +36,43 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     mut shutdown: Shutdown,
 ) -> Result<(), WorkerError> {
-    let consumer = queue.consume(options.prefetch).await?;
+    let consumer = tokio::select! {
+        consumer = queue.consume(options.prefetch) => consumer?,
+        () = shutdown.stopping() => return Ok(()),
+    };
     let names = PartNames::new(&options.name);
     let mut worker = Worker {
+        queue,
         consumer,
         models,
         stats,
         batch: Batch::default(),
         oldest: None,
         held: 0,
+        suspects: Suspects::default(),
         options,
     };
     let mut deliveries = Vec::with_capacity(MICRO_BATCH);
     let mut writing: Option<Writing> = None;
     let mut idle = Some((store, names));
+    // Ends with the last delivery that was on its way when the stop came.
     let mut intake = true;
+    let mut stopping = false;
     loop {
         if worker.must_flush(intake)
             && let Some((store, names)) = idle.take()
         {
             writing = Some(worker.start_writing(store, names));
         }
-        if !intake && writing.is_none() {
-            return Ok(());
+        if writing.is_none() && worker.batch.messages() == 0 {
+            let group = worker.suspects.next_group();
+            if !group.is_empty() {
+                worker.score(group).await?;
+                continue;
+            }
+            if !intake {
+                return Ok(());
+            }
         }
         let age_due = worker.oldest.map(|oldest| oldest + worker.options.flush_age);
         tokio::select! {
@@ -67,7 +82,10 @@ pub async fn run<Q: Queue>(
                 idle = Some((store, names));
                 worker.settle(written?).await?;
             }
-            () = shutdown.stopping(), if intake => intake = false,
+            () = shutdown.stopping(), if !stopping => {
+                stopping = true;
+                worker.consumer.stop_intake().await;
+            }
             () = until(age_due), if idle.is_some() && age_due.is_some() => {
                 if let Some((store, names)) = idle.take() {
                     writing = Some(worker.start_writing(store, names));
@@ -77,7 +95,7 @@ pub async fn run<Q: Queue>(
                 if received? == 0 {
                     intake = false;
                 }
-                worker.score(std::mem::take(&mut deliveries)).await?;
+                worker.take_in(std::mem::take(&mut deliveries)).await?;
             }
         }
     }
@@ -100,20 +118,22 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-struct Worker<C> {
-    consumer: C,
+struct Worker<Q: Queue> {
+    queue: Q,
+    consumer: Q::Consumer,
     models: ModelCache,
     stats: Arc<Stats>,
     /// Scored, not being written yet.
     batch: Batch,
     /// When the batch got its first message.
     oldest: Option<Instant>,
-    /// Messages taken and not settled, those being written included.
+    /// Messages taken and not settled, suspects and those being written included.
     held: usize,
+    suspects: Suspects,
     options: WorkerOptions,
 }
 
-impl<C: Consumer> Worker<C> {
+impl<Q: Queue> Worker<Q> {
     /// Full enough, or nothing more will come: with as many messages in hand as the prefetch allows, waiting for the
     /// age would only stand still.
     fn must_flush(&self, intake: bool) -> bool {
@@ -121,30 +141,64 @@ impl<C: Consumer> Worker<C> {
             && (self.batch.predictions.len() >= self.options.flush_rows || !self.has_room() || !intake)
     }
 
-    /// Whether another message may be taken: one batch may gather while another is being written.
+    /// Whether another message may be taken: one batch may gather while another is being written, and suspects are
+    /// dealt with before anything new.
     fn has_room(&self) -> bool {
         self.held < usize::from(self.options.prefetch.get())
             && self.batch.predictions.len() < self.options.flush_rows
+            && self.suspects.is_empty()
     }
 
+    /// Starts to write the batch on a task of its own, so that it goes on while the next is scored.
     fn start_writing(&mut self, store: Store, mut names: PartNames) -> Writing {
         let batch = std::mem::take(&mut self.batch);
         self.oldest = None;
         let (name, stats) = (self.options.name.clone(), Arc::clone(&self.stats));
-        Box::pin(async move {
+        let (store_back, names_back) = (store.clone(), PartNames::new(&self.options.name));
+        let task = tokio::spawn(async move {
             let written = batch.write(&store, &mut names, &name, &stats).await;
             (store, names, written)
-        })
+        });
+        Box::pin(task.map(|ended| {
+            ended.unwrap_or_else(|error| {
+                let failed = Err(WorkerError::Panicked(error.to_string()));
+                (store_back, names_back, failed)
+            })
+        }))
     }
 
+    /// Announces, buries and acks what has been written. Dead letters come first, so that acks have no gaps and one
+    /// frame acks them all.
     async fn settle(&mut self, written: Written) -> Result<(), WorkerError> {
-        self.held -= written.receipts.len() + written.dead.len();
-        self.consumer.ack(written.receipts).await?;
-        for (receipt, reason) in written.dead {
-            self.consumer.dead_letter(receipt, reason).await?;
-            self.stats.dead_letters.fetch_add(1, Relaxed);
+        let Written {
+            done,
+            dead,
+            announcements,
+        } = written;
+        if !announcements.is_empty() {
+            self.queue.announce(announcements).await?;
         }
+        self.held -= done.len() + dead.len();
+        self.stats.held.set(i64::try_from(self.held).unwrap_or(i64::MAX));
+        if !dead.is_empty() {
+            let buried = dead.len() as u64;
+            self.consumer.dead_letter(dead).await?;
+            self.stats.dead_letters_in_all.fetch_add(buried, Relaxed);
+        }
+        let receipts = done.into_iter().map(|envelope| envelope.receipt).collect();
+        self.consumer.ack(receipts).await?;
         Ok(())
+    }
+
+    /// Scores new deliveries into the batch; those that workers went away with again and again wait.
+    async fn take_in(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
+        self.held += deliveries.len();
+        self.stats.held.set(i64::try_from(self.held).unwrap_or(i64::MAX));
+        self.stats.messages.inc_by(deliveries.len() as u64);
+        let redelivered = deliveries.iter().filter(|delivery| delivery.redelivered).count();
+        self.stats.redelivered.inc_by(redelivered as u64);
+        self.suspects.take_from(&mut deliveries);
+        self.score(deliveries).await
     }
 
     /// Scores deliveries into the batch.
@@ -152,66 +206,69 @@ impl<C: Consumer> Worker<C> {
         if deliveries.is_empty() {
             return Ok(());
         }
-        self.held += deliveries.len();
         self.oldest.get_or_insert_with(Instant::now);
-        self.stats.messages.fetch_add(deliveries.len() as u64, Relaxed);
-        let redelivered = deliveries.iter().filter(|delivery| delivery.redelivered).count();
-        self.stats.redelivered.fetch_add(redelivered as u64, Relaxed);
-
         let mut decoded = Vec::with_capacity(deliveries.len());
         for Delivery { message, receipt, .. } in deliveries {
-            match ScoringMessage::decode(&message.body) {
-                Ok(scoring) => decoded.push((message.id, receipt, scoring)),
-                Err(error) => {
-                    let (id, detail) = (message.id, error.to_string());
-                    self.batch.unscorable.push(Unscorable {
-                        id,
-                        receipt,
-                        code: "undecodable",
-                        detail,
-                    });
-                }
+            let scoring = ScoringMessage::decode(&message.body);
+            let envelope = Envelope {
+                id: message.id,
+                receipt,
+                enqueued_at: message.enqueued_at,
+                traceparent: message.traceparent,
+            };
+            match scoring {
+                Ok(scoring) => decoded.push((envelope, scoring)),
+                Err(error) => self.set_aside(envelope, "undecodable", error.to_string()),
             }
         }
         let models = self.models_of(&decoded).await;
         let mut scorable = Vec::with_capacity(decoded.len());
-        for (id, receipt, message) in decoded {
-            let (code, detail) = match models.get(&message.sensor) {
-                Some(Ok(Some(model))) => {
-                    scorable.push(Scorable {
-                        id,
-                        receipt,
-                        message,
-                        model: Arc::clone(model),
-                    });
-                    continue;
+        for (envelope, message) in decoded {
+            match models.get(&message.sensor) {
+                Some(Ok(Some(model))) => scorable.push(Scorable {
+                    envelope,
+                    message,
+                    model: Arc::clone(model),
+                }),
+                Some(Err(error)) if error.is_of_one_model() => {
+                    self.set_aside(envelope, "bad-model", error.to_string());
                 }
-                Some(Err(error)) => ("bad-model", error.to_string()),
-                Some(Ok(None)) | None => (
-                    "no-model",
-                    format!("{} has no model in the store", message.sensor),
-                ),
-            };
-            self.batch.unscorable.push(Unscorable {
-                id,
-                receipt,
-                code,
-                detail,
-            });
+                Some(Err(error)) => return Err(WorkerError::Models(Arc::clone(error))),
+                Some(Ok(None)) | None => {
+                    let detail = format!("{} has no model in the store", message.sensor);
+                    self.set_aside(envelope, "no-model", detail);
+                }
+            }
         }
-        let scored = tokio::task::spawn_blocking(move || score(scorable)).await;
+        let announce = self.options.announce;
+        let scored = tokio::task::spawn_blocking(move || score(scorable, announce)).await;
         self.batch
             .take_in(scored.map_err(|error| WorkerError::Panicked(error.to_string()))?);
         Ok(())
     }
 
+    fn set_aside(&mut self, envelope: Envelope, code: &'static str, detail: String) {
+        tracing::warn!(
+            message = envelope.id,
+            traceparent = envelope.traceparent,
+            reason = code,
+            detail,
+            "cannot be scored"
+        );
+        self.batch.unscorable.push(Unscorable {
+            envelope,
+            code,
+            detail,
+        });
+    }
+
     /// The model of every sensor in the batch, each asked for once.
-    async fn models_of<R>(
+    async fn models_of(
         &self,
-        decoded: &[(String, R, ScoringMessage)],
+        decoded: &[(Envelope, ScoringMessage)],
     ) -> HashMap<SensorId, Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>>> {
         let mut models = HashMap::with_capacity(decoded.len());
-        for (_, _, message) in decoded {
+        for (_, message) in decoded {
             if !models.contains_key(&message.sensor) {
                 models.insert(message.sensor.clone(), Ok(None));
             }

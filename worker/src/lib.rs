@@ -8,8 +8,10 @@ mod consume;
 mod models;
 mod score;
 mod stats;
+mod suspects;
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use windrow_common::queue::QueueError;
@@ -31,10 +33,12 @@ pub struct WorkerOptions {
     pub flush_rows: usize,
     /// Longest it keeps a prediction before it writes.
     pub flush_age: Duration,
+    /// Whether anomalies are announced; in memory nobody listens.
+    pub announce: bool,
 }
 
 impl WorkerOptions {
-    /// The defaults: 20,000 messages, 100,000 predictions, one second.
+    /// The defaults: 20,000 messages, 100,000 predictions, one second, no announcements.
     pub fn new(name: &str) -> Self {
         const PREFETCH: NonZeroU16 = NonZeroU16::new(20_000).expect("20,000 is not zero");
         Self {
@@ -42,6 +46,7 @@ impl WorkerOptions {
             prefetch: PREFETCH,
             flush_rows: 100_000,
             flush_age: Duration::from_secs(1),
+            announce: false,
         }
     }
 }
@@ -56,8 +61,8 @@ pub enum WorkerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The models cannot be read, for a reason that concerns more than one of them.
-    #[error(transparent)]
-    Models(#[from] RepositoryError),
+    #[error("{0}")]
+    Models(Arc<RepositoryError>),
     /// Predictions cannot be encoded.
     #[error("{path} cannot be encoded")]
     Encode {
@@ -69,4 +74,15 @@ pub enum WorkerError {
     /// A scoring or encoding thread panicked.
     #[error("a worker thread died: {0}")]
     Panicked(String),
+}
+
+impl WorkerError {
+    /// Whether a person has to change what the program was told, as opposed to the world it met.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_usage(),
+            Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
+            _ => false,
+        }
+    }
 }

@@ -73,6 +73,7 @@ impl ModelCache {
         sensor: &SensorId,
     ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
         let Some(loaded) = self.loaded.get(sensor).await else {
+            self.stats.cache_misses.inc();
             let load = self.loaded.try_get_with_by_ref(sensor, async {
                 self.load(sensor, None)
                     .await
@@ -87,6 +88,7 @@ impl ModelCache {
                 },
             };
         };
+        self.stats.cache_hits.inc();
         if self.claim_check(&loaded) {
             return self.refresh(sensor, loaded).await;
         }
@@ -141,7 +143,7 @@ impl ModelCache {
                 return Ok(Some(Arc::clone(known)));
             }
             let model = self.repository.load(sensor, &version).await?;
-            self.stats.models_loaded.fetch_add(1, Ordering::Relaxed);
+            self.stats.models_loaded.inc();
             Ok(Some(Arc::new(LoadedModel {
                 model,
                 version: version.into(),

@@ -1,9 +1,11 @@
 //! A micro-batch of messages and their models to predictions: CPU work, on a blocking thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use windrow_common::queue::Receipt;
-use windrow_common::{Prediction, ScoringMessage};
+use serde::Serialize;
+use windrow_common::queue::{Announcement, Receipt};
+use windrow_common::{EventTime, Prediction, ScoringMessage};
 use windrow_model::{Scratch, is_anomaly};
 
 use crate::models::LoadedModel;
@@ -11,17 +13,24 @@ use crate::models::LoadedModel;
 /// A message with what is needed to score it.
 #[derive(Debug)]
 pub(crate) struct Scorable {
-    pub(crate) id: String,
-    pub(crate) receipt: Receipt,
+    pub(crate) envelope: Envelope,
     pub(crate) message: ScoringMessage,
     pub(crate) model: Arc<LoadedModel>,
+}
+
+/// What a message is known by until it is settled.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) id: String,
+    pub(crate) receipt: Receipt,
+    pub(crate) enqueued_at: EventTime,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// A message that cannot be scored.
 #[derive(Debug)]
 pub(crate) struct Unscorable {
-    pub(crate) id: String,
-    pub(crate) receipt: Receipt,
+    pub(crate) envelope: Envelope,
     /// A short, countable name.
     pub(crate) code: &'static str,
     /// What a person needs to know.
@@ -32,49 +41,159 @@ pub(crate) struct Unscorable {
 #[derive(Debug, Default)]
 pub(crate) struct Scored {
     pub(crate) predictions: Vec<Prediction>,
-    /// Of the messages all of whose predictions are there.
-    pub(crate) receipts: Vec<Receipt>,
+    /// The messages all of whose predictions are there.
+    pub(crate) done: Vec<Envelope>,
     pub(crate) unscorable: Vec<Unscorable>,
+    pub(crate) announcements: Vec<Announcement>,
 }
 
-/// Scores every message, or says why it cannot be.
-pub(crate) fn score(batch: Vec<Scorable>) -> Scored {
+/// What is announced of a message with anomalies.
+#[derive(Serialize)]
+struct Anomalies<'a> {
+    device: &'a str,
+    tag: &'a str,
+    message: &'a str,
+    model_version: &'a str,
+    window_ms: i64,
+    windows: Vec<AnomalousWindow>,
+}
+
+#[derive(Serialize)]
+struct AnomalousWindow {
+    start: String,
+    decision: f64,
+    count: u64,
+    mean: f64,
+    std: f64,
+    min: f64,
+    max: f64,
+}
+
+/// Scores every message, or says why it cannot be; with `announce`, also writes what is told of anomalies.
+pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
     let mut decisions = Vec::new();
     for Scorable {
-        id,
-        receipt,
+        envelope,
         message,
         model,
     } in batch
     {
         decisions.clear();
-        if let Err(error) = model
-            .model
-            .decide(&message.aggregates, &mut scratch, &mut decisions)
-        {
-            let detail = format!("model {} of {}: {error}", model.version, message.sensor);
-            scored.unscorable.push(Unscorable {
-                id,
-                receipt,
-                code: "cannot-score",
-                detail,
-            });
-            continue;
-        }
-        let of_windows = message.aggregates.iter().zip(&decisions);
-        scored
-            .predictions
-            .extend(of_windows.map(|(aggregate, &decision)| Prediction {
-                sensor: message.sensor.clone(),
-                window_ms: message.window_ms,
-                aggregate: *aggregate,
-                decision,
-                anomaly: is_anomaly(decision),
-                model_version: Arc::clone(&model.version),
-            }));
-        scored.receipts.push(receipt);
+        // The kernel is not known to panic; should a message find out how, it alone becomes a dead letter.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            model
+                .model
+                .decide(&message.aggregates, &mut scratch, &mut decisions)
+        }));
+        let (code, why) = match decided {
+            Ok(Ok(())) => {
+                let first = scored.predictions.len();
+                let of_windows = message.aggregates.iter().zip(&decisions);
+                scored
+                    .predictions
+                    .extend(of_windows.map(|(aggregate, &decision)| Prediction {
+                        sensor: message.sensor.clone(),
+                        window_ms: message.window_ms,
+                        aggregate: *aggregate,
+                        decision,
+                        anomaly: is_anomaly(decision),
+                        model_version: Arc::clone(&model.version),
+                    }));
+                if announce {
+                    let announcement = announcement(&envelope.id, &scored.predictions[first..]);
+                    scored.announcements.extend(announcement);
+                }
+                scored.done.push(envelope);
+                continue;
+            }
+            Ok(Err(error)) => ("cannot-score", error.to_string()),
+            Err(_) => {
+                scratch = Scratch::default();
+                (
+                    "panicked",
+                    "scoring it panicked; the worker's log says where".to_owned(),
+                )
+            }
+        };
+        let detail = format!("model {} of {}: {why}", model.version, message.sensor);
+        scored.unscorable.push(Unscorable {
+            envelope,
+            code,
+            detail,
+        });
     }
     scored
+}
+
+/// One announcement for all anomalies of a message, so that a sensor that is wrong for an hour speaks once.
+fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcement> {
+    let windows: Vec<_> = predictions
+        .iter()
+        .filter(|prediction| prediction.anomaly)
+        .map(
+            |Prediction {
+                 aggregate, decision, ..
+             }| AnomalousWindow {
+                start: aggregate.window_start.to_string(),
+                decision: *decision,
+                count: aggregate.count,
+                mean: aggregate.mean,
+                std: aggregate.std,
+                min: aggregate.min,
+                max: aggregate.max,
+            },
+        )
+        .collect();
+    let first = predictions.first().filter(|_| !windows.is_empty())?;
+    let body = serde_json::to_vec(&Anomalies {
+        device: &first.sensor.device,
+        tag: &first.sensor.tag,
+        message,
+        model_version: &first.model_version,
+        window_ms: first.window_ms,
+        windows,
+    });
+    Some(Announcement {
+        topic: first.sensor.topic(),
+        body: body.ok()?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::{Aggregate, SensorId};
+
+    #[test]
+    fn anomalies_of_a_message_are_announced_together_and_calm_ones_not() {
+        let prediction = |minute: i64, anomaly| Prediction {
+            sensor: SensorId::new("pump.7", "t").unwrap(),
+            window_ms: 60_000,
+            aggregate: Aggregate {
+                window_start: EventTime::from_millis(minute * 60_000),
+                count: 1,
+                mean: 2.5,
+                std: 0.0,
+                min: 2.5,
+                max: 2.5,
+                first: 2.5,
+                last: 2.5,
+            },
+            decision: -0.5,
+            anomaly,
+            model_version: "v".into(),
+        };
+        assert_eq!(announcement("m", &[prediction(0, false)]), None);
+        let told = announcement(
+            "m",
+            &[prediction(0, true), prediction(1, false), prediction(2, true)],
+        );
+        let told = told.unwrap();
+        assert_eq!(told.topic, "pump%2E7.t");
+        let body: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+        assert_eq!(body["windows"].as_array().unwrap().len(), 2);
+        assert_eq!(body["windows"][1]["start"], "1970-01-01T00:02:00Z");
+    }
 }

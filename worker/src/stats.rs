@@ -1,18 +1,57 @@
-//! Running counts of the workers of a process.
+//! What the workers of a process have done, as metrics.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Counts since the start of the run.
-#[derive(Debug, Default)]
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Seconds from enqueued to persisted: from what a quiet fleet needs to a night's outage.
+const LATENCY_SECONDS: [f64; 14] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 43_200.0,
+];
+/// Rows of a part: powers of four up to about a million.
+const PART_ROWS: [f64; 11] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+];
+
+/// Counts since the start of the process.
+#[derive(Debug)]
 pub struct Stats {
-    pub(crate) messages: AtomicU64,
-    pub(crate) redelivered: AtomicU64,
-    pub(crate) predictions: AtomicU64,
-    pub(crate) anomalies: AtomicU64,
-    pub(crate) dead_letters: AtomicU64,
-    pub(crate) parts: AtomicU64,
-    pub(crate) models_loaded: AtomicU64,
+    pub(crate) messages: Counter,
+    pub(crate) redelivered: Counter,
+    pub(crate) predictions: Counter,
+    pub(crate) anomalies: Counter,
+    pub(crate) dead_letters: Family<DeadFor, Counter>,
+    /// All reasons together.
+    pub(crate) dead_letters_in_all: AtomicU64,
+    pub(crate) parts: Counter,
+    pub(crate) part_rows: Histogram,
+    pub(crate) latency: Histogram,
+    pub(crate) held: Gauge,
+    pub(crate) models_loaded: Counter,
+    pub(crate) cache_hits: Counter,
+    pub(crate) cache_misses: Counter,
+}
+
+/// Why a message was set aside.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct DeadFor {
+    pub(crate) reason: &'static str,
 }
 
 /// A look at [`Stats`].
@@ -34,17 +73,91 @@ pub struct Counts {
     pub models_loaded: u64,
 }
 
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            messages: Counter::default(),
+            redelivered: Counter::default(),
+            predictions: Counter::default(),
+            anomalies: Counter::default(),
+            dead_letters: Family::default(),
+            dead_letters_in_all: AtomicU64::new(0),
+            parts: Counter::default(),
+            part_rows: Histogram::new(PART_ROWS),
+            latency: Histogram::new(LATENCY_SECONDS),
+            held: Gauge::default(),
+            models_loaded: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+        }
+    }
+}
+
 impl Stats {
+    /// Makes the counts part of what `registry` exports, under `windrow_worker_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("windrow_worker");
+        for (name, help, counter) in [
+            ("messages", "Messages received", &self.messages),
+            (
+                "redelivered",
+                "Messages received that may have been delivered before",
+                &self.redelivered,
+            ),
+            (
+                "predictions",
+                "Predictions persisted (rows scored)",
+                &self.predictions,
+            ),
+            (
+                "anomalies",
+                "Predictions persisted that are anomalies",
+                &self.anomalies,
+            ),
+            ("parts", "Parts of predictions written", &self.parts),
+            ("models_loaded", "Models read from the store", &self.models_loaded),
+            ("model_cache_hits", "Models found in the cache", &self.cache_hits),
+            (
+                "model_cache_misses",
+                "Models not found in the cache",
+                &self.cache_misses,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "dead_letters",
+            "Messages set aside, by reason",
+            self.dead_letters.clone(),
+        );
+        registry.register(
+            "part_rows",
+            "Rows of each part of predictions",
+            self.part_rows.clone(),
+        );
+        registry.register_with_unit(
+            "queue_latency",
+            "Time from a message's enqueuing until its predictions are persisted",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register(
+            "held_messages",
+            "Messages received and not settled",
+            self.held.clone(),
+        );
+    }
+
     /// All counts as they are now.
     pub fn counts(&self) -> Counts {
         Counts {
-            messages: self.messages.load(Relaxed),
-            redelivered: self.redelivered.load(Relaxed),
-            predictions: self.predictions.load(Relaxed),
-            anomalies: self.anomalies.load(Relaxed),
-            dead_letters: self.dead_letters.load(Relaxed),
-            parts: self.parts.load(Relaxed),
-            models_loaded: self.models_loaded.load(Relaxed),
+            messages: self.messages.get(),
+            redelivered: self.redelivered.get(),
+            predictions: self.predictions.get(),
+            anomalies: self.anomalies.get(),
+            dead_letters: self.dead_letters_in_all.load(Relaxed),
+            parts: self.parts.get(),
+            models_loaded: self.models_loaded.get(),
         }
     }
 }

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt};
+use super::{
+    Announcement, Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt,
+};
 use crate::store::{DeadLetter, Store, StoreError};
 use crate::{EventTime, retry_while_transient};
 
@@ -65,10 +67,9 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     message: Message,
-    confirm: oneshot::Sender<()>,
+    confirm: oneshot::Sender<Result<(), QueueError>>,
     /// Times a consumer went away with it.
     failures: u32,
-    redelivered: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -145,7 +146,6 @@ impl Queue for Memory {
             message,
             confirm,
             failures: 0,
-            redelivered: false,
             _room: room,
         };
         self.shared.state().ready.push_back(entry);
@@ -160,6 +160,7 @@ impl Queue for Memory {
             unsettled: HashMap::new(),
             exhausted: Vec::new(),
             next_tag: 0,
+            stopped: false,
         })
     }
 
@@ -167,8 +168,13 @@ impl Queue for Memory {
         let state = self.shared.state();
         Ok(Depth {
             ready: state.ready.len() as u64,
-            unacked: state.unacked,
+            unacked: Some(state.unacked),
         })
+    }
+
+    async fn announce(&self, _: Vec<Announcement>) -> Result<(), QueueError> {
+        // Nobody can listen in memory.
+        Ok(())
     }
 }
 
@@ -182,6 +188,7 @@ pub struct MemoryConsumer {
     /// Past the delivery limit, on their way to the dead letters.
     exhausted: Vec<Entry>,
     next_tag: u64,
+    stopped: bool,
 }
 
 impl MemoryConsumer {
@@ -203,8 +210,9 @@ impl MemoryConsumer {
             self.next_tag += 1;
             into.push(Delivery {
                 message: entry.message.clone(),
-                redelivered: entry.redelivered,
-                receipt: Receipt { tag },
+                redelivered: entry.failures > 0,
+                failures: entry.failures,
+                receipt: Receipt { epoch: 0, tag },
             });
             self.unsettled.insert(tag, entry);
             taken += 1;
@@ -224,8 +232,7 @@ impl MemoryConsumer {
     fn give_back(&self, mut entries: Vec<(u64, Entry)>) {
         entries.sort_unstable_by_key(|(tag, _)| *tag);
         let mut state = self.shared.state();
-        for (_, mut entry) in entries.into_iter().rev() {
-            entry.redelivered = true;
+        for (_, entry) in entries.into_iter().rev() {
             state.unacked -= 1;
             state.ready.push_front(entry);
         }
@@ -245,7 +252,7 @@ impl MemoryConsumer {
                 .await?;
             if let Some(entry) = self.exhausted.pop() {
                 self.shared.state().unacked -= 1;
-                _ = entry.confirm.send(());
+                _ = entry.confirm.send(Ok(()));
             }
         }
         Ok(())
@@ -255,6 +262,9 @@ impl MemoryConsumer {
 impl Consumer for MemoryConsumer {
     async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
         loop {
+            if self.stopped {
+                return Ok(0);
+            }
             if self.unsettled.len() >= self.prefetch || limit == 0 {
                 // Only settling changes this, and that needs `self`: the caller cancels.
                 std::future::pending::<()>().await;
@@ -281,30 +291,28 @@ impl Consumer for MemoryConsumer {
             if let Some(entry) = self.settle(receipt) {
                 settled += 1;
                 // A producer that no longer listens does not need to know.
-                _ = entry.confirm.send(());
+                _ = entry.confirm.send(Ok(()));
             }
         }
         self.shared.state().unacked -= settled;
         Ok(())
     }
 
-    async fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> Result<(), QueueError> {
-        if let Some(entry) = self.unsettled.get(&receipt.tag) {
-            self.shared
-                .keep_dead_letter(&entry.message, entry.failures, reason)
-                .await?;
-            return self.ack(vec![receipt]).await;
+    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
+        let mut receipts = Vec::with_capacity(dead.len());
+        for (receipt, reason) in dead {
+            if let Some(entry) = self.unsettled.get(&receipt.tag) {
+                self.shared
+                    .keep_dead_letter(&entry.message, entry.failures, reason)
+                    .await?;
+                receipts.push(receipt);
+            }
         }
-        Ok(())
+        self.ack(receipts).await
     }
 
-    async fn release(&mut self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
-        let entries = receipts
-            .iter()
-            .filter_map(|receipt| Some((receipt.tag, self.settle(receipt)?)))
-            .collect();
-        self.give_back(entries);
-        Ok(())
+    async fn stop_intake(&mut self) {
+        self.stopped = true;
     }
 }
 

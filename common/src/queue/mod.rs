@@ -1,12 +1,14 @@
 //! The queue between producer and workers: the few operations the rest of the code needs of it.
 //!
-//! [`Memory`] carries messages inside one process. Whatever implements [`Queue`] promises the same:
+//! [`Memory`] carries messages inside one process, [`Amqp`] between machines. Whatever implements [`Queue`] promises the
+//! same:
 //!
 //! - a message published is delivered at least once, to one consumer at a time;
 //! - its [`Confirmation`] resolves only when a crash of this process can no longer lose it;
 //! - a delivery not settled when its consumer goes is delivered again, marked `redelivered`;
 //! - a message given to [`Consumer::dead_letter`] is kept, with its reason, until someone replays or purges it.
 
+mod amqp;
 mod memory;
 
 use std::future::Future;
@@ -15,6 +17,10 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub use amqp::{
+    Amqp, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, Letters, Management, ManagementError, QueueNames,
+    QueueState, Reconnect, Tls,
+};
 pub use memory::{Memory, MemoryLimits};
 
 use crate::EventTime;
@@ -44,6 +50,8 @@ pub struct Delivery {
     pub message: Message,
     /// Whether it may have been delivered before.
     pub redelivered: bool,
+    /// Consumers that had it before and went away holding it, as far as the queue counts them.
+    pub failures: u32,
     /// The right to settle it, once.
     pub receipt: Receipt,
 }
@@ -52,6 +60,8 @@ pub struct Delivery {
 /// delivery with the consumer until the consumer goes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Receipt {
+    /// Which of the consumer's subscriptions delivered it; always 0 in memory.
+    epoch: u64,
     tag: u64,
 }
 
@@ -66,17 +76,26 @@ pub struct Reason {
     pub worker: String,
 }
 
+/// Something worth telling whoever listens, besides the work: an anomaly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// What it is about, in words separated by dots: `device.tag`.
+    pub topic: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
 /// Resolves when a published message is safe.
 #[derive(Debug)]
 pub struct Confirmation {
-    confirmed: oneshot::Receiver<()>,
+    confirmed: oneshot::Receiver<Result<(), QueueError>>,
 }
 
 impl Confirmation {
     /// Waits until the message is safe. An error means the queue is gone and the message with it: publish it again
     /// after a restart, under the same id.
     pub async fn wait(self) -> Result<(), QueueError> {
-        self.confirmed.await.map_err(|_| QueueError::Closed)
+        self.confirmed.await.unwrap_or(Err(QueueError::Closed))
     }
 }
 
@@ -85,8 +104,8 @@ impl Confirmation {
 pub struct Depth {
     /// Messages waiting for a consumer.
     pub ready: u64,
-    /// Messages with a consumer, not settled.
-    pub unacked: u64,
+    /// Messages with a consumer, not settled; `None` where only the broker's management API knows.
+    pub unacked: Option<u64>,
 }
 
 /// What can go wrong with a queue.
@@ -105,6 +124,9 @@ pub enum QueueError {
         /// What would fit.
         capacity: usize,
     },
+    /// RabbitMQ failed for good.
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
     /// A dead letter could not be written.
     #[error("cannot keep the dead letter of message {id}")]
     DeadLetter {
@@ -133,6 +155,12 @@ pub trait Queue: Clone + Send + Sync + 'static {
 
     /// How full the queue is now.
     fn depth(&self) -> impl Future<Output = Result<Depth, QueueError>> + Send;
+
+    /// Tells whoever listens; returns once they have been told. With nobody listening it is forgotten.
+    fn announce(
+        &self,
+        announcements: Vec<Announcement>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 /// The consuming side. Dropping it gives back what it has not settled.
@@ -150,13 +178,14 @@ pub trait Consumer: Send + 'static {
     /// come again.
     fn ack(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Sets a message aside with the reason; when this returns, the dead letter is durable and the delivery settled.
+    /// Sets messages aside with their reasons; when this returns, the dead letters are durable and the deliveries
+    /// settled.
     fn dead_letter(
         &mut self,
-        receipt: Receipt,
-        reason: Reason,
+        dead: Vec<(Receipt, Reason)>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Gives deliveries back unworked, as a worker that drains does; it is not counted against their delivery limit.
-    fn release(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// Asks for no more deliveries. [`Consumer::receive`] still hands out what is on its way to this consumer, then 0:
+    /// a worker that drains finishes that too, so that nothing has to be delivered again.
+    fn stop_intake(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod dispatched;
+mod health;
 mod part;
 mod predictions;
 mod reader;
@@ -26,9 +27,13 @@ pub use reader::{Hour, HourRows};
 pub use table::TableError;
 
 use crate::EventTime;
+use health::Health;
 
 /// Largest blob read whole, in bytes.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
+
+/// Marks a folder as a store, and is what conditional writes lock.
+const LOCK_FILE: &str = ".windrow.lock";
 
 /// Where models, predictions, checkpoints and letters live. Clones share one connection.
 #[derive(Clone, Debug)]
@@ -37,6 +42,7 @@ pub struct Store {
     url: String,
     /// Folder of a `file:` store: it has no conditional replace of its own, so a lock file stands in.
     folder: Option<PathBuf>,
+    health: Arc<Health>,
 }
 
 /// The state a blob was read in, for a conditional write.
@@ -104,6 +110,12 @@ pub enum StoreError {
         /// What the store said.
         source: Box<object_store::Error>,
     },
+    /// The store as a whole is not there at the moment, as a folder that is not mounted.
+    #[error("the store {url} is away: its folder is not there, or is another")]
+    Away {
+        /// The store.
+        url: String,
+    },
     /// A blob is there but is not what it should be.
     #[error("{path} is damaged: {why}")]
     Damaged {
@@ -115,10 +127,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a person has to change what the program was told, as opposed to the world it met.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. }
+        )
+    }
+
     /// Whether waiting may mend it: a store that is away, slow or full. Wrong names, rights and contents stay wrong.
     pub fn is_transient(&self) -> bool {
         use object_store::Error as E;
         match self {
+            Self::Away { .. } => true,
             Self::Operation { source, .. } => !matches!(
                 **source,
                 E::NotFound { .. }
@@ -166,6 +187,7 @@ impl Store {
             objects,
             url: url.to_owned(),
             folder: None,
+            health: Arc::default(),
         }
     }
 
@@ -180,6 +202,7 @@ impl Store {
         Ok(Self {
             objects: Arc::new(objects.with_fsync(true)),
             url: url.to_owned(),
+            health: Arc::new(Health::of_folder(&folder)),
             folder: Some(folder),
         })
     }
@@ -189,6 +212,7 @@ impl Store {
             objects: Arc::new(InMemory::new()),
             url: url.to_owned(),
             folder: None,
+            health: Arc::default(),
         }
     }
 
@@ -210,13 +234,32 @@ impl Store {
     }
 
     fn failed(&self, action: &'static str, path: &str) -> impl Fn(object_store::Error) -> StoreError {
-        let (path, url) = (path.to_owned(), self.url.clone());
-        move |source| StoreError::Operation {
-            action,
-            path: path.clone(),
-            url: url.clone(),
-            source: Box::new(source),
+        let (path, url, health) = (path.to_owned(), self.url.clone(), Arc::clone(&self.health));
+        move |source| {
+            let error = StoreError::Operation {
+                action,
+                path: path.clone(),
+                url: url.clone(),
+                source: Box::new(source),
+            };
+            if error.is_transient() {
+                health.failed(&error);
+            }
+            error
         }
+    }
+
+    /// A blob is not there; unless it is the whole store that is not.
+    fn absent<T>(&self) -> Result<Option<T>, StoreError> {
+        if self.health.folder_is_gone() {
+            let error = StoreError::Away {
+                url: self.url.clone(),
+            };
+            self.health.failed(&error);
+            return Err(error);
+        }
+        self.health.works();
+        Ok(None)
     }
 
     /// Reads a blob whole; `None` when there is none.
@@ -228,9 +271,10 @@ impl Store {
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let failed = self.failed("read", path);
         let result = match self.objects.get(&self.path(path)?).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(object_store::Error::NotFound { .. }) => return self.absent(),
             other => other.map_err(&failed)?,
         };
+        self.health.works();
         let meta = &result.meta;
         if meta.size > MAX_BLOB_BYTES {
             return Err(StoreError::TooLarge {
@@ -311,10 +355,13 @@ impl Store {
             .put_opts(&self.path(path)?, bytes.into(), options)
             .await
         {
-            Ok(put) => Ok(Version(UpdateVersion {
-                e_tag: put.e_tag,
-                version: put.version,
-            })),
+            Ok(put) => {
+                self.health.works();
+                Ok(Version(UpdateVersion {
+                    e_tag: put.e_tag,
+                    version: put.version,
+                }))
+            }
             Err(E::AlreadyExists { .. } | E::Precondition { .. }) => Err(StoreError::Conflict {
                 path: path.to_owned(),
                 url: self.url.clone(),
@@ -384,7 +431,7 @@ fn lock_file(folder: &FsPath) -> std::io::Result<File> {
         .create(true)
         .truncate(false)
         .write(true)
-        .open(folder.join(".windrow.lock"))
+        .open(folder.join(LOCK_FILE))
 }
 
 #[cfg(test)]

@@ -192,3 +192,13 @@ pub enum SourceError {
         why: String,
     },
 }
+
+impl SourceError {
+    /// Whether a person has to change what the program was told, as opposed to the world it met.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoInput { .. } | Self::MissingColumn { .. } | Self::Spec { .. }
+        )
+    }
+}

@@ -1,0 +1,60 @@
+//! `windrow queue`: how full the queue is, and how fast it moves.
+
+use clap::Args;
+use serde_json::json;
+use windrow_common::args::AmqpArgs;
+use windrow_common::queue::{Management, Reconnect};
+
+use crate::args::{Output, OutputArg};
+use crate::error::CliError;
+use crate::show;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The figures come from RabbitMQ's management API, which looks every five seconds.
+Example:
+  windrow queue --amqp-url amqp://windrow:…@broker")]
+pub(crate) struct QueueArgs {
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    /// The broker's management API [default: http://<its host>:15672]
+    #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
+    management_url: Option<String>,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+impl QueueArgs {
+    pub(crate) async fn run(self) -> Result<(), CliError> {
+        let management = Management::new(&self.amqp.url()?, self.management_url.as_deref())?;
+        let amqp = self.amqp.queue("windrow queue", Reconnect::Never)?;
+        let (score, dead) = (&amqp.names().score, &amqp.names().dead);
+        let state = management.queue(score).await?;
+        let dead_letters = management.queue(dead).await?.ready;
+        if self.output.output == Output::Json {
+            return show::json(&json!({
+                "queue": score,
+                "ready": state.ready,
+                "unacked": state.unacked,
+                "consumers": state.consumers,
+                "published_per_second": state.published_per_second,
+                "delivered_per_second": state.delivered_per_second,
+                "acked_per_second": state.acked_per_second,
+                "redelivered": state.redelivered,
+                "dead_letters": dead_letters,
+            }));
+        }
+        let rate = |rate: f64| format!("{rate:.0} messages/s");
+        show::facts(&[
+            ("queue", score.clone()),
+            ("ready", show::count(state.ready)),
+            ("unacked", show::count(state.unacked)),
+            ("consumers", show::count(state.consumers)),
+            ("published", rate(state.published_per_second)),
+            ("delivered", rate(state.delivered_per_second)),
+            ("acked", rate(state.acked_per_second)),
+            ("redelivered", show::count(state.redelivered)),
+            ("dead letters", show::count(dead_letters)),
+        ])
+    }
+}

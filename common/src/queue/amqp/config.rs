@@ -1,0 +1,192 @@
+//! How to reach RabbitMQ, and what the queues there are called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+use super::AmqpError;
+
+/// Seconds between heartbeats where the URL names none: a peer that is gone without a word is noticed in half a minute.
+const HEARTBEAT_SECONDS: u16 = 15;
+
+/// Everything an [`super::Amqp`] needs to know.
+#[derive(Clone, Debug)]
+pub struct AmqpConfig {
+    /// Where the broker is, and who connects.
+    pub url: AmqpUrl,
+    /// Certificates of `amqps:` connections.
+    pub tls: Tls,
+    /// Names of queues and exchange.
+    pub names: QueueNames,
+    /// Deliveries of one message, after which the broker makes it a dead letter.
+    pub delivery_limit: u32,
+    /// Messages that may be published and not confirmed.
+    pub confirm_window: usize,
+    /// What to do when the broker cannot be reached.
+    pub reconnect: Reconnect,
+    /// Shown in the broker's list of connections.
+    pub client: String,
+}
+
+impl AmqpConfig {
+    /// The defaults for the broker at `url`: names under `windrow`, 20 deliveries, 1,000 messages under way.
+    pub fn new(url: AmqpUrl) -> Self {
+        Self {
+            url,
+            tls: Tls::default(),
+            names: QueueNames::under("windrow"),
+            delivery_limit: 20,
+            confirm_window: 1_000,
+            reconnect: Reconnect::Forever,
+            client: "windrow".to_owned(),
+        }
+    }
+}
+
+/// What to do when the broker cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Try again until it can, as services do.
+    Forever,
+    /// Fail, as a command does that a person waits for.
+    Never,
+}
+
+/// Names of queues and exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueNames {
+    /// The quorum queue of scoring messages.
+    pub score: String,
+    /// The quorum queue of dead letters.
+    pub dead: String,
+    /// The topic exchange of anomalies.
+    pub anomalies: String,
+}
+
+impl QueueNames {
+    /// `<prefix>.score`, `<prefix>.dead` and `<prefix>.anomalies`.
+    pub fn under(prefix: &str) -> Self {
+        Self {
+            score: format!("{prefix}.score"),
+            dead: format!("{prefix}.dead"),
+            anomalies: format!("{prefix}.anomalies"),
+        }
+    }
+}
+
+/// Certificates in PEM. Without an own authority the system's are trusted.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// The authority that signed the broker's certificate.
+    pub authority: Option<String>,
+    /// This client's certificate and its key.
+    pub identity: Option<(String, String)>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("authority", &self.authority.is_some())
+            .field("identity", &self.identity.is_some())
+            .finish()
+    }
+}
+
+/// `amqp://user:password@host:5672/vhost` or `amqps:`, whose password is never shown.
+#[derive(Clone)]
+pub struct AmqpUrl {
+    uri: AMQPUri,
+}
+
+impl AmqpUrl {
+    pub(super) fn uri(&self) -> AMQPUri {
+        let mut uri = self.uri.clone();
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri
+    }
+
+    /// `host:port`, with the virtual host behind it unless that is `/`.
+    pub fn endpoint(&self) -> String {
+        let AMQPUri { authority, vhost, .. } = &self.uri;
+        match vhost.as_str() {
+            "/" => format!("{}:{}", authority.host, authority.port),
+            vhost => format!("{}:{} (vhost `{vhost}`)", authority.host, authority.port),
+        }
+    }
+
+    /// The broker's host.
+    pub fn host(&self) -> &str {
+        &self.uri.authority.host
+    }
+
+    /// Who connects.
+    pub fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
+    /// The user's password, for the management API.
+    pub fn password(&self) -> &str {
+        &self.uri.authority.userinfo.password
+    }
+
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+}
+
+impl FromStr for AmqpUrl {
+    type Err = AmqpError;
+
+    fn from_str(text: &str) -> Result<Self, AmqpError> {
+        // What is wrong is told without the text: a password may be in it.
+        let mut uri: AMQPUri = text.trim().parse().map_err(|why| AmqpError::Url { why })?;
+        if uri.authority.host.is_empty() {
+            return Err(AmqpError::Url {
+                why: "it names no host".to_owned(),
+            });
+        }
+        if uri.vhost.is_empty() {
+            // A trailing slash; nobody names a virtual host "".
+            "/".clone_into(&mut uri.vhost);
+        }
+        Ok(Self { uri })
+    }
+}
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.endpoint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_understood_and_its_password_never_shown() {
+        let url: AmqpUrl = "amqp://ada:s3cret@broker:5673/fleet".parse().unwrap();
+        assert_eq!(url.endpoint(), "broker:5673 (vhost `fleet`)");
+        assert_eq!((url.user(), url.password()), ("ada", "s3cret"));
+        for plain in ["amqp://broker", "amqp://broker/", "amqp://broker:5672/%2f"] {
+            assert_eq!(plain.parse::<AmqpUrl>().unwrap().endpoint(), "broker:5672");
+        }
+        let shown = format!("{:?}", AmqpConfig::new(url));
+        assert!(!shown.contains("s3cret"), "{shown}");
+        for bad in [
+            "http://ada:s3cret@broker",
+            "amqp://ada:s3cret@broker:port/",
+            "amqp:s3cret",
+        ] {
+            let error = bad.parse::<AmqpUrl>().unwrap_err().to_string();
+            assert!(!error.contains("s3cret") && error.contains("amqp://"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Taking messages from RabbitMQ and settling them.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, message::Delivery as Delivered};
+
+use super::connection::Link;
+use super::publisher::Publisher;
+use super::{AmqpError, properties};
+use crate::EventTime;
+use crate::queue::{Consumer, Delivery, Message, QueueError, Reason, Receipt};
+use crate::store::DeadLetter;
+
+/// A consumer of the scoring queue. It outlives its channel: when that is lost, a new one takes over.
+#[derive(Debug)]
+pub struct AmqpConsumer {
+    link: Arc<Link>,
+    publisher: Arc<Publisher>,
+    prefetch: NonZeroU16,
+    subscription: Option<Subscription>,
+    /// Counts subscriptions, so that a receipt of a lost one settles nothing.
+    epoch: u64,
+    stopped: bool,
+}
+
+/// One consumer on one channel.
+#[derive(Debug)]
+struct Subscription {
+    channel: Channel,
+    deliveries: lapin::Consumer,
+    /// What was handed out and is not acked, by delivery tag.
+    unsettled: VecDeque<Unsettled>,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    tag: u64,
+    settled: bool,
+    /// Kept for the dead letter it may become; the body is shared with the delivery.
+    message: Message,
+    failures: u32,
+}
+
+impl AmqpConsumer {
+    pub(super) fn new(link: Arc<Link>, publisher: Arc<Publisher>, prefetch: NonZeroU16) -> Self {
+        Self {
+            link,
+            publisher,
+            prefetch,
+            subscription: None,
+            epoch: 0,
+            stopped: false,
+        }
+    }
+
+    /// Begins to consume, waiting out an outage of the broker.
+    pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
+        let channel = self.link.channel().await?;
+        let error = |error: lapin::Error| self.link.error(&error);
+        channel
+            .basic_qos(self.prefetch.get(), BasicQosOptions::default())
+            .await
+            .map_err(error)?;
+        let queue = self.link.config().names.score.as_str();
+        let deliveries = channel
+            .basic_consume(
+                queue.into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .map_err(error)?;
+        self.epoch += 1;
+        self.subscription = Some(Subscription {
+            channel,
+            deliveries,
+            unsettled: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Subscribes until it works; a queue that is gone is declared again.
+    async fn resubscribe(&mut self) -> Result<(), AmqpError> {
+        let mut backoff = super::connection::backoff();
+        loop {
+            match self.subscribe().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "cannot consume; trying again");
+                    tokio::time::sleep(backoff.next_wait()).await;
+                    self.link.declare_again().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take_in(&mut self, mut delivered: Delivered, into: &mut Vec<Delivery>) {
+        let Some(subscription) = &mut self.subscription else {
+            return;
+        };
+        let (message, failures) = properties::message_of(&mut delivered);
+        let tag = delivered.delivery_tag;
+        subscription.unsettled.push_back(Unsettled {
+            tag,
+            settled: false,
+            message: message.clone(),
+            failures,
+        });
+        into.push(Delivery {
+            message,
+            redelivered: delivered.redelivered,
+            failures,
+            receipt: Receipt {
+                epoch: self.epoch,
+                tag,
+            },
+        });
+    }
+
+    /// The live subscription's entry of a receipt.
+    fn unsettled(&mut self, receipt: &Receipt) -> Option<&mut Unsettled> {
+        if receipt.epoch != self.epoch {
+            return None;
+        }
+        self.subscription.as_mut()?.entry(receipt.tag)
+    }
+}
+
+impl Subscription {
+    fn entry(&mut self, tag: u64) -> Option<&mut Unsettled> {
+        let at = self
+            .unsettled
+            .binary_search_by_key(&tag, |entry| entry.tag)
+            .ok()?;
+        self.unsettled.get_mut(at)
+    }
+
+    /// Acks what is settled: all up to the first that is not with a single frame, then those that lie behind it.
+    async fn ack_settled(&mut self) -> Result<(), lapin::Error> {
+        let mut last = None;
+        while let Some(entry) = self.unsettled.front().filter(|entry| entry.settled) {
+            last = Some(entry.tag);
+            self.unsettled.pop_front();
+        }
+        if let Some(tag) = last {
+            self.channel
+                .basic_ack(tag, BasicAckOptions { multiple: true })
+                .await?;
+        }
+        let behind: Vec<u64> = self
+            .unsettled
+            .iter()
+            .filter(|entry| entry.settled)
+            .map(|entry| entry.tag)
+            .collect();
+        if behind.is_empty() {
+            return Ok(());
+        }
+        self.unsettled.retain(|entry| !entry.settled);
+        let acks = behind
+            .into_iter()
+            .map(|tag| self.channel.basic_ack(tag, BasicAckOptions::default()));
+        futures::future::try_join_all(acks).await?;
+        Ok(())
+    }
+}
+
+impl Consumer for AmqpConsumer {
+    async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
+        if limit == 0 {
+            // As in memory: the caller cancels.
+            std::future::pending::<()>().await;
+        }
+        loop {
+            let Some(subscription) = &mut self.subscription else {
+                if self.stopped {
+                    return Ok(0);
+                }
+                self.resubscribe().await?;
+                continue;
+            };
+            let before = into.len();
+            let mut next = subscription.deliveries.next().await;
+            let ended = loop {
+                let delivered = match next {
+                    Some(Ok(delivered)) => delivered,
+                    Some(Err(error)) => break self.link.error(&error).to_string(),
+                    None => break "the broker cancelled the consumer".to_owned(),
+                };
+                self.take_in(delivered, into);
+                let taken = into.len() - before;
+                next = match &mut self.subscription {
+                    Some(subscription) if taken < limit => {
+                        match subscription.deliveries.next().now_or_never() {
+                            Some(next) => next,
+                            None => return Ok(taken),
+                        }
+                    }
+                    _ => return Ok(taken),
+                };
+            };
+            // After our own cancel this is the end of what was under way; the channel still settles it.
+            if self.stopped {
+                return Ok(into.len() - before);
+            }
+            tracing::warn!(%ended, "subscribing again; what was delivered and not acked comes again");
+            self.subscription = None;
+            if into.len() > before {
+                return Ok(into.len() - before);
+            }
+        }
+    }
+
+    async fn ack(&mut self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
+        for receipt in &receipts {
+            if let Some(entry) = self.unsettled(receipt) {
+                entry.settled = true;
+            }
+        }
+        if let Some(subscription) = &mut self.subscription
+            && let Err(error) = subscription.ack_settled().await
+        {
+            tracing::debug!(%error, "not acked; the messages come again");
+        }
+        Ok(())
+    }
+
+    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
+        let dead_at = EventTime::now();
+        let mut letters = Vec::with_capacity(dead.len());
+        let mut receipts = Vec::with_capacity(dead.len());
+        for (receipt, reason) in dead {
+            if let Some(Unsettled {
+                message, failures, ..
+            }) = self.unsettled(&receipt)
+            {
+                letters.push(DeadLetter {
+                    message: message.clone(),
+                    deliveries: *failures + 1,
+                    reason,
+                    dead_at,
+                });
+                receipts.push(receipt);
+            }
+        }
+        self.publisher.bury(&letters).await?;
+        self.ack(receipts).await
+    }
+
+    async fn stop_intake(&mut self) {
+        self.stopped = true;
+        if let Some(Subscription {
+            channel, deliveries, ..
+        }) = &self.subscription
+        {
+            let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
+            if let Err(error) = cancel.await {
+                // With the channel gone, nothing more can come either.
+                tracing::debug!(%error, "not cancelled");
+                self.subscription = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Publishing until it is confirmed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation};
+
+use super::connection::Link;
+use super::{AmqpError, Reconnect, properties};
+use crate::Backoff;
+use crate::queue::{Announcement, Message};
+use crate::store::DeadLetter;
+
+/// Channels that publish side by side; a publish holds one only until its frames are handed over.
+const CHANNELS: usize = 8;
+/// Dead letters or announcements of one worker that wait for their confirmation together.
+const SIDE_BY_SIDE: usize = 256;
+/// Waits between tries of one message; the connection has waits of its own.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Tries of a message that no queue takes though they were declared just before.
+const UNROUTABLE_TRIES: u32 = 5;
+
+/// Publishes over pooled channels of one connection.
+pub(super) struct Publisher {
+    link: Arc<Link>,
+    channels: Pool<Channels>,
+}
+
+/// Where a message goes.
+struct Route<'a> {
+    exchange: &'a str,
+    routing_key: &'a str,
+    /// Whether it is an error that no queue takes it.
+    mandatory: bool,
+}
+
+/// Opens channels for the pool.
+struct Channels {
+    link: Arc<Link>,
+}
+
+impl managed::Manager for Channels {
+    type Type = Channel;
+    type Error = AmqpError;
+
+    async fn create(&self) -> Result<Channel, AmqpError> {
+        let channel = self.link.channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(|error| self.link.error(&error))?;
+        Ok(channel)
+    }
+
+    async fn recycle(&self, channel: &mut Channel, _: &Metrics) -> RecycleResult<AmqpError> {
+        if channel.status().connected() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the channel is closed"))
+        }
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("link", &self.link).finish()
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        let manager = Channels {
+            link: Arc::clone(&link),
+        };
+        let channels = Pool::builder(manager)
+            .max_size(CHANNELS)
+            .build()
+            .expect("a pool without timeouts needs no runtime, which is all that can be missing");
+        Self { link, channels }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Publishes a scoring message; returns once the broker has it on disk, in a majority of its nodes.
+    pub(super) async fn publish(&self, message: &Message) -> Result<(), AmqpError> {
+        let route = Route {
+            exchange: "",
+            routing_key: &self.link.config().names.score,
+            mandatory: true,
+        };
+        let properties = properties::of_message(message);
+        self.until_confirmed(&route, &message.id, &message.body, properties)
+            .await
+    }
+
+    /// Publishes scoring messages side by side; returns once all are confirmed.
+    pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<(), AmqpError> {
+        all_of(
+            messages
+                .iter()
+                .map(|message| self.publish(message).boxed())
+                .collect(),
+        )
+        .await
+    }
+
+    /// Publishes dead letters; returns once the broker has all of them.
+    pub(super) async fn bury(&self, letters: &[DeadLetter]) -> Result<(), AmqpError> {
+        let route = Route {
+            exchange: "",
+            routing_key: &self.link.config().names.dead,
+            mandatory: true,
+        };
+        let buried = letters.iter().map(|letter| {
+            let properties = properties::of_dead_letter(letter);
+            self.until_confirmed(&route, &letter.message.id, &letter.message.body, properties)
+                .boxed()
+        });
+        all_of(buried.collect()).await
+    }
+
+    /// Publishes anomalies; returns once the broker has passed them on to whoever subscribed.
+    pub(super) async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), AmqpError> {
+        let exchange = &self.link.config().names.anomalies;
+        let announced = announcements.iter().map(|Announcement { topic, body }| {
+            let publish = async move {
+                let route = Route {
+                    exchange,
+                    routing_key: topic,
+                    mandatory: false,
+                };
+                self.until_confirmed(&route, topic, body, properties::of_announcement())
+                    .await
+            };
+            publish.boxed()
+        });
+        all_of(announced.collect()).await
+    }
+
+    async fn until_confirmed(
+        &self,
+        route: &Route<'_>,
+        id: &str,
+        body: &Bytes,
+        properties: BasicProperties,
+    ) -> Result<(), AmqpError> {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let error = match self.once(route, id, body, properties.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let unroutable = matches!(error, AmqpError::Unroutable { .. });
+            let hopeless = !error.is_transient() || (unroutable && backoff.attempts() >= UNROUTABLE_TRIES);
+            if hopeless || self.link.config().reconnect == Reconnect::Never {
+                return Err(error);
+            }
+            tracing::debug!(message = id, %error, "publishing again");
+            tokio::time::sleep(backoff.next_wait()).await;
+            if unroutable {
+                // Someone deleted the queue under the live connection.
+                tracing::error!(%error, "declaring the queues again");
+                self.link.declare_again().await?;
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        route: &Route<'_>,
+        id: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), AmqpError> {
+        let link = &self.link;
+        let endpoint = || link.config().url.endpoint();
+        let channel = self.channels.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            other => AmqpError::Away {
+                endpoint: endpoint(),
+                why: other.to_string(),
+            },
+        })?;
+        let options = BasicPublishOptions {
+            mandatory: route.mandatory,
+            immediate: false,
+        };
+        let publish = channel.basic_publish(
+            route.exchange.into(),
+            route.routing_key.into(),
+            options,
+            body,
+            properties,
+        );
+        let confirm = publish.await.map_err(|error| link.error(&error))?;
+        drop(channel);
+        match confirm.await.map_err(|error| link.error(&error))? {
+            Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
+            Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable {
+                endpoint: endpoint(),
+                queue: route.routing_key.to_owned(),
+                id: id.to_owned(),
+            }),
+            Confirmation::Nack(_) => Err(AmqpError::Nacked {
+                endpoint: endpoint(),
+                id: id.to_owned(),
+            }),
+        }
+    }
+}
+
+async fn all_of(publishing: Vec<BoxFuture<'_, Result<(), AmqpError>>>) -> Result<(), AmqpError> {
+    futures::stream::iter(publishing)
+        .buffer_unordered(SIDE_BY_SIDE)
+        .try_collect()
+        .await
+}

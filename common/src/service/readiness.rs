@@ -1,0 +1,37 @@
+//! What a service depends on, and whether it is there.
+
+use std::fmt;
+use std::sync::Arc;
+
+type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// The dependencies of a service, each with a way to ask what is the matter with it.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    checks: Vec<(&'static str, Check)>,
+}
+
+impl Readiness {
+    /// Adds a dependency; `trouble` gives what is the matter with it, and does not wait.
+    pub fn depend_on(
+        mut self,
+        name: &'static str,
+        trouble: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.checks.push((name, Arc::new(trouble)));
+        self
+    }
+
+    /// Every dependency and what is the matter with it now.
+    pub(super) fn look(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
+        self.checks.iter().map(|(name, trouble)| (*name, trouble()))
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.checks.iter().map(|(name, _)| name))
+            .finish()
+    }
+}

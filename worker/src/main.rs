@@ -1,0 +1,168 @@
+//! `windrow-worker`: takes scoring messages from RabbitMQ, scores them, persists predictions.
+
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use windrow_common::args::{AmqpArgs, StoreArg};
+use windrow_common::queue::{Amqp, Reconnect};
+use windrow_common::service::{Failure, Readiness, ServiceArgs, run_service};
+use windrow_common::store::Store;
+use windrow_common::{Shutdown, parse_duration};
+use windrow_worker::{CacheOptions, ModelCache, Stats, WorkerError, WorkerOptions};
+
+/// Takes scoring messages from the queue, scores each with its sensor's model and persists the predictions.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "\
+Exit codes: 0 drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Every option can also be given as an environment variable, named after it in brackets.
+Example:
+  windrow-worker --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
+)]
+struct Cli {
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Worker")]
+struct WorkerArgs {
+    /// Name in dead letters, error reports and the broker's list of connections [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "WINDROW_WORKER_NAME")]
+    name: Option<String>,
+    /// Consumers in this process
+    #[arg(long, value_name = "N", default_value = "1", env = "WINDROW_CONSUMERS")]
+    consumers: NonZeroUsize,
+    /// Messages a consumer may hold unsettled; they are delivered again if it is killed
+    #[arg(long, value_name = "N", default_value = "10000", env = "WINDROW_PREFETCH")]
+    prefetch: NonZeroU16,
+    /// Predictions a consumer gathers before it writes a part
+    #[arg(long, value_name = "N", default_value = "100000", env = "WINDROW_FLUSH_ROWS")]
+    flush_rows: NonZeroUsize,
+    /// Longest a prediction waits before it is written
+    #[arg(long, value_name = "DURATION", default_value = "1s", env = "WINDROW_FLUSH_AGE", value_parser = parse_duration)]
+    flush_age: Duration,
+    /// Memory for models, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value = "512",
+        env = "WINDROW_MODEL_CACHE_MIB"
+    )]
+    model_cache_mib: NonZeroU64,
+    /// After how long it is looked up again which version of a model is current
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_MODEL_REFRESH", value_parser = parse_duration)]
+    model_refresh: Duration,
+    /// Do not publish anomalies to the exchange
+    #[arg(long, env = "WINDROW_NO_ANNOUNCE")]
+    no_announce: bool,
+}
+
+impl WorkerArgs {
+    fn name(&self) -> String {
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = self.name.clone().or_else(host).unwrap_or_default();
+        match name.trim() {
+            "" => "worker".to_owned(),
+            name => name.to_owned(),
+        }
+    }
+
+    fn cache(&self) -> CacheOptions {
+        CacheOptions {
+            bytes: self.model_cache_mib.get().saturating_mul(1 << 20),
+            refresh_after: self.model_refresh,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (store, amqp) = match prepare(&cli) {
+        Ok(prepared) => prepared,
+        Err(failure) => return failure.end("windrow-worker"),
+    };
+    let stats = Arc::new(Stats::default());
+    let mut registry = Registry::default();
+    stats.register(&mut registry);
+    let readiness = Readiness::default()
+        .depend_on("rabbitmq", {
+            let amqp = amqp.clone();
+            move || amqp.trouble()
+        })
+        .depend_on("store", {
+            let store = store.clone();
+            move || store.trouble()
+        });
+    run_service("windrow-worker", &cli.service, registry, readiness, |shutdown| {
+        work(&cli.worker, store, amqp, stats, shutdown)
+    })
+}
+
+fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
+    let store = cli.store.open().map_err(Failure::usage)?;
+    let client = format!("windrow-worker {}", cli.worker.name());
+    let amqp = cli
+        .amqp
+        .queue(&client, Reconnect::Forever)
+        .map_err(Failure::usage)?;
+    Ok((store, amqp))
+}
+
+async fn work(
+    args: &WorkerArgs,
+    store: Store,
+    amqp: Amqp,
+    stats: Arc<Stats>,
+    mut shutdown: Shutdown,
+) -> Result<(), Failure> {
+    store.watch();
+    tokio::select! {
+        connected = amqp.connect() => connected.map_err(Failure::usage)?,
+        () = shutdown.stopping() => return Ok(()),
+    }
+    let models = ModelCache::new(store.clone(), args.cache(), Arc::clone(&stats));
+    let mut consumers = JoinSet::new();
+    for number in 0..args.consumers.get() {
+        let options = WorkerOptions {
+            prefetch: args.prefetch,
+            flush_rows: args.flush_rows.get(),
+            flush_age: args.flush_age,
+            announce: !args.no_announce,
+            ..WorkerOptions::new(&format!("{}-{}-{number}", args.name(), std::process::id()))
+        };
+        consumers.spawn(windrow_worker::run(
+            amqp.clone(),
+            store.clone(),
+            models.clone(),
+            options,
+            Arc::clone(&stats),
+            shutdown.clone(),
+        ));
+    }
+    while let Some(ended) = consumers.join_next().await {
+        let ended = ended.unwrap_or_else(|error| Err(WorkerError::Panicked(error.to_string())));
+        ended.map_err(|error| {
+            if error.is_usage() {
+                Failure::usage(error)
+            } else {
+                Failure::failed(error)
+            }
+        })?;
+    }
+    amqp.close().await;
+    Ok(())
+}
