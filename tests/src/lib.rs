@@ -8,8 +8,16 @@
     clippy::missing_panics_doc
 )]
 
+mod broker;
 mod fleet;
+mod metadata;
 mod program;
+mod service;
+mod wait;
 
+pub use broker::{Broker, Encryption};
 pub use fleet::{Draws, Row, fleet, write_csv};
+pub use metadata::MetadataService;
 pub use program::{Program, models_for, windrow};
+pub use service::Service;
+pub use wait::{eventually, free_port};

@@ -1,24 +1,34 @@
 //! The `windrow` program.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// The program, built as this test is.
-fn built() -> &'static Path {
+/// A program of the workspace, built as this test is.
+pub(crate) fn built(program: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    let folder = BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "windrow"]);
+        // All targets of all members: the same dependencies with the same features as `cargo test --workspace` has.
+        cargo.args(["build", "--quiet", "--locked", "--workspace", "--bins", "--tests"]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
-        assert!(cargo.status().unwrap().success(), "windrow does not build");
+        assert!(cargo.status().unwrap().success(), "the programs do not build");
         // This test is target/<profile>/deps/<test>.
         let test = env::current_exe().unwrap();
-        test.ancestors().nth(2).unwrap().join("windrow")
-    })
+        test.ancestors().nth(2).unwrap().to_owned()
+    });
+    folder.join(program)
+}
+
+/// `command` without this process's own settings of Windrow.
+pub(crate) fn without_settings(mut command: Command) -> Command {
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("WINDROW_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// One command line of `windrow`.
@@ -27,11 +37,8 @@ pub struct Program(Command);
 
 /// `windrow` with these words after it; a path may be among them.
 pub fn windrow(words: &[&str]) -> Program {
-    let mut command = Command::new(built());
+    let mut command = without_settings(Command::new(built("windrow")));
     command.args(words);
-    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("WINDROW_")) {
-        command.env_remove(name);
-    }
     Program(command)
 }
 

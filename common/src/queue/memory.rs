@@ -22,17 +22,17 @@ use crate::{EventTime, retry_while_transient};
 pub struct MemoryLimits {
     /// Bytes of messages, ready and unsettled together; publishing waits while there is no room.
     pub bytes: usize,
-    /// Deliveries of one message, after which it becomes a dead letter (a worker that dies of it must not meet it
-    /// for ever).
-    pub deliveries: u32,
+    /// How often a message is delivered again before it becomes a dead letter (a worker that dies of it must not meet
+    /// it for ever), as RabbitMQ counts it.
+    pub redeliveries: u32,
 }
 
 impl Default for MemoryLimits {
-    /// 128 MiB; 20 deliveries, as RabbitMQ 4's quorum queues.
+    /// 128 MiB; 20 redeliveries, as RabbitMQ 4's quorum queues.
     fn default() -> Self {
         Self {
             bytes: 128 << 20,
-            deliveries: 20,
+            redeliveries: 20,
         }
     }
 }
@@ -202,7 +202,7 @@ impl MemoryConsumer {
                 break;
             };
             state.unacked += 1;
-            if entry.failures >= self.shared.limits.deliveries {
+            if entry.failures > self.shared.limits.redeliveries {
                 self.exhausted.push(entry);
                 continue;
             }

@@ -19,7 +19,7 @@ pub struct AmqpConfig {
     pub tls: Tls,
     /// Names of queues and exchange.
     pub names: QueueNames,
-    /// Deliveries of one message, after which the broker makes it a dead letter.
+    /// How often a message is delivered again before the broker makes it a dead letter.
     pub delivery_limit: u32,
     /// Messages that may be published and not confirmed.
     pub confirm_window: usize,
@@ -30,7 +30,7 @@ pub struct AmqpConfig {
 }
 
 impl AmqpConfig {
-    /// The defaults for the broker at `url`: names under `windrow`, 20 deliveries, 1,000 messages under way.
+    /// The defaults for the broker at `url`: names under `windrow`, 20 redeliveries, 1,000 messages under way.
     pub fn new(url: AmqpUrl) -> Self {
         Self {
             url,

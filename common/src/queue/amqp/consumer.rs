@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, message::Delivery as Delivered};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Link;
 use super::publisher::Publisher;
@@ -15,6 +17,10 @@ use super::{AmqpError, properties};
 use crate::EventTime;
 use crate::queue::{Consumer, Delivery, Message, QueueError, Reason, Receipt};
 use crate::store::DeadLetter;
+
+/// After a stop: how long the queue has to have been silent for nothing to be on its way, and how long that may take.
+const QUIET: Duration = Duration::from_millis(250);
+const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// A consumer of the scoring queue. It outlives its channel: when that is lost, a new one takes over.
 #[derive(Debug)]
@@ -25,7 +31,8 @@ pub struct AmqpConsumer {
     subscription: Option<Subscription>,
     /// Counts subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
-    stopped: bool,
+    /// Set by a stop: when to cancel at the latest.
+    cancel_by: Option<Instant>,
 }
 
 /// One consumer on one channel.
@@ -33,6 +40,9 @@ pub struct AmqpConsumer {
 struct Subscription {
     channel: Channel,
     deliveries: lapin::Consumer,
+    cancelled: bool,
+    /// Whether the deliveries have ended; asking an ended stream again waits for ever.
+    ended: bool,
     /// What was handed out and is not acked, by delivery tag.
     unsettled: VecDeque<Unsettled>,
 }
@@ -54,7 +64,7 @@ impl AmqpConsumer {
             prefetch,
             subscription: None,
             epoch: 0,
-            stopped: false,
+            cancel_by: None,
         }
     }
 
@@ -80,6 +90,8 @@ impl AmqpConsumer {
         self.subscription = Some(Subscription {
             channel,
             deliveries,
+            cancelled: false,
+            ended: false,
             unsettled: VecDeque::new(),
         });
         Ok(())
@@ -134,6 +146,35 @@ impl AmqpConsumer {
 }
 
 impl Subscription {
+    /// The next delivery, error or end.
+    ///
+    /// After a stop it first fills up. A cancel overtakes deliveries that the queue has sent and the channel has not:
+    /// they come after `basic.cancel-ok`, when the client library no longer knows whose they are, and would have to be
+    /// delivered again. With `prefetch` messages out, or none left to send, there are no such deliveries; so until
+    /// then nothing is acked and nothing cancelled.
+    async fn next(
+        &mut self,
+        prefetch: NonZeroU16,
+        cancel_by: Option<Instant>,
+    ) -> Option<Result<Delivered, lapin::Error>> {
+        if let Some(cancel_by) = cancel_by.filter(|_| !self.cancelled) {
+            if self.unsettled.len() < usize::from(prefetch.get()) {
+                let quiet = cancel_by.min(Instant::now() + QUIET);
+                if let Ok(next) = timeout_at(quiet, self.deliveries.next()).await {
+                    return next;
+                }
+            }
+            self.cancelled = true;
+            let cancel = self
+                .channel
+                .basic_cancel(self.deliveries.tag(), BasicCancelOptions::default());
+            if let Err(error) = cancel.await {
+                return Some(Err(error));
+            }
+        }
+        self.deliveries.next().await
+    }
+
     fn entry(&mut self, tag: u64) -> Option<&mut Unsettled> {
         let at = self
             .unsettled
@@ -180,14 +221,17 @@ impl Consumer for AmqpConsumer {
         }
         loop {
             let Some(subscription) = &mut self.subscription else {
-                if self.stopped {
+                if self.cancel_by.is_some() {
                     return Ok(0);
                 }
                 self.resubscribe().await?;
                 continue;
             };
+            if subscription.ended {
+                return Ok(0);
+            }
             let before = into.len();
-            let mut next = subscription.deliveries.next().await;
+            let mut next = subscription.next(self.prefetch, self.cancel_by).await;
             let ended = loop {
                 let delivered = match next {
                     Some(Ok(delivered)) => delivered,
@@ -207,8 +251,13 @@ impl Consumer for AmqpConsumer {
                 };
             };
             // After our own cancel this is the end of what was under way; the channel still settles it.
-            if self.stopped {
-                return Ok(into.len() - before);
+            if self.cancel_by.is_some()
+                && let Some(subscription) = &mut self.subscription
+            {
+                subscription.ended = true;
+                let taken = into.len() - before;
+                self.ack(Vec::new()).await?;
+                return Ok(taken);
             }
             tracing::warn!(%ended, "subscribing again; what was delivered and not acked comes again");
             self.subscription = None;
@@ -224,7 +273,9 @@ impl Consumer for AmqpConsumer {
                 entry.settled = true;
             }
         }
+        let filling_up = self.cancel_by.is_some();
         if let Some(subscription) = &mut self.subscription
+            && (subscription.ended || !filling_up)
             && let Err(error) = subscription.ack_settled().await
         {
             tracing::debug!(%error, "not acked; the messages come again");
@@ -255,17 +306,7 @@ impl Consumer for AmqpConsumer {
     }
 
     async fn stop_intake(&mut self) {
-        self.stopped = true;
-        if let Some(Subscription {
-            channel, deliveries, ..
-        }) = &self.subscription
-        {
-            let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
-            if let Err(error) = cancel.await {
-                // With the channel gone, nothing more can come either.
-                tracing::debug!(%error, "not cancelled");
-                self.subscription = None;
-            }
-        }
+        self.cancel_by
+            .get_or_insert_with(|| Instant::now() + FILL_UP_WITHIN);
     }
 }

@@ -1,0 +1,254 @@
+//! A private RabbitMQ node: free ports, a temporary folder, and the means to stop, kill and restart it.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use crate::{eventually, free_port};
+
+/// Debian's package puts the real script here; the one on the PATH changes the user.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// On two busy cores a node needs six seconds.
+const START_WITHIN: Duration = Duration::from_secs(90);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// A RabbitMQ node of this test's own; it ends with it.
+#[derive(Debug)]
+pub struct Broker {
+    folder: TempDir,
+    port: u16,
+    tls_port: u16,
+    management_port: u16,
+    distribution_port: u16,
+    names_port: u16,
+    process: Mutex<Option<Child>>,
+}
+
+/// Certificates of a throwaway authority, as files.
+#[derive(Debug)]
+pub struct Encryption {
+    folder: TempDir,
+}
+
+impl Encryption {
+    /// An authority, and certificates of it for `localhost` and for a client named `windrow`.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "a test's authority");
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        write("ca.pem", authority.pem());
+        for (file, name) in [("server", "localhost"), ("client", "windrow")] {
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            write(&format!("{file}.pem"), certificate.pem());
+            write(&format!("{file}.key"), key.serialize_pem());
+        }
+        Self { folder }
+    }
+
+    /// The path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
+    pub fn path(&self, file: &str) -> String {
+        self.folder.path().join(file).to_str().unwrap().to_owned()
+    }
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Broker {
+    /// A node of its own, for tests that stop or kill it.
+    pub fn start() -> Self {
+        Self::configured(None)
+    }
+
+    /// A node that also listens for TLS, and there only takes clients with a certificate.
+    pub fn encrypted(encryption: &Encryption) -> Self {
+        Self::configured(Some(encryption))
+    }
+
+    /// The node that tests share which leave it alone; it ends with the last of them.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        shared.upgrade().unwrap_or_else(|| {
+            let broker = Arc::new(Self::start());
+            *shared = Arc::downgrade(&broker);
+            broker
+        })
+    }
+
+    fn configured(encryption: Option<&Encryption>) -> Self {
+        assert!(
+            Path::new(SERVER).exists(),
+            "RabbitMQ is not installed: `make test` installs it, or: apt-get install rabbitmq-server"
+        );
+        let broker = Self {
+            folder: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            tls_port: free_port(),
+            management_port: free_port(),
+            distribution_port: free_port(),
+            names_port: free_port(),
+            process: Mutex::new(None),
+        };
+        let mut config = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\n\
+             management.tcp.ip = 127.0.0.1\n\
+             management.tcp.port = {}\n\
+             disk_free_limit.absolute = 50MB\n\
+             log.console = false\n\
+             log.file.level = warning\n",
+            broker.port, broker.management_port
+        );
+        if let Some(encryption) = encryption {
+            config += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{}\n\
+                 ssl_options.cacertfile = {}\n\
+                 ssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\n\
+                 ssl_options.verify = verify_peer\n\
+                 ssl_options.fail_if_no_peer_cert = true\n",
+                broker.tls_port,
+                encryption.path("ca.pem"),
+                encryption.path("server.pem"),
+                encryption.path("server.key"),
+            );
+        }
+        fs::write(broker.folder.path().join("rabbitmq.conf"), config).unwrap();
+        fs::write(broker.folder.path().join("plugins"), "[rabbitmq_management].\n").unwrap();
+        broker.restart();
+        broker
+    }
+
+    /// Starts the node again after [`Broker::stop`] or [`Broker::kill`], and waits until it accepts connections.
+    pub fn restart(&self) {
+        let folder = self.folder.path();
+        let path = |name: &str| folder.join(name);
+        let log = fs::File::create(path("output.log")).unwrap();
+        let child = Command::new(SERVER)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", folder)
+            .env("RABBITMQ_NODENAME", format!("windrow{}@localhost", self.port))
+            .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
+            .env("RABBITMQ_MNESIA_BASE", path("data"))
+            .env("RABBITMQ_LOG_BASE", path("log"))
+            .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins"))
+            .env("ERL_EPMD_PORT", self.names_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            // So that the script becomes the server, and what is killed is the server.
+            .env("RUNNING_UNDER_SYSTEMD", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut process = self.process.lock().unwrap();
+        assert!(process.replace(child).is_none(), "the broker runs already");
+        drop(process);
+        eventually(START_WITHIN, "RabbitMQ accepts connections", || {
+            if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+                let said = fs::read_to_string(path("output.log")).unwrap_or_default();
+                panic!("RabbitMQ ended with {status}: {said}");
+            }
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+
+    /// Stops the node as an operator does.
+    pub fn stop(&self) {
+        let mut process = self.process.lock().unwrap().take().unwrap();
+        signal(&process, "TERM");
+        eventually(STOP_WITHIN, "RabbitMQ stops", || process.try_wait().unwrap());
+    }
+
+    /// Kills the node.
+    pub fn kill(&self) {
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Runs `rabbitmqctl` on the node.
+    pub fn control(&self, words: &[&str]) {
+        let output = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
+            .env("HOME", self.folder.path())
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("ERL_EPMD_PORT", self.names_port.to_string())
+            .args(["--node", &format!("windrow{}@localhost", self.port)])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {words:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Its port for plain AMQP.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL to connect to it.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+    }
+
+    /// The URL to connect to it by TLS.
+    pub fn tls_url(&self) -> String {
+        format!("amqps://guest:guest@localhost:{}", self.tls_port)
+    }
+
+    /// The URL of its management API.
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.management_port)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Ok(process) = self.process.get_mut()
+            && let Some(mut process) = process.take()
+        {
+            _ = process.kill();
+            _ = process.wait();
+        }
+        // The node started a name server, which outlives it.
+        _ = Command::new("epmd")
+            .env("ERL_EPMD_PORT", self.names_port.to_string())
+            .arg("-kill")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// Sends a signal by its name.
+pub(crate) fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &process.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success(), "kill -s {name}");
+}

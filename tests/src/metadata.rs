@@ -1,0 +1,101 @@
+//! A stand-in for Azure's instance metadata service: its scheduled events.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+
+/// The metadata service of a machine named `fleet_7`.
+#[derive(Debug)]
+pub struct MetadataService {
+    url: String,
+    shared: Arc<Mutex<Shared>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    events: Vec<(String, String, String)>,
+    acknowledged: Vec<String>,
+}
+
+impl MetadataService {
+    /// Serves on a port of its own until it is dropped.
+    pub fn start() -> Self {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let routes = Router::new()
+            .route(
+                "/metadata/instance/compute/name",
+                get(async |headers: HeaderMap| answer(&headers, || "fleet_7".into())),
+            )
+            .route("/metadata/scheduledevents", get(list).post(start_event))
+            .with_state(Arc::clone(&shared));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(async move { axum::serve(listener, routes).await });
+        Self {
+            url,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Announces an event of a type for a machine.
+    pub fn announce(&self, id: &str, kind: &str, machine: &str) {
+        let event = (id.to_owned(), kind.to_owned(), machine.to_owned());
+        self.shared.lock().unwrap().events.push(event);
+    }
+
+    /// The events that were told to start.
+    pub fn acknowledged(&self) -> Vec<String> {
+        self.shared.lock().unwrap().acknowledged.clone()
+    }
+}
+
+/// As the real one: without the header there is no answer.
+fn answer(headers: &HeaderMap, body: impl FnOnce() -> String) -> (StatusCode, String) {
+    match headers.get("Metadata") {
+        Some(value) if value == "true" => (StatusCode::OK, body()),
+        _ => (StatusCode::BAD_REQUEST, String::new()),
+    }
+}
+
+async fn list(State(shared): State<Arc<Mutex<Shared>>>, headers: HeaderMap) -> (StatusCode, String) {
+    answer(&headers, || {
+        let events = &shared.lock().unwrap().events;
+        let events: Vec<_> = events
+            .iter()
+            .map(|(id, kind, machine)| {
+                serde_json::json!({
+                    "EventId": id, "EventStatus": "Scheduled", "EventType": kind,
+                    "ResourceType": "VirtualMachine", "Resources": [machine],
+                    "NotBefore": "", "EventSource": "Platform", "DurationInSeconds": -1,
+                })
+            })
+            .collect();
+        serde_json::json!({"DocumentIncarnation": events.len(), "Events": events}).to_string()
+    })
+}
+
+async fn start_event(
+    State(shared): State<Arc<Mutex<Shared>>>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    answer(&headers, || {
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let id = body["StartRequests"][0]["EventId"].as_str().unwrap();
+        shared.lock().unwrap().acknowledged.push(id.to_owned());
+        String::new()
+    })
+}

@@ -1,0 +1,131 @@
+//! `windrow-producer` and `windrow-worker` as real processes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::broker::signal;
+use crate::program::{built, without_settings};
+use crate::{eventually, free_port};
+
+/// A running service; killed when it is dropped.
+#[derive(Debug)]
+pub struct Service {
+    process: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts `program` with these words, its log appended to `log`.
+    pub fn start(program: &str, words: &[&str], log: &str) -> Self {
+        Self::start_with(program, words, log, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(program: &str, words: &[&str], log: &str, variables: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let output = fs::File::options().create(true).append(true).open(log).unwrap();
+        let process = without_settings(Command::new(built(program)))
+            .args(words)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            port,
+            log: log.into(),
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        signal(&self.process, name);
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The exit code, if it has ended; 128 + the signal when one ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.process.try_wait().unwrap()?;
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self, within: Duration) -> i32 {
+        let log = self.log.clone();
+        let what = format!("the service ends (its log: {})", log.display());
+        eventually(within, &what, || self.ended())
+    }
+
+    /// Everything it, and others with the same log, have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The status code and body of a path it serves; `None` while it does not answer.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, body.to_owned()))
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn ready(&self) {
+        eventually(Duration::from_secs(60), "the service is ready", || {
+            self.get("/readyz").filter(|(code, _)| *code == 200)
+        });
+    }
+
+    /// The sum of a metric over its labels; `None` while it does not answer.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, body) = self.get("/metrics")?;
+        let values = body.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = match rest.as_bytes().first()? {
+                b' ' => rest,
+                b'{' => rest.split_once('}')?.1,
+                _ => return None,
+            };
+            value.trim().parse::<f64>().ok()
+        });
+        Some(values.sum())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}

@@ -1,0 +1,1 @@
+//! The dead-letter queue as an operator meets it.
