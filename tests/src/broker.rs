@@ -206,6 +206,13 @@ impl Broker {
         );
     }
 
+    /// Everything the node has logged.
+    pub fn log(&self) -> String {
+        let logs = fs::read_dir(self.folder.path().join("log")).into_iter().flatten();
+        logs.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok())
+            .collect()
+    }
+
     /// Its port for plain AMQP.
     pub fn port(&self) -> u16 {
         self.port
@@ -229,6 +236,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the broker's log: {}", self.log());
+        }
         if let Ok(process) = self.process.get_mut()
             && let Some(mut process) = process.take()
         {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::signal;
 use crate::program::{built, without_settings};
@@ -74,9 +74,20 @@ impl Service {
 
     /// Waits for its end; the exit code.
     pub fn wait(&mut self, within: Duration) -> i32 {
-        let log = self.log.clone();
-        let what = format!("the service ends (its log: {})", log.display());
-        eventually(within, &what, || self.ended())
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(code) = self.ended() {
+                return code;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not ended within {within:?}: {:?} {:?} {}",
+                self.get("/readyz"),
+                self.get("/metrics"),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Everything it, and others with the same log, have logged.

@@ -249,17 +249,16 @@ impl Store {
         }
     }
 
-    /// A blob is not there; unless it is the whole store that is not.
-    fn absent<T>(&self) -> Result<Option<T>, StoreError> {
-        if self.health.folder_is_gone() {
-            let error = StoreError::Away {
-                url: self.url.clone(),
-            };
-            self.health.failed(&error);
-            return Err(error);
+    /// An error when it is the whole store that is not there, which a missing blob may stand for.
+    fn is_there(&self) -> Result<(), StoreError> {
+        if !self.health.folder_is_gone() {
+            return Ok(());
         }
-        self.health.works();
-        Ok(None)
+        let error = StoreError::Away {
+            url: self.url.clone(),
+        };
+        self.health.failed(&error);
+        Err(error)
     }
 
     /// Reads a blob whole; `None` when there is none.
@@ -271,7 +270,11 @@ impl Store {
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let failed = self.failed("read", path);
         let result = match self.objects.get(&self.path(path)?).await {
-            Err(object_store::Error::NotFound { .. }) => return self.absent(),
+            Err(object_store::Error::NotFound { .. }) => {
+                self.is_there()?;
+                self.health.works();
+                return Ok(None);
+            }
             other => other.map_err(&failed)?,
         };
         self.health.works();
@@ -312,6 +315,7 @@ impl Store {
                 .put_with(path, bytes.into(), PutMode::Update(expected.0.clone()))
                 .await;
         };
+        self.is_there()?;
         let lock = tokio::task::spawn_blocking(move || {
             let file = lock_file(&folder)?;
             file.lock()?;
@@ -320,8 +324,13 @@ impl Store {
         let lock = lock
             .await
             .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-        let folder = self.folder.clone().unwrap_or_default();
-        let _lock = lock.map_err(|source| StoreError::Unwritable { folder, source })?;
+        let _lock = lock.map_err(|error| {
+            let generic = object_store::Error::Generic {
+                store: "lock file",
+                source: error.into(),
+            };
+            self.failed("lock", path)(generic)
+        })?;
         let current = match self.objects.head(&self.path(path)?).await {
             Err(object_store::Error::NotFound { .. }) => None,
             other => other.map_err(self.failed("read", path))?.e_tag,

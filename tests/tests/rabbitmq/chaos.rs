@@ -1,1 +1,223 @@
-//! x
+//! Everything dies, in an order that a seed decides, and every window is predicted once all the same.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use windrow_common::queue::Queue;
+use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
+use windrow_tests::{Broker, Draws, Service, fleet, windrow, write_csv};
+
+use super::message;
+use super::stage::{Stage, copy_models, exported};
+
+const DEVICES: u32 = 2_000;
+const SECONDS: u32 = 100;
+const WORKERS: usize = 3;
+const POISON: usize = 20;
+/// How long things go wrong.
+const TROUBLE: Duration = Duration::from_secs(75);
+const QUIET_WITHIN: Duration = Duration::from_secs(180);
+const EXIT_WITHIN: Duration = Duration::from_secs(60);
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    KillWorker(usize),
+    KillProducer,
+    StoreOutage,
+    KillBroker,
+    StopBroker,
+    CutConnections,
+}
+
+fn faults(draws: &mut Draws) -> Vec<Fault> {
+    // Every kind, the cheap ones several times, in a random order.
+    let mut faults = vec![
+        Fault::KillBroker,
+        Fault::StopBroker,
+        Fault::StoreOutage,
+        Fault::StoreOutage,
+        Fault::CutConnections,
+        Fault::KillProducer,
+        Fault::KillProducer,
+        Fault::KillProducer,
+    ];
+    faults.extend((0..5).map(|_| Fault::KillWorker(draws.below(WORKERS as u64) as usize)));
+    for at in (1..faults.len()).rev() {
+        faults.swap(at, draws.below(at as u64 + 1) as usize);
+    }
+    faults
+}
+
+struct Fleet<'a> {
+    stage: &'a Stage,
+    source: String,
+    producer: Service,
+    workers: Vec<Service>,
+}
+
+impl Fleet<'_> {
+    fn start_worker(stage: &Stage, number: usize) -> Service {
+        stage.worker(
+            &format!("w{number}"),
+            &["--prefetch", "500", "--flush-age", "300ms"],
+        )
+    }
+
+    fn start_producer(stage: &Stage, source: &str) -> Service {
+        // Paced, so that it is at work for as long as things go wrong.
+        stage.producer(source, &["--window", "5s", "--speed", "1.6"])
+    }
+
+    fn suffer(&mut self, fault: Fault, draws: &mut Draws) {
+        let stage = self.stage;
+        match fault {
+            Fault::KillWorker(number) => {
+                self.workers[number].kill();
+                self.workers[number] = Self::start_worker(stage, number);
+            }
+            Fault::KillProducer => {
+                if self.producer.ended().is_none() {
+                    self.producer.kill();
+                    self.producer = Self::start_producer(stage, &self.source);
+                }
+            }
+            Fault::StoreOutage => {
+                fs::rename(stage.path("store"), stage.path("away")).unwrap();
+                fs::write(stage.path("store"), "").unwrap();
+                pause(draws);
+                fs::remove_file(stage.path("store")).unwrap();
+                fs::rename(stage.path("away"), stage.path("store")).unwrap();
+            }
+            Fault::KillBroker => {
+                stage.broker.kill();
+                pause(draws);
+                stage.broker.restart();
+            }
+            Fault::StopBroker => {
+                stage.broker.stop();
+                pause(draws);
+                stage.broker.restart();
+            }
+            Fault::CutConnections => stage.broker.control(&["close_all_connections", "chaos"]),
+        }
+    }
+}
+
+fn pause(draws: &mut Draws) {
+    std::thread::sleep(Duration::from_millis(200 + draws.below(2_000)));
+}
+
+#[test]
+fn whatever_dies_every_window_is_predicted_once() {
+    let seed = std::env::var("CHAOS_SEED").map_or(20_261_124, |seed| seed.parse().unwrap());
+    println!("CHAOS_SEED={seed}");
+    let mut draws = Draws(seed);
+    let stage = Stage::new(Broker::start().into(), "chaos");
+    let (source, store) = (stage.text("readings.csv"), stage.store());
+    write_csv(&stage.path("readings.csv"), &fleet(DEVICES, SECONDS, 9));
+    let train = [
+        "models", "train", "--source", &source, "--store", &store, "--window", "5s", "--nu", "0.1",
+    ];
+    windrow(&train).output();
+    let quiet = stage.text("quiet");
+    copy_models(&stage.path("store"), &stage.path("quiet"));
+    let run = [
+        "run",
+        "--source",
+        &source,
+        "--store",
+        &quiet,
+        "--window",
+        "5s",
+        "--until-caught-up",
+    ];
+    let windows = windrow(&run).json()["predictions"].as_u64().unwrap();
+    assert!(windows >= 40_000, "{windows}");
+
+    // Makes the queues, so that what is confirmed from here on is safe (see the queue's settling time).
+    let mut poison = publish_poison(&stage);
+    let mut fleet = Fleet {
+        stage: &stage,
+        producer: Fleet::start_producer(&stage, &source),
+        workers: (0..WORKERS)
+            .map(|number| Fleet::start_worker(&stage, number))
+            .collect(),
+        source,
+    };
+    let began = Instant::now();
+    for fault in faults(&mut draws) {
+        println!("{:>6.1} s  {fault:?}", began.elapsed().as_secs_f64());
+        fleet.suffer(fault, &mut draws);
+        pause(&mut draws);
+    }
+    let left = TROUBLE.saturating_sub(began.elapsed()) + EXIT_WITHIN;
+    assert_eq!(fleet.producer.wait(left), 0, "{}", fleet.producer.log());
+    stage.drained(QUIET_WITHIN);
+    for worker in &mut fleet.workers {
+        worker.signal("TERM");
+        assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
+    }
+
+    let audit = stage.audited();
+    println!("{audit}");
+    assert_eq!(
+        (&audit["predicted"], &audit["lost"]),
+        (&windows.into(), &0.into())
+    );
+    assert!(
+        exported(&quiet) == exported(&store),
+        "the predictions differ from those of a quiet run"
+    );
+    // A worker that is killed between burying and acking buries twice.
+    let mut dead: Vec<String> = stage
+        .dead_letters()
+        .iter()
+        .map(|letter| letter["id"].as_str().unwrap().to_owned())
+        .collect();
+    dead.sort();
+    dead.dedup();
+    poison.sort();
+    assert_eq!(dead, poison);
+}
+
+/// Messages that no worker can score: half of them rubbish, half of a sensor without a model. Gives their ids.
+fn publish_poison(stage: &Stage) -> Vec<String> {
+    let queue = stage.queue_of_its_own();
+    let messages = (0..POISON).map(|number| {
+        if number % 2 == 0 {
+            return message(&format!("poison {number}"));
+        }
+        let start = EventTime::from_millis(1_767_571_200_000);
+        let scoring = ScoringMessage {
+            sensor: SensorId::new("stranger", &number.to_string()).unwrap(),
+            interval: Interval {
+                start,
+                length_ms: 5_000,
+            },
+            window_ms: 5_000,
+            aggregates: vec![Aggregate {
+                window_start: start,
+                count: 1,
+                mean: 1.0,
+                std: 0.0,
+                min: 1.0,
+                max: 1.0,
+                first: 1.0,
+                last: 1.0,
+            }],
+        };
+        let mut message = message(&scoring.id());
+        message.body = scoring.encode().unwrap().into();
+        message
+    });
+    let messages: Vec<_> = messages.collect();
+    let ids = messages.iter().map(|message| message.id.clone()).collect();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        for message in messages {
+            queue.publish(message).await.unwrap().wait().await.unwrap();
+        }
+        queue.close().await;
+    });
+    ids
+}

@@ -1,1 +1,165 @@
-//! The dead-letter queue as an operator meets it.
+//! The dead-letter queue as an operator meets it: list, show, replay, purge.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windrow_common::queue::Queue;
+use windrow_tests::{Broker, fleet, windrow, write_csv};
+
+use super::stage::Stage;
+use super::{impatient, message, queue};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
+    let stage = Stage::new(Broker::shared(), "letters");
+    let (two, five, store) = (stage.text("two.csv"), stage.text("five.csv"), stage.store());
+    write_csv(&stage.path("two.csv"), &fleet(2, 600, 6));
+    write_csv(&stage.path("five.csv"), &fleet(5, 600, 6));
+    let train = |source: &str| {
+        windrow(&[
+            "models", "train", "--source", source, "--store", &store, "--nu", "0.1",
+        ])
+        .output();
+    };
+    train(&two);
+    assert_eq!(stage.producer(&five, &[]).wait(SOON), 0);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = stage.queue_of_its_own();
+        queue
+            .publish(message("rubbish"))
+            .await
+            .unwrap()
+            .wait()
+            .await
+            .unwrap();
+    });
+    let mut worker = stage.worker("ward", &["--flush-age", "100ms"]);
+    stage.drained(SOON);
+    assert_eq!(worker.metric("windrow_worker_dead_letters_total"), Some(31.0));
+
+    let letters = stage.dead_letters();
+    assert_eq!(letters.len(), 31);
+    assert_eq!(stage.dead_letters(), letters, "looking changes something");
+    let counts = stage.json(&["dead-letters", "list", "--by-reason"]);
+    assert_eq!(counts, json!({"no-model": 30, "undecodable": 1}));
+    let letter = letters
+        .iter()
+        .find(|letter| letter["reason"] == "undecodable")
+        .unwrap();
+    assert_eq!(letter["id"], "rubbish");
+    assert!(letter["worker"].as_str().unwrap().starts_with("ward"), "{letter}");
+    assert!(
+        letter["detail"].as_str().unwrap().contains("schema version"),
+        "{letter}"
+    );
+    let other = letters
+        .iter()
+        .find(|letter| letter["reason"] == "no-model")
+        .unwrap();
+    let shown = stage.json(&["dead-letters", "show", other["id"].as_str().unwrap()]);
+    assert_eq!(shown["aggregates"].as_array().unwrap().len(), 1, "{shown}");
+    let audit = stage.audited();
+    assert_eq!(
+        (&audit["predicted"], &audit["dead_lettered"]),
+        (&20.into(), &30.into())
+    );
+
+    // The errors are also in the store, for who has no access to the broker.
+    let reports = std::process::Command::new("grep")
+        .args(["-rc", "no-model", &stage.text("store/errors")])
+        .output();
+    assert!(!reports.unwrap().stdout.is_empty());
+
+    train(&five);
+    let (code, said, error) = stage.windrow(&["dead-letters", "replay", "--sensor", "d3/temp"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "replayed 10: they are in the scoring queue again\n"),
+        "{error}"
+    );
+    let (code, said, _) = stage.windrow(&["dead-letters", "replay", "--older-than", "1d"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "replayed 0: they are in the scoring queue again\n")
+    );
+    stage.drained(SOON);
+    assert_eq!(stage.dead_letters().len(), 21);
+    let audit = stage.audited();
+    assert_eq!(
+        (&audit["predicted"], &audit["dead_lettered"]),
+        (&30.into(), &20.into())
+    );
+
+    let purge = ["dead-letters", "purge", "--reason", "undecodable"];
+    assert_eq!(
+        stage.windrow(&purge).1,
+        "would delete 1 dead letters; --yes deletes them for good\n"
+    );
+    assert_eq!(stage.dead_letters().len(), 21);
+    let (_, said, _) = stage.windrow(&[&purge[..], &["--yes"]].concat());
+    assert_eq!(said, "deleted 1 dead letters\n");
+    assert_eq!(stage.dead_letters().len(), 20);
+    let queue = stage.queue();
+    assert_eq!((&queue["ready"], &queue["consumers"]), (&0.into(), &1.into()));
+    worker.signal("TERM");
+    assert_eq!(worker.wait(SOON), 0);
+}
+
+/// The letters are published and confirmed before they are deleted: with the scoring queue gone, none is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_dies_loses_nothing() {
+    use lapin::{Connection, ConnectionProperties};
+    use std::num::NonZeroU16;
+    use windrow_common::queue::{Consumer, Reason};
+
+    let broker = Broker::shared();
+    let queue = queue(&broker, "dying_replay");
+    for id in 0..300 {
+        queue
+            .publish(message(&id.to_string()))
+            .await
+            .unwrap()
+            .wait()
+            .await
+            .unwrap();
+    }
+    let mut consumer = queue.consume(NonZeroU16::new(300).unwrap()).await.unwrap();
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 300 {
+        consumer.receive(&mut deliveries, 300).await.unwrap();
+    }
+    let reason = || Reason {
+        code: "no-model".to_owned(),
+        detail: String::new(),
+        worker: String::new(),
+    };
+    let dead = deliveries
+        .into_iter()
+        .map(|delivery| (delivery.receipt, reason()))
+        .collect();
+    consumer.dead_letter(dead).await.unwrap();
+    drop(consumer);
+
+    let operator = impatient(&broker, "dying_replay");
+    operator.connect().await.unwrap();
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel
+        .queue_delete("dying_replay.score".into(), Default::default())
+        .await
+        .unwrap();
+    // `letters()` reads over a second connection, which declares the queue again; so delete it once that is open.
+    assert_eq!(operator.letters().list(10).await.unwrap().len(), 10);
+    channel
+        .queue_delete("dying_replay.score".into(), Default::default())
+        .await
+        .unwrap();
+    operator.letters().replay(|_| true).await.unwrap_err();
+    let letters = queue.letters().list(1_000).await.unwrap();
+    assert_eq!(letters.len(), 300);
+}

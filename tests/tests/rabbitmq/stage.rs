@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use windrow_common::queue::{Amqp, AmqpConfig, QueueNames};
 use windrow_tests::{Broker, Service, eventually, windrow};
 
 /// A folder, a broker and a name for the queues.
@@ -41,6 +42,14 @@ impl Stage {
         ["--amqp-url", &self.broker.url(), "--queue-prefix", &self.prefix]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// The stage's queue, to publish to by hand.
+    pub(crate) fn queue_of_its_own(&self) -> Amqp {
+        Amqp::new(AmqpConfig {
+            names: QueueNames::under(&self.prefix),
+            ..AmqpConfig::new(self.broker.url().parse().unwrap())
+        })
     }
 
     /// Starts a worker; `more` are options of this one.

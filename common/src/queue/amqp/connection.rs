@@ -1,6 +1,6 @@
 //! One connection that comes back, and the queues on it.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a queue that has just been made is left alone. A node that is killed in the first second of a quorum queue
+/// forgets the queue's log, and with it what it has confirmed (seen with RabbitMQ 3.10.8).
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// Deliveries of a dead letter before a broker of version 4 drops it: looking at one is a delivery too.
 const DEAD_LETTER_DELIVERIES: i64 = 1_000_000_000;
 
@@ -34,6 +38,17 @@ pub(super) struct Link {
     /// The same connection, to look at without waiting.
     seen: Mutex<Option<Arc<Connection>>>,
     opening: AtomicBool,
+    /// Publishes that have waited for their confirmation longer than is usual.
+    stalled: AtomicUsize,
+}
+
+/// One publish that waits too long.
+pub(super) struct Stalled<'a>(&'a AtomicUsize);
+
+impl Drop for Stalled<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Link {
@@ -44,7 +59,20 @@ impl Link {
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             opening: AtomicBool::new(false),
+            stalled: AtomicUsize::new(0),
         }
+    }
+
+    /// Notes that a publish waits too long for its confirmation, until what it gives is dropped.
+    pub(super) fn stalls(&self) -> Stalled<'_> {
+        if self.stalled.fetch_add(1, Relaxed) == 0 {
+            tracing::warn!(
+                role = self.role,
+                endpoint = self.config.url.endpoint(),
+                "RabbitMQ confirms nothing"
+            );
+        }
+        Stalled(&self.stalled)
     }
 
     pub(super) fn config(&self) -> &AmqpConfig {
@@ -67,6 +95,9 @@ impl Link {
             Some(connection) if !connection.status().connected() => {
                 Some(format!("the connection to RabbitMQ at {endpoint} is lost"))
             }
+            _ if self.stalled.load(Relaxed) > 0 => Some(format!(
+                "RabbitMQ at {endpoint} takes messages and confirms nothing"
+            )),
             _ => None,
         }
     }
@@ -146,20 +177,26 @@ impl Link {
                 why: format!("no answer within {CONNECT_TIMEOUT:?}"),
             })?;
         let connection = opened.map_err(|error| self.error(&error))?;
-        let channel = connection.create_channel().await;
-        let channel = channel.map_err(|error| self.error(&error))?;
-        self.declare(&channel).await?;
+        self.declare(&connection).await?;
         Ok(connection)
     }
 
     /// Declares the queues again, for when one was deleted under a live connection.
     pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
-        self.declare(&self.channel().await?).await
+        let connection = self.connection().await?;
+        self.declare(&connection).await
     }
 
     /// Declares queues and exchange; what is there already has to be the same.
-    async fn declare(&self, channel: &Channel) -> Result<(), AmqpError> {
+    async fn declare(&self, connection: &Connection) -> Result<(), AmqpError> {
         let names = &self.config.names;
+        let channel = || async {
+            let channel = connection.create_channel().await;
+            channel.map_err(|error| self.error(&error))
+        };
+        // Asking closes the channel when the answer is no.
+        let is_new = look_at(&channel().await?, &names.score).await.is_err();
+        let channel = channel().await?;
         let dead = [
             ("x-queue-type", text("quorum")),
             ("x-delivery-limit", AMQPValue::LongLongInt(DEAD_LETTER_DELIVERIES)),
@@ -178,8 +215,8 @@ impl Link {
             ("x-dead-letter-strategy", text("at-least-once")),
             ("x-overflow", text("reject-publish")),
         ];
-        self.declare_queue(channel, &names.dead, table(dead)).await?;
-        self.declare_queue(channel, &names.score, table(score)).await?;
+        self.declare_queue(&channel, &names.dead, table(dead)).await?;
+        self.declare_queue(&channel, &names.score, table(score)).await?;
         let options = ExchangeDeclareOptions {
             durable: true,
             ..ExchangeDeclareOptions::default()
@@ -192,7 +229,11 @@ impl Link {
                 FieldTable::default(),
             )
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.error(&error))?;
+        if is_new {
+            tokio::time::sleep(SETTLING).await;
+        }
+        Ok(())
     }
 
     async fn declare_queue(
@@ -212,14 +253,8 @@ impl Link {
 
     /// Messages that wait in a queue.
     pub(super) async fn ready_in(&self, queue: &str) -> Result<u64, AmqpError> {
-        let channel = self.channel().await?;
-        let options = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::durable()
-        };
-        let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let declared = declared.await.map_err(|error| self.error(&error))?;
-        Ok(u64::from(declared.message_count()))
+        let ready = look_at(&self.channel().await?, queue).await;
+        ready.map_err(|error| self.error(&error))
     }
 
     /// Says goodbye to the broker, which then gives back what is not settled at once.
@@ -231,6 +266,16 @@ impl Link {
         // One that is gone already needs no goodbye.
         _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
     }
+}
+
+/// Messages that wait in a queue, which has to be there.
+async fn look_at(channel: &Channel, queue: &str) -> Result<u64, lapin::Error> {
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::durable()
+    };
+    let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
+    Ok(u64::from(declared.await?.message_count()))
 }
 
 /// The waits between tries to reach the broker.

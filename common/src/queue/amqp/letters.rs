@@ -17,7 +17,7 @@ use crate::store::DeadLetter;
 /// someone else.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Letters that are published together in a replay.
+/// Letters that are dealt with together.
 const TOGETHER: usize = 256;
 
 /// The dead letters of an [`super::Amqp`] queue.
@@ -41,55 +41,70 @@ impl Letters {
 
     /// The oldest `limit` dead letters. They stay where they are.
     pub async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, AmqpError> {
-        let mut reading = self.read(limit).await?;
         let mut letters = Vec::new();
-        while let Some((letter, _)) = reading.next(&self.link).await? {
-            letters.push(letter);
-        }
-        reading.end().await;
+        self.each(limit, async |together, _| {
+            letters.extend(together.into_iter().map(|(letter, _)| letter));
+            Ok(())
+        })
+        .await?;
         Ok(letters)
     }
 
     /// Publishes the letters that `wants` wants to the scoring queue, and deletes each once that is confirmed; gives
     /// their number. Dying in between repeats a message and loses none.
     pub async fn replay(&self, wants: impl Fn(&DeadLetter) -> bool) -> Result<u64, AmqpError> {
-        let mut reading = self.read(usize::MAX).await?;
         let mut replayed = 0;
-        loop {
-            let (mut messages, mut tags) = (Vec::new(), Vec::new());
-            while messages.len() < TOGETHER
-                && let Some((letter, tag)) = reading.next(&self.link).await?
-            {
-                if wants(&letter) {
-                    messages.push(letter.message);
-                    tags.push(tag);
-                }
-            }
-            if messages.is_empty() {
-                break;
-            }
+        self.each(usize::MAX, async |mut together, reading| {
+            together.retain(|(letter, _)| wants(letter));
+            let (messages, tags): (Vec<_>, Vec<_>) = together
+                .into_iter()
+                .map(|(letter, tag)| (letter.message, tag))
+                .unzip();
             self.publisher.publish_all(&messages).await?;
-            for tag in tags {
-                reading.ack(&self.link, tag).await?;
-                replayed += 1;
-            }
-        }
-        reading.end().await;
+            replayed += tags.len() as u64;
+            reading.ack(&self.link, tags).await
+        })
+        .await?;
         Ok(replayed)
     }
 
     /// Deletes the letters that `wants` wants for good; gives their number.
     pub async fn purge(&self, wants: impl Fn(&DeadLetter) -> bool) -> Result<u64, AmqpError> {
-        let mut reading = self.read(usize::MAX).await?;
         let mut purged = 0;
-        while let Some((letter, tag)) = reading.next(&self.link).await? {
-            if wants(&letter) {
-                reading.ack(&self.link, tag).await?;
-                purged += 1;
-            }
-        }
-        reading.end().await;
+        self.each(usize::MAX, async |mut together, reading| {
+            together.retain(|(letter, _)| wants(letter));
+            purged += together.len() as u64;
+            let tags = together.into_iter().map(|(_, tag)| tag).collect();
+            reading.ack(&self.link, tags).await
+        })
+        .await?;
         Ok(purged)
+    }
+
+    /// Hands the letters to `deal`, some at a time; those it does not ack go back in the end, whatever happened.
+    async fn each(
+        &self,
+        limit: usize,
+        mut deal: impl AsyncFnMut(Vec<(DeadLetter, u64)>, &Reading) -> Result<(), AmqpError>,
+    ) -> Result<(), AmqpError> {
+        let mut reading = self.read(limit).await?;
+        let dealt = async {
+            loop {
+                let mut together = Vec::new();
+                while together.len() < TOGETHER
+                    && let Some(letter) = reading.next(&self.link).await?
+                {
+                    together.push(letter);
+                }
+                if together.is_empty() {
+                    return Ok(());
+                }
+                deal(together, &reading).await?;
+            }
+        };
+        let dealt = dealt.await;
+        reading.end().await;
+        dealt
     }
 
     async fn read(&self, limit: usize) -> Result<Reading, AmqpError> {
@@ -143,11 +158,12 @@ impl Reading {
         }
     }
 
-    async fn ack(&self, link: &Link, tag: u64) -> Result<(), AmqpError> {
-        self.channel
-            .basic_ack(tag, BasicAckOptions::default())
-            .await
-            .map_err(|error| link.error(&error))
+    async fn ack(&self, link: &Link, tags: Vec<u64>) -> Result<(), AmqpError> {
+        for tag in tags {
+            let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
+            ack.await.map_err(|error| link.error(&error))?;
+        }
+        Ok(())
     }
 
     /// Gives back what was only looked at.

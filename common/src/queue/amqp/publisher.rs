@@ -24,6 +24,8 @@ const SIDE_BY_SIDE: usize = 256;
 /// Waits between tries of one message; the connection has waits of its own.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A broker that takes longer to confirm is in trouble: a majority of its nodes is away, or its disk.
+const USUAL_CONFIRM: Duration = Duration::from_secs(30);
 /// Tries of a message that no queue takes though they were declared just before.
 const UNROUTABLE_TRIES: u32 = 5;
 
@@ -201,9 +203,16 @@ impl Publisher {
             body,
             properties,
         );
-        let confirm = publish.await.map_err(|error| link.error(&error))?;
+        let mut confirm = publish.await.map_err(|error| link.error(&error))?;
         drop(channel);
-        match confirm.await.map_err(|error| link.error(&error))? {
+        let confirmed = match tokio::time::timeout(USUAL_CONFIRM, &mut confirm).await {
+            Ok(confirmed) => confirmed,
+            Err(_) => {
+                let _stalled = link.stalls();
+                confirm.await
+            }
+        };
+        match confirmed.map_err(|error| link.error(&error))? {
             Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable {
                 endpoint: endpoint(),
