@@ -1,21 +1,31 @@
 # make demo   all of Windrow on a simulated fleet, in this one process
-# make test   every test
+# make test   every test; installs RabbitMQ for those that need one
 # make lint   formatting, lints, documentation, dependencies
 # make bench  the figures in README.md
 
 CARGO ?= cargo
 
-.PHONY: demo test lint bench reference
+# Debian packages that are installed when what they bring is missing: $(call need,what,packages)
+define need
+	@$(1) >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
+	  else echo "install first, as root: apt-get install $(2)"; exit 1; fi; \
+	  echo "installing $(2)"; \
+	  $$sudo apt-get update -qq && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
+endef
+
+.PHONY: demo test lint bench soak reference
 
 demo: target/.toolchain
 	$(CARGO) run --release --locked --quiet --bin windrow -- demo
 
-test: target/.toolchain
+test: target/.toolchain target/.rabbitmq
 	$(CARGO) test --workspace --locked
 
-# Needs the reference architecture's data and models; see tests/src/reference.rs.
+# Needs the reference architecture's data and models; see tests/tests/run/reference.rs.
 reference: target/.toolchain
-	$(CARGO) test --locked --package windrow-tests -- --ignored reference
+	$(CARGO) test --workspace --locked --test run -- --ignored reference
 
 lint: target/.toolchain
 	$(CARGO) fmt --all --check
@@ -26,16 +36,21 @@ lint: target/.toolchain
 	@if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
 	  else echo "NOT CHECKED: advisories; their database (github.com/RustSec/advisory-db) cannot be reached"; fi
 
-bench: target/.toolchain
+bench: target/.toolchain target/.rabbitmq
 	$(CARGO) bench --locked --package windrow-producer --bench decode
 	$(CARGO) bench --locked --package windrow-model --bench kernel
 	$(CARGO) bench --locked --package windrow-tests --bench end_to_end
+	$(CARGO) bench --locked --package windrow-tests --bench queue
 
-# The linker and C compiler that zstd needs; Debian's cargo comes with neither said nor done.
+soak: target/.toolchain target/.rabbitmq
+	$(CARGO) bench --locked --package windrow-tests --bench soak -- 10m
+
+# The linker and C compiler that zstd and ring need; Debian's cargo comes with neither said nor done.
 target/.toolchain:
-	@command -v cc >/dev/null || { \
-	  echo "installing a C compiler"; \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qqy gcc libc6-dev; \
-	  elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -qqy gcc libc6-dev; \
-	  else echo "install a C compiler first: apt-get install gcc libc6-dev"; exit 1; fi; }
+	$(call need,command -v cc,gcc libc6-dev)
+	@mkdir -p target && touch $@
+
+# Tests start nodes of their own; the one that the package would start is not wanted (RUNLEVEL=1).
+target/.rabbitmq:
+	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@

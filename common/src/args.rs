@@ -53,7 +53,7 @@ pub struct AmqpArgs {
     /// The key of that certificate (PEM, PKCS #8)
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_KEY", requires = "amqp_cert")]
     pub amqp_key: Option<PathBuf>,
-    /// The queues are <PREFIX>.score and <PREFIX>.dead, the exchange <PREFIX>.anomalies
+    /// The queues are PREFIX.score and PREFIX.dead, the exchange PREFIX.anomalies
     #[arg(long, value_name = "PREFIX", default_value = "windrow", env = "WINDROW_QUEUE_PREFIX", value_parser = prefix)]
     pub queue_prefix: String,
     /// The scoring queue, if it is to be called otherwise

@@ -9,6 +9,7 @@
 )]
 
 mod broker;
+mod flaky;
 mod fleet;
 mod metadata;
 mod program;
@@ -16,6 +17,7 @@ mod service;
 mod wait;
 
 pub use broker::{Broker, Encryption};
+pub use flaky::FlakyStore;
 pub use fleet::{Draws, Row, fleet, write_csv};
 pub use metadata::MetadataService;
 pub use program::{Program, models_for, windrow};

@@ -10,9 +10,11 @@ pub(crate) fn built(program: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        // All targets of all members: the same dependencies with the same features as `cargo test --workspace` has.
-        cargo.args(["build", "--quiet", "--locked", "--workspace", "--bins", "--tests"]);
-        if !cfg!(debug_assertions) {
+        cargo.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+        if cfg!(debug_assertions) {
+            // With the tests, dependencies have the same features as `cargo test --workspace` gives them.
+            cargo.arg("--tests");
+        } else {
             cargo.arg("--release");
         }
         assert!(cargo.status().unwrap().success(), "the programs do not build");

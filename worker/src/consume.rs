@@ -134,11 +134,15 @@ struct Worker<Q: Queue> {
 }
 
 impl<Q: Queue> Worker<Q> {
-    /// Full enough, or nothing more will come: with as many messages in hand as the prefetch allows, waiting for the
-    /// age would only stand still.
+    /// Full enough, or nothing more will come. Half the prefetch is enough: the other half gathers while this one is
+    /// written and acked.
     fn must_flush(&self, intake: bool) -> bool {
-        self.batch.messages() > 0
-            && (self.batch.predictions.len() >= self.options.flush_rows || !self.has_room() || !intake)
+        let messages = self.batch.messages();
+        messages > 0
+            && (self.batch.predictions.len() >= self.options.flush_rows
+                || messages >= usize::from(self.options.prefetch.get()).div_ceil(2)
+                || !self.has_room()
+                || !intake)
     }
 
     /// Whether another message may be taken: one batch may gather while another is being written, and suspects are

@@ -90,7 +90,7 @@ impl ScheduledEvents {
         match self.metadata.start(&event).await {
             Ok(()) => tracing::info!(event, "acknowledged"),
             Err(error) => {
-                tracing::warn!(event, %error, "not acknowledged; Azure waits for the notice to run out")
+                tracing::warn!(event, %error, "not acknowledged; Azure waits for the notice to run out");
             }
         }
     }

@@ -5,6 +5,7 @@ mod chaos;
 mod conformance;
 mod drain;
 mod encrypted;
+mod flaky;
 mod letters;
 mod recovery;
 mod refusals;

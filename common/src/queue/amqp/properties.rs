@@ -16,7 +16,7 @@ const DETAIL: &str = "x-windrow-detail";
 const WORKER: &str = "x-windrow-worker";
 const DEAD_MS: &str = "x-windrow-dead-ms";
 const DELIVERIES: &str = "x-windrow-deliveries";
-/// W3C Trace Context's own name (https://www.w3.org/TR/trace-context/).
+/// W3C Trace Context's own name (<https://www.w3.org/TR/trace-context/>).
 const TRACEPARENT: &str = "traceparent";
 /// Set by quorum queues from the second delivery on.
 const DELIVERY_COUNT: &str = "x-delivery-count";

@@ -81,6 +81,7 @@ impl Publisher {
         let manager = Channels {
             link: Arc::clone(&link),
         };
+        #[allow(clippy::expect_used)]
         let channels = Pool::builder(manager)
             .max_size(CHANNELS)
             .build()

@@ -1,0 +1,319 @@
+//! What Windrow makes of RabbitMQ's speed: the real producer and worker beside a bare loop of the client library that
+//! publishes, consumes and acks the same bodies and does no work.
+//!
+//! `cargo bench -p windrow-tests --bench queue`. Same broker, queue type, confirms in flight and prefetch; rounds in
+//! turn, medians. Windrow's time runs from the start of the producer's process until the last ack.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use tokio::sync::Semaphore;
+use windrow_common::store::Store;
+use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
+use windrow_model::{Kernel, Model, ModelRepository, OneClassSvm};
+use windrow_tests::{Broker, Service, eventually, windrow};
+
+const ROUNDS: usize = 3;
+const SENSORS: u32 = 2_000;
+const VECTORS: usize = 100;
+const FEATURES: &str = "mean,std,min,max";
+const CONFIRM_WINDOW: usize = 1_000;
+const PREFETCH: u16 = 10_000;
+/// Acks of the bare loop are joined by as many.
+const ACK_EVERY: u64 = 100;
+const START_MS: i64 = 1_767_571_200_000;
+const WINDOW_MS: i64 = 5_000;
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// One shape of work.
+struct Shape {
+    /// Windows, and so rows, of a message.
+    aggregates: u32,
+    /// Messages of a sensor.
+    messages: u32,
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let broker = Broker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models_only");
+    runtime.block_on(store_models(&models, SENSORS));
+    println!(
+        "{SENSORS} sensors, models of {VECTORS} vectors over 4 features, quorum queue, medians of {ROUNDS} rounds\n"
+    );
+    println!(
+        "{:>10} {:>9} {:>7} {:>12} {:>14} {:>7} {:>12}",
+        "aggregates", "messages", "bytes", "bare msg/s", "windrow msg/s", "ratio", "rows/s"
+    );
+    for shape in [
+        Shape {
+            aggregates: 1,
+            messages: 200,
+        },
+        Shape {
+            aggregates: 12,
+            messages: 100,
+        },
+        Shape {
+            aggregates: 60,
+            messages: 40,
+        },
+    ] {
+        let source = folder.path().join("readings.csv");
+        write_readings(&source, &shape);
+        let body = body(&shape);
+        let messages = u64::from(SENSORS * shape.messages);
+        let (mut bare, mut ours) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            bare.push(runtime.block_on(bare_loop(&broker.url(), &body, messages)));
+            let store = folder.path().join(format!("store{}_{round}", shape.aggregates));
+            ours.push(windrow_run(&broker, &models, &store, &source, &shape, SENSORS));
+        }
+        let (bare, ours) = (median(bare), median(ours));
+        println!(
+            "{:>10} {messages:>9} {:>7} {bare:>12.0} {ours:>14.0} {:>7.2} {:>12.0}",
+            shape.aggregates,
+            body.len(),
+            ours / bare,
+            ours * f64::from(shape.aggregates)
+        );
+    }
+    poisoned(&runtime, &broker, folder.path(), &models);
+}
+
+/// Throughput with one message in a hundred that cannot be scored, beside that without.
+fn poisoned(runtime: &tokio::runtime::Runtime, broker: &Broker, folder: &Path, models: &Path) {
+    let shape = Shape {
+        aggregates: 1,
+        messages: 200,
+    };
+    let source = folder.join("readings.csv");
+    write_readings(&source, &shape);
+    let without = folder.join("models_but_some");
+    runtime.block_on(store_models(&without, SENSORS - SENSORS / 100));
+    let (mut clean, mut poison) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let store = |kind: &str| folder.join(format!("{kind}{round}"));
+        clean.push(windrow_run(
+            broker,
+            models,
+            &store("clean"),
+            &source,
+            &shape,
+            SENSORS,
+        ));
+        let scored = SENSORS - SENSORS / 100;
+        poison.push(windrow_run(
+            broker,
+            &without,
+            &store("poison"),
+            &source,
+            &shape,
+            scored,
+        ));
+    }
+    let (clean, poison) = (median(clean), median(poison));
+    println!(
+        "\n1 % poison: {poison:.0} msg/s, {clean:.0} without, ratio {:.2}",
+        poison / clean
+    );
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Stores the same model, which finds everything normal, for `sensors` sensors.
+async fn store_models(folder: &Path, sensors: u32) {
+    let store = Store::create(folder.to_str().unwrap()).unwrap();
+    let repository = ModelRepository::new(store);
+    let vectors = (0..VECTORS * 4).map(|at| (at % 97) as f64 / 10.0).collect();
+    let kernel = Kernel::Rbf { gamma: 0.02 };
+    let svm = OneClassSvm::new(4, vectors, vec![0.01; VECTORS], 1.0, kernel).unwrap();
+    let model = Model::new(FEATURES.parse().unwrap(), None, svm, "bench").unwrap();
+    for sensor in 0..sensors {
+        let sensor = SensorId::new(&format!("d{sensor}"), "temp").unwrap();
+        repository.put(&sensor, &model).await.unwrap();
+    }
+}
+
+/// One reading in each window of each sensor.
+fn write_readings(path: &Path, shape: &Shape) {
+    let mut text = "ts,device,tag,value\n".to_owned();
+    for window in 0..i64::from(shape.messages * shape.aggregates) {
+        for device in 0..SENSORS {
+            let time = START_MS + window * WINDOW_MS;
+            writeln!(text, "{time},d{device},temp,{}.5", device % 50).unwrap();
+        }
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// A body like those the producer makes.
+fn body(shape: &Shape) -> Vec<u8> {
+    let aggregate = |window: u32| Aggregate {
+        window_start: EventTime::from_millis(START_MS + i64::from(window) * WINDOW_MS),
+        count: 1,
+        mean: 1.5,
+        std: 0.0,
+        min: 1.5,
+        max: 1.5,
+        first: 1.5,
+        last: 1.5,
+    };
+    let message = ScoringMessage {
+        sensor: SensorId::new("d1234", "temp").unwrap(),
+        interval: Interval {
+            start: EventTime::from_millis(START_MS),
+            length_ms: i64::from(shape.aggregates) * WINDOW_MS,
+        },
+        window_ms: WINDOW_MS,
+        aggregates: (0..shape.aggregates).map(aggregate).collect(),
+    };
+    message.encode().unwrap()
+}
+
+/// Messages a second from the first publish to the last ack.
+async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
+    let connect = || Connection::connect(url, ConnectionProperties::default());
+    let (publishing, consuming) = (connect().await.unwrap(), connect().await.unwrap());
+    let channel = consuming.create_channel().await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    channel
+        .queue_declare("bare".into(), QueueDeclareOptions::durable(), arguments)
+        .await
+        .unwrap();
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await
+        .unwrap();
+    let mut deliveries = channel
+        .basic_consume(
+            "bare".into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let body: Arc<[u8]> = body.into();
+    let publisher = tokio::spawn(async move {
+        let channel = publishing.create_channel().await.unwrap();
+        channel.confirm_select(Default::default()).await.unwrap();
+        let window = Arc::new(Semaphore::new(CONFIRM_WINDOW));
+        for _ in 0..messages {
+            let permit = Arc::clone(&window).acquire_owned().await.unwrap();
+            let (channel, body) = (channel.clone(), Arc::clone(&body));
+            tokio::spawn(async move {
+                let options = BasicPublishOptions {
+                    mandatory: true,
+                    immediate: false,
+                };
+                let properties = BasicProperties::default().with_delivery_mode(2);
+                let publish = channel.basic_publish("".into(), "bare".into(), options, &body, properties);
+                assert!(publish.await.unwrap().await.unwrap().is_ack());
+                drop(permit);
+            });
+        }
+        drop(window.acquire_many(CONFIRM_WINDOW as u32).await.unwrap());
+    });
+    for number in 1..=messages {
+        let delivery = deliveries.next().await.unwrap().unwrap();
+        if number % ACK_EVERY == 0 || number == messages {
+            delivery
+                .acker
+                .ack(BasicAckOptions { multiple: true })
+                .await
+                .unwrap();
+        }
+    }
+    let rate = messages as f64 / started.elapsed().as_secs_f64();
+    publisher.await.unwrap();
+    channel
+        .queue_delete("bare".into(), Default::default())
+        .await
+        .unwrap();
+    rate
+}
+
+/// Messages a second from the start of the producer's process to the last ack, of which those of `scored` sensors have
+/// a model.
+fn windrow_run(
+    broker: &Broker,
+    models: &Path,
+    store: &Path,
+    source: &Path,
+    shape: &Shape,
+    scored: u32,
+) -> f64 {
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([models, store])
+        .status();
+    assert!(copied.unwrap().success());
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (store_text, source, log) = (text(store), text(source), text(&store.join("log")));
+    let interval = format!("{}s", i64::from(shape.aggregates) * WINDOW_MS / 1_000);
+    let prefix = store.file_name().unwrap().to_str().unwrap();
+    let (url, prefetch) = (broker.url(), PREFETCH.to_string());
+    let common = [
+        "--store",
+        &store_text,
+        "--amqp-url",
+        &url,
+        "--queue-prefix",
+        prefix,
+    ];
+    let mut worker = Service::start(
+        "windrow-worker",
+        &[&common[..], &["--prefetch", &prefetch]].concat(),
+        &log,
+    );
+    worker.ready();
+    let read = [
+        "--source",
+        &source,
+        "--window",
+        "5s",
+        "--interval",
+        &interval,
+        "--until-caught-up",
+    ];
+    let started = Instant::now();
+    let mut producer = Service::start("windrow-producer", &[&common[..], &read].concat(), &log);
+    let rows = f64::from(scored * shape.messages * shape.aggregates);
+    eventually(WITHIN, "everything is persisted and acked", || {
+        let predictions = worker.metric("windrow_worker_predictions_total")?;
+        let held = worker.metric("windrow_worker_held_messages")?;
+        (predictions >= rows && held == 0.0).then_some(())
+    });
+    let rate = f64::from(SENSORS * shape.messages) / started.elapsed().as_secs_f64();
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    worker.signal("TERM");
+    assert_eq!(worker.wait(WITHIN), 0, "{}", worker.log());
+    // What was benchmarked has to have worked.
+    let (code, _, error) = windrow(
+        &[
+            &["audit", "--amqp-url", &url],
+            &["--queue-prefix", prefix, "--store", &store_text][..],
+        ]
+        .concat(),
+    )
+    .end();
+    assert_eq!(code, 0, "{error}");
+    rate
+}
