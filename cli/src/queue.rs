@@ -17,7 +17,7 @@ Example:
 pub(crate) struct QueueArgs {
     #[command(flatten)]
     amqp: AmqpArgs,
-    /// The broker's management API [default: http://<its host>:15672]
+    /// The broker's management API [default: port 15672 of its host]
     #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
     management_url: Option<String>,
     #[command(flatten)]

@@ -27,7 +27,8 @@ async fn a_worker_waits_for_a_store_that_fails_or_is_full_and_loses_nothing() {
     for sensor in 0..SENSORS {
         repository.put(&sensor_id(sensor), &model).await.unwrap();
     }
-    let queue = queue(&Broker::shared(), "flaky");
+    let broker = Broker::shared();
+    let queue = queue(&broker, "flaky");
     let stats = Arc::new(Stats::default());
     let (trigger, shutdown) = Shutdown::new();
     let options = WorkerOptions {

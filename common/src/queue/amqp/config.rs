@@ -146,11 +146,18 @@ impl FromStr for AmqpUrl {
 
     fn from_str(text: &str) -> Result<Self, AmqpError> {
         // What is wrong is told without the text: a password may be in it.
-        let mut uri: AMQPUri = text.trim().parse().map_err(|why| AmqpError::Url { why })?;
+        let wrong = |why: &str| AmqpError::Url { why: why.to_owned() };
+        let text = text.trim();
+        if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+            return Err(wrong("it begins with neither amqp:// nor amqps://"));
+        }
+        if text.contains("://[") || text.contains("@[") {
+            // The client library would take it for localhost.
+            return Err(wrong("an IPv6 address is not understood; name the host"));
+        }
+        let mut uri: AMQPUri = text.parse().map_err(|why: String| wrong(&why))?;
         if uri.authority.host.is_empty() {
-            return Err(AmqpError::Url {
-                why: "it names no host".to_owned(),
-            });
+            return Err(wrong("it names no host"));
         }
         if uri.vhost.is_empty() {
             // A trailing slash; nobody names a virtual host "".
@@ -184,6 +191,7 @@ mod tests {
             "http://ada:s3cret@broker",
             "amqp://ada:s3cret@broker:port/",
             "amqp:s3cret",
+            "amqp://ada:s3cret@[::1]",
         ] {
             let error = bad.parse::<AmqpUrl>().unwrap_err().to_string();
             assert!(!error.contains("s3cret") && error.contains("amqp://"), "{error}");
