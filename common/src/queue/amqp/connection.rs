@@ -181,10 +181,17 @@ impl Link {
         Ok(connection)
     }
 
-    /// Declares the queues again, for when one was deleted under a live connection.
+    /// Declares the queues again, for when one was deleted under a live connection. That this fails because the broker
+    /// went away is no error: whoever asked tries again, and asks again if need be.
     pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
         let connection = self.connection().await?;
-        self.declare(&connection).await
+        match self.declare(&connection).await {
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "not declared");
+                Ok(())
+            }
+            declared => declared,
+        }
     }
 
     /// Declares queues and exchange; what is there already has to be the same.

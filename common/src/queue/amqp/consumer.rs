@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Link;
 use super::publisher::Publisher;
-use super::{AmqpError, properties};
+use super::{AmqpError, Reconnect, properties};
 use crate::EventTime;
 use crate::queue::{Consumer, Delivery, Message, QueueError, Reason, Receipt};
 use crate::store::DeadLetter;
@@ -68,8 +68,24 @@ impl AmqpConsumer {
         }
     }
 
-    /// Begins to consume, waiting out an outage of the broker.
+    /// Begins to consume, waiting out an outage of the broker; a queue that is gone is declared again.
     pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
+        let mut backoff = super::connection::backoff();
+        loop {
+            let error = match self.subscribe_once().await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.is_transient() || self.link.config().reconnect == Reconnect::Never {
+                return Err(error);
+            }
+            tracing::warn!(%error, "cannot consume; trying again");
+            tokio::time::sleep(backoff.next_wait()).await;
+            self.link.declare_again().await?;
+        }
+    }
+
+    async fn subscribe_once(&mut self) -> Result<(), AmqpError> {
         let channel = self.link.channel().await?;
         let error = |error: lapin::Error| self.link.error(&error);
         channel
@@ -95,22 +111,6 @@ impl AmqpConsumer {
             unsettled: VecDeque::new(),
         });
         Ok(())
-    }
-
-    /// Subscribes until it works; a queue that is gone is declared again.
-    async fn resubscribe(&mut self) -> Result<(), AmqpError> {
-        let mut backoff = super::connection::backoff();
-        loop {
-            match self.subscribe().await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "cannot consume; trying again");
-                    tokio::time::sleep(backoff.next_wait()).await;
-                    self.link.declare_again().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     fn take_in(&mut self, mut delivered: Delivered, into: &mut Vec<Delivery>) {
@@ -224,7 +224,7 @@ impl Consumer for AmqpConsumer {
                 if self.cancel_by.is_some() {
                     return Ok(0);
                 }
-                self.resubscribe().await?;
+                self.subscribe().await?;
                 continue;
             };
             if subscription.ended {
