@@ -48,15 +48,7 @@ fn main() -> ExitCode {
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);
-    let readiness = Readiness::default()
-        .depend_on("rabbitmq", {
-            let amqp = amqp.clone();
-            move || amqp.trouble()
-        })
-        .depend_on("store", {
-            let store = store.clone();
-            move || store.trouble()
-        });
+    let readiness = Readiness::of_queue_and_store(&amqp, &store);
     run_service(
         "windrow-producer",
         &cli.service.clone(),

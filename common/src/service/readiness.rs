@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::queue::Amqp;
+use crate::store::Store;
+
 type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The dependencies of a service, each with a way to ask what is the matter with it.
@@ -12,6 +15,14 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// What producer and worker depend on.
+    pub fn of_queue_and_store(queue: &Amqp, store: &Store) -> Self {
+        let (queue, store) = (queue.clone(), store.clone());
+        Self::default()
+            .depend_on("rabbitmq", move || queue.trouble())
+            .depend_on("store", move || store.trouble())
+    }
+
     /// Adds a dependency; `trouble` gives what is the matter with it, and does not wait.
     pub fn depend_on(
         mut self,
