@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use windrow_common::SensorId;
 use windrow_common::queue::Queue;
-use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
 use windrow_tests::{Broker, Draws, Service, fleet, windrow, write_csv};
 
-use super::message;
 use super::stage::{Stage, copy_models, exported};
+use super::{message, scoring_message};
 
 const DEVICES: u32 = 2_000;
 const SECONDS: u32 = 100;
@@ -188,28 +188,8 @@ fn publish_poison(stage: &Stage) -> Vec<String> {
         if number % 2 == 0 {
             return message(&format!("poison {number}"));
         }
-        let start = EventTime::from_millis(1_767_571_200_000);
-        let scoring = ScoringMessage {
-            sensor: SensorId::new("stranger", &number.to_string()).unwrap(),
-            interval: Interval {
-                start,
-                length_ms: 5_000,
-            },
-            window_ms: 5_000,
-            aggregates: vec![Aggregate {
-                window_start: start,
-                count: 1,
-                mean: 1.0,
-                std: 0.0,
-                min: 1.0,
-                max: 1.0,
-                first: 1.0,
-                last: 1.0,
-            }],
-        };
-        let mut message = message(&scoring.id());
-        message.body = scoring.encode().unwrap().into();
-        message
+        let stranger = SensorId::new("stranger", &number.to_string()).unwrap();
+        scoring_message(stranger, 1_767_571_200_000, 5_000)
     });
     let messages: Vec<_> = messages.collect();
     let ids = messages.iter().map(|message| message.id.clone()).collect();

@@ -6,12 +6,12 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use windrow_common::queue::Queue;
 use windrow_common::store::Store;
-use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId, Shutdown};
+use windrow_common::{SensorId, Shutdown};
 use windrow_model::{Kernel, Model, ModelRepository, OneClassSvm};
 use windrow_tests::{Broker, FlakyStore};
 use windrow_worker::{CacheOptions, ModelCache, Stats, WorkerOptions};
 
-use super::{message, queue};
+use super::{queue, scoring_message};
 
 const SENSORS: i64 = 40;
 const MINUTES: i64 = 25;
@@ -90,27 +90,7 @@ fn sensor_id(sensor: i64) -> SensorId {
 }
 
 async fn publish(queue: &impl Queue, sensor: i64, minute: i64) {
-    let start = EventTime::from_millis(minute * 60_000);
-    let scoring = ScoringMessage {
-        sensor: sensor_id(sensor),
-        interval: Interval {
-            start,
-            length_ms: 60_000,
-        },
-        window_ms: 60_000,
-        aggregates: vec![Aggregate {
-            window_start: start,
-            count: 1,
-            mean: 1.0,
-            std: 0.0,
-            min: 1.0,
-            max: 1.0,
-            first: 1.0,
-            last: 1.0,
-        }],
-    };
-    let mut message = message(&scoring.id());
-    message.body = scoring.encode().unwrap().into();
+    let message = scoring_message(sensor_id(sensor), minute * 60_000, 60_000);
     queue.publish(message).await.unwrap().wait().await.unwrap();
 }
 

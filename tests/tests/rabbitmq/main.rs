@@ -12,7 +12,7 @@ mod refusals;
 mod stage;
 
 use windrow_common::queue::{Amqp, AmqpConfig, Message, QueueNames, Reconnect};
-use windrow_common::{EventTime, ScoringMessage};
+use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
 use windrow_tests::Broker;
 
 /// A queue of its own on `broker`.
@@ -42,5 +42,32 @@ fn message(id: &str) -> Message {
         enqueued_at: EventTime::from_millis(1_767_571_200_123),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         body: id.as_bytes().to_vec().into(),
+    }
+}
+
+/// A message of one window that workers can score, if the sensor has a model.
+fn scoring_message(sensor: SensorId, start_ms: i64, window_ms: i64) -> Message {
+    let start = EventTime::from_millis(start_ms);
+    let scoring = ScoringMessage {
+        sensor,
+        interval: Interval {
+            start,
+            length_ms: window_ms,
+        },
+        window_ms,
+        aggregates: vec![Aggregate {
+            window_start: start,
+            count: 1,
+            mean: 1.0,
+            std: 0.0,
+            min: 1.0,
+            max: 1.0,
+            first: 1.0,
+            last: 1.0,
+        }],
+    };
+    Message {
+        body: scoring.encode().unwrap().into(),
+        ..message(&scoring.id())
     }
 }
