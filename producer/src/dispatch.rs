@@ -135,8 +135,8 @@ impl<Q: Queue> Dispatcher<Q> {
             })?;
             let confirmation = self.queue.publish(Message {
                 id,
-                kind: ScoringMessage::KIND.to_owned(),
-                content_type: ScoringMessage::CONTENT_TYPE.to_owned(),
+                kind: ScoringMessage::KIND.into(),
+                content_type: ScoringMessage::CONTENT_TYPE.into(),
                 enqueued_at: EventTime::now(),
                 traceparent: Some(trace.next_parent()),
                 body: body.into(),

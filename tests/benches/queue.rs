@@ -1,8 +1,9 @@
 //! What Windrow makes of RabbitMQ's speed: the real producer and worker beside a bare loop of the client library that
-//! publishes, consumes and acks the same bodies and does no work.
+//! publishes, consumes and acks the same messages (bodies and properties) and does no work.
 //!
-//! `cargo bench -p windrow-tests --bench queue`. Same broker, queue type, confirms in flight and prefetch; rounds in
-//! turn, medians. Windrow's time runs from the start of the producer's process until the last ack.
+//! `cargo bench -p windrow-tests --bench queue`, about five minutes. Same broker, queue arguments, confirms in flight
+//! and prefetch; rounds in turn, medians. Windrow's time runs from the start of the producer's process until the last
+//! ack. `BARE_PROPERTIES=none` shows what the loop does without properties.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write;
@@ -185,13 +186,46 @@ fn body(shape: &Shape) -> Vec<u8> {
     message.encode().unwrap()
 }
 
+/// Properties like those of the producer's messages, or only that the message is persistent.
+fn properties(none: bool) -> BasicProperties {
+    let persistent = BasicProperties::default().with_delivery_mode(2);
+    if none {
+        return persistent;
+    }
+    let mut headers = FieldTable::default();
+    headers.insert(
+        "x-windrow-enqueued-ms".into(),
+        AMQPValue::LongLongInt(START_MS),
+    );
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    headers.insert("traceparent".into(), AMQPValue::LongString(traceparent.into()));
+    persistent
+        .with_message_id("d1234/temp@2026-01-05T00:00:00Z+5s".into())
+        .with_type(ScoringMessage::KIND.into())
+        .with_content_type(ScoringMessage::CONTENT_TYPE.into())
+        .with_timestamp(START_MS as u64 / 1_000)
+        .with_headers(headers)
+}
+
 /// Messages a second from the first publish to the last ack.
 async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
     let connect = || Connection::connect(url, ConnectionProperties::default());
     let (publishing, consuming) = (connect().await.unwrap(), connect().await.unwrap());
     let channel = consuming.create_channel().await.unwrap();
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    for (name, value) in [
+        ("x-queue-type", AMQPValue::LongString("quorum".into())),
+        ("x-delivery-limit", AMQPValue::LongInt(20)),
+        ("x-dead-letter-exchange", AMQPValue::LongString("".into())),
+        ("x-dead-letter-routing-key", AMQPValue::LongString("dead".into())),
+        (
+            "x-dead-letter-strategy",
+            AMQPValue::LongString("at-least-once".into()),
+        ),
+        ("x-overflow", AMQPValue::LongString("reject-publish".into())),
+    ] {
+        arguments.insert(name.into(), value);
+    }
     channel
         .queue_declare("bare".into(), QueueDeclareOptions::durable(), arguments)
         .await
@@ -211,6 +245,7 @@ async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
         .unwrap();
     let started = Instant::now();
     let body: Arc<[u8]> = body.into();
+    let bare = std::env::var("BARE_PROPERTIES").is_ok_and(|which| which == "none");
     let publisher = tokio::spawn(async move {
         let channel = publishing.create_channel().await.unwrap();
         channel.confirm_select(Default::default()).await.unwrap();
@@ -218,12 +253,12 @@ async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
         for _ in 0..messages {
             let permit = Arc::clone(&window).acquire_owned().await.unwrap();
             let (channel, body) = (channel.clone(), Arc::clone(&body));
+            let properties = properties(bare);
             tokio::spawn(async move {
                 let options = BasicPublishOptions {
                     mandatory: true,
                     immediate: false,
                 };
-                let properties = BasicProperties::default().with_delivery_mode(2);
                 let publish = channel.basic_publish("".into(), "bare".into(), options, &body, properties);
                 assert!(publish.await.unwrap().await.unwrap().is_ack());
                 drop(permit);
@@ -280,7 +315,11 @@ fn windrow_run(
     ];
     let mut worker = Service::start(
         "windrow-worker",
-        &[&common[..], &["--prefetch", &prefetch]].concat(),
+        &[
+            &common[..],
+            &["--prefetch", &prefetch, "--flush-age", "200ms"],
+        ]
+        .concat(),
         &log,
     );
     worker.ready();

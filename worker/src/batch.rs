@@ -59,7 +59,7 @@ impl Batch {
         write_errors(&self.unscorable, store, names, worker).await?;
         let now = EventTime::now();
         for envelope in &self.done {
-            let waited_ms = now.as_millis() - envelope.enqueued_at.as_millis();
+            let waited_ms = now.as_millis() - envelope.message.enqueued_at.as_millis();
             // The producer's clock may be ahead of ours.
             stats.latency.observe(waited_ms.max(0) as f64 / 1_000.0);
         }
@@ -140,10 +140,10 @@ async fn write_errors(
         let report = ErrorReport {
             at: now.to_string(),
             worker,
-            message: &envelope.id,
+            message: &envelope.message.id,
             reason: code,
             detail,
-            traceparent: envelope.traceparent.as_deref(),
+            traceparent: envelope.message.traceparent.as_deref(),
         };
         serde_json::to_writer(&mut lines, &report).map_err(|error| StoreError::Damaged {
             path: path.clone(),

@@ -1,6 +1,5 @@
 //! The worker's loop: one owner of the consumer, one write under way while the next batch gathers.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,11 +9,10 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use windrow_common::queue::{Consumer, Delivery, Queue};
 use windrow_common::store::{PartNames, Store};
-use windrow_common::{ScoringMessage, SensorId, Shutdown};
-use windrow_model::RepositoryError;
+use windrow_common::{ScoringMessage, Shutdown};
 
 use crate::batch::{Batch, Written};
-use crate::models::{LoadedModel, ModelCache};
+use crate::models::{ModelCache, ModelFound};
 use crate::score::{Envelope, Scorable, Unscorable, score};
 use crate::stats::Stats;
 use crate::suspects::Suspects;
@@ -214,12 +212,7 @@ impl<Q: Queue> Worker<Q> {
         let mut decoded = Vec::with_capacity(deliveries.len());
         for Delivery { message, receipt, .. } in deliveries {
             let scoring = ScoringMessage::decode(&message.body);
-            let envelope = Envelope {
-                id: message.id,
-                receipt,
-                enqueued_at: message.enqueued_at,
-                traceparent: message.traceparent,
-            };
+            let envelope = Envelope { message, receipt };
             match scoring {
                 Ok(scoring) => decoded.push((envelope, scoring)),
                 Err(error) => self.set_aside(envelope, "undecodable", error.to_string()),
@@ -227,18 +220,18 @@ impl<Q: Queue> Worker<Q> {
         }
         let models = self.models_of(&decoded).await;
         let mut scorable = Vec::with_capacity(decoded.len());
-        for (envelope, message) in decoded {
-            match models.get(&message.sensor) {
-                Some(Ok(Some(model))) => scorable.push(Scorable {
+        for ((envelope, message), model) in decoded.into_iter().zip(models) {
+            match model {
+                Ok(Some(model)) => scorable.push(Scorable {
                     envelope,
                     message,
-                    model: Arc::clone(model),
+                    model,
                 }),
-                Some(Err(error)) if error.is_of_one_model() => {
+                Err(error) if error.is_of_one_model() => {
                     self.set_aside(envelope, "bad-model", error.to_string());
                 }
-                Some(Err(error)) => return Err(WorkerError::Models(Arc::clone(error))),
-                Some(Ok(None)) | None => {
+                Err(error) => return Err(WorkerError::Models(error)),
+                Ok(None) => {
                     let detail = format!("{} has no model in the store", message.sensor);
                     self.set_aside(envelope, "no-model", detail);
                 }
@@ -253,8 +246,8 @@ impl<Q: Queue> Worker<Q> {
 
     fn set_aside(&mut self, envelope: Envelope, code: &'static str, detail: String) {
         tracing::warn!(
-            message = envelope.id,
-            traceparent = envelope.traceparent,
+            message = envelope.message.id,
+            traceparent = envelope.message.traceparent,
             reason = code,
             detail,
             "cannot be scored"
@@ -266,28 +259,26 @@ impl<Q: Queue> Worker<Q> {
         });
     }
 
-    /// The model of every sensor in the batch, each asked for once.
-    async fn models_of(
-        &self,
-        decoded: &[(Envelope, ScoringMessage)],
-    ) -> HashMap<SensorId, Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>>> {
-        let mut models = HashMap::with_capacity(decoded.len());
-        for (_, message) in decoded {
-            if !models.contains_key(&message.sensor) {
-                models.insert(message.sensor.clone(), Ok(None));
+    /// The model of every message. Most are at hand; the rest is read side by side, once a sensor.
+    async fn models_of(&self, decoded: &[(Envelope, ScoringMessage)]) -> Vec<ModelFound> {
+        let mut models = Vec::with_capacity(decoded.len());
+        let mut missing = Vec::new();
+        for (at, (_, message)) in decoded.iter().enumerate() {
+            let model = self.models.at_hand(&message.sensor).await;
+            if model.is_none() {
+                missing.push(at);
             }
+            models.push(Ok(model));
         }
-        let sensors: Vec<SensorId> = models.keys().cloned().collect();
-        let mut loads = futures::stream::iter(sensors)
-            .map(|sensor| async {
-                let model = self.models.get(&sensor).await;
-                (sensor, model)
+        let mut loads = futures::stream::iter(missing)
+            .map(|at| async move {
+                let model = self.models.get(&decoded[at].1.sensor).await;
+                (at, model)
             })
             .buffer_unordered(LOADS_IN_FLIGHT);
-        while let Some((sensor, model)) = loads.next().await {
-            models.insert(sensor, model);
+        while let Some((at, model)) = loads.next().await {
+            models[at] = model;
         }
-        drop(loads);
         models
     }
 }

@@ -49,6 +49,9 @@ pub(crate) struct LoadedModel {
     checked_ms: AtomicU64,
 }
 
+/// A sensor's model; `None` when it has none.
+pub(crate) type ModelFound = Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>>;
+
 impl ModelCache {
     /// An empty cache of the models in `store`.
     pub fn new(store: Store, options: CacheOptions, stats: Arc<Stats>) -> Self {
@@ -67,11 +70,18 @@ impl ModelCache {
         }
     }
 
-    /// The sensor's current model; `None` when it has none. Waits out an outage of the store.
-    pub(crate) async fn get(
-        &self,
-        sensor: &SensorId,
-    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+    /// The sensor's model when it is here and need not be looked at again: the quick way to [`ModelCache::get`].
+    pub(crate) async fn at_hand(&self, sensor: &SensorId) -> Option<Arc<LoadedModel>> {
+        let loaded = self.loaded.get(sensor).await;
+        let loaded = loaded.filter(|loaded| !self.is_due(loaded.checked_ms.load(Ordering::Relaxed)));
+        if loaded.is_some() {
+            self.stats.cache_hits.inc();
+        }
+        loaded
+    }
+
+    /// The sensor's current model. Waits out an outage of the store.
+    pub(crate) async fn get(&self, sensor: &SensorId) -> ModelFound {
         let Some(loaded) = self.loaded.get(sensor).await else {
             self.stats.cache_misses.inc();
             let load = self.loaded.try_get_with_by_ref(sensor, async {
@@ -97,21 +107,24 @@ impl ModelCache {
 
     /// Whether it is time to look at `current` again, and this caller is the one to do it.
     fn claim_check(&self, loaded: &LoadedModel) -> bool {
-        let now_ms = self.origin.elapsed().as_millis() as u64;
         let checked_ms = loaded.checked_ms.load(Ordering::Relaxed);
-        now_ms.saturating_sub(checked_ms) >= self.refresh_after.as_millis() as u64
+        self.is_due(checked_ms)
             && loaded
                 .checked_ms
-                .compare_exchange(checked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(checked_ms, self.now_ms(), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 
+    fn is_due(&self, checked_ms: u64) -> bool {
+        self.now_ms().saturating_sub(checked_ms) >= self.refresh_after.as_millis() as u64
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.origin.elapsed().as_millis() as u64
+    }
+
     /// Replaces a model whose `current` names another version. One that cannot be replaced goes on scoring.
-    async fn refresh(
-        &self,
-        sensor: &SensorId,
-        loaded: Arc<LoadedModel>,
-    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+    async fn refresh(&self, sensor: &SensorId, loaded: Arc<LoadedModel>) -> ModelFound {
         match self.load(sensor, Some(&loaded)).await {
             Ok(Some(newer)) if !Arc::ptr_eq(&newer, &loaded) => {
                 self.loaded.insert(sensor.clone(), Arc::clone(&newer)).await;
@@ -130,11 +143,7 @@ impl ModelCache {
     }
 
     /// Reads the sensor's current model, or gives back `known` when that is it.
-    async fn load(
-        &self,
-        sensor: &SensorId,
-        known: Option<&Arc<LoadedModel>>,
-    ) -> Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>> {
+    async fn load(&self, sensor: &SensorId, known: Option<&Arc<LoadedModel>>) -> ModelFound {
         let read = retry_while_transient("reading a model", RepositoryError::is_transient, || async {
             let Some(version) = self.repository.current(sensor).await? else {
                 return Ok(None);
@@ -147,7 +156,7 @@ impl ModelCache {
             Ok(Some(Arc::new(LoadedModel {
                 model,
                 version: version.into(),
-                checked_ms: AtomicU64::new(self.origin.elapsed().as_millis() as u64),
+                checked_ms: AtomicU64::new(self.now_ms()),
             })))
         });
         read.await.map_err(Arc::new)

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::queue::{Announcement, Receipt};
-use windrow_common::{EventTime, Prediction, ScoringMessage};
+use windrow_common::queue::{Announcement, Message, Receipt};
+use windrow_common::{Prediction, ScoringMessage};
 use windrow_model::{Scratch, is_anomaly};
 
 use crate::models::LoadedModel;
@@ -21,10 +21,8 @@ pub(crate) struct Scorable {
 /// What a message is known by until it is settled.
 #[derive(Debug)]
 pub(crate) struct Envelope {
-    pub(crate) id: String,
+    pub(crate) message: Arc<Message>,
     pub(crate) receipt: Receipt,
-    pub(crate) enqueued_at: EventTime,
-    pub(crate) traceparent: Option<String>,
 }
 
 /// A message that cannot be scored.
@@ -102,7 +100,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
                         model_version: Arc::clone(&model.version),
                     }));
                 if announce {
-                    let announcement = announcement(&envelope.id, &scored.predictions[first..]);
+                    let announcement = announcement(&envelope.message.id, &scored.predictions[first..]);
                     scored.announcements.extend(announcement);
                 }
                 scored.done.push(envelope);
@@ -164,7 +162,7 @@ fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcemen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Aggregate, SensorId};
+    use windrow_common::{Aggregate, EventTime, SensorId};
 
     #[test]
     fn anomalies_of_a_message_are_announced_together_and_calm_ones_not() {

@@ -76,8 +76,8 @@ mod tests {
         for number in 0..MESSAGES {
             let message = Message {
                 id: number.to_string(),
-                kind: String::new(),
-                content_type: String::new(),
+                kind: "".into(),
+                content_type: "".into(),
                 enqueued_at: EventTime::from_millis(0),
                 traceparent: None,
                 body: Vec::new().into(),

@@ -15,9 +15,9 @@ mod properties;
 mod publisher;
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
 pub use consumer::AmqpConsumer;
@@ -27,7 +27,7 @@ pub use management::{Management, ManagementError, QueueState};
 
 use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
 use connection::Link;
-use publisher::Publisher;
+use publisher::{Order, Publisher};
 
 /// A queue on RabbitMQ; clones share its connections.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Amqp {
     consuming: Arc<Link>,
     /// A permit for each message published and not confirmed.
     confirm_window: Arc<Semaphore>,
+    /// To the task that publishes; the first message starts it.
+    orders: Arc<OnceLock<mpsc::UnboundedSender<Order>>>,
 }
 
 impl Amqp {
@@ -51,6 +53,7 @@ impl Amqp {
                 "publishing",
             )))),
             consuming: Arc::new(Link::new(config, "consuming")),
+            orders: Arc::default(),
         }
     }
 
@@ -91,14 +94,17 @@ impl Queue for Amqp {
         let permit = Arc::clone(&self.confirm_window).acquire_owned().await;
         let permit = permit.map_err(|_| QueueError::Closed)?;
         let (confirm, confirmed) = oneshot::channel();
-        let publisher = Arc::clone(&self.publisher);
-        // A task each: publishing one after the other costs a third of the rate.
-        tokio::spawn(async move {
-            let published = publisher.publish(&message).await;
-            drop(permit);
-            // A producer that no longer listens does not need to know.
-            _ = confirm.send(published.map_err(QueueError::from));
+        let orders = self.orders.get_or_init(|| {
+            let (orders, to_publish) = mpsc::unbounded_channel();
+            tokio::spawn(Arc::clone(&self.publisher).carry_out(to_publish));
+            orders
         });
+        let order = Order {
+            message,
+            confirm,
+            permit,
+        };
+        orders.send(order).map_err(|_| QueueError::Closed)?;
         Ok(Confirmation { confirmed })
     }
 

@@ -66,7 +66,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    message: Message,
+    message: Arc<Message>,
     confirm: oneshot::Sender<Result<(), QueueError>>,
     /// Times a consumer went away with it.
     failures: u32,
@@ -143,7 +143,7 @@ impl Queue for Memory {
         let room = room.map_err(|_| QueueError::Closed)?;
         let (confirm, confirmed) = oneshot::channel();
         let entry = Entry {
-            message,
+            message: Arc::new(message),
             confirm,
             failures: 0,
             _room: room,
@@ -209,7 +209,7 @@ impl MemoryConsumer {
             let tag = self.next_tag;
             self.next_tag += 1;
             into.push(Delivery {
-                message: entry.message.clone(),
+                message: Arc::clone(&entry.message),
                 redelivered: entry.failures > 0,
                 failures: entry.failures,
                 receipt: Receipt { epoch: 0, tag },

@@ -11,8 +11,10 @@
 mod amqp;
 mod memory;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -32,9 +34,9 @@ pub struct Message {
     /// Deterministic name of the work, the same in every replay.
     pub id: String,
     /// What the body is: [`crate::ScoringMessage::KIND`].
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// How the body is written: [`crate::ScoringMessage::CONTENT_TYPE`].
-    pub content_type: String,
+    pub content_type: Cow<'static, str>,
     /// When the producer first handed it over.
     pub enqueued_at: EventTime,
     /// W3C trace context of the span that published it.
@@ -46,8 +48,8 @@ pub struct Message {
 /// A message in a consumer's hands, to be settled through its receipt.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What was published.
-    pub message: Message,
+    /// What was published; shared with the consumer, which keeps it for the dead letter it may become.
+    pub message: Arc<Message>,
     /// Whether it may have been delivered before.
     pub redelivered: bool,
     /// Consumers that had it before and went away holding it, as far as the queue counts them.

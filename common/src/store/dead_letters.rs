@@ -51,8 +51,8 @@ impl Store {
             worker: letter.reason.worker.clone(),
             dead_at: letter.dead_at.to_string(),
             deliveries: letter.deliveries,
-            kind: letter.message.kind.clone(),
-            content_type: letter.message.content_type.clone(),
+            kind: letter.message.kind.to_string(),
+            content_type: letter.message.content_type.to_string(),
             enqueued_at: letter.message.enqueued_at.to_string(),
             traceparent: letter.message.traceparent.clone(),
             body: BASE64_STANDARD.encode(&letter.message.body),
@@ -106,8 +106,8 @@ fn read(path: &str, bytes: &[u8]) -> Result<DeadLetter, StoreError> {
         },
         message: Message {
             id: letter.id,
-            kind: letter.kind,
-            content_type: letter.content_type,
+            kind: letter.kind.into(),
+            content_type: letter.content_type.into(),
             enqueued_at: time(&letter.enqueued_at)?,
             traceparent: letter.traceparent,
             body: BASE64_STANDARD

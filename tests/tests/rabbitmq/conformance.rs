@@ -64,7 +64,7 @@ async fn every_message_arrives_whole_and_is_confirmed(queue: impl Queue) {
         .collect();
     assert_eq!(ids.len(), 500);
     for delivery in &deliveries {
-        assert_eq!(delivery.message, message(&delivery.message.id));
+        assert_eq!(*delivery.message, message(&delivery.message.id));
         assert!(!delivery.redelivered && delivery.failures == 0);
     }
     consumer.ack(receipts(deliveries)).await.unwrap();

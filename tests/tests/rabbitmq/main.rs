@@ -37,8 +37,8 @@ fn impatient(broker: &Broker, prefix: &str) -> Amqp {
 fn message(id: &str) -> Message {
     Message {
         id: id.to_owned(),
-        kind: ScoringMessage::KIND.to_owned(),
-        content_type: ScoringMessage::CONTENT_TYPE.to_owned(),
+        kind: ScoringMessage::KIND.into(),
+        content_type: ScoringMessage::CONTENT_TYPE.into(),
         enqueued_at: EventTime::from_millis(1_767_571_200_123),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         body: id.as_bytes().to_vec().into(),

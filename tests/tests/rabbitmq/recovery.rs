@@ -40,8 +40,8 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
             consumer.receive(&mut deliveries, 100).await.unwrap();
             let mut receipts = Vec::new();
             for delivery in deliveries.drain(..) {
-                assert_eq!(delivery.message, message(&delivery.message.id));
-                *arrived.entry(delivery.message.id).or_default() += 1;
+                assert_eq!(*delivery.message, message(&delivery.message.id));
+                *arrived.entry(delivery.message.id.clone()).or_default() += 1;
                 receipts.push(delivery.receipt);
             }
             consumer.ack(receipts).await.unwrap();

@@ -22,6 +22,10 @@ use crate::store::DeadLetter;
 const QUIET: Duration = Duration::from_millis(250);
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
+/// A look at the deliveries is at least so long after the one before: what arrives meanwhile is taken at once. Without,
+/// a busy consumer is woken for each message, which costs more than scoring it.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
 /// A consumer of the scoring queue. It outlives its channel: when that is lost, a new one takes over.
 #[derive(Debug)]
 pub struct AmqpConsumer {
@@ -33,6 +37,7 @@ pub struct AmqpConsumer {
     epoch: u64,
     /// Set by a stop: when to cancel at the latest.
     cancel_by: Option<Instant>,
+    looked_at: Option<Instant>,
 }
 
 /// One consumer on one channel.
@@ -51,8 +56,8 @@ struct Subscription {
 struct Unsettled {
     tag: u64,
     settled: bool,
-    /// Kept for the dead letter it may become; the body is shared with the delivery.
-    message: Message,
+    /// Kept for the dead letter it may become; shared with the delivery.
+    message: Arc<Message>,
     failures: u32,
 }
 
@@ -65,6 +70,7 @@ impl AmqpConsumer {
             subscription: None,
             epoch: 0,
             cancel_by: None,
+            looked_at: None,
         }
     }
 
@@ -118,11 +124,12 @@ impl AmqpConsumer {
             return;
         };
         let (message, failures) = properties::message_of(&mut delivered);
+        let message = Arc::new(message);
         let tag = delivered.delivery_tag;
         subscription.unsettled.push_back(Unsettled {
             tag,
             settled: false,
-            message: message.clone(),
+            message: Arc::clone(&message),
             failures,
         });
         into.push(Delivery {
@@ -230,8 +237,12 @@ impl Consumer for AmqpConsumer {
             if subscription.ended {
                 return Ok(0);
             }
+            if let Some(looked_at) = self.looked_at {
+                tokio::time::sleep_until(looked_at + BETWEEN_LOOKS).await;
+            }
             let before = into.len();
             let mut next = subscription.next(self.prefetch, self.cancel_by).await;
+            self.looked_at = Some(Instant::now());
             let ended = loop {
                 let delivered = match next {
                     Some(Ok(delivered)) => delivered,
@@ -293,7 +304,7 @@ impl Consumer for AmqpConsumer {
             }) = self.unsettled(&receipt)
             {
                 letters.push(DeadLetter {
-                    message: message.clone(),
+                    message: Message::clone(message),
                     deliveries: *failures + 1,
                     reason,
                     dead_at,

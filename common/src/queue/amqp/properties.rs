@@ -1,11 +1,13 @@
 //! Messages as AMQP sees them: which property and header holds what.
 
+use std::borrow::Cow;
+
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::connection::text;
-use crate::EventTime;
+use crate::{EventTime, ScoringMessage};
 use crate::queue::{Message, Reason};
 use crate::store::DeadLetter;
 
@@ -69,20 +71,15 @@ pub(super) fn of_announcement() -> BasicProperties {
 pub(super) fn message_of(delivery: &mut Delivery) -> (Message, u32) {
     let body = std::mem::take(&mut delivery.data).into();
     let properties = &delivery.properties;
-    let string = |property: &Option<ShortString>| {
-        property
-            .as_ref()
-            .map_or_else(String::new, |value| value.as_str().to_owned())
-    };
     let headers = properties.headers().as_ref();
     let seconds = properties.timestamp().unwrap_or_default();
     let enqueued_ms = headers
         .and_then(|headers| integer(headers, ENQUEUED_MS))
         .unwrap_or_else(|| i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX));
     let message = Message {
-        id: string(properties.message_id()),
-        kind: string(properties.kind()),
-        content_type: string(properties.content_type()),
+        id: value_of(properties.message_id()).to_owned(),
+        kind: known_or_owned(ScoringMessage::KIND, value_of(properties.kind())),
+        content_type: known_or_owned(ScoringMessage::CONTENT_TYPE, value_of(properties.content_type())),
         enqueued_at: EventTime::from_millis(enqueued_ms),
         traceparent: headers.and_then(|headers| string_of(headers, TRACEPARENT)),
         body,
@@ -146,6 +143,19 @@ fn death_of(headers: &FieldTable) -> (String, u64) {
         _ => 0,
     };
     (string_of(death, "reason").unwrap_or(unknown.0), seconds)
+}
+
+fn value_of(property: &Option<ShortString>) -> &str {
+    property.as_ref().map_or("", ShortString::as_str)
+}
+
+/// `value`, without a copy of its own when it is what every message says.
+fn known_or_owned(known: &'static str, value: &str) -> Cow<'static, str> {
+    if value == known {
+        Cow::Borrowed(known)
+    } else {
+        Cow::Owned(value.to_owned())
+    }
 }
 
 /// AMQP's short strings end at 255 bytes; what comes from us is shorter, so this only guards.

@@ -11,14 +11,18 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation};
 
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
 use super::connection::Link;
 use super::{AmqpError, Reconnect, properties};
 use crate::Backoff;
-use crate::queue::{Announcement, Message};
+use crate::queue::{Announcement, Message, QueueError};
 use crate::store::DeadLetter;
 
-/// Channels that publish side by side; a publish holds one only until its frames are handed over.
-const CHANNELS: usize = 8;
+/// Channels in the pool. One would do for speed; a channel that an error has closed is not waited for with two.
+const CHANNELS: usize = 2;
+/// How long the first order after a pause waits for company.
+const GATHER: Duration = Duration::from_millis(2);
 /// Dead letters or announcements of one worker that wait for their confirmation together.
 const SIDE_BY_SIDE: usize = 256;
 /// Waits between tries of one message; the connection has waits of its own.
@@ -41,6 +45,16 @@ struct Route<'a> {
     routing_key: &'a str,
     /// Whether it is an error that no queue takes it.
     mandatory: bool,
+}
+
+/// A message to publish.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) message: Message,
+    /// Told once it is safe.
+    pub(super) confirm: oneshot::Sender<Result<(), QueueError>>,
+    /// Of the messages that may be unconfirmed at a time; this bounds the orders too.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Opens channels for the pool.
@@ -93,6 +107,26 @@ impl Publisher {
         &self.link
     }
 
+    /// Publishes what is ordered, side by side, until nobody is left to order. One task for all: one for each message
+    /// costs more than publishing it, and one message after the other a third of the rate.
+    pub(super) async fn carry_out(self: Arc<Self>, orders: mpsc::UnboundedReceiver<Order>) {
+        let orders = futures::stream::unfold(orders, async |mut orders| {
+            if let Ok(order) = orders.try_recv() {
+                return Some((order, orders));
+            }
+            let order = orders.recv().await?;
+            tokio::time::sleep(GATHER).await;
+            Some((order, orders))
+        });
+        let publish = async |order: Order| {
+            let published = self.publish(&order.message).await;
+            drop(order.permit);
+            // A producer that no longer listens does not need to know.
+            _ = order.confirm.send(published.map_err(QueueError::from));
+        };
+        orders.for_each_concurrent(None, publish).await;
+    }
+
     /// Publishes a scoring message; returns once the broker has it on disk, in a majority of its nodes.
     pub(super) async fn publish(&self, message: &Message) -> Result<(), AmqpError> {
         let route = Route {
@@ -100,7 +134,7 @@ impl Publisher {
             routing_key: &self.link.config().names.score,
             mandatory: true,
         };
-        let properties = properties::of_message(message);
+        let properties = || properties::of_message(message);
         self.until_confirmed(&route, &message.id, &message.body, properties)
             .await
     }
@@ -124,7 +158,7 @@ impl Publisher {
             mandatory: true,
         };
         let buried = letters.iter().map(|letter| {
-            let properties = properties::of_dead_letter(letter);
+            let properties = || properties::of_dead_letter(letter);
             self.until_confirmed(&route, &letter.message.id, &letter.message.body, properties)
                 .boxed()
         });
@@ -141,7 +175,7 @@ impl Publisher {
                     routing_key: topic,
                     mandatory: false,
                 };
-                self.until_confirmed(&route, topic, body, properties::of_announcement())
+                self.until_confirmed(&route, topic, body, properties::of_announcement)
                     .await
             };
             publish.boxed()
@@ -154,11 +188,11 @@ impl Publisher {
         route: &Route<'_>,
         id: &str,
         body: &Bytes,
-        properties: BasicProperties,
+        properties: impl Fn() -> BasicProperties,
     ) -> Result<(), AmqpError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            let error = match self.once(route, id, body, properties.clone()).await {
+            let error = match self.once(route, id, body, properties()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -186,13 +220,16 @@ impl Publisher {
     ) -> Result<(), AmqpError> {
         let link = &self.link;
         let endpoint = || link.config().url.endpoint();
-        let channel = self.channels.get().await.map_err(|error| match error {
+        let pooled = self.channels.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
             other => AmqpError::Away {
                 endpoint: endpoint(),
                 why: other.to_string(),
             },
         })?;
+        // Given back at once: a channel takes any number of publishes, and waits for each frame to be written.
+        let channel = Channel::clone(&pooled);
+        drop(pooled);
         let options = BasicPublishOptions {
             mandatory: route.mandatory,
             immediate: false,
@@ -205,7 +242,6 @@ impl Publisher {
             properties,
         );
         let mut confirm = publish.await.map_err(|error| link.error(&error))?;
-        drop(channel);
         let confirmed = match tokio::time::timeout(USUAL_CONFIRM, &mut confirm).await {
             Ok(confirmed) => confirmed,
             Err(_) => {
