@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use windrow_common::{EventTime, ScoringMessage, Shutdown};
@@ -13,7 +12,7 @@ use crate::quarantine::Quarantined;
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Read, Reading, Source, SourceError};
 use crate::stats::Stats;
-use crate::window::{PartitionPosition, Position, Windower};
+use crate::window::{PartitionPosition, Position, Tally, Windower};
 
 /// What the dispatcher gets: messages to publish, readings to quarantine, and where the source stands once both are safe.
 #[derive(Debug)]
@@ -52,7 +51,17 @@ pub(crate) struct Ingest {
     pub(crate) pace: Option<Pace>,
     pub(crate) steps: mpsc::Sender<Step>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) counted: Counted,
     pub(crate) shutdown: Shutdown,
+}
+
+/// What of this group is in the counts that all groups of a process share.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    tally: Tally,
+    open_windows: i64,
+    source_done: i64,
+    source_total: i64,
 }
 
 /// Whether the other end still listens.
@@ -92,6 +101,8 @@ impl Ingest {
         }
         // The last word of this run; a dispatcher that is gone has its own error to tell.
         _ = self.send(&mut out);
+        // Windows left to another run are open no more.
+        self.stats.open_windows.dec_by(self.counted.open_windows);
         Ok(())
     }
 
@@ -174,20 +185,26 @@ impl Ingest {
         self.steps.blocking_send(step).map_err(|_| DispatcherGone)
     }
 
-    fn count(&self, out: &Output) {
-        let stats = &self.stats;
+    fn count(&mut self, out: &Output) {
+        let (stats, counted) = (&self.stats, &mut self.counted);
         let tally = self.windower.tally();
-        let up_to = |counter: &Counter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
-        up_to(&stats.accepted, tally.accepted);
-        up_to(&stats.replayed, tally.replayed);
+        stats.accepted.inc_by(tally.accepted - counted.tally.accepted);
+        stats.replayed.inc_by(tally.replayed - counted.tally.replayed);
+        counted.tally = tally;
         for quarantined in &out.quarantined {
             stats.quarantined.get_or_create(&quarantined.reason.into()).inc();
         }
-        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&stats.open_windows, self.windower.open_windows() as u64);
+        let set = |gauge: &Gauge, before: &mut i64, value: u64| {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            gauge.inc_by(value - *before);
+            *before = value;
+        };
+        let open_windows = self.windower.open_windows() as u64;
+        set(&stats.open_windows, &mut counted.open_windows, open_windows);
         let progress = self.source.progress();
-        set(&stats.source_done, progress.done);
-        set(&stats.source_total, progress.total.unwrap_or(0));
+        set(&stats.source_done, &mut counted.source_done, progress.done);
+        let total = progress.total.unwrap_or(0);
+        set(&stats.source_total, &mut counted.source_total, total);
     }
 }
 

@@ -29,9 +29,9 @@ pub use history::{HistoryCounts, read_history};
 pub use ingest::AtEnd;
 pub use stats::{Counts, Stats};
 
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Group};
 use dispatch::Dispatcher;
-use ingest::{Ingest, Pace};
+use ingest::{Counted, Ingest, Pace};
 use source::{Source, SourceError};
 use window::{Windower, Windowing};
 
@@ -83,6 +83,10 @@ pub enum ProducerError {
         /// Why.
         source: TableError,
     },
+    /// The Event Hub refused, or the options for it are wrong.
+    #[cfg(feature = "eventhubs")]
+    #[error(transparent)]
+    EventHub(#[from] source::eventhubs::EventHubError),
     /// The ingest thread panicked.
     #[error("the ingest thread died: {0}")]
     Panicked(String),
@@ -96,15 +100,26 @@ impl ProducerError {
             Self::Store(error) => error.is_usage(),
             Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
             Self::Checkpoint(error) => matches!(error, CheckpointError::OtherWindows { .. }),
+            #[cfg(feature = "eventhubs")]
+            Self::EventHub(error) => !error.is_transient(),
             _ => false,
         }
     }
 }
 
-/// Reads `source` from where its checkpoint left it and dispatches every complete interval, until the source ends or
-/// a stop is asked for. When it returns `Ok`, everything published is confirmed and the checkpoint says so.
+/// A source as a producer meets it.
+pub enum Input {
+    /// All its partitions are this producer's.
+    Own(Box<dyn Source>),
+    /// Its partitions are shared with other producers.
+    #[cfg(feature = "eventhubs")]
+    Shared(Box<source::eventhubs::EventHubSource>),
+}
+
+/// Reads `input` from where its checkpoints left it and dispatches every complete interval, until it ends or a stop is
+/// asked for. When it returns `Ok`, everything published is confirmed and the checkpoints say so.
 pub async fn run<Q: Queue>(
-    mut source: Box<dyn Source>,
+    input: Input,
     windowing: Windowing,
     queue: Q,
     store: Store,
@@ -112,7 +127,40 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
-    let checkpoint = Checkpoint::open(&store, &options.source_name, windowing).await?;
+    match input {
+        Input::Own(source) => {
+            run_group(
+                source,
+                Group::Whole,
+                windowing,
+                queue,
+                store,
+                options,
+                stats,
+                shutdown,
+            )
+            .await
+        }
+        #[cfg(feature = "eventhubs")]
+        Input::Shared(source) => {
+            source::eventhubs::run(*source, windowing, queue, store, options, stats, shutdown).await
+        }
+    }
+}
+
+/// Reads the partitions of one group, which `source` consists of.
+#[allow(clippy::too_many_arguments)]
+pub(crate) async fn run_group<Q: Queue>(
+    mut source: Box<dyn Source>,
+    group: Group,
+    windowing: Windowing,
+    queue: Q,
+    store: Store,
+    options: ProducerOptions,
+    stats: Arc<Stats>,
+    shutdown: Shutdown,
+) -> Result<(), ProducerError> {
+    let checkpoint = Checkpoint::open(&store, &options.source_name, &group, windowing).await?;
     let partitions: Arc<[String]> = source.partitions().into();
     let position = checkpoint.position(&partitions);
     for (index, partition) in position.partitions.iter().enumerate() {
@@ -129,6 +177,7 @@ pub async fn run<Q: Queue>(
         pace: options.speed.map(Pace::new),
         steps,
         stats: Arc::clone(&stats),
+        counted: Counted::default(),
         shutdown,
     };
     let dispatcher = Dispatcher {

@@ -73,6 +73,7 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
         .and_then(|()| {
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
+                .max_blocking_threads(4)
                 .build()
                 .map_err(Failure::failed)
         })
