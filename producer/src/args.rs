@@ -52,6 +52,15 @@ impl SourceArgs {
         Ok(Input::Own(self.open_own(until)?))
     }
 
+    /// The hub of a URL `eventhubs://HOST/HUB`, with this command line's way to log in.
+    #[cfg(feature = "eventhubs")]
+    pub fn hub(
+        &self,
+        url: &str,
+    ) -> Result<crate::source::eventhubs::EventHub, crate::source::eventhubs::EventHubError> {
+        self.event_hub.hub(url)
+    }
+
     fn mapping(&self) -> ColumnMapping {
         ColumnMapping {
             timestamp: self.column_time.clone(),
@@ -172,7 +181,8 @@ impl ReadArgs {
     }
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+/// A `--speed`.
+pub fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(speed),
         _ => Err("write a number above 0, such as 60 for an hour a minute".to_owned()),

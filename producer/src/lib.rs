@@ -10,6 +10,7 @@ mod checkpoint;
 mod dispatch;
 mod history;
 mod ingest;
+pub mod pace;
 pub mod quarantine;
 pub mod sensors;
 pub mod source;
@@ -19,7 +20,7 @@ pub mod window;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use windrow_common::queue::{Queue, QueueError};
 use windrow_common::store::{Store, StoreError, TableError};
 use windrow_common::{CodecError, Shutdown};
@@ -31,7 +32,8 @@ pub use stats::{Counts, Stats};
 
 use checkpoint::{Checkpoint, Group};
 use dispatch::Dispatcher;
-use ingest::{Counted, Ingest, Pace};
+use ingest::{Counted, Ingest};
+use pace::Pace;
 use source::{Source, SourceError};
 use window::{Windower, Windowing};
 
@@ -87,6 +89,9 @@ pub enum ProducerError {
     #[cfg(feature = "eventhubs")]
     #[error(transparent)]
     EventHub(#[from] source::eventhubs::EventHubError),
+    /// The ingest thread cannot be started.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
     /// The ingest thread panicked.
     #[error("the ingest thread died: {0}")]
     Panicked(String),
@@ -186,14 +191,19 @@ pub(crate) async fn run_group<Q: Queue>(
         store,
         stats: Arc::clone(&stats),
     };
-    let ingest = tokio::task::spawn_blocking(move || ingest.run());
+    let (tell, ingested) = oneshot::channel();
+    // A thread of its own: it is busy for as long as the source lives.
+    std::thread::Builder::new()
+        .name("ingest".to_owned())
+        .spawn(move || tell.send(ingest.run()))
+        .map_err(ProducerError::Thread)?;
     let (dispatched, saved) = tokio::join!(
         dispatcher.run(to_dispatch, outstanding),
         dispatch::save_checkpoints(to_confirm, checkpoint, stats),
     );
     // When an async side failed, its channel is closed and the ingest thread ends by itself.
-    let ingested = ingest
+    let ingested = ingested
         .await
-        .map_err(|error| ProducerError::Panicked(error.to_string()))?;
+        .map_err(|_| ProducerError::Panicked("the log says where".to_owned()))?;
     saved.and(dispatched).and(ingested.map_err(ProducerError::from))
 }

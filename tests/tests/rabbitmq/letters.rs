@@ -6,7 +6,7 @@ use serde_json::json;
 use windrow_common::queue::Queue;
 use windrow_tests::{Broker, fleet, windrow, write_csv};
 
-use super::stage::Stage;
+use windrow_tests::Stage;
 use super::{impatient, message, queue};
 
 const SOON: Duration = Duration::from_secs(60);

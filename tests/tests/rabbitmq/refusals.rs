@@ -5,7 +5,7 @@ use std::time::Duration;
 use windrow_tests::{Broker, Service, eventually, free_port, windrow};
 
 use super::message;
-use super::stage::Stage;
+use windrow_tests::Stage;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};

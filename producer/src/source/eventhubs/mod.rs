@@ -129,7 +129,7 @@ impl EventHubError {
     }
 
     /// How long to wait at least before trying again.
-    fn least_wait(&self) -> Duration {
+    pub fn least_wait(&self) -> Duration {
         match self {
             Self::Away { busy: true, .. } => BUSY_WAIT,
             _ => Duration::ZERO,
