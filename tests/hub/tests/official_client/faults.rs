@@ -1,0 +1,99 @@
+//! What goes wrong on request, and what the client makes of it.
+
+use std::time::Instant;
+
+use azure_messaging_eventhubs::StartLocation;
+
+use crate::*;
+
+#[test]
+fn a_cut_connection_is_replaced_and_reading_starts_over_where_the_receiver_was_opened() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a", "b", "c"]);
+        let consumer = consumer(&hub).await;
+        let receiver = receiver(&consumer, 0, from(StartLocation::SequenceNumber(0))).await;
+        let mut events = stream(&receiver);
+        assert_eq!(take_bodies(&mut events, 2).await, ["b", "c"]);
+        hub.drop_connections();
+        append(&hub, 0, &["d"]);
+        // Without a word to the caller the client connects again and asks for its first position.
+        assert_eq!(take_bodies(&mut events, 3).await, ["b", "c", "d"]);
+    });
+}
+
+#[test]
+fn a_sender_connects_again_after_a_cut() {
+    within_limit(async {
+        let hub = hub();
+        let producer = producer(&hub).await;
+        send(&producer, 0, &["a"]).await.unwrap();
+        hub.drop_connections();
+        send(&producer, 0, &["b"]).await.unwrap();
+        assert!(hub.last_sequence_number(0) >= Some(1));
+    });
+}
+
+#[test]
+fn a_detached_receiver_starts_over_where_it_was_opened() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a", "b"]);
+        let consumer = consumer(&hub).await;
+        let receiver = receiver(&consumer, 0, from(StartLocation::Earliest)).await;
+        let mut events = stream(&receiver);
+        assert_eq!(take_bodies(&mut events, 2).await, ["a", "b"]);
+        hub.detach_receivers("amqp:link:detach-forced");
+        assert_eq!(take_bodies(&mut events, 2).await, ["a", "b"]);
+    });
+}
+
+#[test]
+fn a_receiver_detached_for_good_says_so_and_its_client_can_open_another() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a", "b"]);
+        let consumer = consumer(&hub).await;
+        let first = receiver(&consumer, 0, from(StartLocation::Earliest)).await;
+        let mut events = stream(&first);
+        assert_eq!(take_bodies(&mut events, 2).await, ["a", "b"]);
+        hub.detach_receivers("amqp:unauthorized-access");
+        let error = events.next().await.unwrap().unwrap_err();
+        assert!(format!("{error:?}").contains("Unauthorized"), "{error:?}");
+        drop(events);
+        let _ = first.close().await;
+        let second = receiver(&consumer, 0, from(StartLocation::SequenceNumber(0))).await;
+        assert_eq!(take_bodies(&mut stream(&second), 1).await, ["b"]);
+    });
+}
+
+#[test]
+fn throttling_is_reported_to_the_sender_and_ends() {
+    within_limit(async {
+        let hub = hub();
+        let producer = producer(&hub).await;
+        send(&producer, 0, &["a"]).await.unwrap();
+        hub.throttle(Duration::from_secs(60));
+        let error = send(&producer, 0, &["b"]).await.unwrap_err();
+        assert!(format!("{error:?}").contains("ServerBusy"), "{error:?}");
+        let error = send(&producer, 1, &["b"]).await.unwrap_err();
+        assert!(format!("{error:?}").contains("ServerBusy"), "{error:?}");
+        hub.throttle(Duration::ZERO);
+        send(&producer, 0, &["b"]).await.unwrap();
+        assert_eq!(hub.last_sequence_number(0), Some(1));
+    });
+}
+
+#[test]
+fn delayed_events_come_late() {
+    within_limit(async {
+        let hub = hub();
+        let consumer = consumer(&hub).await;
+        append(&hub, 0, &["a"]);
+        hub.delay_deliveries(Duration::from_millis(300));
+        let receiver = receiver(&consumer, 0, from(StartLocation::Earliest)).await;
+        let started = Instant::now();
+        next(&mut stream(&receiver)).await;
+        assert!(started.elapsed() >= Duration::from_millis(300));
+    });
+}
