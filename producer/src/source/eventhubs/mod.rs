@@ -171,6 +171,9 @@ impl EventHub {
             url::Url::parse(endpoint)
                 .map_err(|error| config(format!("its endpoint `{endpoint}` is no URL: {error}")))?;
         }
+        // The client brings one TLS implementation and the AMQP client another; left to choose, rustls panics. An error
+        // says that someone has chosen already.
+        _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             host: host.to_owned(),
             name: name.to_owned(),
