@@ -134,7 +134,11 @@ mod tests {
         let _third = consumers.claim("a", 0, Some(2)).unwrap();
         assert!(second.detached.try_recv().is_ok());
         drop((first, second));
-        assert_eq!(consumers.count("a", 0), 1, "who was displaced leaves nobody else's place");
+        assert_eq!(
+            consumers.count("a", 0),
+            1,
+            "who was displaced leaves nobody else's place"
+        );
     }
 
     #[test]

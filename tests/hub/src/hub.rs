@@ -32,8 +32,8 @@ pub struct Hub {
 
 impl Hub {
     /// Starts a hub; it listens as soon as this returns.
-    pub fn start(config: HubConfig) -> Result<Self, HubError> {
-        let state = Arc::new(State::new(&config)?);
+    pub fn start(config: &HubConfig) -> Result<Self, HubError> {
+        let state = Arc::new(State::new(config)?);
         let refused = |source| HubError::Listen {
             address: config.listen,
             source,

@@ -29,8 +29,35 @@ fn a_sender_connects_again_after_a_cut() {
         let producer = producer(&hub).await;
         send(&producer, 0, &["a"]).await.unwrap();
         hub.drop_connections();
+        until(|| hub.connections() == 0).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         send(&producer, 0, &["b"]).await.unwrap();
-        assert!(hub.last_sequence_number(0) >= Some(1));
+        assert_eq!(hub.last_sequence_number(0), Some(1));
+    });
+}
+
+#[test]
+fn a_cut_leaves_a_send_on_its_way_without_an_answer() {
+    within_limit(async {
+        let hub = hub();
+        let producer = producer(&hub).await;
+        send(&producer, 0, &["a"]).await.unwrap();
+        let sending = tokio::time::timeout(Duration::from_secs(1), send(&producer, 0, &["b"]));
+        let cutting = async {
+            until(|| hub.last_sequence_number(0) == Some(1)).await;
+            hub.drop_connections();
+        };
+        let (outcome, ()) = futures::join!(sending, cutting);
+        assert!(
+            outcome.is_err(),
+            "the client waits for ever; who sends must set a limit"
+        );
+        send(&producer, 0, &["b"]).await.unwrap();
+        assert_eq!(
+            hub.last_sequence_number(0),
+            Some(2),
+            "and sends again what was stored"
+        );
     });
 }
 

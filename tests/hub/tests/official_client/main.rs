@@ -27,7 +27,7 @@ fn hub() -> Hub {
         partitions: 4,
         ..HubConfig::default()
     };
-    Hub::start(config).unwrap()
+    Hub::start(&config).unwrap()
 }
 
 /// Runs a test on a runtime of its own, and fails it when its time is up.
@@ -132,6 +132,6 @@ fn append(hub: &Hub, partition: u16, bodies: &[&str]) {
 /// Waits until the hub is in the wanted state.
 async fn until(wanted: impl Fn() -> bool) {
     while !wanted() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
