@@ -124,3 +124,24 @@ fn delayed_events_come_late() {
         assert!(started.elapsed() >= Duration::from_millis(300));
     });
 }
+
+#[test]
+fn a_detached_receiver_takes_the_others_of_its_client_with_it() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a"]);
+        append(&hub, 1, &["b"]);
+        let consumer = consumer(&hub).await;
+        let receivers = (
+            receiver(&consumer, 0, from(StartLocation::Earliest)).await,
+            receiver(&consumer, 1, from(StartLocation::Earliest)).await,
+        );
+        let (mut first, mut second) = (stream(&receivers.0), stream(&receivers.1));
+        assert_eq!(take_bodies(&mut first, 1).await, ["a"]);
+        assert_eq!(take_bodies(&mut second, 1).await, ["b"]);
+        hub.detach_partition("$Default", 0, "amqp:link:detach-forced");
+        // The client forgets every link to renew one, and the other partition starts over too.
+        assert_eq!(take_bodies(&mut first, 1).await, ["a"]);
+        assert_eq!(take_bodies(&mut second, 1).await, ["b"]);
+    });
+}
