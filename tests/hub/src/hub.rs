@@ -143,7 +143,9 @@ impl Hub {
 
     /// Detaches the receivers of one partition in a consumer group now with this error condition.
     pub fn detach_partition(&self, group: &str, partition: u16, condition: &str) {
-        self.state.consumers.detach(group, partition, &detached(condition));
+        self.state
+            .consumers
+            .detach(group, partition, &detached(condition));
     }
 
     /// Refuses events and links with `com.microsoft:server-busy` for so long; zero ends it. What is attached stays so.

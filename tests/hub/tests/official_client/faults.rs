@@ -145,3 +145,41 @@ fn a_detached_receiver_takes_the_others_of_its_client_with_it() {
         assert_eq!(take_bodies(&mut second, 1).await, ["b"]);
     });
 }
+
+#[test]
+fn without_retries_a_cut_and_a_detach_are_reported_and_a_new_client_goes_on_from_there() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a", "b", "c"]);
+        let mut read = StartLocation::Earliest;
+        let faults: [&dyn Fn(); 2] = [&|| hub.drop_connections(), &|| {
+            hub.detach_receivers("amqp:link:detach-forced");
+        }];
+        for (fault, expected) in faults.into_iter().zip(["a", "b"]) {
+            let consumer = ConsumerClient::builder()
+                .with_custom_endpoint(hub.endpoint())
+                .with_retry_options(RetryOptions {
+                    max_retries: 0,
+                    ..RetryOptions::default()
+                })
+                .open_with_connection_string(&hub.connection_string(), None)
+                .await
+                .unwrap();
+            let receiver = receiver(&consumer, 0, from(read)).await;
+            let mut events = stream(&receiver);
+            let event = next(&mut events).await;
+            assert_eq!(body(&event), expected);
+            read = StartLocation::Offset(event.offset().clone().unwrap());
+            fault();
+            // What was prefetched may still come, but an error does before anything is read again.
+            let mut last = event.sequence_number();
+            while let Ok(event) = events.next().await.unwrap() {
+                assert!(event.sequence_number() > last);
+                last = event.sequence_number();
+            }
+        }
+        let consumer = consumer(&hub).await;
+        let receiver = receiver(&consumer, 0, from(read)).await;
+        assert_eq!(take_bodies(&mut stream(&receiver), 1).await, ["c"]);
+    });
+}

@@ -6,6 +6,7 @@
 mod epochs;
 mod faults;
 mod positions;
+mod processor;
 mod round_trip;
 
 use std::future::Future;
