@@ -53,7 +53,8 @@ impl Node {
                 partition: (*partition).to_owned(),
             }),
             [hub, groups, group, word, partition]
-                if groups.eq_ignore_ascii_case("ConsumerGroups") && word.eq_ignore_ascii_case("Partitions") =>
+                if groups.eq_ignore_ascii_case("ConsumerGroups")
+                    && word.eq_ignore_ascii_case("Partitions") =>
             {
                 Some(Self::Consumer {
                     hub: (*hub).to_owned(),

@@ -40,18 +40,23 @@ pub(crate) async fn accept(
         Ok(Service::Replies(address)) => {
             // Before the client can know that the link is attached, or its first request might find no way back.
             let replies = reply_links.open(address);
-            if let LinkEndpoint::Sender(sender) = acceptor(None).accept_incoming_attach(attach, session).await? {
+            if let LinkEndpoint::Sender(sender) =
+                acceptor(None).accept_incoming_attach(attach, session).await?
+            {
                 tokio::spawn(request::send_replies(sender, replies));
             }
         }
         Ok(Service::Delivery(reader)) => {
-            if let LinkEndpoint::Sender(sender) = acceptor(None).accept_incoming_attach(attach, session).await? {
+            if let LinkEndpoint::Sender(sender) =
+                acceptor(None).accept_incoming_attach(attach, session).await?
+            {
                 tokio::spawn(delivery::run(Arc::clone(state), sender, reader));
             }
         }
         Ok(Service::Requests(node)) => {
             let acceptor = acceptor(Some(MAX_MESSAGE_BYTES));
-            if let LinkEndpoint::Receiver(receiver) = acceptor.accept_incoming_attach(attach, session).await? {
+            if let LinkEndpoint::Receiver(receiver) = acceptor.accept_incoming_attach(attach, session).await?
+            {
                 tokio::spawn(request::serve(
                     Arc::clone(state),
                     receiver,
@@ -62,7 +67,8 @@ pub(crate) async fn accept(
         }
         Ok(Service::Intake(destination)) => {
             let acceptor = acceptor(Some(MAX_MESSAGE_BYTES));
-            if let LinkEndpoint::Receiver(receiver) = acceptor.accept_incoming_attach(attach, session).await? {
+            if let LinkEndpoint::Receiver(receiver) = acceptor.accept_incoming_attach(attach, session).await?
+            {
                 tokio::spawn(intake::run(Arc::clone(state), receiver, destination));
             }
         }
@@ -84,7 +90,10 @@ pub(crate) async fn accept(
 fn decide(state: &State, attach: &Attach) -> Result<Service, Error> {
     let address = match attach.role {
         Role::Sender => attach.target.as_deref().and_then(target_address),
-        Role::Receiver => attach.source.as_ref().and_then(|source| source.address.as_deref()),
+        Role::Receiver => attach
+            .source
+            .as_ref()
+            .and_then(|source| source.address.as_deref()),
     };
     let node = Node::parse(address.unwrap_or_default())
         .ok_or_else(|| conditions::not_found(format!("The address {address:?} names nothing.")))?;
@@ -111,7 +120,9 @@ fn decide(state: &State, attach: &Attach) -> Result<Service, Error> {
                 partition,
             },
         ) => reader(state, attach, &hub, &group, &partition).map(Service::Delivery),
-        (Role::Sender, Node::Consumer { .. }) => Err(conditions::not_found("A consumer group takes no events.")),
+        (Role::Sender, Node::Consumer { .. }) => {
+            Err(conditions::not_found("A consumer group takes no events."))
+        }
         (Role::Receiver, Node::Hub { .. } | Node::Partition { .. }) => Err(conditions::not_found(
             "Events are read from the partitions of a consumer group.",
         )),

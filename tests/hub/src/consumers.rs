@@ -95,6 +95,14 @@ impl Consumers {
         }
     }
 
+    /// Detaches the receivers of a partition in a group with this error.
+    pub(crate) fn detach(&self, group: &str, partition: u16, error: &Error) {
+        let place = (group.to_owned(), partition);
+        for receiver in self.lock().by_place.remove(&place).unwrap_or_default() {
+            let _ = receiver.detach.send(error.clone());
+        }
+    }
+
     /// How many receivers a partition has in a group.
     pub(crate) fn count(&self, group: &str, partition: u16) -> usize {
         let place = (group.to_owned(), partition);
@@ -134,7 +142,11 @@ mod tests {
         let _third = consumers.claim("a", 0, Some(2)).unwrap();
         assert!(second.detached.try_recv().is_ok());
         drop((first, second));
-        assert_eq!(consumers.count("a", 0), 1, "who was displaced leaves nobody else's place");
+        assert_eq!(
+            consumers.count("a", 0),
+            1,
+            "who was displaced leaves nobody else's place"
+        );
     }
 
     #[test]

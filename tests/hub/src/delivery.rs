@@ -1,12 +1,14 @@
 //! Links that deliver events to a client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fe2o3_amqp::Sender;
 use fe2o3_amqp::acceptor::LinkEndpoint;
 use fe2o3_amqp::link::delivery::Sendable;
 use fe2o3_amqp::types::definitions::Error;
-use fe2o3_amqp::types::messaging::MESSAGE_FORMAT;
+use fe2o3_amqp::types::messaging::{Body, MESSAGE_FORMAT};
+use fe2o3_amqp::types::primitives::Value;
 use tokio::sync::oneshot;
 
 use crate::attach;
@@ -18,6 +20,10 @@ use crate::state::State;
 
 /// Events taken from the log at once: enough to spare its lock, few enough to let go of early.
 const BURST: usize = 256;
+
+/// How often to look for link credit. The library (0.16) checks and then waits in two steps, and would sleep for ever on
+/// what is granted in between.
+const CREDIT_CHECK: Duration = Duration::from_millis(50);
 
 /// What a receiver reads.
 pub(crate) struct Reader {
@@ -93,18 +99,30 @@ async fn deliver(
             message_format: MESSAGE_FORMAT,
             settled: None,
         };
-        tokio::select! {
-            biased;
-            end = detached(&mut reader.claim.detached) => return Err(end),
-            // Waits for link credit. The outcome does not matter: an event stays whatever a receiver makes of it.
-            sent = sender.send_batchable(sendable) => {
-                sent.map_err(|_| End::ByClient)?;
-            }
-        }
+        send(sender, &mut reader.claim.detached, &sendable).await?;
         partition.count_delivered();
         reader.next = event.sequence + 1;
     }
     Ok(())
+}
+
+/// Sends an event once there is link credit.
+async fn send(
+    sender: &mut Sender,
+    detached_by_hub: &mut oneshot::Receiver<Error>,
+    event: &Sendable<Body<Value>>,
+) -> Result<(), End> {
+    loop {
+        tokio::select! {
+            biased;
+            end = detached(detached_by_hub) => return Err(end),
+            // The outcome does not matter: an event stays whatever a receiver makes of it.
+            sent = sender.send_batchable_ref(event) => {
+                return sent.map(drop).map_err(|_| End::ByClient);
+            }
+            () = tokio::time::sleep(CREDIT_CHECK) => {}
+        }
+    }
 }
 
 async fn detached(detached: &mut oneshot::Receiver<Error>) -> End {

@@ -54,7 +54,9 @@ impl StoredEvent {
 pub(crate) fn partition_key(message: &AnyMessage) -> Option<&str> {
     let MessageAnnotations(annotations) = message.message_annotations.as_ref()?;
     annotations.iter().find_map(|(key, value)| match (key, value) {
-        (OwnedKey::Symbol(name), Value::String(text)) if name.as_str() == PARTITION_KEY => Some(text.as_str()),
+        (OwnedKey::Symbol(name), Value::String(text)) if name.as_str() == PARTITION_KEY => {
+            Some(text.as_str())
+        }
         _ => None,
     })
 }

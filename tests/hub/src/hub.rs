@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fe2o3_amqp::types::definitions::Error;
 use fe2o3_amqp::types::messaging::{ApplicationProperties, Batch, Body, Data};
 use fe2o3_amqp::types::primitives::{Binary, SimpleValue};
 use tokio::runtime::Runtime;
@@ -32,8 +33,8 @@ pub struct Hub {
 
 impl Hub {
     /// Starts a hub; it listens as soon as this returns.
-    pub fn start(config: HubConfig) -> Result<Self, HubError> {
-        let state = Arc::new(State::new(&config)?);
+    pub fn start(config: &HubConfig) -> Result<Self, HubError> {
+        let state = Arc::new(State::new(config)?);
         let refused = |source| HubError::Listen {
             address: config.listen,
             source,
@@ -137,8 +138,14 @@ impl Hub {
 
     /// Detaches every receiver now with this error condition, such as `amqp:link:detach-forced`.
     pub fn detach_receivers(&self, condition: &str) {
-        let error = conditions::error(condition, "The link was detached by the test hub.");
-        self.state.consumers.detach_all(&error);
+        self.state.consumers.detach_all(&detached(condition));
+    }
+
+    /// Detaches the receivers of one partition in a consumer group now with this error condition.
+    pub fn detach_partition(&self, group: &str, partition: u16, condition: &str) {
+        self.state
+            .consumers
+            .detach(group, partition, &detached(condition));
     }
 
     /// Refuses events and links with `com.microsoft:server-busy` for so long; zero ends it. What is attached stays so.
@@ -156,6 +163,10 @@ impl Hub {
             .partition(number)
             .ok_or(HubError::NoSuchPartition(number))
     }
+}
+
+fn detached(condition: &str) -> Error {
+    conditions::error(condition, "The link was detached by the test hub.")
 }
 
 impl Drop for Hub {

@@ -1,20 +1,33 @@
 //! Links that take events from a client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fe2o3_amqp::Receiver;
+use fe2o3_amqp::acceptor::LinkEndpoint;
 use fe2o3_amqp::link::RecvError;
 use fe2o3_amqp::types::definitions::Error;
 use fe2o3_amqp::types::messaging::Body;
 use fe2o3_amqp::types::primitives::Value;
 
+use crate::attach;
 use crate::conditions;
 use crate::event::{self, AnyMessage};
 use crate::state::{MAX_MESSAGE_BYTES, State};
 
 /// Says that each data section of a message holds another message, encoded.
 const BATCH_FORMAT: u32 = 0x8001_3700;
+
+/// Transfers a sender may have on the way.
+const CREDIT: u32 = 200;
+/// How often an idle link says again how many transfers it takes. A sender of the library (0.16) checks its credit and
+/// then waits for more in two steps, and sleeps for ever on what is granted in between.
+const CREDIT_REMINDER: Duration = Duration::from_millis(50);
+
+/// How long an answer to a transfer is held back, about as long as the service takes. A sender of the library (0.16)
+/// starts to listen for the answer only after it has sent, and waits for ever for one that was faster.
+pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(5);
 
 /// Where a link's events go.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +41,16 @@ pub(crate) enum Destination {
 /// Stores what arrives and only then accepts it, until the client ends the link.
 pub(crate) async fn run(state: Arc<State>, mut receiver: Receiver, destination: Destination) {
     loop {
-        let (delivery, outcome) = match receiver.recv::<Body<Value>>().await {
+        let received = tokio::select! {
+            received = receiver.recv::<Body<Value>>() => received,
+            () = tokio::time::sleep(CREDIT_REMINDER) => {
+                if receiver.set_credit(CREDIT).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let (delivery, outcome) = match received {
             Ok(delivery) => {
                 let batch = *delivery.message_format() == Some(BATCH_FORMAT);
                 let (delivery, message) = delivery.into_parts();
@@ -38,11 +60,23 @@ pub(crate) async fn run(state: Arc<State>, mut receiver: Receiver, destination: 
                 let why = conditions::undecodable(error.source.to_string());
                 (error.info, Err(why))
             }
+            // The library of the official client cuts what exceeds the link's limit into transfers that do not belong
+            // together.
+            Err(RecvError::InconsistentFieldInMultiFrameDelivery) => {
+                let why = conditions::error(
+                    "amqp:link:message-size-exceeded",
+                    format!(
+                        "A message exceeds the limit ({MAX_MESSAGE_BYTES} bytes) currently allowed on the link."
+                    ),
+                );
+                return attach::detach(LinkEndpoint::Receiver(receiver), why).await;
+            }
             Err(error) => {
                 tracing::debug!(%error, "link of a sender ended");
                 return;
             }
         };
+        tokio::time::sleep(SETTLE_AFTER).await;
         let settled = match outcome {
             Ok(()) => receiver.accept(delivery).await,
             Err(error) => {
@@ -67,7 +101,11 @@ fn store(state: &State, destination: Destination, batch: bool, message: AnyMessa
             .partition(number)
             .ok_or_else(|| conditions::not_found(format!("There is no partition '{number}'.")))?,
     };
-    let events = if batch { unpack(message)? } else { vec![encode(&message)?] };
+    let events = if batch {
+        unpack(message)?
+    } else {
+        vec![encode(&message)?]
+    };
     let size = events.iter().map(Bytes::len).sum();
     if size > MAX_MESSAGE_BYTES {
         return Err(conditions::too_large(size, MAX_MESSAGE_BYTES));

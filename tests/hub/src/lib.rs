@@ -25,6 +25,7 @@ mod partition;
 mod position;
 mod request;
 mod server;
+mod socket;
 mod state;
 
 pub use config::HubConfig;

@@ -36,7 +36,10 @@ fn hub_properties(state: &State) -> Answer {
         ("type", Value::String("com.microsoft:eventhub".to_owned())),
         ("created_at", time(state.created_ms)),
         ("partition_count", Value::Int(count)),
-        ("partition_ids", Value::Array(Array::from(ids.collect::<Vec<_>>()))),
+        (
+            "partition_ids",
+            Value::Array(Array::from(ids.collect::<Vec<_>>())),
+        ),
     ])
 }
 

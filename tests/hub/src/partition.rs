@@ -183,7 +183,11 @@ mod tests {
     }
 
     fn sequences(partition: &Partition, from: i64) -> Vec<i64> {
-        partition.read(from, 100).iter().map(|event| event.sequence).collect()
+        partition
+            .read(from, 100)
+            .iter()
+            .map(|event| event.sequence)
+            .collect()
     }
 
     #[test]
@@ -192,7 +196,11 @@ mod tests {
         assert_eq!(sequences(&partition, 0), [1, 2]);
         assert_eq!((partition.bounds().begin, partition.bounds().end), (1, 3));
         partition.append([Bytes::from(vec![0; 500])]);
-        assert_eq!(sequences(&partition, 0), [3], "the newest event stays whatever its size");
+        assert_eq!(
+            sequences(&partition, 0),
+            [3],
+            "the newest event stays whatever its size"
+        );
     }
 
     #[test]

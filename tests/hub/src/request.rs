@@ -9,6 +9,7 @@ use fe2o3_amqp::{Receiver, Sender};
 use tokio::sync::mpsc;
 
 use crate::event::AnyMessage;
+use crate::intake::SETTLE_AFTER;
 use crate::management;
 use crate::state::State;
 
@@ -67,6 +68,7 @@ pub(crate) async fn serve(
 ) {
     while let Ok(delivery) = receiver.recv::<Body<Value>>().await {
         let (delivery, request) = delivery.into_parts();
+        tokio::time::sleep(SETTLE_AFTER).await;
         if receiver.accept(delivery).await.is_err() {
             return;
         }

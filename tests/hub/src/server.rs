@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::attach;
 use crate::request::ReplyLinks;
+use crate::socket::PromptSocket;
 use crate::state::State;
 
 /// Largest frame, as in the service and the official client.
@@ -57,7 +58,7 @@ async fn connection(state: &Arc<State>, socket: TcpStream) -> Result<(), String>
         .channel_max(MOST_SESSIONS)
         .sasl_acceptor(AnySasl)
         .build();
-    let mut connection = tokio::time::timeout(OPEN_TIMEOUT, acceptor.accept(socket))
+    let mut connection = tokio::time::timeout(OPEN_TIMEOUT, acceptor.accept(PromptSocket(socket)))
         .await
         .map_err(|_| "not opened in time".to_owned())?
         .map_err(|error| error.to_string())?;

@@ -26,12 +26,18 @@ fn a_higher_epoch_displaces_and_a_lower_one_is_refused() {
         let mut second_events = stream(&second);
         assert_eq!(take_bodies(&mut second_events, 1).await, ["a"]);
         let error = first_events.next().await.unwrap().unwrap_err();
-        assert!(matches!(error.kind, ErrorKind::ConsumerDisconnected(_)), "{error:?}");
+        assert!(
+            matches!(error.kind, ErrorKind::ConsumerDisconnected(_)),
+            "{error:?}"
+        );
         assert!(first_events.next().await.is_none(), "the stream has ended");
 
         let third = receiver(&consumers.2, 0, with_epoch(0)).await;
         let error = stream(&third).next().await.unwrap().unwrap_err();
-        assert!(matches!(error.kind, ErrorKind::ConsumerDisconnected(_)), "{error:?}");
+        assert!(
+            matches!(error.kind, ErrorKind::ConsumerDisconnected(_)),
+            "{error:?}"
+        );
 
         assert_eq!(hub.open_receivers("$Default", 0), 1);
         append(&hub, 0, &["b"]);

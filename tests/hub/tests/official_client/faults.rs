@@ -29,8 +29,35 @@ fn a_sender_connects_again_after_a_cut() {
         let producer = producer(&hub).await;
         send(&producer, 0, &["a"]).await.unwrap();
         hub.drop_connections();
+        until(|| hub.connections() == 0).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         send(&producer, 0, &["b"]).await.unwrap();
-        assert!(hub.last_sequence_number(0) >= Some(1));
+        assert_eq!(hub.last_sequence_number(0), Some(1));
+    });
+}
+
+#[test]
+fn a_cut_leaves_a_send_on_its_way_without_an_answer() {
+    within_limit(async {
+        let hub = hub();
+        let producer = producer(&hub).await;
+        send(&producer, 0, &["a"]).await.unwrap();
+        let sending = tokio::time::timeout(Duration::from_secs(1), send(&producer, 0, &["b"]));
+        let cutting = async {
+            until(|| hub.last_sequence_number(0) == Some(1)).await;
+            hub.drop_connections();
+        };
+        let (outcome, ()) = futures::join!(sending, cutting);
+        assert!(
+            outcome.is_err(),
+            "the client waits for ever; who sends must set a limit"
+        );
+        send(&producer, 0, &["b"]).await.unwrap();
+        assert_eq!(
+            hub.last_sequence_number(0),
+            Some(2),
+            "and sends again what was stored"
+        );
     });
 }
 
@@ -95,5 +122,64 @@ fn delayed_events_come_late() {
         let started = Instant::now();
         next(&mut stream(&receiver)).await;
         assert!(started.elapsed() >= Duration::from_millis(300));
+    });
+}
+
+#[test]
+fn a_detached_receiver_takes_the_others_of_its_client_with_it() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a"]);
+        append(&hub, 1, &["b"]);
+        let consumer = consumer(&hub).await;
+        let receivers = (
+            receiver(&consumer, 0, from(StartLocation::Earliest)).await,
+            receiver(&consumer, 1, from(StartLocation::Earliest)).await,
+        );
+        let (mut first, mut second) = (stream(&receivers.0), stream(&receivers.1));
+        assert_eq!(take_bodies(&mut first, 1).await, ["a"]);
+        assert_eq!(take_bodies(&mut second, 1).await, ["b"]);
+        hub.detach_partition("$Default", 0, "amqp:link:detach-forced");
+        // The client forgets every link to renew one, and the other partition starts over too.
+        assert_eq!(take_bodies(&mut first, 1).await, ["a"]);
+        assert_eq!(take_bodies(&mut second, 1).await, ["b"]);
+    });
+}
+
+#[test]
+fn without_retries_a_cut_and_a_detach_are_reported_and_a_new_client_goes_on_from_there() {
+    within_limit(async {
+        let hub = hub();
+        append(&hub, 0, &["a", "b", "c"]);
+        let mut read = StartLocation::Earliest;
+        let faults: [&dyn Fn(); 2] = [&|| hub.drop_connections(), &|| {
+            hub.detach_receivers("amqp:link:detach-forced");
+        }];
+        for (fault, expected) in faults.into_iter().zip(["a", "b"]) {
+            let consumer = ConsumerClient::builder()
+                .with_custom_endpoint(hub.endpoint())
+                .with_retry_options(RetryOptions {
+                    max_retries: 0,
+                    ..RetryOptions::default()
+                })
+                .open_with_connection_string(&hub.connection_string(), None)
+                .await
+                .unwrap();
+            let receiver = receiver(&consumer, 0, from(read)).await;
+            let mut events = stream(&receiver);
+            let event = next(&mut events).await;
+            assert_eq!(body(&event), expected);
+            read = StartLocation::Offset(event.offset().clone().unwrap());
+            fault();
+            // What was prefetched may still come, but an error does before anything is read again.
+            let mut last = event.sequence_number();
+            while let Ok(event) = events.next().await.unwrap() {
+                assert!(event.sequence_number() > last);
+                last = event.sequence_number();
+            }
+        }
+        let consumer = consumer(&hub).await;
+        let receiver = receiver(&consumer, 0, from(read)).await;
+        assert_eq!(take_bodies(&mut stream(&receiver), 1).await, ["c"]);
     });
 }

@@ -68,7 +68,7 @@ fn a_position_the_hub_never_gave_is_refused() {
 #[test]
 fn a_receiver_starts_at_the_oldest_event_kept() {
     within_limit(async {
-        let hub = Hub::start(HubConfig {
+        let hub = Hub::start(&HubConfig {
             retain_bytes: 100,
             ..HubConfig::default()
         })
