@@ -35,7 +35,7 @@ impl HubStage {
         };
         Self {
             stage: Stage::new(Broker::shared(), prefix),
-            hub: Hub::start(config).unwrap(),
+            hub: Hub::start(&config).unwrap(),
         }
     }
 
