@@ -2,23 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use azure_messaging_eventhubs::models::EventData;
-use azure_messaging_eventhubs::{EventDataBatchOptions, EventHubsError, ProducerClient};
+use azure_messaging_eventhubs::{BufferedProducerClient, EnqueueEventOptions};
 use clap::Args;
-use futures::{StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use windrow_common::service::stop_on_signals;
 use windrow_common::{Backoff, EventTime, Shutdown};
-use windrow_producer::ProducerError;
 use windrow_producer::args::{SourceArgs, speed};
 use windrow_producer::pace::Pace;
 use windrow_producer::sensors::SensorTable;
-use windrow_producer::source::eventhubs::EventHub;
+use windrow_producer::source::eventhubs::{EventHub, EventHubError};
 use windrow_producer::source::{Batch, Read, Reading, Source, SourceError, Until};
 
 use crate::args::{Output, OutputArg};
@@ -26,13 +25,16 @@ use crate::error::CliError;
 use crate::progress::style;
 use crate::show;
 
-/// Batches on their way at once, each of another device.
-const BATCHES_IN_FLIGHT: usize = 32;
+/// Event time of what is sent together. A device's readings in it share an event, so that those of other devices come
+/// as much later, which has to stay well within a producer's --out-of-orderness.
+const RUN_SPAN: Duration = Duration::from_secs(1);
 /// Bytes of an event, which holds several readings of a device if there are.
 const EVENT_BYTES: usize = 64 << 10;
 /// Longest wait before looking whether more is due.
 const NAP: Duration = Duration::from_millis(20);
-/// Waits between tries of one batch, and how many there are before it counts as refused.
+/// A hub that has not answered by then will not: the client waits for ever for an answer that went with its connection.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Waits between tries of one run, and how many there are before it counts as refused.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 10;
@@ -70,7 +72,7 @@ impl SendArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let hub = self.source.hub(&self.to)?;
         let source = self.source.open_own(Until::CaughtUp)?;
-        let client = hub.producer().await?;
+        let mut sender = Sender::open(hub).await?;
         let (trigger, shutdown) = Shutdown::new();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         let (chunks, mut to_send) = mpsc::channel(2);
@@ -80,7 +82,7 @@ impl SendArgs {
         bar.set_style(style("{spinner} sending {pos} readings"));
         let (mut readings, mut sent) = (0, 0);
         while let Some(chunk) = to_send.recv().await {
-            sent += send(&client, &hub, chunk.events).await?;
+            sent += sender.send(&chunk.events).await?;
             readings += chunk.readings;
             bar.set_position(readings);
         }
@@ -89,13 +91,14 @@ impl SendArgs {
             .await
             .map_err(|error| CliError::Panicked(error.to_string()))??;
         // What was to be sent is; how the connection ends is of no interest.
-        _ = client.close().await;
+        let _closed = timeout(FIRST_WAIT, sender.client.close()).await;
         match self.output.output {
             Output::Json => show::json(&json!({ "readings": readings, "events": sent })),
             _ => show::line(&format!(
-                "sent {} readings in {} events to {hub}",
+                "sent {} readings in {} events to {}",
                 show::count(readings),
-                show::count(sent)
+                show::count(sent),
+                sender.hub
             )),
         }
     }
@@ -129,9 +132,12 @@ fn read(
             ready = later;
             if now.is_empty() {
                 std::thread::sleep(NAP);
-            } else if chunks.blocking_send(chunk(now, &sensors)).is_err() {
-                // The sending side has failed and says why.
-                return Ok(());
+            }
+            for run in runs(now) {
+                if chunks.blocking_send(chunk(run, &sensors)).is_err() {
+                    // The sending side has failed and says why.
+                    return Ok(());
+                }
             }
         }
         if read == Read::End {
@@ -185,6 +191,16 @@ impl InStep {
     }
 }
 
+/// Cuts readings in the order of time into runs that span less than [`RUN_SPAN`].
+fn runs(mut readings: &[Reading]) -> impl Iterator<Item = &[Reading]> {
+    std::iter::from_fn(move || {
+        let end = readings.first()?.time.saturating_add(RUN_SPAN);
+        let (run, rest) = readings.split_at(readings.partition_point(|reading| reading.time < end));
+        readings = rest;
+        Some(run)
+    })
+}
+
 /// The readings as events, those of a device in their order.
 fn chunk(readings: &[Reading], sensors: &SensorTable) -> Chunk {
     let mut events = Events::new();
@@ -217,53 +233,77 @@ fn chunk(readings: &[Reading], sensors: &SensorTable) -> Chunk {
     }
 }
 
-/// Sends the events of several devices side by side; gives their number.
-async fn send(client: &ProducerClient, hub: &EventHub, events: Events) -> Result<u64, CliError> {
-    let sends = events.into_iter().map(|(device, bodies)| async move {
-        let count = bodies.len() as u64;
-        // An event at a time keeps a device's order, whatever has to be tried again.
-        for body in bodies {
-            send_until_taken(client, hub, &device, &body).await?;
-        }
-        Ok::<_, CliError>(count)
-    });
-    futures::stream::iter(sends)
-        .buffer_unordered(BATCHES_IN_FLIGHT)
-        .try_fold(0, async |sum, count| Ok(sum + count))
-        .await
+/// Sends to a hub until it has taken what it is given.
+struct Sender {
+    hub: EventHub,
+    client: BufferedProducerClient,
+    /// Why the client has given something up.
+    failed: Arc<Mutex<Option<EventHubError>>>,
 }
 
-async fn send_until_taken(
-    client: &ProducerClient,
-    hub: &EventHub,
-    device: &str,
-    body: &[u8],
-) -> Result<(), CliError> {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    loop {
-        let error = match send_once(client, device, body).await {
-            Ok(()) => return Ok(()),
-            Err(error) => hub.error(&error),
+impl Sender {
+    async fn open(hub: EventHub) -> Result<Self, EventHubError> {
+        let failed = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&failed);
+        let opening = hub.producer(move |error| {
+            // Nothing panics while it is locked.
+            *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        });
+        let client = match timeout(ANSWER_WITHIN, opening).await {
+            Ok(client) => client?,
+            Err(_) => return Err(hub.silent(ANSWER_WITHIN)),
         };
-        if !error.is_transient() || backoff.attempts() >= TRIES {
-            return Err(ProducerError::EventHub(error).into());
-        }
-        tracing::warn!(%error, device, "sending again");
-        tokio::time::sleep(backoff.next_wait().max(error.least_wait())).await;
+        Ok(Self { hub, client, failed })
     }
-}
 
-async fn send_once(client: &ProducerClient, device: &str, body: &[u8]) -> Result<(), EventHubsError> {
-    let options = EventDataBatchOptions {
-        partition_key: Some(device.to_owned()),
-        ..EventDataBatchOptions::default()
-    };
-    let batch = client.create_batch(Some(options)).await?;
-    let event = EventData::builder()
-        .with_content_type("application/x-ndjson".to_owned())
-        .with_body(body.to_vec())
-        .build();
-    // One event of 64 KiB fits whatever a hub allows.
-    batch.try_add_event_data(event, None)?;
-    client.send_batch(batch, None).await
+    /// Sends events of devices; gives their number. What has to be sent again may then be in the hub twice.
+    async fn send(&mut self, events: &Events) -> Result<u64, CliError> {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let error = match self.send_once(events).await {
+                Ok(sent) => return Ok(sent),
+                Err(error) => error,
+            };
+            if !error.is_transient() || backoff.attempts() >= TRIES {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "sending again");
+            tokio::time::sleep(backoff.next_wait().max(error.least_wait())).await;
+            // A client whose connection was cut does not always notice.
+            if let Ok(another) = Self::open(self.hub.clone()).await {
+                let _gave_up = timeout(FIRST_WAIT, self.client.abort()).await;
+                *self = another;
+            }
+        }
+    }
+
+    async fn send_once(&self, events: &Events) -> Result<u64, EventHubError> {
+        let mut sent = 0;
+        let sending = async {
+            for (device, bodies) in events {
+                for body in bodies {
+                    let event = EventData::builder()
+                        .with_content_type("application/x-ndjson".to_owned())
+                        .with_body(body.clone())
+                        .build();
+                    let options = EnqueueEventOptions {
+                        partition_key: Some(device.to_string()),
+                        ..EnqueueEventOptions::default()
+                    };
+                    self.client.enqueue_event(event, Some(options)).await?;
+                    sent += 1;
+                }
+            }
+            self.client.flush().await
+        };
+        match timeout(ANSWER_WITHIN, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.hub.error(&error)),
+            Err(_) => return Err(self.hub.silent(ANSWER_WITHIN)),
+        }
+        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(sent),
+        }
+    }
 }

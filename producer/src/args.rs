@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use windrow_common::parse_duration as duration;
 
-use crate::{Input, ProducerError, ProducerOptions};
 use crate::ingest::AtEnd;
 use crate::source::file::{ColumnMapping, FileSource};
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
+use crate::{Input, ProducerError, ProducerOptions};
 
 /// Which source.
 #[derive(Args, Clone, Debug)]

@@ -233,7 +233,9 @@ impl Checkpoint {
             if name.trim_start_matches('/').contains('/') {
                 continue;
             }
-            let Some(bytes) = store.get(&blob.path).await? else { continue };
+            let Some(bytes) = store.get(&blob.path).await? else {
+                continue;
+            };
             // One that is damaged is complained of by whoever opens it.
             let saved: Option<Saved> = serde_json::from_slice(&bytes).ok();
             let partitions = saved.into_iter().flat_map(|saved| saved.partitions);
@@ -313,7 +315,7 @@ fn folder(source: &str) -> String {
 }
 
 /// Told apart from every other process's and partition's.
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     use std::hash::{BuildHasher, RandomState};
     format!("{}-{:016x}", std::process::id(), RandomState::new().hash_one(()))
 }
@@ -343,15 +345,21 @@ mod tests {
         let store = Store::create("memory:///").unwrap();
         let windowing = WindowConfig::default().validate().unwrap();
         let names = ["a".to_owned()];
-        let mut first = Checkpoint::open(&store, "s", &Group::Whole, windowing).await.unwrap();
+        let mut first = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(first.position(&names).dispatched_through, EventTime::MIN);
         first.save(&names, &position(1)).await.unwrap();
-        let mut second = Checkpoint::open(&store, "s", &Group::Whole, windowing).await.unwrap();
+        let mut second = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(second.position(&names), position(1));
         second.save(&names, &position(2)).await.unwrap();
         let error = first.save(&names, &position(3)).await.unwrap_err();
         assert!(matches!(error, CheckpointError::TakenOver { .. }));
-        let third = Checkpoint::open(&store, "s", &Group::Whole, windowing).await.unwrap();
+        let third = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(third.position(&names), position(2));
     }
 
@@ -379,7 +387,9 @@ mod tests {
             "{error}"
         );
         store.put("checkpoints/s/all.json", "{").await.unwrap();
-        let error = Checkpoint::open(&store, "s", &Group::Whole, windowing).await.unwrap_err();
+        let error = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap_err();
         assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
     }
 
@@ -394,7 +404,11 @@ mod tests {
         };
         let names = ["3".to_owned()];
         let mut stale = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
-        assert_eq!(stale.partition("3").resume, Offset(40), "it begins where it is told to");
+        assert_eq!(
+            stale.partition("3").resume,
+            Offset(40),
+            "it begins where it is told to"
+        );
         stale.save(&names, &position(50)).await.unwrap();
         let mut owner = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
         assert_eq!(owner.position(&names), position(50));

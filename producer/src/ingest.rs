@@ -8,9 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use windrow_common::{ScoringMessage, Shutdown};
 
+use crate::pace::Pace;
 use crate::quarantine::Quarantined;
 use crate::sensors::SensorTable;
-use crate::pace::Pace;
 use crate::source::{Batch, Read, Source, SourceError};
 use crate::stats::Stats;
 use crate::window::{PartitionPosition, Position, Tally, Windower};

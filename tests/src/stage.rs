@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::{Broker, Service, eventually, windrow};
 use serde_json::Value;
 use tempfile::TempDir;
 use windrow_common::queue::{Amqp, AmqpConfig, QueueNames};
-use crate::{Broker, Service, eventually, windrow};
 
 /// A folder, a broker and a name for the queues.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ pub struct ServiceArgs {
     #[arg(
         long,
         value_name = "FILTER",
-        default_value = "info,lapin=error",
+        default_value = "info,lapin=error,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error",
         env = "WINDROW_LOG"
     )]
     pub log: String,

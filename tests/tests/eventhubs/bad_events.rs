@@ -16,7 +16,10 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
     let far = good("d0").replace("1767571200000", "4102444800000");
     let bad: Vec<(Vec<u8>, &str)> = vec![
         (b"not json".to_vec(), "not a JSON object"),
-        (good("d0").replace("\"value\":20", "\"unit\":1").into_bytes(), "field value: is missing"),
+        (
+            good("d0").replace("\"value\":20", "\"unit\":1").into_bytes(),
+            "field value: is missing",
+        ),
         (vec![b' '; 5 << 18], "is empty"),
         (good("d0").replace("20}", "\"NaN\"}").into_bytes(), "non-finite"),
         (far.into_bytes(), "far-future"),
@@ -39,7 +42,10 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
             .lines()
             .find(|line| line.contains(&format!("\"offset\":{sequence_number},")))
             .unwrap_or_else(|| panic!("event {sequence_number} ({why}) is not in {quarantine}"));
-        assert!(line.contains("\"partition\":\"3\"") && line.contains(why), "{why}: {line}");
+        assert!(
+            line.contains("\"partition\":\"3\"") && line.contains(why),
+            "{why}: {line}"
+        );
     }
     assert_eq!(quarantine.lines().count(), bad.len());
 }

@@ -17,12 +17,16 @@ fn a_restart_reads_no_more_than_the_open_windows_again() {
     });
     producer.signal("TERM");
     assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
-    let before: u64 = (0..PARTITIONS).map(|partition| hub.hub.delivered(partition)).sum();
+    let before: u64 = (0..PARTITIONS)
+        .map(|partition| hub.hub.delivered(partition))
+        .sum();
 
     hub.end_all_windows();
     let mut producer = hub.producer("p", &["--until-caught-up", "--at-end", "keep"]);
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
-    let after: u64 = (0..PARTITIONS).map(|partition| hub.hub.delivered(partition)).sum();
+    let after: u64 = (0..PARTITIONS)
+        .map(|partition| hub.hub.delivered(partition))
+        .sum();
     let again = after - before - u64::from(PARTITIONS);
     println!("{before} events at first, {again} again after the restart");
     // Windows of five seconds, and five more that a reading may be late, of sixty.
@@ -31,6 +35,9 @@ fn a_restart_reads_no_more_than_the_open_windows_again() {
     worker.signal("TERM");
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
     let audit = hub.stage.audited();
-    assert_eq!((&audit["predicted"], &audit["lost"]), (&windows.into(), &0.into()));
+    assert_eq!(
+        (&audit["predicted"], &audit["lost"]),
+        (&windows.into(), &0.into())
+    );
     assert!(exported(&hub.stage.text("quiet")) == exported(&hub.stage.store()));
 }

@@ -48,7 +48,9 @@ impl HubStage {
             self.stage.text("quiet"),
         );
         write_csv(&self.stage.path("readings.csv"), &fleet(devices, seconds, SEED));
-        let train = ["models", "train", "--source", &source, "--store", &store, "--nu", "0.1"];
+        let train = [
+            "models", "train", "--source", &source, "--store", &store, "--nu", "0.1",
+        ];
         windrow(&[&train[..], &WINDOW].concat()).output();
         copy_models(&self.stage.path("store"), &self.stage.path("quiet"));
         let run = ["run", "--source", &source, "--store", &quiet, "--until-caught-up"];
@@ -58,7 +60,11 @@ impl HubStage {
 
     /// A reading as an event of its device's partition.
     fn append(&self, row: &Row) {
-        let Row { time_ms, device, value } = row;
+        let Row {
+            time_ms,
+            device,
+            value,
+        } = row;
         let body = format!(r#"{{"ts":{time_ms},"device":"d{device}","tag":"temp","value":{value:.3}}}"#);
         let partition = (device % u32::from(PARTITIONS)) as u16;
         self.hub.append(partition, body.into_bytes(), []).unwrap();
@@ -88,8 +94,15 @@ impl HubStage {
     /// Starts a producer of the hub with a log of its own.
     fn producer(&self, name: &str, more: &[&str]) -> Service {
         let login = self.login();
-        let mut words = vec!["--source", "eventhubs://localhost/readings", "--ownership-expiry", "3s"];
-        words.extend(WINDOW);
+        let mut words = vec![
+            "--source",
+            "eventhubs://localhost/readings",
+            "--ownership-expiry",
+            "3s",
+        ];
+        if !more.contains(&"--window") {
+            words.extend(WINDOW);
+        }
         words.extend(login.iter().map(String::as_str));
         words.extend(more);
         let log = self.stage.text(&format!("{name}.log"));
@@ -107,7 +120,9 @@ impl HubStage {
 
     /// How many windows have been dispatched, whoever did.
     fn dispatched(&self) -> u64 {
-        let (_, output, _) = self.stage.windrow(&["audit", "--store", &self.stage.store(), "--output", "json"]);
+        let (_, output, _) =
+            self.stage
+                .windrow(&["audit", "--store", &self.stage.store(), "--output", "json"]);
         let audit: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
         audit["all"]["dispatched"].as_u64().unwrap_or(0)
     }

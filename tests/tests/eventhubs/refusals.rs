@@ -12,8 +12,18 @@ fn a_wrong_hub_a_wrong_namespace_and_a_closed_port_are_told_apart() {
     let other_hub = string.replace("EntityPath=readings", "EntityPath=elsewhere");
     for (name, url, string, wanted) in [
         ("hub", "eventhubs://localhost/elsewhere", &other_hub, "refuses"),
-        ("namespace", "eventhubs://fleet.example/readings", &string, "is of localhost"),
-        ("name", "eventhubs://localhost", &string, "servicebus.windows.net/HUB"),
+        (
+            "namespace",
+            "eventhubs://fleet.example/readings",
+            &string,
+            "is of localhost",
+        ),
+        (
+            "name",
+            "eventhubs://localhost",
+            &string,
+            "servicebus.windows.net/HUB",
+        ),
     ] {
         let words = [
             "--source",

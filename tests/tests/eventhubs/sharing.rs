@@ -10,7 +10,9 @@ use super::{EXIT_WITHIN, HubStage, PARTITIONS, SEED, WITHIN};
 fn shares(producers: &[&Service]) -> Vec<usize> {
     let share = |producer: &&Service| {
         let (_, metrics) = producer.get("/metrics").unwrap_or_default();
-        let lags = metrics.lines().filter(|line| line.starts_with("windrow_producer_lag_events{"));
+        let lags = metrics
+            .lines()
+            .filter(|line| line.starts_with("windrow_producer_lag_events{"));
         lags.count()
     };
     producers.iter().map(share).collect()
@@ -18,7 +20,9 @@ fn shares(producers: &[&Service]) -> Vec<usize> {
 
 fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service]) {
     hub.end_all_windows();
-    eventually(WITHIN, "every window is dispatched", || (hub.dispatched() >= windows).then_some(()));
+    eventually(WITHIN, "every window is dispatched", || {
+        (hub.dispatched() >= windows).then_some(())
+    });
     hub.stage.drained(WITHIN);
     for producer in producers {
         producer.signal("TERM");
@@ -26,7 +30,10 @@ fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service])
     }
     let audit = hub.stage.audited();
     println!("{audit}");
-    assert_eq!((&audit["predicted"], &audit["lost"]), (&windows.into(), &0.into()));
+    assert_eq!(
+        (&audit["predicted"], &audit["lost"]),
+        (&windows.into(), &0.into())
+    );
     assert!(
         exported(&hub.stage.text("quiet")) == exported(&hub.stage.store()),
         "the predictions differ from those of a quiet run"

@@ -92,7 +92,9 @@ impl HubArgs {
                 let why = format!("its connection string in {}: {why}", path.display());
                 EventHubError::Config(url.to_owned(), why)
             };
-            let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+            let bytes = fs::metadata(path)
+                .map_err(|error| unreadable(error.to_string()))?
+                .len();
             if bytes > MAX_STRING_BYTES {
                 return Err(unreadable(format!("the file has {bytes} bytes")));
             }

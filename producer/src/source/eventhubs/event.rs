@@ -40,7 +40,9 @@ impl Event {
         let property = |given: &Option<String>, usual: &str| {
             let name = given.as_deref().unwrap_or(usual);
             let properties = event.properties()?;
-            let (_, value) = properties.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+            let (_, value) = properties
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
             match value {
                 AmqpSimpleValue::String(text) => Some(text.clone()),
                 _ => None,
@@ -238,7 +240,10 @@ mod tests {
             (b"[1, 2", "not a JSON array"),
             (b"\x1f\x8bxx", "no gzip"),
             (br#"{"ts":1,"device":"d","tag":"t"}"#, "field value: is missing"),
-            (br#"{"ts":1,"device":"d","tag":"t","value":"high"}"#, "not a number"),
+            (
+                br#"{"ts":1,"device":"d","tag":"t","value":"high"}"#,
+                "not a number",
+            ),
             (br#"{"ts":[],"device":"d","tag":"t","value":1}"#, "field ts"),
             (b"\xff\xfe", "UTF-8"),
         ] {

@@ -11,17 +11,23 @@ mod ownership;
 mod partition;
 mod processor;
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
+use azure_core_amqp::error::{AmqpErrorCondition, AmqpErrorKind};
+use azure_core_amqp::{AmqpDescribedError, AmqpError};
 use azure_identity::{DeveloperToolsCredential, ManagedIdentityCredential, WorkloadIdentityCredential};
 use azure_messaging_eventhubs::error::ErrorKind;
-use azure_messaging_eventhubs::{ConnectionString, ConsumerClient, EventHubsError, ProducerClient, RetryOptions};
+use azure_messaging_eventhubs::{
+    BufferedProducerClient, ConnectionString, ConsumerClient, EventHubsError, RetryOptions,
+};
 use windrow_common::EventTime;
 
 use super::file::ColumnMapping;
+use crate::checkpoint::unique_name;
 
 pub use args::{HubArgs, ReadHubArgs};
 pub(crate) use processor::run;
@@ -189,7 +195,8 @@ impl EventHub {
 
     async fn consumer(&self, consumer_group: &str) -> Result<ConsumerClient, EventHubError> {
         let mut client = ConsumerClient::builder()
-            .with_application_id("windrow".to_owned())
+            // The client takes it for the owner's name, too.
+            .with_application_id(format!("windrow-{}", unique_name()))
             .with_consumer_group(consumer_group.to_owned())
             .with_retry_options(no_retries());
         if let Some(endpoint) = &self.endpoint {
@@ -207,9 +214,19 @@ impl EventHub {
         opened.map_err(|error| self.error(&error))
     }
 
-    /// A client that sends to the hub.
-    pub async fn producer(&self) -> Result<ProducerClient, EventHubError> {
-        let mut client = ProducerClient::builder().with_application_id("windrow".to_owned());
+    /// A client that sends to the hub, in batches of its own; what it gives up is told to `failed`.
+    pub async fn producer(
+        &self,
+        failed: impl Fn(EventHubError) + Send + Sync + 'static,
+    ) -> Result<BufferedProducerClient, EventHubError> {
+        let hub = self.clone();
+        let failed = Arc::new(move |error: &EventHubsError| failed(hub.error(error)));
+        let mut client = BufferedProducerClient::builder()
+            .with_application_id(format!("windrow-{}", unique_name()))
+            .with_on_send_failed(move |context| {
+                failed(&context.error);
+                std::future::ready(())
+            });
         if let Some(endpoint) = &self.endpoint {
             client = client.with_custom_endpoint(endpoint.clone());
         }
@@ -238,29 +255,29 @@ impl EventHub {
         credential.map_err(|error| EventHubError::Config(self.to_string(), error.to_string()))
     }
 
+    /// It has not answered for so long.
+    pub fn silent(&self, waited: Duration) -> EventHubError {
+        EventHubError::Away {
+            hub: self.to_string(),
+            why: format!("no answer for {} s", waited.as_secs()),
+            busy: false,
+        }
+    }
+
     /// What the client said, as something to act on.
     pub fn error(&self, error: &EventHubsError) -> EventHubError {
-        use azure_core_amqp::error::AmqpErrorCondition as C;
         let hub = self.to_string();
-        let Some((condition, description)) = described(error) else {
-            return EventHubError::Away {
+        match said(error) {
+            Some((Said::No, why)) => EventHubError::Refused { hub, why },
+            Some((said, why)) => EventHubError::Away {
+                hub,
+                why,
+                busy: matches!(said, Said::Busy),
+            },
+            None => EventHubError::Away {
                 hub,
                 why: error.to_string(),
                 busy: false,
-            };
-        };
-        let why = match description {
-            Some(description) => format!("{condition:?}: {description}"),
-            None => format!("{condition:?}"),
-        };
-        match condition {
-            C::UnauthorizedAccess | C::NotFound | C::NotAllowed | C::ArgumentError => {
-                EventHubError::Refused { hub, why }
-            }
-            condition => EventHubError::Away {
-                hub,
-                why,
-                busy: matches!(condition, C::ServerBusyError),
             },
         }
     }
@@ -275,29 +292,55 @@ fn no_retries() -> RetryOptions {
     }
 }
 
-/// The condition the service gave, wherever in the chain of errors it is.
-fn described(
-    error: &EventHubsError,
-) -> Option<(azure_core_amqp::error::AmqpErrorCondition, Option<String>)> {
-    use azure_core_amqp::error::AmqpErrorKind;
-    use std::error::Error;
-    match &error.kind {
-        ErrorKind::SendRejected(Some(said)) | ErrorKind::ConsumerDisconnected(Some(said)) => {
-            return Some((said.condition.clone(), said.description.clone()));
-        }
-        _ => {}
+/// What the service meant by an error.
+enum Said {
+    /// It will say the same again.
+    No,
+    Busy,
+    /// Something that passes.
+    Other,
+}
+
+/// What the service said and in which words, wherever in the chain of errors it is.
+fn said(error: &EventHubsError) -> Option<(Said, String)> {
+    if let ErrorKind::SendRejected(Some(described)) | ErrorKind::ConsumerDisconnected(Some(described)) =
+        &error.kind
+    {
+        return Some(of_described(described));
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     for _ in 0..16 {
         let current = cause?;
-        if let Some(amqp) = current.downcast_ref::<azure_core_amqp::AmqpError>()
-            && let AmqpErrorKind::AmqpDescribedError(said) = amqp.kind()
-        {
-            return Some((said.condition.clone(), said.description.clone()));
+        match current.downcast_ref::<AmqpError>().map(AmqpError::kind) {
+            Some(AmqpErrorKind::AmqpDescribedError(described)) => return Some(of_described(described)),
+            Some(AmqpErrorKind::ManagementStatusCode(status, description)) => {
+                let said = match u16::from(*status) {
+                    400 | 401 | 403 | 404 | 410 => Said::No,
+                    503 => Said::Busy,
+                    _ => Said::Other,
+                };
+                let why = description.clone().unwrap_or_else(|| format!("status {status}"));
+                return Some((said, why));
+            }
+            _ => cause = current.source(),
         }
-        cause = current.source();
     }
     None
+}
+
+fn of_described(described: &AmqpDescribedError) -> (Said, String) {
+    use AmqpErrorCondition as C;
+    let condition = &described.condition;
+    let said = match condition {
+        C::UnauthorizedAccess | C::NotFound | C::NotAllowed | C::ArgumentError => Said::No,
+        C::ServerBusyError => Said::Busy,
+        _ => Said::Other,
+    };
+    let why = match &described.description {
+        Some(description) => format!("{condition:?}: {description}"),
+        None => format!("{condition:?}"),
+    };
+    (said, why)
 }
 
 #[cfg(test)]
@@ -307,9 +350,17 @@ mod tests {
     #[test]
     fn a_url_that_names_no_hub_and_a_string_of_another_namespace_are_refused() {
         let entra = || Login::Entra(EntraLogin::Cli);
-        for url in ["eventhubs://host", "eventhubs:///hub", "eventhubs://host/", "eventhubs://h/a/b"] {
+        for url in [
+            "eventhubs://host",
+            "eventhubs:///hub",
+            "eventhubs://host/",
+            "eventhubs://h/a/b",
+        ] {
             let error = EventHub::new(url, entra(), None).unwrap_err();
-            assert!(error.to_string().contains("servicebus.windows.net/HUB"), "{error}");
+            assert!(
+                error.to_string().contains("servicebus.windows.net/HUB"),
+                "{error}"
+            );
         }
         let hub = EventHub::new("eventhubs://h.example/readings", entra(), None).unwrap();
         assert_eq!(hub.to_string(), "eventhubs://h.example/readings");

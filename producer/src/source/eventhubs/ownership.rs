@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -136,7 +136,11 @@ impl Ownerships {
         let blobs = retry_while_transient("listing ownerships", StoreError::is_transient, list).await?;
         let mut claims = Vec::with_capacity(blobs.len());
         for blob in blobs {
-            let name = blob.path.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+            let name = blob
+                .path
+                .rsplit('/')
+                .next()
+                .and_then(|name| name.strip_suffix(".json"));
             let Some(partition) = name else { continue };
             if let Some((claim, _)) = self.read(&blob.path).await? {
                 claims.push((partition.to_owned(), claim, blob.modified));
@@ -197,7 +201,7 @@ impl CheckpointStore for Ownerships {
                 partition_id,
                 owner_id: claim.owner,
                 etag: Some(claim.claim.into()),
-                last_modified_time: Some(SystemTime::from(UNIX_EPOCH + since_epoch).into()),
+                last_modified_time: Some(UNIX_EPOCH + since_epoch),
             }
         });
         Ok(ownerships.collect())

@@ -108,13 +108,19 @@ impl Source for PartitionSource {
             };
             self.decoder.decode(&event, &mut out);
             self.next = Offset(event.offset.0 + 1);
-            self.read_to.enqueued_ms.store(event.enqueued.as_millis(), Relaxed);
+            self.read_to
+                .enqueued_ms
+                .store(event.enqueued.as_millis(), Relaxed);
             self.taken += 1;
         }
         self.read_to.next.store(self.next.0, Relaxed);
         batch.next = self.next;
         batch.ended = self.has_ended();
-        Ok(if self.next == before { Read::Idle } else { Read::Batch })
+        Ok(if self.next == before {
+            Read::Idle
+        } else {
+            Read::Batch
+        })
     }
 
     fn progress(&self) -> Progress {

@@ -19,7 +19,7 @@ use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 use windrow_common::queue::Queue;
 use windrow_common::store::Store;
 use windrow_common::{Backoff, EventTime, Shutdown, ShutdownTrigger};
@@ -36,6 +36,10 @@ use crate::{ProducerError, ProducerOptions};
 
 /// Events between the receiver and the pipeline's thread: about what is decoded at a time.
 const EVENTS_AHEAD: usize = 4_096;
+/// How long a hub may take to let a session begin.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long the hub may take to say where a partition ends; meanwhile nothing else of the session goes on.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
 /// Claims are renewed so often within their expiry.
 const RENEWALS: u32 = 3;
 
@@ -96,7 +100,10 @@ async fn session<Q: Queue>(
     mut shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
     let opened = tokio::select! {
-        opened = open(source, downstream) => opened?,
+        opened = timeout(OPEN_WITHIN, open(source, downstream)) => match opened {
+            Ok(opened) => opened?,
+            Err(_) => return Err(source.hub.silent(OPEN_WITHIN).into()),
+        },
         () = shutdown.stopping() => return Ok(()),
     };
     *reached = true;
@@ -170,7 +177,10 @@ async fn open<Q: Queue>(
     };
     positions.default.inclusive = matches!(source.start, Start::At(_));
     for partition in properties.partition_ids {
-        let state = looker.get_partition_properties(&partition).await.map_err(failed)?;
+        let state = looker
+            .get_partition_properties(&partition)
+            .await
+            .map_err(failed)?;
         let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
         let next = offset(if state.is_empty {
             state.beginning_sequence_number
@@ -212,7 +222,10 @@ async fn open<Q: Queue>(
         .with_partition_expiration_duration(span(source.ownership_expiry))
         .with_prefetch(source.prefetch)
         .with_start_positions(positions)
-        .build(hub.consumer(&source.consumer_group).await?, Arc::clone(&ownerships) as _)
+        .build(
+            hub.consumer(&source.consumer_group).await?,
+            Arc::clone(&ownerships) as _,
+        )
         .await
         .map_err(failed)?;
     Ok(Opened {
@@ -351,8 +364,12 @@ impl<Q: Queue> Session<'_, Q> {
             stop,
         };
         let pipeline = tokio::spawn(pipeline);
-        self.pipelines
-            .push(receiver.feed(pipeline).map(|ended| (partition, ended)).boxed_local());
+        self.pipelines.push(
+            receiver
+                .feed(pipeline)
+                .map(|ended| (partition, ended))
+                .boxed_local(),
+        );
     }
 
     async fn note(&mut self, partition: String, ended: Ended) {
@@ -377,8 +394,9 @@ impl<Q: Queue> Session<'_, Q> {
     /// Looks how far behind the partitions are, and whether all is done.
     async fn look(&mut self) {
         for (partition, Reading { read_to, .. }) in &self.reading {
-            let Ok(state) = self.looker.get_partition_properties(partition).await else {
-                // The session is about to end of it.
+            let asked = self.looker.get_partition_properties(partition);
+            let Ok(Ok(state)) = timeout(LOOK_WITHIN, asked).await else {
+                // The session is about to end of it, or it works next time.
                 return;
             };
             let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);
@@ -387,7 +405,11 @@ impl<Q: Queue> Session<'_, Q> {
                 false => (state.last_enqueued_sequence_number + 1 - next).max(0),
             };
             let behind_ms = EventTime::now().as_millis() - read_to.enqueued_ms();
-            let seconds = if events > 0 { behind_ms.max(0) as f64 / 1_000.0 } else { 0.0 };
+            let seconds = if events > 0 {
+                behind_ms.max(0) as f64 / 1_000.0
+            } else {
+                0.0
+            };
             self.downstream.stats.set_lag(partition, events, seconds);
         }
         self.stop_when_caught_up().await;
@@ -400,9 +422,8 @@ impl<Q: Queue> Session<'_, Q> {
         }
         match self.ownerships.of_others(self.source.ownership_expiry).await {
             Ok(others) => {
-                let done = |partition: &String| {
-                    self.finished.contains_key(partition) || others.contains(partition)
-                };
+                let done =
+                    |partition: &String| self.finished.contains_key(partition) || others.contains(partition);
                 if self.places.keys().all(done) {
                     self.stop();
                 }
@@ -456,7 +477,11 @@ impl Receiver {
             Cause::Stop => (false, None, pipeline.await),
             Cause::Receiving(error) => {
                 let lost = matches!(error.kind, ErrorKind::ConsumerDisconnected(_));
-                (lost, (!lost).then(|| self.source.hub.error(&error)), pipeline.await)
+                (
+                    lost,
+                    (!lost).then(|| self.source.hub.error(&error)),
+                    pipeline.await,
+                )
             }
         };
         let ended = match ran {

@@ -29,7 +29,13 @@ impl Output<'_> {
 
     /// Puts a bad row aside.
     #[cold]
-    pub(in crate::source) fn unreadable(&mut self, offset: u64, line: Option<u64>, detail: String, raw: &[u8]) {
+    pub(in crate::source) fn unreadable(
+        &mut self,
+        offset: u64,
+        line: Option<u64>,
+        detail: String,
+        raw: &[u8],
+    ) {
         self.batch.unreadable.push(Unreadable {
             offset: Offset(offset),
             line,
