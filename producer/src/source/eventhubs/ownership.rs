@@ -201,7 +201,7 @@ impl CheckpointStore for Ownerships {
                 partition_id,
                 owner_id: claim.owner,
                 etag: Some(claim.claim.into()),
-                last_modified_time: Some(UNIX_EPOCH + since_epoch),
+                last_modified_time: Some((UNIX_EPOCH + since_epoch).into()),
             }
         });
         Ok(ownerships.collect())
