@@ -22,6 +22,8 @@ async fn main() -> Outcome {
     let events = std::env::args()
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(EVENTS);
+    // The workspace brings two TLS implementations, between which the client cannot choose.
+    _ = rustls::crypto::ring::default_provider().install_default();
     let hub = Hub::start(&HubConfig {
         retain_bytes: usize::MAX,
         ..HubConfig::default()
