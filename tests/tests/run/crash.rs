@@ -52,9 +52,10 @@ fn ten_kills_change_nothing() {
     let mut draws = Draws(u64::try_from(seed % u128::from(u64::MAX)).unwrap());
     println!("{draws:?}");
     for kill in 0..KILLS {
-        // Two hours at this speed take longer than all kills together, and kills come before and after checkpoints.
-        let mut child = run(text(&killed), &["--speed", "300"]).start();
-        std::thread::sleep(Duration::from_millis(draws.below(2_000)));
+        // Two hours at this speed take longer than all kills together, and kills come before and after checkpoints (the
+        // first is saved after about a second and a half).
+        let mut child = run(text(&killed), &["--speed", "200"]).start();
+        std::thread::sleep(Duration::from_millis(draws.below(4_000)));
         assert!(
             child.try_wait().unwrap().is_none(),
             "run {kill} ended before it was killed"
