@@ -18,6 +18,7 @@ pub(crate) enum Group {
     /// All partitions of a source that belongs to one producer.
     Whole,
     /// A partition that may move between producers.
+    #[cfg_attr(not(feature = "eventhubs"), allow(dead_code))]
     Partition {
         /// Its name.
         name: String,

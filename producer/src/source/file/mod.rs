@@ -34,6 +34,7 @@ pub(super) use cells::{Output, ROWS_PER_BATCH};
 use kind::InputFile;
 use partition::Partition;
 
+#[cfg(feature = "eventhubs")]
 pub(super) use json_object::{Names, ObjectReader};
 pub use mapping::ColumnMapping;
 
