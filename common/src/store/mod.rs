@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod dispatched;
+mod error;
 mod health;
 mod part;
 mod predictions;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 
 pub use dead_letters::DeadLetter;
 pub use dispatched::{Dispatched, decode_dispatched, encode_dispatched};
+pub use error::StoreError;
 pub use part::PartNames;
 pub use predictions::{decode_predictions, encode_predictions};
 pub use reader::{Hour, HourRows};
@@ -65,103 +67,6 @@ pub struct Blob {
     pub bytes: u64,
     /// When it was last written.
     pub modified: EventTime,
-}
-
-/// What can go wrong with a store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The URL cannot be used.
-    #[error("`{url}` is not a store: {why} (write a folder, file:///folder or memory:///)")]
-    Url {
-        /// As given.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A folder store whose folder is not there.
-    #[error("the store folder {} does not exist", .0.display())]
-    Missing(PathBuf),
-    /// A folder store whose folder cannot be made or written.
-    #[error("the store folder {} cannot be written: {source}", .folder.display())]
-    Unwritable {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Someone else wrote the blob since it was read.
-    #[error("{path} in {url} was changed by another process since it was read")]
-    Conflict {
-        /// The blob.
-        path: String,
-        /// The store.
-        url: String,
-    },
-    /// A blob is too large to read.
-    #[error("{path} has {bytes} bytes; at most {MAX_BLOB_BYTES} are read")]
-    TooLarge {
-        /// The blob.
-        path: String,
-        /// Its size.
-        bytes: u64,
-    },
-    /// An operation failed.
-    #[error("cannot {action} {path} in {url}: {source}")]
-    Operation {
-        /// Read, write, list or delete.
-        action: &'static str,
-        /// The blob or prefix.
-        path: String,
-        /// The store.
-        url: String,
-        /// What the store said.
-        source: Box<object_store::Error>,
-    },
-    /// The store as a whole is not there at the moment, as a folder that is not mounted.
-    #[error("the store {url} is away: its folder is not there, or is another")]
-    Away {
-        /// The store.
-        url: String,
-    },
-    /// A blob is there but is not what it should be.
-    #[error("{path} is damaged: {why}")]
-    Damaged {
-        /// The blob.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl StoreError {
-    /// Whether a person has to change what the program was told, as opposed to the world it met.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. }
-        )
-    }
-
-    /// Whether waiting may mend it: a store that is away, slow or full. Wrong names, rights and contents stay wrong.
-    pub fn is_transient(&self) -> bool {
-        use object_store::Error as E;
-        match self {
-            Self::Away { .. } => true,
-            Self::Operation { source, .. } => !matches!(
-                **source,
-                E::NotFound { .. }
-                    | E::InvalidPath { .. }
-                    | E::NotSupported { .. }
-                    | E::AlreadyExists { .. }
-                    | E::Precondition { .. }
-                    | E::NotModified { .. }
-                    | E::PermissionDenied { .. }
-                    | E::Unauthenticated { .. }
-                    | E::UnknownConfigurationKey { .. }
-            ),
-            _ => false,
-        }
-    }
 }
 
 impl Store {

@@ -10,6 +10,7 @@ mod event;
 mod ownership;
 mod partition;
 mod processor;
+mod receiver;
 
 use std::error::Error;
 use std::fmt;

@@ -9,26 +9,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_messaging_eventhubs::error::ErrorKind;
-use azure_messaging_eventhubs::models::{ReceivedEventData, StartPositions};
+use azure_messaging_eventhubs::models::StartPositions;
 use azure_messaging_eventhubs::processor::PartitionClient;
 use azure_messaging_eventhubs::{
     ConsumerClient, EventHubsError, EventProcessor, StartLocation, StartPosition,
 };
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
 use windrow_common::queue::Queue;
 use windrow_common::store::Store;
 use windrow_common::{Backoff, EventTime, Shutdown, ShutdownTrigger};
 
-use super::event::Event;
 use super::ownership::{Hub, Ownerships};
 use super::partition::{PartitionSource, ReadTo};
+use super::receiver::{Ended, Receiver};
 use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, Start};
-use crate::checkpoint::{CheckpointError, Group};
+use crate::checkpoint::Group;
 use crate::source::Offset;
 use crate::stats::Stats;
 use crate::window::Windowing;
@@ -236,17 +235,6 @@ async fn open<Q: Queue>(
     })
 }
 
-/// How a partition's pipeline came to its end.
-enum Ended {
-    /// The partition is another producer's now.
-    Lost,
-    /// It is read to where it ended when the session began.
-    CaughtUp(Arc<PartitionClient>),
-    /// As it was told to.
-    Stopped,
-    Failed(ProducerError),
-}
-
 /// A partition being read.
 struct Reading {
     trigger: Arc<ShutdownTrigger>,
@@ -430,100 +418,5 @@ impl<Q: Queue> Session<'_, Q> {
             }
             Err(error) => self.fail(error.into()),
         }
-    }
-}
-
-/// Hands a partition's events to its pipeline.
-struct Receiver {
-    client: Arc<PartitionClient>,
-    events: mpsc::Sender<Event>,
-    source: EventHubSource,
-    trigger: Arc<ShutdownTrigger>,
-    stop: Shutdown,
-}
-
-type Pipeline = tokio::task::JoinHandle<Result<(), ProducerError>>;
-
-/// Why a receiver has stopped.
-enum Cause {
-    Stop,
-    /// The pipeline ended by itself.
-    Pipeline(Result<Result<(), ProducerError>, tokio::task::JoinError>),
-    Receiving(EventHubsError),
-}
-
-impl Receiver {
-    async fn feed(mut self, mut pipeline: Pipeline) -> Ended {
-        let cause = {
-            let mut stream = pin!(self.client.stream_events());
-            loop {
-                tokio::select! {
-                    ran = &mut pipeline => break Cause::Pipeline(ran),
-                    () = self.stop.stopping() => break Cause::Stop,
-                    passed = pass_on(&mut stream, &self.events, &self.source) => {
-                        if let Err(error) = passed {
-                            break Cause::Receiving(error);
-                        }
-                    }
-                }
-            }
-        };
-        // First the stop, then the end of events: windows that are open stay so.
-        let by_itself = matches!(cause, Cause::Pipeline(_)) && !self.stop.is_stopping();
-        self.trigger.stop();
-        drop(self.events);
-        let (lost, broken, ran) = match cause {
-            Cause::Pipeline(ran) => (false, None, ran),
-            Cause::Stop => (false, None, pipeline.await),
-            Cause::Receiving(error) => {
-                let lost = matches!(error.kind, ErrorKind::ConsumerDisconnected(_));
-                (
-                    lost,
-                    (!lost).then(|| self.source.hub.error(&error)),
-                    pipeline.await,
-                )
-            }
-        };
-        let ended = match ran {
-            Err(error) => Ended::Failed(ProducerError::Panicked(error.to_string())),
-            Ok(Err(ProducerError::Checkpoint(CheckpointError::TakenOver { .. }))) => Ended::Lost,
-            Ok(Err(error)) => Ended::Failed(error),
-            Ok(Ok(())) if by_itself => return Ended::CaughtUp(self.client),
-            Ok(Ok(())) if lost => Ended::Lost,
-            Ok(Ok(())) => match broken {
-                Some(error) => Ended::Failed(error.into()),
-                None => Ended::Stopped,
-            },
-        };
-        // Without this the processor would think that it is still being read.
-        if let Some(client) = Arc::into_inner(self.client) {
-            _ = client.close().await;
-        }
-        ended
-    }
-}
-
-/// Waits for the next event and hands it on. Nothing is lost when it is cancelled: room comes first.
-async fn pass_on<S>(
-    stream: &mut S,
-    events: &mpsc::Sender<Event>,
-    source: &EventHubSource,
-) -> Result<(), EventHubsError>
-where
-    S: Stream<Item = Result<ReceivedEventData, EventHubsError>> + Unpin,
-{
-    let Ok(room) = events.reserve().await else {
-        // The pipeline has ended and says why.
-        return std::future::pending().await;
-    };
-    match stream.next().await {
-        Some(Ok(received)) => {
-            if let Some(event) = Event::of(&received, &source.mapping) {
-                room.send(event);
-            }
-            Ok(())
-        }
-        Some(Err(error)) => Err(error),
-        None => Err(ErrorKind::ConsumerDisconnected(None).into()),
     }
 }
