@@ -3,16 +3,15 @@
 mod dead_letters;
 mod dispatched;
 mod error;
+mod folder;
 mod health;
 mod part;
 mod predictions;
 mod reader;
 mod table;
 
-use std::fs::{File, TryLockError};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -31,6 +30,7 @@ pub use reader::{Hour, HourRows};
 pub use table::TableError;
 
 use crate::EventTime;
+use folder::lock_file;
 use health::Health;
 
 /// Largest blob read whole, in bytes.
@@ -38,9 +38,6 @@ const MAX_BLOB_BYTES: u64 = 1 << 30;
 
 /// Marks a folder as a store, and is what conditional writes lock.
 const LOCK_FILE: &str = ".windrow.lock";
-
-/// Between looks whether another process has let go of the lock file; it holds it for a write.
-const LOCK_EVERY: Duration = Duration::from_millis(2);
 
 /// Where models, predictions, checkpoints and letters live. Clones share one connection.
 #[derive(Clone, Debug)]
@@ -225,40 +222,11 @@ impl Store {
         let Some(expected) = expected else {
             return self.put_with(path, bytes.into(), PutMode::Create).await;
         };
-        let Some(folder) = self.folder.clone() else {
-            return self
-                .put_with(path, bytes.into(), PutMode::Update(expected.0.clone()))
-                .await;
-        };
-        self.is_there()?;
-        let _turn = self.turn.lock().await;
-        let _lock = locked(&folder).await.map_err(|error| {
-            let generic = object_store::Error::Generic {
-                store: "lock file",
-                source: error.into(),
-            };
-            self.failed("lock", path)(generic)
-        })?;
-        let current = match self.objects.head(&self.path(path)?).await {
-            Err(object_store::Error::NotFound { .. }) => None,
-            other => other.map_err(self.failed("read", path))?.e_tag,
-        };
-        if current != expected.0.e_tag {
-            return Err(StoreError::Conflict {
-                path: path.to_owned(),
-                url: self.url.clone(),
-            });
+        if let Some(folder) = &self.folder {
+            return self.replace_in_folder(folder, path, bytes.into(), expected).await;
         }
-        self.put_with(path, bytes.into(), PutMode::Overwrite).await?;
-        let written = self
-            .objects
-            .head(&self.path(path)?)
+        self.put_with(path, bytes.into(), PutMode::Update(expected.0.clone()))
             .await
-            .map_err(self.failed("read", path))?;
-        Ok(Version(UpdateVersion {
-            e_tag: written.e_tag,
-            version: written.version,
-        }))
     }
 
     async fn put_with(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Version, StoreError> {
@@ -341,27 +309,6 @@ fn folder_of(url: &str) -> Result<Option<PathBuf>, StoreError> {
         "memory" => Ok(None),
         scheme => Err(wrong(&format!("`{scheme}` stores are not built in"))),
     }
-}
-
-/// The folder's lock file, locked until it is dropped. It is asked for again and again instead of waited for: a thread
-/// that waits could be the last that its holder needs to go on.
-async fn locked(folder: &FsPath) -> std::io::Result<File> {
-    let file = lock_file(folder)?;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_EVERY).await,
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
-fn lock_file(folder: &FsPath) -> std::io::Result<File> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(LOCK_FILE))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use azure_messaging_eventhubs::error::ErrorKind;
 use azure_messaging_eventhubs::{
     BufferedProducerClient, ConnectionString, ConsumerClient, EventHubsError, RetryOptions,
 };
+use tokio::time::timeout;
 use windrow_common::EventTime;
 
 use super::file::ColumnMapping;
@@ -39,6 +40,8 @@ pub const SCHEME: &str = "eventhubs://";
 /// Waits between tries to reach a hub that is away.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a goodbye may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// What the service asks a client to wait when it is busy
 /// (<https://learn.microsoft.com/azure/event-hubs/event-hubs-messaging-exceptions>).
 const BUSY_WAIT: Duration = Duration::from_secs(4);
@@ -281,6 +284,14 @@ impl EventHub {
                 busy: false,
             },
         }
+    }
+}
+
+/// Closes something that is thrown away anyway. Now and then the client waits for ever for an answer to its goodbye; what
+/// is not closed ends with its connection.
+async fn part_with<T>(what: &'static str, closing: impl Future<Output = T>) {
+    if timeout(GOODBYE_WITHIN, closing).await.is_err() {
+        tracing::debug!(what, "closed without an answer");
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -28,6 +28,7 @@ pub(super) struct Ownerships {
     hub: Hub,
     /// This process's last claim of each partition.
     mine: Mutex<HashMap<String, String>>,
+    claimed_at: Mutex<Instant>,
 }
 
 /// How the client library names the hub.
@@ -55,6 +56,7 @@ impl Ownerships {
             source: source.to_owned(),
             hub,
             mine: Mutex::default(),
+            claimed_at: Mutex::new(Instant::now()),
         }
     }
 
@@ -149,6 +151,12 @@ impl Ownerships {
         Ok(claims)
     }
 
+    /// Whether the client has claimed nothing for so long, though it should have several times.
+    pub(super) fn stalled(&self, expiry: Duration) -> bool {
+        let claimed_at = self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed_at.elapsed() > expiry
+    }
+
     /// Partitions that another process claimed less than `expiry` ago.
     pub(super) async fn of_others(&self, expiry: Duration) -> Result<HashSet<String>, StoreError> {
         let oldest = EventTime::now().saturating_sub(expiry);
@@ -187,6 +195,7 @@ impl CheckpointStore for Ownerships {
         for ownership in ownerships {
             claimed.extend(self.claim(ownership).await.map_err(failed)?);
         }
+        *self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Ok(claimed)
     }
 

@@ -26,7 +26,7 @@ use windrow_common::{Backoff, EventTime, Shutdown, ShutdownTrigger};
 use super::ownership::{Hub, Ownerships};
 use super::partition::{PartitionSource, ReadTo};
 use super::receiver::{Ended, Receiver};
-use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, Start};
+use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, Start, part_with};
 use crate::checkpoint::Group;
 use crate::source::Offset;
 use crate::stats::Stats;
@@ -129,11 +129,10 @@ async fn session<Q: Queue>(
     let ended = session.run(&processor, shutdown).await;
     drop(session);
     ownerships.release().await?;
-    // Errors of what is thrown away anyway.
     if let Some(processor) = Arc::into_inner(processor) {
-        _ = processor.close().await;
+        part_with("processor", processor.close()).await;
     }
-    _ = looker.close().await;
+    part_with("looker", looker.close()).await;
     ended
 }
 
@@ -381,6 +380,10 @@ impl<Q: Queue> Session<'_, Q> {
 
     /// Looks how far behind the partitions are, and whether all is done.
     async fn look(&mut self) {
+        if self.ownerships.stalled(self.source.ownership_expiry) {
+            // The client waits for an answer that does not come, and others are taking our partitions.
+            return self.fail(self.source.hub.silent(self.source.ownership_expiry).into());
+        }
         for (partition, Reading { read_to, .. }) in &self.reading {
             let asked = self.looker.get_partition_properties(partition);
             let Ok(Ok(state)) = timeout(LOOK_WITHIN, asked).await else {

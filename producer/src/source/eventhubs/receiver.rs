@@ -11,8 +11,8 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use windrow_common::{Shutdown, ShutdownTrigger};
 
-use super::EventHubSource;
 use super::event::Event;
+use super::{EventHubSource, part_with};
 use crate::ProducerError;
 use crate::checkpoint::CheckpointError;
 
@@ -93,7 +93,7 @@ impl Receiver {
         };
         // Without this the processor would think that it is still being read.
         if let Some(client) = Arc::into_inner(self.client) {
-            _ = client.close().await;
+            part_with("partition", client.close()).await;
         }
         ended
     }
