@@ -8,7 +8,7 @@ use serde_json::json;
 use windrow_common::Shutdown;
 use windrow_common::args::StoreArg;
 use windrow_common::service::stop_on_signals;
-use windrow_producer::args::{ReadArgs, SourceArgs, WindowArgs};
+use windrow_producer::args::{InputArgs, ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
 
 use crate::args::{Output, OutputArg};
@@ -23,7 +23,7 @@ Example: score a folder of history with one-minute windows, then stop
   windrow run --source history/ --store ./store --until-caught-up")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    input: InputArgs,
     #[command(flatten)]
     store: StoreArg,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(crate) fn cores() -> usize {
 impl RunArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let windowing = self.windows.windowing()?;
-        let source = self.source.open(self.read.until())?;
+        let source = self.input.open(self.read.until())?;
         let store = self.store.open()?;
         if !store.any("models").await? {
             return Err(CliError::Usage(format!(
@@ -62,7 +62,7 @@ impl RunArgs {
             windowing,
             store,
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
-            producer: self.read.options(&self.source),
+            producer: self.read.options(&self.input.source),
         };
         let counts = pipeline.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();

@@ -17,8 +17,8 @@ use windrow_common::{Backoff, EventTime, Shutdown};
 use windrow_producer::args::{SourceArgs, speed};
 use windrow_producer::pace::Pace;
 use windrow_producer::sensors::SensorTable;
-use windrow_producer::source::eventhubs::{EventHub, EventHubError};
-use windrow_producer::source::{Batch, Read, Reading, Source, SourceError, Until};
+use windrow_producer::source::eventhubs::{EventHub, EventHubError, HubArgs};
+use windrow_producer::source::{Batch, Read, Reading, Source, SourceError, Unreadable, Until};
 
 use crate::args::{Output, OutputArg};
 use crate::error::CliError;
@@ -52,6 +52,8 @@ pub(crate) struct SendArgs {
     to: String,
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    login: HubArgs,
     /// Send at this multiple of the speed the readings were measured at [default: as fast as possible]
     #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
     speed: Option<f64>,
@@ -68,10 +70,13 @@ struct Chunk {
     readings: u64,
 }
 
+/// Rows of the source that are no readings are not sent; each is a line on the standard error, up to so many.
+const COMPLAINTS: u64 = 10;
+
 impl SendArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let hub = self.source.hub(&self.to)?;
-        let source = self.source.open_own(Until::CaughtUp)?;
+        let hub = self.login.hub(&self.to)?;
+        let source = self.source.open(Until::CaughtUp)?;
         let mut sender = Sender::open(hub).await?;
         let (trigger, shutdown) = Shutdown::new();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
@@ -87,36 +92,49 @@ impl SendArgs {
             bar.set_position(readings);
         }
         bar.finish_and_clear();
-        reading
+        let unreadable = reading
             .await
             .map_err(|error| CliError::Panicked(error.to_string()))??;
         // What was to be sent is; how the connection ends is of no interest.
         let _closed = timeout(FIRST_WAIT, sender.client.close()).await;
         match self.output.output {
-            Output::Json => show::json(&json!({ "readings": readings, "events": sent })),
+            Output::Json => {
+                show::json(&json!({ "readings": readings, "events": sent, "unreadable": unreadable }))
+            }
             _ => show::line(&format!(
-                "sent {} readings in {} events to {}",
+                "sent {} readings in {} events to {}; {} rows could not be read",
                 show::count(readings),
                 show::count(sent),
-                sender.hub
+                sender.hub,
+                show::count(unreadable)
             )),
         }
     }
 }
 
-/// Reads until the source ends or a stop is asked for.
+/// Reads until the source ends or a stop is asked for; gives how many rows were no readings.
 fn read(
     mut source: Box<dyn Source>,
     mut pace: Option<Pace>,
     chunks: &mpsc::Sender<Chunk>,
     shutdown: &Shutdown,
-) -> Result<(), SourceError> {
+) -> Result<u64, SourceError> {
+    let mut unreadable = 0;
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
     let mut in_step = InStep::new(&*source);
     while !shutdown.is_stopping() {
         let read = source.read(&mut sensors, &mut batch)?;
         let ready = match read {
-            Read::Batch => in_step.take_in(&batch),
+            Read::Batch => {
+                for Unreadable { line, detail, .. } in &batch.unreadable {
+                    unreadable += 1;
+                    if unreadable <= COMPLAINTS {
+                        let partition = &source.partitions()[batch.partition];
+                        tracing::warn!(partition, line, detail, "not sent");
+                    }
+                }
+                in_step.take_in(&batch)
+            }
             Read::End => in_step.rest(),
             Read::Idle => {
                 std::thread::sleep(NAP);
@@ -136,7 +154,7 @@ fn read(
             for run in runs(now) {
                 if chunks.blocking_send(chunk(run, &sensors)).is_err() {
                     // The sending side has failed and says why.
-                    return Ok(());
+                    return Ok(unreadable);
                 }
             }
         }
@@ -144,7 +162,7 @@ fn read(
             break;
         }
     }
-    Ok(())
+    Ok(unreadable)
 }
 
 /// Merges the partitions of a source by event time. They are read in turns, each some way ahead; sent like that, a

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 /// Exponential waits with full jitter, capped (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015),
 /// so that a fleet does not come back all at once.
 #[derive(Clone, Debug)]
@@ -15,12 +17,11 @@ pub struct Backoff {
 impl Backoff {
     /// Waits that start near `first` and never pass `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
-        use std::hash::{BuildHasher, RandomState};
         Self {
             first,
             cap,
             attempt: 0,
-            state: RandomState::new().hash_one(()) | 1,
+            state: random() | 1,
         }
     }
 

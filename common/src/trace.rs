@@ -1,7 +1,7 @@
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>): what lets a log line of a worker be found from the
 //! producer's.
 
-use std::hash::{BuildHasher, RandomState};
+use crate::random;
 
 /// One trace: everything that is dispatched together. Its messages are spans of it.
 #[derive(Clone, Debug)]
@@ -13,7 +13,6 @@ pub struct Trace {
 impl Trace {
     /// A trace with an id of its own.
     pub fn begin() -> Self {
-        let random = || RandomState::new().hash_one(());
         Self {
             // All zeros is not allowed, and one bit costs nothing.
             id: (u128::from(random()) << 64 | u128::from(random())) | 1,

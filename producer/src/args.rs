@@ -9,7 +9,7 @@ use windrow_common::parse_duration as duration;
 use crate::ingest::AtEnd;
 use crate::source::file::{ColumnMapping, FileSource};
 use crate::source::simulator::{Simulator, SimulatorConfig};
-use crate::source::{Source, SourceError, Until};
+use crate::source::{EVENT_HUBS, Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
 use crate::{Input, ProducerError, ProducerOptions};
 
@@ -17,9 +17,10 @@ use crate::{Input, ProducerError, ProducerOptions};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
-    /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, a simulated fleet
-    /// such as sim:devices=100,tags=5,duration=1d, or an Event Hub, eventhubs://NAMESPACE.servicebus.windows.net/HUB
-    #[arg(long, value_name = "PATH|sim:…|eventhubs://…", env = "WINDROW_SOURCE")]
+    /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, or a simulated
+    /// fleet such as sim:devices=100,tags=5,duration=1d. Programs that know Event Hubs also read
+    /// eventhubs://NAMESPACE.servicebus.windows.net/HUB
+    #[arg(long, value_name = "SOURCE", env = "WINDROW_SOURCE")]
     pub source: String,
     /// Column or field with the time [default: ts, timestamp, time, event_time or datetime]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_TIME")]
@@ -33,32 +34,35 @@ pub struct SourceArgs {
     /// Column or field with the value [default: value or reading]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_VALUE")]
     column_value: Option<String>,
+}
+
+/// Which source, where it may also be one that producers share.
+#[derive(Args, Clone, Debug)]
+pub struct InputArgs {
+    /// The source.
+    #[command(flatten)]
+    pub source: SourceArgs,
     #[cfg(feature = "eventhubs")]
     #[command(flatten)]
     event_hub: crate::source::eventhubs::ReadHubArgs,
 }
 
-/// How a URL of an Event Hub begins.
-const EVENT_HUB: &str = "eventhubs://";
-
-impl SourceArgs {
+impl InputArgs {
     /// Opens the source, with columns and files checked.
     pub fn open(&self, until: Until) -> Result<Input, ProducerError> {
         #[cfg(feature = "eventhubs")]
-        if self.source.starts_with(EVENT_HUB) {
-            let source = self.event_hub.source(&self.source, self.mapping(), until)?;
+        if self.source.is_event_hub() {
+            let mapping = self.source.mapping();
+            let source = self.event_hub.source(&self.source.source, mapping, until)?;
             return Ok(Input::Shared(Box::new(source)));
         }
-        Ok(Input::Own(self.open_own(until)?))
+        Ok(Input::Own(self.source.open(until)?))
     }
+}
 
-    /// The hub of a URL `eventhubs://HOST/HUB`, with this command line's way to log in.
-    #[cfg(feature = "eventhubs")]
-    pub fn hub(
-        &self,
-        url: &str,
-    ) -> Result<crate::source::eventhubs::EventHub, crate::source::eventhubs::EventHubError> {
-        self.event_hub.hub(url)
+impl SourceArgs {
+    fn is_event_hub(&self) -> bool {
+        self.source.starts_with(EVENT_HUBS)
     }
 
     fn mapping(&self) -> ColumnMapping {
@@ -71,8 +75,8 @@ impl SourceArgs {
     }
 
     /// Opens a source that is read by this process alone: files or a simulated fleet.
-    pub fn open_own(&self, until: Until) -> Result<Box<dyn Source>, SourceError> {
-        if self.source.starts_with(EVENT_HUB) {
+    pub fn open(&self, until: Until) -> Result<Box<dyn Source>, SourceError> {
+        if self.is_event_hub() {
             return Err(SourceError::Spec {
                 spec: self.source.clone(),
                 why: "an Event Hub cannot be read here; name files or a simulated fleet".to_owned(),
@@ -94,7 +98,7 @@ impl SourceArgs {
         if self.source.starts_with("sim:") {
             return "sim".to_owned();
         }
-        if self.source.starts_with(EVENT_HUB) {
+        if self.is_event_hub() {
             return self.source.rsplit('/').next().unwrap_or("eventhub").to_owned();
         }
         let path = Path::new(&self.source);

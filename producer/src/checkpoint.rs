@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::store::{Store, StoreError, Version};
-use windrow_common::{EventTime, encode_segment, format_duration, retry_while_transient};
+use windrow_common::{EventTime, encode_segment, format_duration, random, retry_while_transient};
 
 use crate::source::Offset;
 use crate::window::{PartitionPosition, Position, Windowing};
@@ -317,8 +317,7 @@ fn folder(source: &str) -> String {
 
 /// Told apart from every other process's and partition's.
 pub(crate) fn unique_name() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    format!("{}-{:016x}", std::process::id(), RandomState::new().hash_one(()))
+    format!("{}-{:016x}", std::process::id(), random())
 }
 
 fn windows_text(window_ms: i64, interval_ms: i64) -> String {

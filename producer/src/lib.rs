@@ -132,39 +132,44 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
+    let downstream = Downstream {
+        windowing,
+        queue,
+        store,
+        options,
+        stats,
+    };
     match input {
-        Input::Own(source) => {
-            run_group(
-                source,
-                Group::Whole,
-                windowing,
-                queue,
-                store,
-                options,
-                stats,
-                shutdown,
-            )
-            .await
-        }
+        Input::Own(source) => run_group(source, Group::Whole, downstream, shutdown).await,
         #[cfg(feature = "eventhubs")]
-        Input::Shared(source) => {
-            source::eventhubs::run(*source, windowing, queue, store, options, stats, shutdown).await
-        }
+        Input::Shared(source) => source::eventhubs::run(*source, downstream, shutdown).await,
     }
 }
 
+/// What readings become and where it goes, whatever they are read from.
+#[derive(Clone)]
+pub(crate) struct Downstream<Q> {
+    pub(crate) windowing: Windowing,
+    pub(crate) queue: Q,
+    pub(crate) store: Store,
+    pub(crate) options: ProducerOptions,
+    pub(crate) stats: Arc<Stats>,
+}
+
 /// Reads the partitions of one group, which `source` consists of.
-#[allow(clippy::too_many_arguments)]
 pub(crate) async fn run_group<Q: Queue>(
     mut source: Box<dyn Source>,
     group: Group,
-    windowing: Windowing,
-    queue: Q,
-    store: Store,
-    options: ProducerOptions,
-    stats: Arc<Stats>,
+    downstream: Downstream<Q>,
     shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
+    let Downstream {
+        windowing,
+        queue,
+        store,
+        options,
+        stats,
+    } = downstream;
     let checkpoint = Checkpoint::open(&store, &options.source_name, &group, windowing).await?;
     let partitions: Arc<[String]> = source.partitions().into();
     let position = checkpoint.position(&partitions);

@@ -11,7 +11,7 @@ use windrow_common::service::{Failure, Readiness, ServiceArgs, run_service};
 use windrow_common::store::Store;
 use windrow_common::{Shutdown, encode_segment};
 use windrow_producer::Stats;
-use windrow_producer::args::{ReadArgs, SourceArgs, WindowArgs};
+use windrow_producer::args::{InputArgs, ReadArgs, WindowArgs};
 
 /// Reads a source of readings, cuts windows and publishes one scoring message per sensor and interval.
 #[derive(Parser, Debug)]
@@ -26,7 +26,7 @@ Example: follow a folder of NDJSON files
 )]
 struct Cli {
     #[command(flatten)]
-    source: SourceArgs,
+    input: InputArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
     let store = cli.store.open().map_err(Failure::usage)?;
-    let name = cli.read.options(&cli.source).source_name;
+    let name = cli.read.options(&cli.input.source).source_name;
     let client = format!("windrow-producer {}", encode_segment(&name));
     let amqp = cli
         .amqp
@@ -79,13 +79,13 @@ async fn work(
     mut shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let windowing = cli.windows.windowing().map_err(Failure::usage)?;
-    let source = cli.source.open(cli.read.until()).map_err(Failure::usage)?;
+    let source = cli.input.open(cli.read.until()).map_err(Failure::usage)?;
     store.watch();
     tokio::select! {
         connected = amqp.connect() => connected.map_err(Failure::usage)?,
         () = shutdown.stopping() => return Ok(()),
     }
-    let options = cli.read.options(&cli.source);
+    let options = cli.read.options(&cli.input.source);
     let produced =
         windrow_producer::run(source, windowing, amqp.clone(), store, options, stats, shutdown).await;
     amqp.close().await;

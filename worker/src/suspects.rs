@@ -4,9 +4,8 @@
 //! scored apart from the rest, in groups that shrink as their failures grow, down to one at a time: what kills is
 //! alone when it reaches the delivery limit, and what is innocent is settled long before.
 
-use std::hash::{BuildHasher, RandomState};
-
 use windrow_common::queue::Delivery;
+use windrow_common::random;
 
 /// Failures from which on a message is a suspect. The first two may well have been the worker's or the broker's.
 const SUSPECT_FROM: u32 = 3;
@@ -41,7 +40,7 @@ impl Suspects {
         let mut group = Vec::new();
         let mut most = FIRST_GROUP;
         while group.len() < most && !self.waiting.is_empty() {
-            let chance = RandomState::new().hash_one(self.waiting.len());
+            let chance = random();
             let delivery = self.waiting.swap_remove(chance as usize % self.waiting.len());
             most = most.min(group_of(delivery.failures));
             group.push(delivery);

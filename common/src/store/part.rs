@@ -1,8 +1,6 @@
 //! Names of the parts that make up a table.
 
-use std::hash::{BuildHasher, RandomState};
-
-use crate::EventTime;
+use crate::{EventTime, random};
 
 /// Gives every part a name nobody else gives, in this process or another: when it began, chance, and a running number.
 ///
@@ -19,7 +17,7 @@ impl PartNames {
         let started = EventTime::now().as_millis();
         Self {
             // Containers all have the same process id, and a fleet may start in the same millisecond.
-            prefix: format!("{started}-{:016x}-{who}", RandomState::new().hash_one(())),
+            prefix: format!("{started}-{:016x}-{who}", random()),
             next: 0,
         }
     }

@@ -11,6 +11,9 @@ use windrow_common::EventTime;
 
 use crate::sensors::{SensorIndex, SensorTable};
 
+/// How the URL of an Event Hub begins.
+pub const EVENT_HUBS: &str = "eventhubs://";
+
 /// Position within a partition: bytes of the (decompressed) file, rows of a Parquet file, a sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub u64);

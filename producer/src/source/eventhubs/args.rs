@@ -112,11 +112,6 @@ impl HubArgs {
 }
 
 impl ReadHubArgs {
-    /// The hub of a URL `eventhubs://HOST/HUB`.
-    pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
-        self.hub.hub(url)
-    }
-
     /// The source of a URL `eventhubs://HOST/HUB`.
     pub fn source(
         &self,

@@ -28,14 +28,12 @@ use azure_messaging_eventhubs::{
 use tokio::time::timeout;
 use windrow_common::EventTime;
 
+use super::EVENT_HUBS;
 use super::file::ColumnMapping;
 use crate::checkpoint::unique_name;
 
 pub use args::{HubArgs, ReadHubArgs};
 pub(crate) use processor::run;
-
-/// The URL's scheme, with what separates it from the host.
-pub const SCHEME: &str = "eventhubs://";
 
 /// Waits between tries to reach a hub that is away.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -155,7 +153,7 @@ impl fmt::Debug for EventHub {
 
 impl fmt::Display for EventHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}/{}", self.host, self.name)
+        write!(f, "{EVENT_HUBS}{}/{}", self.host, self.name)
     }
 }
 
@@ -164,10 +162,10 @@ impl EventHub {
     /// `amqp://127.0.0.1:5672`.
     pub fn new(url: &str, login: Login, endpoint: Option<String>) -> Result<Self, EventHubError> {
         let config = |why: String| EventHubError::Config(url.to_owned(), why);
-        let place = url.strip_prefix(SCHEME).and_then(|rest| rest.split_once('/'));
+        let place = url.strip_prefix(EVENT_HUBS).and_then(|rest| rest.split_once('/'));
         let (host, name) = place
             .filter(|(host, name)| !host.is_empty() && !name.is_empty() && !name.contains('/'))
-            .ok_or_else(|| config(format!("write {SCHEME}NAMESPACE.servicebus.windows.net/HUB")))?;
+            .ok_or_else(|| config(format!("write {EVENT_HUBS}NAMESPACE.servicebus.windows.net/HUB")))?;
         if let Login::ConnectionString(string) = &login {
             let parsed: ConnectionString = string
                 .parse()

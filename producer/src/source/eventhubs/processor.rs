@@ -20,7 +20,6 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, timeout};
 use windrow_common::queue::Queue;
-use windrow_common::store::Store;
 use windrow_common::{Backoff, EventTime, Shutdown, ShutdownTrigger};
 
 use super::ownership::{Hub, Ownerships};
@@ -29,9 +28,7 @@ use super::receiver::{Ended, Receiver};
 use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, Start, part_with};
 use crate::checkpoint::Group;
 use crate::source::Offset;
-use crate::stats::Stats;
-use crate::window::Windowing;
-use crate::{ProducerError, ProducerOptions};
+use crate::{Downstream, ProducerError};
 
 /// Events between the receiver and the pipeline's thread: about what is decoded at a time.
 const EVENTS_AHEAD: usize = 4_096;
@@ -42,34 +39,13 @@ const LOOK_WITHIN: Duration = Duration::from_millis(500);
 /// Claims are renewed so often within their expiry.
 const RENEWALS: u32 = 3;
 
-/// Everything a pipeline needs besides its partition.
-#[derive(Clone)]
-struct Downstream<Q> {
-    windowing: Windowing,
-    queue: Q,
-    store: Store,
-    options: ProducerOptions,
-    stats: Arc<Stats>,
-}
-
 /// Reads the partitions that fall to this producer until a stop is asked for or, if it is to stop there, all are read
 /// to their end.
 pub(crate) async fn run<Q: Queue>(
     source: EventHubSource,
-    windowing: Windowing,
-    queue: Q,
-    store: Store,
-    options: ProducerOptions,
-    stats: Arc<Stats>,
+    downstream: Downstream<Q>,
     mut shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
-    let downstream = Downstream {
-        windowing,
-        queue,
-        store,
-        options,
-        stats: Arc::clone(&stats),
-    };
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut reached = false;
     loop {
@@ -80,10 +56,10 @@ pub(crate) async fn run<Q: Queue>(
             Err(error) => return Err(error),
         };
         if began.elapsed() > LONGEST_WAIT {
-            backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+            backoff.reset();
         }
         tracing::warn!(%error, "reading again from the checkpoints");
-        stats.set_source_trouble(Some(error.to_string()));
+        downstream.stats.set_source_trouble(Some(error.to_string()));
         let wait = backoff.next_wait().max(error.least_wait());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -321,28 +297,12 @@ impl<Q: Queue> Session<'_, Q> {
                 read_to: source.read_to(),
             },
         );
-        let Downstream {
-            windowing,
-            queue,
-            store,
-            options,
-            stats,
-        } = self.downstream.clone();
         let group = Group::Partition {
             name: partition.clone(),
             start: place.start,
             oldest: place.oldest,
         };
-        let pipeline = crate::run_group(
-            Box::new(source),
-            group,
-            windowing,
-            queue,
-            store,
-            options,
-            stats,
-            stop.clone(),
-        );
+        let pipeline = crate::run_group(Box::new(source), group, self.downstream.clone(), stop.clone());
         let receiver = Receiver {
             client,
             events,
