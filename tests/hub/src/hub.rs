@@ -22,6 +22,9 @@ use crate::state::State;
 /// Threads that serve connections: one for each direction of a test.
 const THREADS: usize = 2;
 
+/// What those threads are called, so that a measurement can leave the hub out.
+pub const HUB_THREADS: &str = "test-hub";
+
 /// A running event hub, which stops when dropped. It has threads of its own, so that tests without a runtime can hold it
 /// as well as those with one; no method blocks.
 pub struct Hub {
@@ -44,7 +47,7 @@ impl Hub {
         let address = listener.local_addr().map_err(refused)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
-            .thread_name("test-hub")
+            .thread_name(HUB_THREADS)
             .enable_all()
             .build()
             .map_err(HubError::Runtime)?;

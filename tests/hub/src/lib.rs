@@ -31,4 +31,4 @@ mod state;
 pub use config::HubConfig;
 pub use error::HubError;
 pub use fe2o3_amqp::types::primitives::SimpleValue;
-pub use hub::Hub;
+pub use hub::{HUB_THREADS, Hub};
