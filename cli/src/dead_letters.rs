@@ -31,7 +31,7 @@ pub(crate) enum DeadLettersCommand {
 /// Where the dead letters are: on RabbitMQ when one is named, else in the store, where `windrow run` keeps them.
 #[derive(Args, Debug)]
 struct Place {
-    /// The store: a folder, or file:///folder
+    /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix
     #[arg(long, value_name = "URL", env = "WINDROW_STORE", required_unless_present_any = ["amqp_url", "amqp_url_file"])]
     store: Option<String>,
     #[command(flatten)]

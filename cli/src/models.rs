@@ -81,7 +81,7 @@ impl ModelsCommand {
 impl ImportArgs {
     async fn run(self) -> Result<(), CliError> {
         let pattern = NamePattern::new(&self.name_pattern)?;
-        let repository = ModelRepository::new(self.store.create()?);
+        let repository = ModelRepository::new(self.store.create().await?);
         let bar = steps("importing", self.files.len() as u64);
         let mut failed = 0;
         for file in &self.files {

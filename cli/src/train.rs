@@ -94,7 +94,7 @@ impl TrainArgs {
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let windowing = self.windows.windowing()?;
         let source = self.source.open(Until::CaughtUp)?;
-        let repository = ModelRepository::new(self.store.create()?);
+        let repository = ModelRepository::new(self.store.create().await?);
         let trained = train_fleet(source, windowing, &self.features, &options, &repository).await?;
         for (sensor, why) in &trained.failed {
             eprintln!("windrow: {sensor}: {why}");

@@ -12,7 +12,9 @@ use crate::store::{Store, StoreError};
 /// Which store.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArg {
-    /// The store: a folder, or file:///folder
+    /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix. How to log in to a cloud's
+    /// is in its own variables: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_CLIENT_ID, …; AWS_…;
+    /// GOOGLE_…
     #[arg(long, value_name = "URL", env = "WINDROW_STORE")]
     pub store: String,
 }
@@ -23,9 +25,11 @@ impl StoreArg {
         Store::open(&self.store)
     }
 
-    /// Opens a store to write to, making it if need be.
-    pub fn create(&self) -> Result<Store, StoreError> {
-        Store::create(&self.store)
+    /// Opens a store to write to, making its folder or Azure container if need be.
+    pub async fn create(&self) -> Result<Store, StoreError> {
+        let store = Store::create(&self.store)?;
+        store.make().await?;
+        Ok(store)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod service;
 mod shutdown;
 pub mod store;
 mod time;
+mod tls;
 mod trace;
 
 pub use aggregate::Aggregate;
@@ -26,4 +27,5 @@ pub use random::random;
 pub use sensor::{MAX_NAME_BYTES, SensorId, SensorIdError, encode_segment};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use time::{EventTime, Interval, TimeError, format_duration, parse_duration};
+pub use tls::choose_tls;
 pub use trace::Trace;

@@ -50,8 +50,8 @@ pub(crate) struct Checkpoint {
     version: Option<Version>,
     /// Of partitions that are not known.
     start: Offset,
-    /// Which process moves it on, where processes take turns.
-    owner: Option<String>,
+    /// Which process moves it on.
+    owner: String,
 }
 
 /// What can go wrong with a checkpoint.
@@ -97,8 +97,8 @@ struct Saved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dispatched_through: Option<String>,
     partitions: BTreeMap<String, SavedPartition>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
+    #[serde(default)]
+    owner: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +122,6 @@ impl Checkpoint {
         loop {
             let mut checkpoint = Self::read(store, source, group, windowing).await?;
             checkpoint.start = *start;
-            checkpoint.owner = Some(unique_name());
             let resume = checkpoint.partition(group.name()).resume;
             if resume < *oldest {
                 let (source, partition) = (source, group.name());
@@ -153,7 +152,7 @@ impl Checkpoint {
             partitions: BTreeMap::new(),
             version: None,
             start: Offset(0),
-            owner: None,
+            owner: unique_name(),
         };
         let read = || store.get_versioned(&checkpoint.path);
         let read = retry_while_transient("reading the checkpoint", StoreError::is_transient, read).await?;
@@ -302,8 +301,9 @@ impl Checkpoint {
     /// The version of the blob if it is what we wrote: a write may succeed and its answer be lost, and the next try
     /// then meets the first. (The owner in it tells ours from another's.)
     async fn written_after_all(&self, json: &[u8]) -> Result<Version, CheckpointError> {
-        match self.store.get_versioned(&self.path).await? {
-            Some((bytes, version)) if bytes == json && self.owner.is_some() => Ok(version),
+        let read = || self.store.get_versioned(&self.path);
+        match retry_while_transient("reading the checkpoint", StoreError::is_transient, read).await? {
+            Some((bytes, version)) if bytes == json => Ok(version),
             _ => Err(CheckpointError::TakenOver {
                 path: self.path.clone(),
             }),

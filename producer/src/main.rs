@@ -7,7 +7,7 @@ use clap::Parser;
 use prometheus_client::registry::Registry;
 use windrow_common::args::{AmqpArgs, StoreArg};
 use windrow_common::queue::{Amqp, Reconnect};
-use windrow_common::service::{Failure, Readiness, ServiceArgs, run_service};
+use windrow_common::service::{Failure, Readiness, ServiceArgs, check_health, reach, run_service};
 use windrow_common::store::Store;
 use windrow_common::{Shutdown, encode_segment};
 use windrow_producer::Stats;
@@ -40,6 +40,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    if let Some(checked) = check_health() {
+        return checked;
+    }
     let cli = Cli::parse();
     let (store, amqp) = match prepare(&cli) {
         Ok(prepared) => prepared,
@@ -80,9 +83,8 @@ async fn work(
 ) -> Result<(), Failure> {
     let windowing = cli.windows.windowing().map_err(Failure::usage)?;
     let source = cli.input.open(cli.read.until()).map_err(Failure::usage)?;
-    store.watch();
     tokio::select! {
-        connected = amqp.connect() => connected.map_err(Failure::usage)?,
+        reached = reach(&amqp, &store) => reached?,
         () = shutdown.stopping() => return Ok(()),
     }
     let options = cli.read.options(&cli.input.source);

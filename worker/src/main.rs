@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use windrow_common::args::{AmqpArgs, StoreArg};
 use windrow_common::queue::{Amqp, Reconnect};
-use windrow_common::service::{Failure, Readiness, ServiceArgs, run_service};
+use windrow_common::service::{Failure, Readiness, ServiceArgs, check_health, reach, run_service};
 use windrow_common::store::Store;
 use windrow_common::{Shutdown, parse_duration};
 use windrow_worker::{CacheOptions, ModelCache, Stats, WorkerError, WorkerOptions};
@@ -90,6 +90,9 @@ impl WorkerArgs {
 }
 
 fn main() -> ExitCode {
+    if let Some(checked) = check_health() {
+        return checked;
+    }
     let cli = Cli::parse();
     let (store, amqp) = match prepare(&cli) {
         Ok(prepared) => prepared,
@@ -121,9 +124,8 @@ async fn work(
     stats: Arc<Stats>,
     mut shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    store.watch();
     tokio::select! {
-        connected = amqp.connect() => connected.map_err(Failure::usage)?,
+        reached = reach(&amqp, &store) => reached?,
         () = shutdown.stopping() => return Ok(()),
     }
     let models = ModelCache::new(store.clone(), args.cache(), Arc::clone(&stats));

@@ -3,6 +3,7 @@
 //! A stop has two steps. A signal or a scale-set notice ends intake; work in hand then has the drain timeout to be
 //! finished. Only after that, or at a second signal, the process leaves it behind, to be delivered again.
 
+mod check;
 mod failure;
 mod http;
 mod log;
@@ -10,7 +11,6 @@ mod readiness;
 mod scheduled_events;
 mod signals;
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,9 +19,11 @@ use std::time::Duration;
 use clap::Args;
 use prometheus_client::registry::Registry;
 
+use check::HealthArgs;
+pub use check::check_health;
 pub use failure::{Failure, sentence};
 pub use log::{LogFormat, init_logs};
-pub use readiness::Readiness;
+pub use readiness::{Readiness, reach};
 pub use signals::stop_on_signals;
 
 use crate::{Shutdown, parse_duration};
@@ -31,14 +33,8 @@ use scheduled_events::ScheduledEvents;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
 pub struct ServiceArgs {
-    /// Where /healthz, /readyz and /metrics are served; 0.0.0.0:8080 in a container
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080",
-        env = "WINDROW_LISTEN"
-    )]
-    pub listen: SocketAddr,
+    #[command(flatten)]
+    health: HealthArgs,
     /// How long a stop may take before what is in hand is left to others
     #[arg(long, value_name = "DURATION", default_value = "25s", env = "WINDROW_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Duration,
@@ -104,7 +100,7 @@ async fn serve<F: Future<Output = Result<(), Failure>>>(
         .as_deref()
         .map(|url| ScheduledEvents::watch(url, trigger))
         .transpose()?;
-    http::serve(args.listen, registry, readiness, shutdown.clone()).await?;
+    http::serve(args.health.listen, registry, readiness, shutdown.clone()).await?;
     let work = work(shutdown.clone());
     let overdue = async {
         shutdown.stopping().await;

@@ -3,10 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Failure;
 use crate::queue::Amqp;
 use crate::store::Store;
 
 type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Reaches what a service depends on before it begins: looks at the store, and connects to the broker, for which it
+/// waits. Only what takes a person to mend is an error.
+pub async fn reach(queue: &Amqp, store: &Store) -> Result<(), Failure> {
+    store.watch().await.map_err(Failure::usage)?;
+    queue.connect().await.map_err(Failure::usage)
+}
 
 /// The dependencies of a service, each with a way to ask what is the matter with it.
 #[derive(Clone, Default)]

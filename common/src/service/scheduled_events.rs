@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use crate::ShutdownTrigger;
+use crate::{ShutdownTrigger, choose_tls};
 
 const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
 const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";
@@ -65,6 +65,7 @@ impl ScheduledEvents {
                 "--scheduled-events {url}: write http://, as the metadata service has no other"
             )));
         }
+        choose_tls();
         // Never through a proxy: the address is this machine's own.
         let client = reqwest::Client::builder()
             .no_proxy()

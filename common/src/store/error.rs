@@ -8,7 +8,9 @@ use super::MAX_BLOB_BYTES;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL cannot be used.
-    #[error("`{url}` is not a store: {why} (write a folder, file:///folder or memory:///)")]
+    #[error(
+        "`{url}` is not a store: {why} (write a folder, file:///folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix)"
+    )]
     Url {
         /// As given.
         url: String,
@@ -25,6 +27,20 @@ pub enum StoreError {
         folder: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A cloud store whose container or bucket is not there.
+    #[error("the store {url} is not there: it has no such container or bucket")]
+    NoContainer {
+        /// The store.
+        url: String,
+    },
+    /// A cloud store does not let us in, or not do this.
+    #[error("the store {url} refuses this identity: {}", one_line(.source))]
+    Refused {
+        /// The store.
+        url: String,
+        /// What it said.
+        source: Box<object_store::Error>,
     },
     /// Someone else wrote the blob since it was read.
     #[error("{path} in {url} was changed by another process since it was read")]
@@ -43,7 +59,7 @@ pub enum StoreError {
         bytes: u64,
     },
     /// An operation failed.
-    #[error("cannot {action} {path} in {url}: {source}")]
+    #[error("cannot {action} {path} in {url}: {}", one_line(.source))]
     Operation {
         /// Read, write, list or delete.
         action: &'static str,
@@ -75,15 +91,21 @@ impl StoreError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. }
+            Self::Url { .. }
+                | Self::Missing(_)
+                | Self::Unwritable { .. }
+                | Self::NoContainer { .. }
+                | Self::Refused { .. }
         )
     }
 
-    /// Whether waiting may mend it: a store that is away, slow or full. Wrong names, rights and contents stay wrong.
+    /// Whether waiting may mend it: a store that is away, slow or full. Wrong names and contents stay wrong. A cloud's
+    /// rights and containers come and go (keys are rotated, roles take minutes), and concern all blobs: work that is
+    /// in hand then waits for a person rather than being given up blob by blob.
     pub fn is_transient(&self) -> bool {
         use object_store::Error as E;
         match self {
-            Self::Away { .. } => true,
+            Self::Away { .. } | Self::NoContainer { .. } | Self::Refused { .. } => true,
             Self::Operation { source, .. } => !matches!(
                 **source,
                 E::NotFound { .. }
@@ -99,4 +121,10 @@ impl StoreError {
             _ => false,
         }
     }
+}
+
+/// Clouds answer in XML of several lines.
+fn one_line(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

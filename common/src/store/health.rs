@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{LOCK_FILE, Store, StoreError};
+use super::{LOCK_FILE, Place, Store, StoreError};
 
 /// How often a service looks whether its store is there while it has no other business with it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -57,16 +57,39 @@ impl Store {
         trouble.clone()
     }
 
-    /// Looks at the store now and then for as long as the runtime lives, so that [`Store::trouble`] also knows of an
-    /// idle service's store.
-    pub fn watch(&self) {
+    /// Looks whether the store can be used before a service relies on it, and from then on now and then, so that
+    /// [`Store::trouble`] also knows of an idle service's store. One that does not answer will be waited for; only what
+    /// takes a person is an error.
+    pub async fn watch(&self) -> Result<(), StoreError> {
+        match self.get(PROBE).await {
+            Err(error @ (StoreError::NoContainer { .. } | StoreError::Refused { .. })) => return Err(error),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the store does not answer; it is waited for");
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
         let store = self.clone();
         tokio::spawn(async move {
             loop {
+                tokio::time::sleep(LOOK_EVERY).await;
                 // What it finds is noted by the store itself.
                 _ = store.get(PROBE).await;
-                tokio::time::sleep(LOOK_EVERY).await;
             }
         });
+        Ok(())
+    }
+
+    /// Makes the store's container in Azure if it is not there. Buckets of other clouds have to be made by hand, as their
+    /// names are the whole world's.
+    pub async fn make(&self) -> Result<(), StoreError> {
+        match (self.get(PROBE).await, &self.place) {
+            (Err(StoreError::NoContainer { .. }), Place::Cloud(Some(container))) => {
+                container.make().await.map_err(self.failed("make", ""))?;
+                tracing::info!(store = self.url, "made the store's container");
+                Ok(())
+            }
+            (looked, _) => looked.map(|_| ()),
+        }
     }
 }

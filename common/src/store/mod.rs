@@ -1,10 +1,12 @@
 //! The blob store: one concrete type over `object_store`, and the tables and letters kept in it.
 
+mod azure;
 mod dead_letters;
 mod dispatched;
 mod error;
 mod folder;
 mod health;
+mod open;
 mod part;
 mod predictions;
 mod reader;
@@ -15,8 +17,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::sync::Mutex;
@@ -30,7 +30,7 @@ pub use reader::{Hour, HourRows};
 pub use table::TableError;
 
 use crate::EventTime;
-use folder::lock_file;
+use azure::Container;
 use health::Health;
 
 /// Largest blob read whole, in bytes.
@@ -44,11 +44,21 @@ const LOCK_FILE: &str = ".windrow.lock";
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     url: String,
-    /// Folder of a `file:` store: it has no conditional replace of its own, so a lock file stands in.
-    folder: Option<PathBuf>,
+    place: Place,
     /// One conditional replace of this process at a time; the lock file is for those of others.
     turn: Arc<Mutex<()>>,
     health: Arc<Health>,
+}
+
+/// Where blobs are, as far as it makes a difference.
+#[derive(Clone, Debug)]
+enum Place {
+    /// A folder: it has no conditional replace of its own, so a lock file stands in.
+    Folder(PathBuf),
+    /// A bucket or container, the latter with what it takes to make it.
+    Cloud(Option<Arc<Container>>),
+    /// In memory, or in what a test made.
+    Elsewhere,
 }
 
 /// The state a blob was read in, for a conditional write.
@@ -67,67 +77,6 @@ pub struct Blob {
 }
 
 impl Store {
-    /// Opens an existing store: a folder path, `file:///folder` or `memory:///`.
-    pub fn open(url: &str) -> Result<Self, StoreError> {
-        match folder_of(url)? {
-            Some(folder) if !folder.is_dir() => Err(StoreError::Missing(folder)),
-            Some(folder) => Self::at_folder(url, &folder),
-            None => Ok(Self::in_memory(url)),
-        }
-    }
-
-    /// Opens a store to write to, making its folder if need be, and checks that it can be written.
-    pub fn create(url: &str) -> Result<Self, StoreError> {
-        let Some(folder) = folder_of(url)? else {
-            return Ok(Self::in_memory(url));
-        };
-        let unwritable = |source| StoreError::Unwritable {
-            folder: folder.clone(),
-            source,
-        };
-        std::fs::create_dir_all(&folder).map_err(unwritable)?;
-        lock_file(&folder).map_err(unwritable)?;
-        Self::at_folder(url, &folder)
-    }
-
-    /// A store over any `object_store` implementation, for tests that wrap one in faults; `url` is its name in messages.
-    pub fn from_objects(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self {
-            objects,
-            url: url.to_owned(),
-            folder: None,
-            turn: Arc::default(),
-            health: Arc::default(),
-        }
-    }
-
-    fn at_folder(url: &str, folder: &FsPath) -> Result<Self, StoreError> {
-        let wrong = |why: String| StoreError::Url {
-            url: url.to_owned(),
-            why,
-        };
-        let folder = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
-        // A prediction is acked once it is durable, so the folder store syncs what it writes.
-        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self {
-            objects: Arc::new(objects.with_fsync(true)),
-            url: url.to_owned(),
-            health: Arc::new(Health::of_folder(&folder)),
-            folder: Some(folder),
-            turn: Arc::default(),
-        })
-    }
-
-    fn in_memory(url: &str) -> Self {
-        Self {
-            objects: Arc::new(InMemory::new()),
-            url: url.to_owned(),
-            folder: None,
-            turn: Arc::default(),
-            health: Arc::default(),
-        }
-    }
-
     /// The URL it was opened with.
     pub fn url(&self) -> &str {
         &self.url
@@ -135,7 +84,10 @@ impl Store {
 
     /// The folder of a `file:` store.
     pub fn folder(&self) -> Option<&FsPath> {
-        self.folder.as_deref()
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            _ => None,
+        }
     }
 
     fn path(&self, path: &str) -> Result<Path, StoreError> {
@@ -145,20 +97,40 @@ impl Store {
         })
     }
 
-    fn failed(&self, action: &'static str, path: &str) -> impl Fn(object_store::Error) -> StoreError {
-        let (path, url, health) = (path.to_owned(), self.url.clone(), Arc::clone(&self.health));
+    fn failed<'a>(
+        &'a self,
+        action: &'static str,
+        path: &'a str,
+    ) -> impl Fn(object_store::Error) -> StoreError + 'a {
         move |source| {
-            let error = StoreError::Operation {
-                action,
-                path: path.clone(),
-                url: url.clone(),
-                source: Box::new(source),
-            };
+            let error = self.error(action, path, source);
             if error.is_transient() {
-                health.failed(&error);
+                self.health.failed(&error);
             }
             error
         }
+    }
+
+    fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> StoreError {
+        let url = self.url.clone();
+        let in_cloud = matches!(self.place, Place::Cloud(_));
+        let source = Box::new(source);
+        if in_cloud && container_is_missing(&source) {
+            StoreError::NoContainer { url }
+        } else if in_cloud && is_refusal(&source) {
+            StoreError::Refused { url, source }
+        } else {
+            StoreError::Operation {
+                action,
+                path: path.to_owned(),
+                url,
+                source,
+            }
+        }
+    }
+
+    fn misses_container(&self, error: &object_store::Error) -> bool {
+        matches!(self.place, Place::Cloud(_)) && container_is_missing(error)
     }
 
     /// An error when it is the whole store that is not there, which a missing blob may stand for.
@@ -182,7 +154,7 @@ impl Store {
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let failed = self.failed("read", path);
         let result = match self.objects.get(&self.path(path)?).await {
-            Err(object_store::Error::NotFound { .. }) => {
+            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => {
                 self.is_there()?;
                 self.health.works();
                 return Ok(None);
@@ -222,7 +194,7 @@ impl Store {
         let Some(expected) = expected else {
             return self.put_with(path, bytes.into(), PutMode::Create).await;
         };
-        if let Some(folder) = &self.folder {
+        if let Place::Folder(folder) = &self.place {
             return self.replace_in_folder(folder, path, bytes.into(), expected).await;
         }
         self.put_with(path, bytes.into(), PutMode::Update(expected.0.clone()))
@@ -258,7 +230,8 @@ impl Store {
     /// Deletes a blob; one that is not there is no error.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         match self.objects.delete(&self.path(path)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => Ok(()),
             Err(error) => Err(self.failed("delete", path)(error)),
         }
     }
@@ -288,26 +261,23 @@ impl Store {
     }
 }
 
-/// The folder a URL names, `None` for `memory:`.
-fn folder_of(url: &str) -> Result<Option<PathBuf>, StoreError> {
-    let wrong = |why: &str| StoreError::Url {
-        url: url.to_owned(),
-        why: why.to_owned(),
-    };
-    if url.is_empty() {
-        return Err(wrong("it is empty"));
-    }
-    if !url.contains("://") {
-        return Ok(Some(PathBuf::from(url)));
-    }
-    let parsed = url::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-    match parsed.scheme() {
-        "file" => parsed
-            .to_file_path()
-            .map(Some)
-            .map_err(|()| wrong("it names no local folder")),
-        "memory" => Ok(None),
-        scheme => Err(wrong(&format!("`{scheme}` stores are not built in"))),
+/// Whether what the service did not find is the container or bucket itself. Only the text of its answer tells; no path
+/// can say the same, as there `<` is encoded.
+fn container_is_missing(error: &object_store::Error) -> bool {
+    let answer = error.to_string();
+    ["<Code>ContainerNotFound<", "<Code>NoSuchBucket<"]
+        .iter()
+        .any(|code| answer.contains(code))
+}
+
+/// Whether the service knows us not, or does not let us; of a listing only the text tells.
+fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || {
+        let answer = error.to_string();
+        ["status code: 401 ", "status code: 403 "]
+            .iter()
+            .any(|status| answer.contains(status))
     }
 }
 
@@ -356,24 +326,5 @@ mod tests {
         }
         assert_eq!(store.list("models").await.unwrap().len(), 4);
         assert!(folder.path().join("models").join("a%2Fb").is_dir());
-    }
-
-    #[test]
-    fn what_is_no_store_is_refused_in_one_sentence() {
-        for url in ["", "ftp://host/x", "s3://bucket", "file://host/x/y"] {
-            let error = Store::open(url).unwrap_err();
-            assert!(
-                !error.is_transient() && error.to_string().contains("is not a store"),
-                "{error}"
-            );
-        }
-        assert!(matches!(
-            Store::open("/no/such/folder"),
-            Err(StoreError::Missing(_))
-        ));
-        assert!(matches!(
-            Store::create("/proc/windrow"),
-            Err(StoreError::Unwritable { .. })
-        ));
     }
 }

@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::AmqpUrl;
+use crate::choose_tls;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -104,6 +105,7 @@ impl Management {
             false => format!("http://{}:15672", broker.host()),
         };
         let base = base.map_or_else(default, |base| base.trim_end_matches('/').to_owned());
+        choose_tls();
         let client = reqwest::Client::builder().timeout(TIMEOUT).build();
         Ok(Self {
             client: client.map_err(|error| away(&base, &error))?,

@@ -26,7 +26,7 @@ use azure_messaging_eventhubs::{
     BufferedProducerClient, ConnectionString, ConsumerClient, EventHubsError, RetryOptions,
 };
 use tokio::time::timeout;
-use windrow_common::EventTime;
+use windrow_common::{EventTime, choose_tls};
 
 use super::EVENT_HUBS;
 use super::file::ColumnMapping;
@@ -179,9 +179,7 @@ impl EventHub {
             url::Url::parse(endpoint)
                 .map_err(|error| config(format!("its endpoint `{endpoint}` is no URL: {error}")))?;
         }
-        // The client brings one TLS implementation and the AMQP client another; left to choose, rustls panics. An error
-        // says that someone has chosen already.
-        _ = rustls::crypto::ring::default_provider().install_default();
+        choose_tls();
         Ok(Self {
             host: host.to_owned(),
             name: name.to_owned(),
