@@ -17,7 +17,7 @@ use windrow_model::{Features, Gamma, ModelRepository, TrainOptions};
 use windrow_producer::args::WindowArgs;
 use windrow_producer::source::Until;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
-use windrow_producer::{AtEnd, ProducerOptions};
+use windrow_producer::{AtEnd, Input, ProducerOptions};
 
 use crate::args::{Output, OutputArg};
 use crate::audit::{Audit, audit};
@@ -164,7 +164,7 @@ impl DemoArgs {
     async fn score(&self, day: Simulator, store: Store, shutdown: Shutdown) -> Result<Counts, CliError> {
         let bar = RunBar::new("scoring");
         let pipeline = Pipeline {
-            source: Box::new(day),
+            source: Input::Own(Box::new(day)),
             windowing: self.windows.windowing()?,
             store,
             workers: cores(),

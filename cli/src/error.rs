@@ -27,6 +27,10 @@ pub(crate) enum CliError {
     /// The producing half failed.
     #[error(transparent)]
     Producer(#[from] ProducerError),
+    /// The Event Hub refused.
+    #[cfg(feature = "eventhubs")]
+    #[error(transparent)]
+    EventHub(#[from] windrow_producer::source::eventhubs::EventHubError),
     /// A worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -82,6 +86,8 @@ impl CliError {
             Self::Source(error) => error.is_usage(),
             Self::Producer(error) => error.is_usage(),
             Self::Store(error) => error.is_usage(),
+            #[cfg(feature = "eventhubs")]
+            Self::EventHub(error) => !error.is_transient(),
             _ => false,
         };
         match self {

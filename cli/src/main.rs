@@ -12,6 +12,8 @@ mod progress;
 mod queue;
 mod report;
 mod run;
+#[cfg(feature = "eventhubs")]
+mod send;
 mod show;
 mod train;
 
@@ -60,6 +62,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read a source, cut windows, score them and persist predictions, all in this process
     Run(run::RunArgs),
+    /// Send readings to an Event Hub
+    #[cfg(feature = "eventhubs")]
+    Send(send::SendArgs),
     /// Train, import, list and show models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -97,6 +102,8 @@ fn start(cli: Cli) -> Result<(), CliError> {
         match cli.command {
             Command::Demo(args) => args.run().await,
             Command::Run(args) => args.run().await,
+            #[cfg(feature = "eventhubs")]
+            Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Audit(args) => args.run().await,

@@ -8,9 +8,8 @@ use tokio::task::JoinSet;
 use windrow_common::Shutdown;
 use windrow_common::queue::{Memory, MemoryLimits};
 use windrow_common::store::Store;
-use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
-use windrow_producer::{Counts as Produced, ProducerOptions};
+use windrow_producer::{Counts as Produced, Input, ProducerOptions};
 use windrow_worker::{CacheOptions, Counts as Worked, ModelCache, WorkerError, WorkerOptions};
 
 use crate::error::CliError;
@@ -20,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// One run, ready to go.
 pub(crate) struct Pipeline {
-    pub(crate) source: Box<dyn Source>,
+    pub(crate) source: Input,
     pub(crate) windowing: Windowing,
     pub(crate) store: Store,
     pub(crate) workers: usize,

@@ -93,7 +93,7 @@ impl TrainArgs {
             .check()
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let windowing = self.windows.windowing()?;
-        let source = self.source.open(Until::CaughtUp)?;
+        let source = self.source.open_own(Until::CaughtUp)?;
         let repository = ModelRepository::new(self.store.create()?);
         let trained = train_fleet(source, windowing, &self.features, &options, &repository).await?;
         for (sensor, why) in &trained.failed {

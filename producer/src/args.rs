@@ -6,20 +6,20 @@ use std::time::Duration;
 use clap::Args;
 use windrow_common::parse_duration as duration;
 
-use crate::ProducerOptions;
 use crate::ingest::AtEnd;
 use crate::source::file::{ColumnMapping, FileSource};
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
+use crate::{Input, ProducerError, ProducerOptions};
 
 /// Which source.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
-    /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, or a simulated
-    /// fleet such as sim:devices=100,tags=5,duration=1d
-    #[arg(long, value_name = "PATH|sim:…", env = "WINDROW_SOURCE")]
+    /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, a simulated fleet
+    /// such as sim:devices=100,tags=5,duration=1d, or an Event Hub, eventhubs://NAMESPACE.servicebus.windows.net/HUB
+    #[arg(long, value_name = "PATH|sim:…|eventhubs://…", env = "WINDROW_SOURCE")]
     pub source: String,
     /// Column or field with the time [default: ts, timestamp, time, event_time or datetime]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_TIME")]
@@ -33,24 +33,58 @@ pub struct SourceArgs {
     /// Column or field with the value [default: value or reading]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_VALUE")]
     column_value: Option<String>,
+    #[cfg(feature = "eventhubs")]
+    #[command(flatten)]
+    event_hub: crate::source::eventhubs::ReadHubArgs,
 }
+
+/// How a URL of an Event Hub begins.
+const EVENT_HUB: &str = "eventhubs://";
 
 impl SourceArgs {
     /// Opens the source, with columns and files checked.
-    pub fn open(&self, until: Until) -> Result<Box<dyn Source>, SourceError> {
-        if self.source.starts_with("sim:") {
-            let config: SimulatorConfig = self.source.parse()?;
-            return Ok(Box::new(Simulator::new(config, until)?));
+    pub fn open(&self, until: Until) -> Result<Input, ProducerError> {
+        #[cfg(feature = "eventhubs")]
+        if self.source.starts_with(EVENT_HUB) {
+            let source = self.event_hub.source(&self.source, self.mapping(), until)?;
+            return Ok(Input::Shared(Box::new(source)));
         }
-        let mapping = ColumnMapping {
+        Ok(Input::Own(self.open_own(until)?))
+    }
+
+    /// The hub of a URL `eventhubs://HOST/HUB`, with this command line's way to log in.
+    #[cfg(feature = "eventhubs")]
+    pub fn hub(
+        &self,
+        url: &str,
+    ) -> Result<crate::source::eventhubs::EventHub, crate::source::eventhubs::EventHubError> {
+        self.event_hub.hub(url)
+    }
+
+    fn mapping(&self) -> ColumnMapping {
+        ColumnMapping {
             timestamp: self.column_time.clone(),
             device: self.column_device.clone(),
             tag: self.column_tag.clone(),
             value: self.column_value.clone(),
-        };
+        }
+    }
+
+    /// Opens a source that is read by this process alone: files or a simulated fleet.
+    pub fn open_own(&self, until: Until) -> Result<Box<dyn Source>, SourceError> {
+        if self.source.starts_with(EVENT_HUB) {
+            return Err(SourceError::Spec {
+                spec: self.source.clone(),
+                why: "an Event Hub cannot be read here; name files or a simulated fleet".to_owned(),
+            });
+        }
+        if self.source.starts_with("sim:") {
+            let config: SimulatorConfig = self.source.parse()?;
+            return Ok(Box::new(Simulator::new(config, until)?));
+        }
         Ok(Box::new(FileSource::open(
             Path::new(&self.source),
-            &mapping,
+            &self.mapping(),
             until,
         )?))
     }
@@ -59,6 +93,9 @@ impl SourceArgs {
     pub fn default_name(&self) -> String {
         if self.source.starts_with("sim:") {
             return "sim".to_owned();
+        }
+        if self.source.starts_with(EVENT_HUB) {
+            return self.source.rsplit('/').next().unwrap_or("eventhub").to_owned();
         }
         let path = Path::new(&self.source);
         // `.` and `/` have no name of their own.
@@ -144,7 +181,8 @@ impl ReadArgs {
     }
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+/// A `--speed`.
+pub fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(speed),
         _ => Err("write a number above 0, such as 60 for an hour a minute".to_owned()),

@@ -12,8 +12,30 @@ use windrow_common::{EventTime, encode_segment, format_duration, retry_while_tra
 use crate::source::Offset;
 use crate::window::{PartitionPosition, Position, Windowing};
 
-/// The group of a source whose partitions all belong to one producer.
-const WHOLE_SOURCE: &str = "all";
+/// What shares a watermark and a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// All partitions of a source that belongs to one producer.
+    Whole,
+    /// A partition that may move between producers.
+    Partition {
+        /// Its name.
+        name: String,
+        /// Where it begins without a checkpoint.
+        start: Offset,
+        /// The oldest offset that is still there.
+        oldest: Offset,
+    },
+}
+
+impl Group {
+    fn name(&self) -> &str {
+        match self {
+            Self::Whole => "all",
+            Self::Partition { name, .. } => name,
+        }
+    }
+}
 
 /// A source's checkpoint, and the right to replace it.
 #[derive(Debug)]
@@ -25,6 +47,10 @@ pub(crate) struct Checkpoint {
     /// By partition name; partitions that are gone stay, in case they come back.
     partitions: BTreeMap<String, PartitionPosition>,
     version: Option<Version>,
+    /// Of partitions that are not known.
+    start: Offset,
+    /// Which process moves it on, where processes take turns.
+    owner: Option<String>,
 }
 
 /// What can go wrong with a checkpoint.
@@ -70,6 +96,8 @@ struct Saved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dispatched_through: Option<String>,
     partitions: BTreeMap<String, SavedPartition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,13 +107,43 @@ struct SavedPartition {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint of `source`, or starts one.
+    /// Reads the checkpoint of a group of `source`, or starts one. That of a partition which may move is taken over: from
+    /// now on whoever had it before cannot save it.
     pub(crate) async fn open(
         store: &Store,
         source: &str,
+        group: &Group,
         windowing: Windowing,
     ) -> Result<Self, CheckpointError> {
-        let path = format!("checkpoints/{}/{WHOLE_SOURCE}.json", encode_segment(source));
+        let Group::Partition { start, oldest, .. } = group else {
+            return Self::read(store, source, group, windowing).await;
+        };
+        loop {
+            let mut checkpoint = Self::read(store, source, group, windowing).await?;
+            checkpoint.start = *start;
+            checkpoint.owner = Some(unique_name());
+            let resume = checkpoint.partition(group.name()).resume;
+            if resume < *oldest {
+                let (source, partition) = (source, group.name());
+                let events = oldest.0 - resume.0;
+                tracing::warn!(source, partition, events, "events expired before they were read");
+            }
+            match checkpoint.write().await {
+                // The one before saved once more, between our reading and our writing.
+                Err(CheckpointError::TakenOver { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(checkpoint),
+            }
+        }
+    }
+
+    async fn read(
+        store: &Store,
+        source: &str,
+        group: &Group,
+        windowing: Windowing,
+    ) -> Result<Self, CheckpointError> {
+        let path = format!("{}/{}.json", folder(source), encode_segment(group.name()));
         let mut checkpoint = Self {
             store: store.clone(),
             path,
@@ -93,8 +151,12 @@ impl Checkpoint {
             dispatched_through: EventTime::MIN,
             partitions: BTreeMap::new(),
             version: None,
+            start: Offset(0),
+            owner: None,
         };
-        if let Some((bytes, version)) = store.get_versioned(&checkpoint.path).await? {
+        let read = || store.get_versioned(&checkpoint.path);
+        let read = retry_while_transient("reading the checkpoint", StoreError::is_transient, read).await?;
+        if let Some((bytes, version)) = read {
             checkpoint.restore(&bytes)?;
             checkpoint.version = Some(version);
         }
@@ -151,7 +213,35 @@ impl Checkpoint {
 
     /// The position of one partition.
     pub(crate) fn partition(&self, name: &str) -> PartitionPosition {
-        self.partitions.get(name).copied().unwrap_or_default()
+        let beginning = PartitionPosition {
+            resume: self.start,
+            judged: self.start,
+        };
+        self.partitions.get(name).copied().unwrap_or(beginning)
+    }
+
+    /// Where each partition of `source` that may move is resumed, whoever reads it.
+    #[cfg(feature = "eventhubs")]
+    pub(crate) async fn resume_offsets(
+        store: &Store,
+        source: &str,
+    ) -> Result<Vec<(String, Offset)>, StoreError> {
+        let folder = folder(source);
+        let mut offsets = Vec::new();
+        for blob in store.list(&folder).await? {
+            let name = blob.path.strip_prefix(&folder).unwrap_or(&blob.path);
+            if name.trim_start_matches('/').contains('/') {
+                continue;
+            }
+            let Some(bytes) = store.get(&blob.path).await? else {
+                continue;
+            };
+            // One that is damaged is complained of by whoever opens it.
+            let saved: Option<Saved> = serde_json::from_slice(&bytes).ok();
+            let partitions = saved.into_iter().flat_map(|saved| saved.partitions);
+            offsets.extend(partitions.map(|(name, SavedPartition { resume, .. })| (name, Offset(resume))));
+        }
+        Ok(offsets)
     }
 
     /// Every partition it knows, by name.
@@ -171,6 +261,10 @@ impl Checkpoint {
                 self.partitions.insert(name.clone(), *partition);
             }
         }
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<(), CheckpointError> {
         let partitions = self
             .partitions
             .iter()
@@ -189,6 +283,7 @@ impl Checkpoint {
             dispatched_through: (self.dispatched_through > EventTime::MIN)
                 .then(|| self.dispatched_through.to_string()),
             partitions: partitions.collect(),
+            owner: self.owner.clone(),
         };
         let json = serde_json::to_vec_pretty(&saved).map_err(|error| CheckpointError::Damaged {
             path: self.path.clone(),
@@ -197,15 +292,32 @@ impl Checkpoint {
         let write = || self.store.put_if(&self.path, json.clone(), self.version.as_ref());
         match retry_while_transient("saving the checkpoint", StoreError::is_transient, write).await {
             Ok(version) => self.version = Some(version),
-            Err(StoreError::Conflict { .. }) => {
-                return Err(CheckpointError::TakenOver {
-                    path: self.path.clone(),
-                });
-            }
+            Err(StoreError::Conflict { .. }) => self.version = Some(self.written_after_all(&json).await?),
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
+
+    /// The version of the blob if it is what we wrote: a write may succeed and its answer be lost, and the next try
+    /// then meets the first. (The owner in it tells ours from another's.)
+    async fn written_after_all(&self, json: &[u8]) -> Result<Version, CheckpointError> {
+        match self.store.get_versioned(&self.path).await? {
+            Some((bytes, version)) if bytes == json && self.owner.is_some() => Ok(version),
+            _ => Err(CheckpointError::TakenOver {
+                path: self.path.clone(),
+            }),
+        }
+    }
+}
+
+fn folder(source: &str) -> String {
+    format!("checkpoints/{}", encode_segment(source))
+}
+
+/// Told apart from every other process's and partition's.
+pub(crate) fn unique_name() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    format!("{}-{:016x}", std::process::id(), RandomState::new().hash_one(()))
 }
 
 fn windows_text(window_ms: i64, interval_ms: i64) -> String {
@@ -233,15 +345,21 @@ mod tests {
         let store = Store::create("memory:///").unwrap();
         let windowing = WindowConfig::default().validate().unwrap();
         let names = ["a".to_owned()];
-        let mut first = Checkpoint::open(&store, "s", windowing).await.unwrap();
+        let mut first = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(first.position(&names).dispatched_through, EventTime::MIN);
         first.save(&names, &position(1)).await.unwrap();
-        let mut second = Checkpoint::open(&store, "s", windowing).await.unwrap();
+        let mut second = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(second.position(&names), position(1));
         second.save(&names, &position(2)).await.unwrap();
         let error = first.save(&names, &position(3)).await.unwrap_err();
         assert!(matches!(error, CheckpointError::TakenOver { .. }));
-        let third = Checkpoint::open(&store, "s", windowing).await.unwrap();
+        let third = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap();
         assert_eq!(third.position(&names), position(2));
     }
 
@@ -249,7 +367,7 @@ mod tests {
     async fn other_windows_and_damage_are_refused_with_what_to_do() {
         let store = Store::create("memory:///").unwrap();
         let windowing = WindowConfig::default().validate().unwrap();
-        Checkpoint::open(&store, "s", windowing)
+        Checkpoint::open(&store, "s", &Group::Whole, windowing)
             .await
             .unwrap()
             .save(&[], &position(1))
@@ -259,7 +377,7 @@ mod tests {
             window: std::time::Duration::from_secs(5),
             ..WindowConfig::default()
         };
-        let error = Checkpoint::open(&store, "s", other.validate().unwrap())
+        let error = Checkpoint::open(&store, "s", &Group::Whole, other.validate().unwrap())
             .await
             .unwrap_err();
         assert!(
@@ -269,7 +387,35 @@ mod tests {
             "{error}"
         );
         store.put("checkpoints/s/all.json", "{").await.unwrap();
-        let error = Checkpoint::open(&store, "s", windowing).await.unwrap_err();
+        let error = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+            .await
+            .unwrap_err();
         assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_partition_is_taken_over_by_opening_it() {
+        let store = Store::create("memory:///").unwrap();
+        let windowing = WindowConfig::default().validate().unwrap();
+        let group = Group::Partition {
+            name: "3".to_owned(),
+            start: Offset(40),
+            oldest: Offset(0),
+        };
+        let names = ["3".to_owned()];
+        let mut stale = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+        assert_eq!(
+            stale.partition("3").resume,
+            Offset(40),
+            "it begins where it is told to"
+        );
+        stale.save(&names, &position(50)).await.unwrap();
+        let mut owner = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+        assert_eq!(owner.position(&names), position(50));
+        let error = stale.save(&names, &position(60)).await.unwrap_err();
+        assert!(matches!(error, CheckpointError::TakenOver { .. }));
+        owner.save(&names, &position(55)).await.unwrap();
+        let offsets = Checkpoint::resume_offsets(&store, "s").await.unwrap();
+        assert_eq!(offsets, [("3".to_owned(), Offset(55))]);
     }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
-use windrow_common::{EventTime, ScoringMessage, Shutdown};
+use windrow_common::{ScoringMessage, Shutdown};
 
+use crate::pace::Pace;
 use crate::quarantine::Quarantined;
 use crate::sensors::SensorTable;
-use crate::source::{Batch, Read, Reading, Source, SourceError};
+use crate::source::{Batch, Read, Source, SourceError};
 use crate::stats::Stats;
-use crate::window::{PartitionPosition, Position, Windower};
+use crate::window::{PartitionPosition, Position, Tally, Windower};
 
 /// What the dispatcher gets: messages to publish, readings to quarantine, and where the source stands once both are safe.
 #[derive(Debug)]
@@ -52,7 +52,17 @@ pub(crate) struct Ingest {
     pub(crate) pace: Option<Pace>,
     pub(crate) steps: mpsc::Sender<Step>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) counted: Counted,
     pub(crate) shutdown: Shutdown,
+}
+
+/// What of this group is in the counts that all groups of a process share.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    tally: Tally,
+    open_windows: i64,
+    source_done: i64,
+    source_total: i64,
 }
 
 /// Whether the other end still listens.
@@ -92,6 +102,8 @@ impl Ingest {
         }
         // The last word of this run; a dispatcher that is gone has its own error to tell.
         _ = self.send(&mut out);
+        // Windows left to another run are open no more.
+        self.stats.open_windows.dec_by(self.counted.open_windows);
         Ok(())
     }
 
@@ -174,20 +186,26 @@ impl Ingest {
         self.steps.blocking_send(step).map_err(|_| DispatcherGone)
     }
 
-    fn count(&self, out: &Output) {
-        let stats = &self.stats;
+    fn count(&mut self, out: &Output) {
+        let (stats, counted) = (&self.stats, &mut self.counted);
         let tally = self.windower.tally();
-        let up_to = |counter: &Counter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
-        up_to(&stats.accepted, tally.accepted);
-        up_to(&stats.replayed, tally.replayed);
+        stats.accepted.inc_by(tally.accepted - counted.tally.accepted);
+        stats.replayed.inc_by(tally.replayed - counted.tally.replayed);
+        counted.tally = tally;
         for quarantined in &out.quarantined {
             stats.quarantined.get_or_create(&quarantined.reason.into()).inc();
         }
-        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&stats.open_windows, self.windower.open_windows() as u64);
+        let set = |gauge: &Gauge, before: &mut i64, value: u64| {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            gauge.inc_by(value - *before);
+            *before = value;
+        };
+        let open_windows = self.windower.open_windows() as u64;
+        set(&stats.open_windows, &mut counted.open_windows, open_windows);
         let progress = self.source.progress();
-        set(&stats.source_done, progress.done);
-        set(&stats.source_total, progress.total.unwrap_or(0));
+        set(&stats.source_done, &mut counted.source_done, progress.done);
+        let total = progress.total.unwrap_or(0);
+        set(&stats.source_total, &mut counted.source_total, total);
     }
 }
 
@@ -205,56 +223,5 @@ impl Default for Output {
             quarantined: Vec::new(),
             last_sent: Instant::now(),
         }
-    }
-}
-
-/// Replays no faster than a multiple of real time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    speed: f64,
-    /// The first reading's event time, and when it was due.
-    origin: Option<(EventTime, Instant)>,
-}
-
-impl Pace {
-    /// `speed` times as fast as the readings were measured; positive.
-    pub(crate) fn new(speed: f64) -> Self {
-        Self { speed, origin: None }
-    }
-
-    /// How many of the readings, from the first on, are due.
-    fn due(&mut self, readings: &[Reading], now: Instant) -> usize {
-        let Some(first) = readings.first() else { return 0 };
-        let (time, instant) = *self.origin.get_or_insert((first.time, now));
-        let elapsed_ms = now.saturating_duration_since(instant).as_secs_f64() * 1_000.0 * self.speed;
-        let due_through = time.saturating_add(Duration::from_millis(elapsed_ms as u64));
-        readings
-            .iter()
-            .position(|reading| reading.time > due_through)
-            .unwrap_or(readings.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sensors::SensorIndex;
-    use crate::source::Offset;
-
-    #[test]
-    fn a_paced_replay_takes_as_long_as_its_readings_span() {
-        let reading = |ms| Reading {
-            sensor: SensorIndex(0),
-            time: EventTime::from_millis(ms),
-            arrival: EventTime::from_millis(ms),
-            value: 1.0,
-            offset: Offset(0),
-        };
-        let readings = [reading(0), reading(9_000), reading(10_000), reading(20_000)];
-        let start = Instant::now();
-        let mut pace = Pace::new(10.0);
-        assert_eq!(pace.due(&readings, start), 1);
-        assert_eq!(pace.due(&readings, start + Duration::from_millis(950)), 2);
-        assert_eq!(pace.due(&readings, start + Duration::from_secs(5)), 4);
     }
 }

@@ -10,6 +10,7 @@ mod checkpoint;
 mod dispatch;
 mod history;
 mod ingest;
+pub mod pace;
 pub mod quarantine;
 pub mod sensors;
 pub mod source;
@@ -19,7 +20,7 @@ pub mod window;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use windrow_common::queue::{Queue, QueueError};
 use windrow_common::store::{Store, StoreError, TableError};
 use windrow_common::{CodecError, Shutdown};
@@ -29,9 +30,10 @@ pub use history::{HistoryCounts, read_history};
 pub use ingest::AtEnd;
 pub use stats::{Counts, Stats};
 
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Group};
 use dispatch::Dispatcher;
-use ingest::{Ingest, Pace};
+use ingest::{Counted, Ingest};
+use pace::Pace;
 use source::{Source, SourceError};
 use window::{Windower, Windowing};
 
@@ -83,6 +85,13 @@ pub enum ProducerError {
         /// Why.
         source: TableError,
     },
+    /// The Event Hub refused, or the options for it are wrong.
+    #[cfg(feature = "eventhubs")]
+    #[error(transparent)]
+    EventHub(#[from] source::eventhubs::EventHubError),
+    /// The ingest thread cannot be started.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
     /// The ingest thread panicked.
     #[error("the ingest thread died: {0}")]
     Panicked(String),
@@ -96,15 +105,26 @@ impl ProducerError {
             Self::Store(error) => error.is_usage(),
             Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
             Self::Checkpoint(error) => matches!(error, CheckpointError::OtherWindows { .. }),
+            #[cfg(feature = "eventhubs")]
+            Self::EventHub(error) => !error.is_transient(),
             _ => false,
         }
     }
 }
 
-/// Reads `source` from where its checkpoint left it and dispatches every complete interval, until the source ends or
-/// a stop is asked for. When it returns `Ok`, everything published is confirmed and the checkpoint says so.
+/// A source as a producer meets it.
+pub enum Input {
+    /// All its partitions are this producer's.
+    Own(Box<dyn Source>),
+    /// Its partitions are shared with other producers.
+    #[cfg(feature = "eventhubs")]
+    Shared(Box<source::eventhubs::EventHubSource>),
+}
+
+/// Reads `input` from where its checkpoints left it and dispatches every complete interval, until it ends or a stop is
+/// asked for. When it returns `Ok`, everything published is confirmed and the checkpoints say so.
 pub async fn run<Q: Queue>(
-    mut source: Box<dyn Source>,
+    input: Input,
     windowing: Windowing,
     queue: Q,
     store: Store,
@@ -112,7 +132,40 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
-    let checkpoint = Checkpoint::open(&store, &options.source_name, windowing).await?;
+    match input {
+        Input::Own(source) => {
+            run_group(
+                source,
+                Group::Whole,
+                windowing,
+                queue,
+                store,
+                options,
+                stats,
+                shutdown,
+            )
+            .await
+        }
+        #[cfg(feature = "eventhubs")]
+        Input::Shared(source) => {
+            source::eventhubs::run(*source, windowing, queue, store, options, stats, shutdown).await
+        }
+    }
+}
+
+/// Reads the partitions of one group, which `source` consists of.
+#[allow(clippy::too_many_arguments)]
+pub(crate) async fn run_group<Q: Queue>(
+    mut source: Box<dyn Source>,
+    group: Group,
+    windowing: Windowing,
+    queue: Q,
+    store: Store,
+    options: ProducerOptions,
+    stats: Arc<Stats>,
+    shutdown: Shutdown,
+) -> Result<(), ProducerError> {
+    let checkpoint = Checkpoint::open(&store, &options.source_name, &group, windowing).await?;
     let partitions: Arc<[String]> = source.partitions().into();
     let position = checkpoint.position(&partitions);
     for (index, partition) in position.partitions.iter().enumerate() {
@@ -129,6 +182,7 @@ pub async fn run<Q: Queue>(
         pace: options.speed.map(Pace::new),
         steps,
         stats: Arc::clone(&stats),
+        counted: Counted::default(),
         shutdown,
     };
     let dispatcher = Dispatcher {
@@ -137,14 +191,19 @@ pub async fn run<Q: Queue>(
         store,
         stats: Arc::clone(&stats),
     };
-    let ingest = tokio::task::spawn_blocking(move || ingest.run());
+    let (tell, ingested) = oneshot::channel();
+    // A thread of its own: it is busy for as long as the source lives.
+    std::thread::Builder::new()
+        .name("ingest".to_owned())
+        .spawn(move || tell.send(ingest.run()))
+        .map_err(ProducerError::Thread)?;
     let (dispatched, saved) = tokio::join!(
         dispatcher.run(to_dispatch, outstanding),
         dispatch::save_checkpoints(to_confirm, checkpoint, stats),
     );
     // When an async side failed, its channel is closed and the ingest thread ends by itself.
-    let ingested = ingest
+    let ingested = ingested
         .await
-        .map_err(|error| ProducerError::Panicked(error.to_string()))?;
+        .map_err(|_| ProducerError::Panicked("the log says where".to_owned()))?;
     saved.and(dispatched).and(ingested.map_err(ProducerError::from))
 }

@@ -48,7 +48,9 @@ fn main() -> ExitCode {
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);
-    let readiness = Readiness::of_queue_and_store(&amqp, &store);
+    let source = Arc::clone(&stats);
+    let readiness =
+        Readiness::of_queue_and_store(&amqp, &store).depend_on("source", move || source.source_trouble());
     run_service(
         "windrow-producer",
         &cli.service.clone(),

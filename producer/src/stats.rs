@@ -1,10 +1,13 @@
 //! Running counts of a producer, read by progress bars, summaries and metrics.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::quarantine::QuarantineReason;
 
@@ -21,6 +24,15 @@ pub struct Stats {
     pub(crate) checkpoints: Counter,
     pub(crate) source_done: Gauge,
     pub(crate) source_total: Gauge,
+    lag_events: Family<OfPartition, Gauge>,
+    lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
+    source_trouble: Mutex<Option<String>>,
+}
+
+/// Which partition of a source.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfPartition {
+    partition: String,
 }
 
 /// Why a reading was quarantined.
@@ -119,6 +131,27 @@ impl Stats {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        registry.register(
+            "lag_events",
+            "Events of a partition that are not read yet",
+            self.lag_events.clone(),
+        );
+        registry.register_with_unit(
+            "lag",
+            "Age of the last event read of a partition that has more",
+            Unit::Seconds,
+            self.lag_seconds.clone(),
+        );
+    }
+
+    /// Why the source cannot be read at the moment; `None` when it can, as far as is known.
+    pub fn source_trouble(&self) -> Option<String> {
+        self.trouble().clone()
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        // Nothing panics while it is locked.
+        self.source_trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All counts as they are now.
@@ -137,5 +170,30 @@ impl Stats {
             source_done: gauge(&self.source_done),
             source_total: gauge(&self.source_total),
         }
+    }
+}
+
+#[cfg(feature = "eventhubs")]
+impl Stats {
+    pub(crate) fn set_source_trouble(&self, trouble: Option<String>) {
+        *self.trouble() = trouble;
+    }
+
+    /// How far behind a partition is.
+    pub(crate) fn set_lag(&self, partition: &str, events: i64, seconds: f64) {
+        let of = OfPartition {
+            partition: partition.to_owned(),
+        };
+        self.lag_events.get_or_create(&of).set(events);
+        self.lag_seconds.get_or_create(&of).set(seconds);
+    }
+
+    /// The partition is no longer read here.
+    pub(crate) fn forget_lag(&self, partition: &str) {
+        let of = OfPartition {
+            partition: partition.to_owned(),
+        };
+        self.lag_events.remove(&of);
+        self.lag_seconds.remove(&of);
     }
 }

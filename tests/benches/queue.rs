@@ -193,10 +193,7 @@ fn properties(none: bool) -> BasicProperties {
         return persistent;
     }
     let mut headers = FieldTable::default();
-    headers.insert(
-        "x-windrow-enqueued-ms".into(),
-        AMQPValue::LongLongInt(START_MS),
-    );
+    headers.insert("x-windrow-enqueued-ms".into(), AMQPValue::LongLongInt(START_MS));
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     headers.insert("traceparent".into(), AMQPValue::LongString(traceparent.into()));
     persistent
@@ -315,11 +312,7 @@ fn windrow_run(
     ];
     let mut worker = Service::start(
         "windrow-worker",
-        &[
-            &common[..],
-            &["--prefetch", &prefetch, "--flush-age", "200ms"],
-        ]
-        .concat(),
+        &[&common[..], &["--prefetch", &prefetch, "--flush-age", "200ms"]].concat(),
         &log,
     );
     worker.ready();

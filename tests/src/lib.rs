@@ -14,6 +14,7 @@ mod fleet;
 mod metadata;
 mod program;
 mod service;
+mod stage;
 mod wait;
 
 pub use broker::{Broker, Encryption};
@@ -22,4 +23,5 @@ pub use fleet::{Draws, Row, fleet, write_csv};
 pub use metadata::MetadataService;
 pub use program::{Program, models_for, windrow};
 pub use service::Service;
+pub use stage::{Stage, copy_models, exported};
 pub use wait::{eventually, free_port};

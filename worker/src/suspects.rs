@@ -117,7 +117,7 @@ mod tests {
                 }
                 let mut receipts = Vec::new();
                 for delivery in group.drain(..) {
-                    *settled.entry(delivery.message.id).or_default() += 1;
+                    *settled.entry(delivery.message.id.clone()).or_default() += 1;
                     receipts.push(delivery.receipt);
                 }
                 consumer.ack(receipts).await.unwrap();

@@ -11,6 +11,7 @@ mod scheduled_events;
 mod signals;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct ServiceArgs {
     #[arg(
         long,
         value_name = "FILTER",
-        default_value = "info,lapin=error",
+        default_value = "info,lapin=error,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error",
         env = "WINDROW_LOG"
     )]
     pub log: String,
@@ -57,6 +58,10 @@ pub struct ServiceArgs {
     #[arg(long, value_enum, default_value = "json", env = "WINDROW_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
+
+/// Threads for work that blocks, a core: one to compute and one to wait for a disk. Tokio's own bound of 512 lets a
+/// busy worker's memory grow for hours, since the C library keeps an arena for each thread that once allocated.
+const BLOCKING_THREADS_PER_CORE: usize = 2;
 
 /// Runs a service to its end and gives the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the
 /// drain timed out.
@@ -69,10 +74,12 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
     readiness: Readiness,
     work: impl FnOnce(Shutdown) -> F,
 ) -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let ended = init_logs(&args.log, args.log_format)
         .and_then(|()| {
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
+                .max_blocking_threads(BLOCKING_THREADS_PER_CORE * cores)
                 .build()
                 .map_err(Failure::failed)
         })

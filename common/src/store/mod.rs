@@ -8,9 +8,10 @@ mod predictions;
 mod reader;
 mod table;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -18,6 +19,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use tokio::sync::Mutex;
 
 pub use dead_letters::DeadLetter;
 pub use dispatched::{Dispatched, decode_dispatched, encode_dispatched};
@@ -35,6 +37,9 @@ const MAX_BLOB_BYTES: u64 = 1 << 30;
 /// Marks a folder as a store, and is what conditional writes lock.
 const LOCK_FILE: &str = ".windrow.lock";
 
+/// Between looks whether another process has let go of the lock file; it holds it for a write.
+const LOCK_EVERY: Duration = Duration::from_millis(2);
+
 /// Where models, predictions, checkpoints and letters live. Clones share one connection.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -42,6 +47,8 @@ pub struct Store {
     url: String,
     /// Folder of a `file:` store: it has no conditional replace of its own, so a lock file stands in.
     folder: Option<PathBuf>,
+    /// One conditional replace of this process at a time; the lock file is for those of others.
+    turn: Arc<Mutex<()>>,
     health: Arc<Health>,
 }
 
@@ -187,6 +194,7 @@ impl Store {
             objects,
             url: url.to_owned(),
             folder: None,
+            turn: Arc::default(),
             health: Arc::default(),
         }
     }
@@ -204,6 +212,7 @@ impl Store {
             url: url.to_owned(),
             health: Arc::new(Health::of_folder(&folder)),
             folder: Some(folder),
+            turn: Arc::default(),
         })
     }
 
@@ -212,6 +221,7 @@ impl Store {
             objects: Arc::new(InMemory::new()),
             url: url.to_owned(),
             folder: None,
+            turn: Arc::default(),
             health: Arc::default(),
         }
     }
@@ -316,15 +326,8 @@ impl Store {
                 .await;
         };
         self.is_there()?;
-        let lock = tokio::task::spawn_blocking(move || {
-            let file = lock_file(&folder)?;
-            file.lock()?;
-            Ok(file)
-        });
-        let lock = lock
-            .await
-            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-        let _lock = lock.map_err(|error| {
+        let _turn = self.turn.lock().await;
+        let _lock = locked(&folder).await.map_err(|error| {
             let generic = object_store::Error::Generic {
                 store: "lock file",
                 source: error.into(),
@@ -432,6 +435,19 @@ fn folder_of(url: &str) -> Result<Option<PathBuf>, StoreError> {
             .map_err(|()| wrong("it names no local folder")),
         "memory" => Ok(None),
         scheme => Err(wrong(&format!("`{scheme}` stores are not built in"))),
+    }
+}
+
+/// The folder's lock file, locked until it is dropped. It is asked for again and again instead of waited for: a thread
+/// that waits could be the last that its holder needs to go on.
+async fn locked(folder: &FsPath) -> std::io::Result<File> {
+    let file = lock_file(folder)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_EVERY).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
 }
 

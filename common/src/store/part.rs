@@ -1,8 +1,10 @@
 //! Names of the parts that make up a table.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::EventTime;
 
-/// Gives every part a name no other process gives: when this one started, who it is, and a running number.
+/// Gives every part a name nobody else gives, in this process or another: when it began, chance, and a running number.
 ///
 /// Parts are not overwritten. A part written again after a crash repeats rows, and readers drop repeats by key.
 #[derive(Debug)]
@@ -12,11 +14,12 @@ pub struct PartNames {
 }
 
 impl PartNames {
-    /// Names for the parts of one process or task; `who` tells tasks of one process apart.
+    /// Names for the parts of one task; `who` tells a person whose they are.
     pub fn new(who: &str) -> Self {
         let started = EventTime::now().as_millis();
         Self {
-            prefix: format!("{started}-{}-{who}", std::process::id()),
+            // Containers all have the same process id, and a fleet may start in the same millisecond.
+            prefix: format!("{started}-{:016x}-{who}", RandomState::new().hash_one(())),
             next: 0,
         }
     }

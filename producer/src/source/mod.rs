@@ -1,5 +1,7 @@
 //! Where readings come from: a few partitions, each an ordered run of readings with offsets.
 
+#[cfg(feature = "eventhubs")]
+pub mod eventhubs;
 pub mod file;
 pub mod simulator;
 

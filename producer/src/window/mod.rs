@@ -248,8 +248,12 @@ impl Windower {
     }
 
     /// The event time up to which the group is believed complete: the minimum over its partitions, without those that
-    /// have ended or are idle. `None` while no partition says anything.
+    /// have ended or are idle. `None` while no partition says anything. Once all have ended, what they all had passed
+    /// stays complete.
     fn watermark(&self, now: Instant) -> Option<EventTime> {
+        if self.partitions.iter().all(|partition| partition.ended) {
+            return self.partitions.iter().map(|partition| partition.watermark).min();
+        }
         let idle = |p: &Partition| now.saturating_duration_since(p.last_active) >= self.windowing.idle_after;
         let active = self.partitions.iter().filter(|p| !p.ended && !idle(p));
         active.map(|p| p.watermark).min()

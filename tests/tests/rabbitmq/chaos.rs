@@ -7,8 +7,8 @@ use windrow_common::SensorId;
 use windrow_common::queue::Queue;
 use windrow_tests::{Broker, Draws, Service, fleet, windrow, write_csv};
 
-use super::stage::{Stage, copy_models, exported};
 use super::{message, scoring_message};
+use windrow_tests::{Stage, copy_models, exported};
 
 const DEVICES: u32 = 2_000;
 const SECONDS: u32 = 100;

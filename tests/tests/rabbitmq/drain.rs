@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windrow_tests::{Broker, MetadataService, eventually, fleet, windrow, write_csv};
 
-use super::stage::Stage;
+use windrow_tests::Stage;
 
 const SOON: Duration = Duration::from_secs(60);
 const MINUTES: Duration = Duration::from_secs(180);

@@ -6,8 +6,8 @@ use serde_json::json;
 use windrow_common::queue::Queue;
 use windrow_tests::{Broker, fleet, windrow, write_csv};
 
-use super::stage::Stage;
 use super::{impatient, message, queue};
+use windrow_tests::Stage;
 
 const SOON: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,6 @@ mod flaky;
 mod letters;
 mod recovery;
 mod refusals;
-mod stage;
 
 use windrow_common::queue::{Amqp, AmqpConfig, Message, QueueNames, Reconnect};
 use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};

@@ -5,11 +5,11 @@ use std::time::Duration;
 use windrow_tests::{Broker, Service, eventually, free_port, windrow};
 
 use super::message;
-use super::stage::Stage;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use windrow_common::queue::{Amqp, AmqpConfig, Queue, Reconnect};
+use windrow_tests::Stage;
 
 const SOON: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "hunter2-s3cret";

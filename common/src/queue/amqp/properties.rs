@@ -7,9 +7,9 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::connection::text;
-use crate::{EventTime, ScoringMessage};
 use crate::queue::{Message, Reason};
 use crate::store::DeadLetter;
+use crate::{EventTime, ScoringMessage};
 
 /// The AMQP timestamp counts seconds, which is too coarse for a latency.
 const ENQUEUED_MS: &str = "x-windrow-enqueued-ms";

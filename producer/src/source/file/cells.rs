@@ -9,27 +9,33 @@ use super::mapping::Role;
 
 /// How many rows a batch holds at most: long enough to make the work around it cheap, short enough to stay in the
 /// processor's cache and to keep the partitions in step.
-pub(super) const ROWS_PER_BATCH: usize = 4_096;
+pub(in crate::source) const ROWS_PER_BATCH: usize = 4_096;
 
 /// Where decoded rows go.
-pub(super) struct Output<'a> {
-    pub(super) sensors: &'a mut SensorTable,
-    pub(super) batch: &'a mut Batch,
-    pub(super) arrival: EventTime,
+pub(in crate::source) struct Output<'a> {
+    pub(in crate::source) sensors: &'a mut SensorTable,
+    pub(in crate::source) batch: &'a mut Batch,
+    pub(in crate::source) arrival: EventTime,
     /// How many rows to stop after.
-    pub(super) limit: usize,
+    pub(in crate::source) limit: usize,
 }
 
 impl Output<'_> {
     /// Whether another row is wanted.
     #[inline]
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::source) fn has_room(&self) -> bool {
         self.batch.readings.len() + self.batch.unreadable.len() < self.limit
     }
 
     /// Puts a bad row aside.
     #[cold]
-    pub(super) fn unreadable(&mut self, offset: u64, line: Option<u64>, detail: String, raw: &[u8]) {
+    pub(in crate::source) fn unreadable(
+        &mut self,
+        offset: u64,
+        line: Option<u64>,
+        detail: String,
+        raw: &[u8],
+    ) {
         self.batch.unreadable.push(Unreadable {
             offset: Offset(offset),
             line,
@@ -50,7 +56,7 @@ fn cut(raw: &[u8]) -> String {
 }
 
 /// A cell's text as an error message shows it.
-pub(super) fn shown(text: &[u8]) -> String {
+pub(in crate::source) fn shown(text: &[u8]) -> String {
     let mut text = cut(text);
     if text.chars().count() > 40 {
         text = text.chars().take(40).collect();
@@ -61,7 +67,7 @@ pub(super) fn shown(text: &[u8]) -> String {
 
 /// Without the spaces and tabs around it.
 #[inline]
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+pub(in crate::source) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
@@ -69,7 +75,7 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// Why a row is no reading.
-pub(super) enum CellError {
+pub(in crate::source) enum CellError {
     /// The row as a whole is wrong.
     Row(String),
     /// What is wrong with the cell of this role.

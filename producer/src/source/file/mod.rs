@@ -6,6 +6,7 @@
 mod cells;
 mod csv;
 mod decoder;
+mod json_object;
 mod json_row;
 mod json_scan;
 mod kind;
@@ -29,10 +30,11 @@ use windrow_common::EventTime;
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
 
-use cells::{Output, ROWS_PER_BATCH};
+pub(super) use cells::{Output, ROWS_PER_BATCH};
 use kind::InputFile;
 use partition::Partition;
 
+pub(super) use json_object::{Names, ObjectReader};
 pub use mapping::ColumnMapping;
 
 /// How often a folder is looked through for new files.

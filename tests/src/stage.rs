@@ -4,20 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::{Broker, Service, eventually, windrow};
 use serde_json::Value;
 use tempfile::TempDir;
 use windrow_common::queue::{Amqp, AmqpConfig, QueueNames};
-use windrow_tests::{Broker, Service, eventually, windrow};
 
 /// A folder, a broker and a name for the queues.
-pub(crate) struct Stage {
+#[derive(Debug)]
+pub struct Stage {
     folder: TempDir,
-    pub(crate) broker: Arc<Broker>,
+    /// The broker between its services.
+    pub broker: Arc<Broker>,
     prefix: String,
 }
 
 impl Stage {
-    pub(crate) fn new(broker: Arc<Broker>, prefix: &str) -> Self {
+    /// An empty stage.
+    pub fn new(broker: Arc<Broker>, prefix: &str) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             broker,
@@ -25,27 +28,30 @@ impl Stage {
         }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// A place in the stage's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn text(&self, name: &str) -> String {
+    /// The same as text.
+    pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    pub(crate) fn store(&self) -> String {
+    /// The services' store.
+    pub fn store(&self) -> String {
         self.text("store")
     }
 
     /// Options that say which broker and queues.
-    pub(crate) fn broker_words(&self) -> Vec<String> {
+    pub fn broker_words(&self) -> Vec<String> {
         ["--amqp-url", &self.broker.url(), "--queue-prefix", &self.prefix]
             .map(str::to_owned)
             .to_vec()
     }
 
     /// The stage's queue, to publish to by hand.
-    pub(crate) fn queue_of_its_own(&self) -> Amqp {
+    pub fn queue_of_its_own(&self) -> Amqp {
         Amqp::new(AmqpConfig {
             names: QueueNames::under(&self.prefix),
             ..AmqpConfig::new(self.broker.url().parse().unwrap())
@@ -53,24 +59,31 @@ impl Stage {
     }
 
     /// Starts a worker; `more` are options of this one.
-    pub(crate) fn worker(&self, name: &str, more: &[&str]) -> Service {
-        let mut words = self.broker_words();
-        words.extend(["--store", &self.store(), "--name", name].map(str::to_owned));
-        words.extend(more.iter().map(|word| (*word).to_owned()));
-        start("windrow-worker", &words, &self.text(&format!("{name}.log")))
+    pub fn worker(&self, name: &str, more: &[&str]) -> Service {
+        let log = self.text(&format!("{name}.log"));
+        self.service("windrow-worker", &[&["--name", name], more].concat(), &log)
     }
 
     /// Starts a producer of `source` that ends with it.
-    pub(crate) fn producer(&self, source: &str, more: &[&str]) -> Service {
+    pub fn producer(&self, source: &str, more: &[&str]) -> Service {
+        self.service(
+            "windrow-producer",
+            &[&["--source", source, "--until-caught-up"], more].concat(),
+            &self.text("producer.log"),
+        )
+    }
+
+    /// Starts a service with the stage's store and broker, its log in `log`.
+    pub fn service(&self, program: &str, more: &[&str], log: &str) -> Service {
         let mut words = self.broker_words();
-        words.extend(["--store", &self.store(), "--source", source].map(str::to_owned));
-        words.push("--until-caught-up".to_owned());
+        words.extend(["--store", &self.store()].map(str::to_owned));
         words.extend(more.iter().map(|word| (*word).to_owned()));
-        start("windrow-producer", &words, &self.text("producer.log"))
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Service::start(program, &words, log)
     }
 
     /// Runs `windrow` with the broker's options added; its exit code, output and error.
-    pub(crate) fn windrow(&self, words: &[&str]) -> (i32, String, String) {
+    pub fn windrow(&self, words: &[&str]) -> (i32, String, String) {
         let broker = self.broker_words();
         let mut all: Vec<&str> = words.to_vec();
         all.extend(broker.iter().map(String::as_str));
@@ -78,19 +91,19 @@ impl Stage {
     }
 
     /// The same, which has to succeed and print JSON.
-    pub(crate) fn json(&self, words: &[&str]) -> Value {
+    pub fn json(&self, words: &[&str]) -> Value {
         let (code, output, error) = self.windrow(&[words, &["--output", "json"]].concat());
         assert_eq!(code, 0, "{words:?}: {error}{output}");
         serde_json::from_str(&output).unwrap()
     }
 
     /// What RabbitMQ says of the queue.
-    pub(crate) fn queue(&self) -> Value {
+    pub fn queue(&self) -> Value {
         self.json(&["queue", "--management-url", &self.broker.management_url()])
     }
 
     /// Waits until nothing waits in the queue and nothing is with a worker.
-    pub(crate) fn drained(&self, within: Duration) {
+    pub fn drained(&self, within: Duration) {
         // The broker's figures are up to five seconds old: once for what was there, twice to be sure.
         let mut empty = 0;
         eventually(within, "the queue is empty", || {
@@ -106,28 +119,23 @@ impl Stage {
     }
 
     /// Dead letters by message id.
-    pub(crate) fn dead_letters(&self) -> Vec<Value> {
+    pub fn dead_letters(&self) -> Vec<Value> {
         self.json(&["dead-letters", "list"]).as_array().unwrap().clone()
     }
 
     /// The audit, dead letters of the queue included; it has to be clean.
-    pub(crate) fn audited(&self) -> Value {
+    pub fn audited(&self) -> Value {
         self.json(&["audit", "--store", &self.store()])["all"].clone()
     }
 }
 
-fn start(program: &str, words: &[String], log: &str) -> Service {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Service::start(program, &words, log)
-}
-
 /// All predictions of a store, each once, as CSV.
-pub(crate) fn exported(store: &str) -> String {
+pub fn exported(store: &str) -> String {
     windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }
 
 /// Copies the models of one store into another.
-pub(crate) fn copy_models(from: &Path, to: &Path) {
+pub fn copy_models(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     let status = std::process::Command::new("cp")
         .arg("-r")

@@ -1,0 +1,155 @@
+//! Options that say which hub is read and how.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use windrow_common::{EventTime, parse_duration};
+
+use super::{EntraLogin, EventHub, EventHubError, EventHubSource, Login, Start};
+use crate::source::Until;
+use crate::source::file::ColumnMapping;
+
+/// Longest connection string, in bytes.
+const MAX_STRING_BYTES: u64 = 64 << 10;
+
+/// How a hub is reached.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Event Hubs")]
+pub struct HubArgs {
+    /// Connection string with a shared access key [default: Microsoft Entra ID]
+    #[arg(
+        long,
+        value_name = "STRING",
+        env = "WINDROW_EVENTHUBS_CONNECTION_STRING",
+        hide_env_values = true
+    )]
+    eventhubs_connection_string: Option<String>,
+    /// A file with the connection string, so that its key is in neither the environment nor the process list
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_EVENTHUBS_CONNECTION_STRING_FILE",
+        conflicts_with = "eventhubs_connection_string"
+    )]
+    eventhubs_connection_string_file: Option<PathBuf>,
+    /// Which Entra ID identity is used where there is no connection string [default: workload-identity where
+    /// AZURE_FEDERATED_TOKEN_FILE is set, as on AKS, otherwise managed-identity]
+    #[arg(long, value_enum, value_name = "KIND", env = "WINDROW_EVENTHUBS_IDENTITY")]
+    eventhubs_identity: Option<EntraLogin>,
+    /// Connect here instead of to the namespace: amqp://host:5672 for an emulator
+    #[arg(long, value_name = "URL", env = "WINDROW_EVENTHUBS_ENDPOINT")]
+    eventhubs_endpoint: Option<String>,
+}
+
+/// How a hub is read.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Event Hubs")]
+pub struct ReadHubArgs {
+    #[command(flatten)]
+    hub: HubArgs,
+    /// The consumer group
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "$Default",
+        env = "WINDROW_CONSUMER_GROUP"
+    )]
+    consumer_group: String,
+    /// Where a partition without a checkpoint begins: earliest, latest, or events enqueued from a time on, such as
+    /// 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "WHERE", default_value = "earliest", env = "WINDROW_START", value_parser = start)]
+    start: Start,
+    /// Events asked for ahead, in each partition
+    #[arg(long, value_name = "N", default_value = "2000", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    eventhubs_prefetch: u32,
+    /// After how long without a sign of life a producer's partitions go to the others; it gives one every third of that
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
+    ownership_expiry: Duration,
+}
+
+impl std::fmt::Debug for HubArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubArgs")
+            .field("eventhubs_endpoint", &self.eventhubs_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HubArgs {
+    /// The hub of a URL `eventhubs://HOST/HUB`.
+    pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
+        EventHub::new(url, self.login(url)?, self.eventhubs_endpoint.clone())
+    }
+
+    fn login(&self, url: &str) -> Result<Login, EventHubError> {
+        if let Some(string) = &self.eventhubs_connection_string {
+            return Ok(Login::ConnectionString(string.clone()));
+        }
+        if let Some(path) = &self.eventhubs_connection_string_file {
+            let unreadable = |why: String| {
+                let why = format!("its connection string in {}: {why}", path.display());
+                EventHubError::Config(url.to_owned(), why)
+            };
+            let bytes = fs::metadata(path)
+                .map_err(|error| unreadable(error.to_string()))?
+                .len();
+            if bytes > MAX_STRING_BYTES {
+                return Err(unreadable(format!("the file has {bytes} bytes")));
+            }
+            let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+            return Ok(Login::ConnectionString(string.trim().to_owned()));
+        }
+        let federated = std::env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some();
+        let usual = if federated {
+            EntraLogin::WorkloadIdentity
+        } else {
+            EntraLogin::ManagedIdentity
+        };
+        Ok(Login::Entra(self.eventhubs_identity.unwrap_or(usual)))
+    }
+}
+
+impl ReadHubArgs {
+    /// The hub of a URL `eventhubs://HOST/HUB`.
+    pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
+        self.hub.hub(url)
+    }
+
+    /// The source of a URL `eventhubs://HOST/HUB`.
+    pub fn source(
+        &self,
+        url: &str,
+        mapping: ColumnMapping,
+        until: Until,
+    ) -> Result<EventHubSource, EventHubError> {
+        Ok(EventHubSource {
+            hub: self.hub.hub(url)?,
+            consumer_group: self.consumer_group.clone(),
+            start: self.start,
+            prefetch: self.eventhubs_prefetch,
+            ownership_expiry: self.ownership_expiry,
+            mapping,
+            until_caught_up: until == Until::CaughtUp,
+        })
+    }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        time => EventTime::parse(time.as_bytes())
+            .map(Start::At)
+            .map_err(|error| format!("write earliest, latest or a time: {error}")),
+    }
+}
+
+fn ownership_expiry(text: &str) -> Result<Duration, String> {
+    let expiry = parse_duration(text).map_err(|error| error.to_string())?;
+    if expiry < Duration::from_secs(3) {
+        return Err("shorter than 3s, it would be missed by mere chance".to_owned());
+    }
+    Ok(expiry)
+}

@@ -1,0 +1,132 @@
+//! One partition as a [`Source`]: what the receiving task hands over, decoded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+use windrow_common::EventTime;
+
+use super::event::{Event, EventDecoder};
+use crate::sensors::SensorTable;
+use crate::source::file::{ColumnMapping, Output, ROWS_PER_BATCH};
+use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError};
+
+/// How far a partition is read, for those who watch its lag.
+#[derive(Debug)]
+pub(super) struct ReadTo {
+    /// The sequence number it goes on at.
+    next: AtomicU64,
+    /// Enqueued time of the last event read, in milliseconds since the epoch.
+    enqueued_ms: AtomicI64,
+}
+
+impl ReadTo {
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Relaxed)
+    }
+
+    pub(super) fn enqueued_ms(&self) -> i64 {
+        self.enqueued_ms.load(Relaxed)
+    }
+}
+
+/// The events of one partition from the one it is sought to.
+pub(super) struct PartitionSource {
+    names: [String; 1],
+    events: mpsc::Receiver<Event>,
+    decoder: EventDecoder,
+    read_to: Arc<ReadTo>,
+    next: Offset,
+    /// Where the partition ended when the producer started, if it is to stop there.
+    end: Option<Offset>,
+    taken: u64,
+}
+
+impl PartitionSource {
+    pub(super) fn new(
+        partition: &str,
+        events: mpsc::Receiver<Event>,
+        mapping: &ColumnMapping,
+        end: Option<Offset>,
+    ) -> Self {
+        Self {
+            names: [partition.to_owned()],
+            events,
+            decoder: EventDecoder::new(mapping),
+            read_to: Arc::new(ReadTo {
+                next: AtomicU64::new(0),
+                enqueued_ms: AtomicI64::new(EventTime::now().as_millis()),
+            }),
+            next: Offset(0),
+            end,
+            taken: 0,
+        }
+    }
+
+    pub(super) fn read_to(&self) -> Arc<ReadTo> {
+        Arc::clone(&self.read_to)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+}
+
+impl Source for PartitionSource {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn seek(&mut self, _: PartitionIndex, to: Offset) -> Result<(), SourceError> {
+        self.next = to;
+        self.read_to.next.store(to.0, Relaxed);
+        Ok(())
+    }
+
+    fn has_more_at_hand(&self, _: PartitionIndex) -> bool {
+        !self.events.is_empty()
+    }
+
+    fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        if self.has_ended() {
+            return Ok(Read::End);
+        }
+        batch.clear(0);
+        let before = self.next;
+        // An event is taken in whole: its readings share an offset, and a checkpoint cannot stand between them.
+        while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH && !self.has_ended() {
+            let Ok(event) = self.events.try_recv() else { break };
+            // A receiver may begin earlier than it needs to.
+            if event.offset < self.next {
+                continue;
+            }
+            let mut out = Output {
+                sensors,
+                batch,
+                arrival: event.enqueued,
+                limit: usize::MAX,
+            };
+            self.decoder.decode(&event, &mut out);
+            self.next = Offset(event.offset.0 + 1);
+            self.read_to
+                .enqueued_ms
+                .store(event.enqueued.as_millis(), Relaxed);
+            self.taken += 1;
+        }
+        self.read_to.next.store(self.next.0, Relaxed);
+        batch.next = self.next;
+        batch.ended = self.has_ended();
+        Ok(if self.next == before {
+            Read::Idle
+        } else {
+            Read::Batch
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            done: self.taken,
+            total: None,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What a hub is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What a hub is started with; the default listens on a free port of the loopback interface.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Address to listen on; port 0 takes a free one, which [`crate::Hub::endpoint`] then names.
+    pub listen: SocketAddr,
+    /// Name of the only event hub there is.
+    pub hub: String,
+    /// How many partitions it has.
+    pub partitions: u16,
+    /// Bytes of events a partition keeps; the oldest go first, so its begin sequence number moves.
+    pub retain_bytes: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hub: "readings".to_owned(),
+            partitions: 8,
+            retain_bytes: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The hub as tests hold it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fe2o3_amqp::types::definitions::Error;
+use fe2o3_amqp::types::messaging::{ApplicationProperties, Batch, Body, Data};
+use fe2o3_amqp::types::primitives::{Binary, SimpleValue};
+use tokio::runtime::Runtime;
+
+use crate::conditions;
+use crate::config::HubConfig;
+use crate::error::HubError;
+use crate::event::{self, AnyMessage};
+use crate::partition::Partition;
+use crate::server;
+use crate::state::State;
+
+/// Threads that serve connections: one for each direction of a test.
+const THREADS: usize = 2;
+
+/// A running event hub, which stops when dropped. It has threads of its own, so that tests without a runtime can hold it
+/// as well as those with one; no method blocks.
+pub struct Hub {
+    state: Arc<State>,
+    address: SocketAddr,
+    /// There until the hub is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Hub {
+    /// Starts a hub; it listens as soon as this returns.
+    pub fn start(config: &HubConfig) -> Result<Self, HubError> {
+        let state = Arc::new(State::new(config)?);
+        let refused = |source| HubError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("test-hub")
+            .enable_all()
+            .build()
+            .map_err(HubError::Runtime)?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(refused)?
+        };
+        runtime.spawn(server::serve(Arc::clone(&state), listener));
+        Ok(Self {
+            state,
+            address,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// The address the hub listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The client's custom endpoint, such as `amqp://127.0.0.1:5672`.
+    pub fn endpoint(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            // What listens everywhere is reached here, and nowhere under that name.
+            address.set_ip([127, 0, 0, 1].into());
+        }
+        format!("amqp://{address}")
+    }
+
+    /// The client's connection string. Its key is as good as any other.
+    pub fn connection_string(&self) -> String {
+        format!(
+            "Endpoint=sb://localhost/;SharedAccessKeyName=windrow;SharedAccessKey=d2luZHJvdw==;EntityPath={}",
+            self.state.hub
+        )
+    }
+
+    /// Stores an event as if it had been sent to this partition, and gives its sequence number.
+    pub fn append(
+        &self,
+        partition: u16,
+        body: Vec<u8>,
+        properties: impl IntoIterator<Item = (String, SimpleValue)>,
+    ) -> Result<i64, HubError> {
+        let properties = ApplicationProperties(properties.into_iter().collect());
+        let message = AnyMessage {
+            header: None,
+            delivery_annotations: None,
+            message_annotations: None,
+            properties: None,
+            application_properties: Some(properties).filter(|properties| !properties.0.is_empty()),
+            body: Body::Data(Batch::from(vec![Data(Binary::from(body))])),
+            footer: None,
+        };
+        let encoded = Bytes::from(event::encode(&message)?);
+        Ok(self.partition(partition)?.append([encoded]))
+    }
+
+    /// The sequence number of a partition's newest event; `None` if nothing was ever stored there.
+    pub fn last_sequence_number(&self, partition: u16) -> Option<i64> {
+        let end = self.state.partition(partition)?.bounds().end;
+        (end > 0).then_some(end - 1)
+    }
+
+    /// The sequence number of the oldest event a partition still keeps.
+    pub fn begin_sequence_number(&self, partition: u16) -> Option<i64> {
+        Some(self.state.partition(partition)?.bounds().begin)
+    }
+
+    /// How many events were handed to receivers of a partition, counted again for each receiver and each time.
+    pub fn delivered(&self, partition: u16) -> u64 {
+        let partition = self.state.partition(partition);
+        partition.map_or(0, |partition| partition.delivered.load(Ordering::Relaxed))
+    }
+
+    /// How many receivers a partition has in a consumer group.
+    pub fn open_receivers(&self, group: &str, partition: u16) -> usize {
+        self.state.consumers.count(group, partition)
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.state.connections.count()
+    }
+
+    /// Cuts every connection now, without a word of AMQP; clients may connect again at once.
+    pub fn drop_connections(&self) {
+        self.state.connections.cut_all();
+    }
+
+    /// Detaches every receiver now with this error condition, such as `amqp:link:detach-forced`.
+    pub fn detach_receivers(&self, condition: &str) {
+        self.state.consumers.detach_all(&detached(condition));
+    }
+
+    /// Detaches the receivers of one partition in a consumer group now with this error condition.
+    pub fn detach_partition(&self, group: &str, partition: u16, condition: &str) {
+        self.state
+            .consumers
+            .detach(group, partition, &detached(condition));
+    }
+
+    /// Refuses events and links with `com.microsoft:server-busy` for so long; zero ends it. What is attached stays so.
+    pub fn throttle(&self, duration: Duration) {
+        self.state.faults.throttle(duration);
+    }
+
+    /// Holds back every burst of up to 256 events for so long, from now on; zero ends it.
+    pub fn delay_deliveries(&self, delay: Duration) {
+        self.state.faults.set_delay(delay);
+    }
+
+    fn partition(&self, number: u16) -> Result<&Partition, HubError> {
+        self.state
+            .partition(number)
+            .ok_or(HubError::NoSuchPartition(number))
+    }
+}
+
+fn detached(condition: &str) -> Error {
+    conditions::error(condition, "The link was detached by the test hub.")
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for the threads would panic in a test that has a runtime of its own.
+            runtime.shutdown_background();
+        }
+        self.state.connections.cut_all();
+    }
+}

@@ -1,0 +1,104 @@
+//! What the tasks of a hub share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fe2o3_amqp::types::definitions::Error;
+
+use crate::conditions;
+use crate::config::HubConfig;
+use crate::connections::Connections;
+use crate::consumers::Consumers;
+use crate::error::HubError;
+use crate::faults::Faults;
+use crate::partition::{Partition, now_ms};
+
+/// Largest transfer a sender may make, as in the service's standard tier.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// What the tasks of a hub share.
+pub(crate) struct State {
+    /// Name of the event hub.
+    pub(crate) hub: String,
+    /// When it came to be, in milliseconds since 1970.
+    pub(crate) created_ms: i64,
+    /// Its partitions by number.
+    pub(crate) partitions: Vec<Partition>,
+    /// Who reads them.
+    pub(crate) consumers: Consumers,
+    /// Who is connected.
+    pub(crate) connections: Connections,
+    /// What is to go wrong.
+    pub(crate) faults: Faults,
+    /// Counts events without a key, which go to the partitions in turn.
+    turn: AtomicUsize,
+}
+
+impl State {
+    /// The state of a hub nothing was sent to.
+    pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
+        if config.hub.is_empty() || config.hub.contains('/') {
+            return Err(HubError::Name(config.hub.clone()));
+        }
+        if config.partitions == 0 {
+            return Err(HubError::NoPartitions);
+        }
+        Ok(Self {
+            hub: config.hub.clone(),
+            created_ms: now_ms(),
+            partitions: (0..config.partitions)
+                .map(|_| Partition::new(config.retain_bytes))
+                .collect(),
+            consumers: Consumers::default(),
+            connections: Connections::default(),
+            faults: Faults::default(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// A partition by number.
+    pub(crate) fn partition(&self, number: u16) -> Option<&Partition> {
+        self.partitions.get(usize::from(number))
+    }
+
+    /// The number of the partition a client means, or the error to tell it.
+    pub(crate) fn find(&self, hub: &str, partition: &str) -> Result<u16, Error> {
+        self.check_name(hub)?;
+        let number = partition.parse().ok();
+        number
+            .filter(|&number| self.partition(number).is_some())
+            .ok_or_else(|| {
+                conditions::not_found(format!("The event hub '{hub}' has no partition '{partition}'."))
+            })
+    }
+
+    /// Refuses any event hub but this one.
+    pub(crate) fn check_name(&self, hub: &str) -> Result<(), Error> {
+        // The service takes names in any case.
+        if hub.eq_ignore_ascii_case(&self.hub) {
+            Ok(())
+        } else {
+            Err(conditions::not_found(format!(
+                "The messaging entity '{hub}' could not be found."
+            )))
+        }
+    }
+
+    /// The partition for an event with this key, or the next in turn for one without.
+    pub(crate) fn route(&self, key: Option<&str>) -> &Partition {
+        let number = match key {
+            Some(key) => usize::try_from(hash(key)).unwrap_or(0),
+            None => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        &self.partitions[number % self.partitions.len()]
+    }
+}
+
+/// FNV-1a folded to 32 bits: the same in every process and on every platform.
+fn hash(key: &str) -> u32 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in key.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    // Both halves, each of which fits.
+    (hash >> 32) as u32 ^ hash as u32
+}

@@ -1,0 +1,64 @@
+//! Events that are no readings.
+
+use std::fs;
+
+use windrow_test_hub::SimpleValue;
+
+use super::{HubStage, WITHIN};
+
+const TIME_MS: i64 = 1_767_571_200_000;
+
+#[test]
+fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
+    let hub = HubStage::new("badevents");
+    hub.fleet(2, 10);
+    let good = |device: &str| format!(r#"{{"ts":{TIME_MS},"device":"{device}","tag":"temp","value":20}}"#);
+    let far = good("d0").replace("1767571200000", "4102444800000");
+    let bad: Vec<(Vec<u8>, &str)> = vec![
+        (b"not json".to_vec(), "not a JSON object"),
+        (
+            good("d0").replace("\"value\":20", "\"unit\":1").into_bytes(),
+            "field value: is missing",
+        ),
+        (vec![b' '; 5 << 18], "is empty"),
+        (good("d0").replace("20}", "\"NaN\"}").into_bytes(), "non-finite"),
+        (far.into_bytes(), "far-future"),
+        (good("d0").replace("\"temp\"", "[1]").into_bytes(), "field tag"),
+    ];
+    for (body, _) in &bad {
+        hub.hub.append(3, body.clone(), []).unwrap();
+    }
+    let device = ("device".to_owned(), SimpleValue::String("d1".to_owned()));
+    let nameless = good("d1").replace("\"device\":\"d1\",", "");
+    let last = hub.hub.append(3, nameless.into_bytes(), [device]).unwrap();
+    assert_eq!(last, bad.len() as i64);
+
+    let mut producer = hub.producer("p", &["--until-caught-up"]);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(hub.dispatched(), 1, "the good event's window");
+    let quarantine = text_of(&hub.stage.path("store/quarantine"));
+    for (sequence_number, (_, why)) in bad.iter().enumerate() {
+        let line = quarantine
+            .lines()
+            .find(|line| line.contains(&format!("\"offset\":{sequence_number},")))
+            .unwrap_or_else(|| panic!("event {sequence_number} ({why}) is not in {quarantine}"));
+        assert!(
+            line.contains("\"partition\":\"3\"") && line.contains(why),
+            "{why}: {line}"
+        );
+    }
+    assert_eq!(quarantine.lines().count(), bad.len());
+}
+
+/// All text under a folder.
+fn text_of(folder: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        text += &match path.is_dir() {
+            true => text_of(&path),
+            false => fs::read_to_string(&path).unwrap(),
+        };
+    }
+    text
+}

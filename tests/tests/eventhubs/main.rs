@@ -1,0 +1,129 @@
+//! The whole path from an Event Hub to predictions: the official client against the local hub, real services, RabbitMQ.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_events;
+mod checkpoints;
+mod full_run;
+mod refusals;
+mod sharing;
+
+use std::time::Duration;
+
+use windrow_test_hub::{Hub, HubConfig};
+use windrow_tests::{Broker, Row, Service, Stage, copy_models, fleet, windrow, write_csv};
+
+const PARTITIONS: u16 = 8;
+/// Of the fleet's readings.
+const SEED: u64 = 5;
+const WITHIN: Duration = Duration::from_secs(120);
+const EXIT_WITHIN: Duration = Duration::from_secs(60);
+const WINDOW: [&str; 2] = ["--window", "5s"];
+/// A minute of event time behind every reading of [`HubStage::fleet`], in milliseconds since the epoch.
+const AFTER_ALL_MS: i64 = 1_767_571_200_000 + 3_600_000;
+
+/// A stage with a hub in front of it.
+struct HubStage {
+    stage: Stage,
+    hub: Hub,
+}
+
+impl HubStage {
+    fn new(prefix: &str) -> Self {
+        let config = HubConfig {
+            partitions: PARTITIONS,
+            ..HubConfig::default()
+        };
+        Self {
+            stage: Stage::new(Broker::shared(), prefix),
+            hub: Hub::start(&config).unwrap(),
+        }
+    }
+
+    /// Writes readings of a fleet, trains its models, and scores it all in one process: the number of predictions. The
+    /// readings are in `readings.csv`, what has to come of them in the store `quiet`.
+    fn fleet(&self, devices: u32, seconds: u32) -> u64 {
+        let (source, store, quiet) = (
+            self.stage.text("readings.csv"),
+            self.stage.store(),
+            self.stage.text("quiet"),
+        );
+        write_csv(&self.stage.path("readings.csv"), &fleet(devices, seconds, SEED));
+        let train = [
+            "models", "train", "--source", &source, "--store", &store, "--nu", "0.1",
+        ];
+        windrow(&[&train[..], &WINDOW].concat()).output();
+        copy_models(&self.stage.path("store"), &self.stage.path("quiet"));
+        let run = ["run", "--source", &source, "--store", &quiet, "--until-caught-up"];
+        let run = windrow(&[&run[..], &WINDOW].concat()).json();
+        run["predictions"].as_u64().unwrap()
+    }
+
+    /// A reading as an event of its device's partition.
+    fn append(&self, row: &Row) {
+        let Row {
+            time_ms,
+            device,
+            value,
+        } = row;
+        let body = format!(r#"{{"ts":{time_ms},"device":"d{device}","tag":"temp","value":{value:.3}}}"#);
+        let partition = (device % u32::from(PARTITIONS)) as u16;
+        self.hub.append(partition, body.into_bytes(), []).unwrap();
+    }
+
+    /// Options that say how to reach the hub.
+    fn login(&self) -> Vec<String> {
+        [
+            "--eventhubs-connection-string",
+            &self.hub.connection_string(),
+            "--eventhubs-endpoint",
+            &self.hub.endpoint(),
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    /// Sends a source to the hub; `more` are options of `windrow send`.
+    fn send(&self, source: &str, more: &[&str]) -> serde_json::Value {
+        let login = self.login();
+        let mut words = vec!["send", "eventhubs://localhost/readings", "--source", source];
+        words.extend(login.iter().map(String::as_str));
+        words.extend(more);
+        windrow(&words).json()
+    }
+
+    /// Starts a producer of the hub with a log of its own.
+    fn producer(&self, name: &str, more: &[&str]) -> Service {
+        let login = self.login();
+        let mut words = vec![
+            "--source",
+            "eventhubs://localhost/readings",
+            "--ownership-expiry",
+            "3s",
+        ];
+        if !more.contains(&"--window") {
+            words.extend(WINDOW);
+        }
+        words.extend(login.iter().map(String::as_str));
+        words.extend(more);
+        let log = self.stage.text(&format!("{name}.log"));
+        self.stage.service("windrow-producer", &words, &log)
+    }
+
+    /// A reading of a device that is not of the fleet in each partition, far behind all others in event time: with it
+    /// all windows before are complete.
+    fn end_all_windows(&self) {
+        for partition in 0..PARTITIONS {
+            let body = format!(r#"{{"ts":{AFTER_ALL_MS},"device":"end","tag":"temp","value":1}}"#);
+            self.hub.append(partition, body.into_bytes(), []).unwrap();
+        }
+    }
+
+    /// How many windows have been dispatched, whoever did.
+    fn dispatched(&self) -> u64 {
+        let (_, output, _) =
+            self.stage
+                .windrow(&["audit", "--store", &self.stage.store(), "--output", "json"]);
+        let audit: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
+        audit["all"]["dispatched"].as_u64().unwrap_or(0)
+    }
+}

@@ -1,0 +1,108 @@
+//! Producers that share a hub, and a hub that misbehaves.
+
+use std::time::{Duration, Instant};
+
+use windrow_tests::{Draws, Service, eventually, exported, fleet};
+
+use super::{EXIT_WITHIN, HubStage, PARTITIONS, SEED, WITHIN};
+
+/// How many partitions the producers read that answer, each.
+fn shares(producers: &[&Service]) -> Vec<usize> {
+    let share = |producer: &&Service| {
+        let (_, metrics) = producer.get("/metrics").unwrap_or_default();
+        let lags = metrics
+            .lines()
+            .filter(|line| line.starts_with("windrow_producer_lag_events{"));
+        lags.count()
+    };
+    producers.iter().map(share).collect()
+}
+
+fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service]) {
+    hub.end_all_windows();
+    eventually(WITHIN, "every window is dispatched", || {
+        (hub.dispatched() >= windows).then_some(())
+    });
+    hub.stage.drained(WITHIN);
+    for producer in producers {
+        producer.signal("TERM");
+        assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+    }
+    let audit = hub.stage.audited();
+    println!("{audit}");
+    assert_eq!(
+        (&audit["predicted"], &audit["lost"]),
+        (&windows.into(), &0.into())
+    );
+    assert!(
+        exported(&hub.stage.text("quiet")) == exported(&hub.stage.store()),
+        "the predictions differ from those of a quiet run"
+    );
+}
+
+#[test]
+fn partitions_move_between_producers_and_every_window_is_predicted_once() {
+    let hub = HubStage::new("sharing");
+    let windows = hub.fleet(400, 60);
+    let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
+    let (mut first, mut second) = (hub.producer("p1", &[]), hub.producer("p2", &[]));
+    eventually(WITHIN, "two producers share the partitions", || {
+        (shares(&[&first, &second]) == [4, 4]).then_some(())
+    });
+    let source = hub.stage.text("readings.csv");
+    let third = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| hub.send(&source, &["--speed", "1.5"]));
+        std::thread::sleep(Duration::from_secs(8));
+        first.kill();
+        // A kill leaves its partitions to expire; a stop gives them back.
+        eventually(WITHIN, "the second takes over", || {
+            (shares(&[&second]) == [usize::from(PARTITIONS)]).then_some(())
+        });
+        let third = hub.producer("p3", &[]);
+        eventually(WITHIN, "the third gets its share", || {
+            (shares(&[&second, &third]) == [4, 4]).then_some(())
+        });
+        second.signal("TERM");
+        assert_eq!(second.wait(EXIT_WITHIN), 0, "{}", second.log());
+        let given_back = Instant::now();
+        eventually(WITHIN, "the third takes over", || {
+            (shares(&[&third]) == [usize::from(PARTITIONS)]).then_some(())
+        });
+        println!("given back and taken over within {:?}", given_back.elapsed());
+        sending.join().unwrap();
+        third
+    });
+    everything_is_scored(&hub, windows, &mut [third]);
+    worker.signal("TERM");
+    assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
+}
+
+#[test]
+fn a_hub_that_drops_connections_and_detaches_links_loses_nothing() {
+    let hub = HubStage::new("faults");
+    let windows = hub.fleet(300, 40);
+    let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
+    let mut producers = [hub.producer("p1", &[]), hub.producer("p2", &[])];
+    let mut draws = Draws(11);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            // Not through the client: what a sender sends again, the hub has twice.
+            for second in fleet(300, 40, SEED).chunks(300) {
+                second.iter().for_each(|row| hub.append(row));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        while !sending.is_finished() {
+            std::thread::sleep(Duration::from_millis(1_500 + draws.below(2_500)));
+            match draws.below(3) {
+                0 => hub.hub.detach_receivers("amqp:link:detach-forced"),
+                1 => hub.hub.detach_receivers("com.microsoft:server-busy"),
+                _ => hub.hub.drop_connections(),
+            }
+        }
+        sending.join().unwrap();
+    });
+    everything_is_scored(&hub, windows, &mut producers);
+    worker.signal("TERM");
+    assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
+}
