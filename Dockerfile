@@ -1,0 +1,87 @@
+# Windrow's images, one target each: producer, worker, cli, test-hub.
+#
+#   docker build --target worker --tag windrow/worker:dev .
+#   docker buildx build --platform linux/amd64,linux/arm64 --target worker --tag REGISTRY/worker:0.1.0 --push .
+#
+# A site without Docker Hub names its own mirrors: --build-arg RUST_IMAGE=… --build-arg RUNTIME_IMAGE=…
+# Both have to be of the same Debian release: the programs use the C library of the machine they were built on.
+ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
+
+# The workspace with every program emptied. What is left changes only with dependencies and file names at the crates'
+# roots, so the layer that is built from it outlives changes of the code.
+FROM ${RUST_IMAGE} AS manifests
+WORKDIR /src
+COPY . .
+RUN find . -name '*.rs' ! -name lib.rs ! -name main.rs ! -path '*/benches/*' ! -path '*/tests/*' -delete \
+ && find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock -delete \
+ && echo 'fn main() {}' >/tmp/empty.rs \
+ && find . -name '*.rs' -exec cp /tmp/empty.rs {} ';'
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /src
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
+# The dependencies, a layer of their own.
+COPY --from=manifests /src .
+RUN cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
+# Files keep the times that they have outside, which may be older than what was just built of the empty programs; Cargo
+# would take those for current.
+COPY . .
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
+ && cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
+
+# What the images have in common.
+FROM ${RUNTIME_IMAGE} AS runtime
+# The authorities that TLS to Azure and the broker is checked against. No version is pinned: today's list is wanted.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/*
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.source="https://github.com/windrow/windrow" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# A number, so that Kubernetes can see that it is not root. Nobody by that number owns a file: the programs write to the
+# store and the broker only, and run on a read-only root file system.
+USER 10001:10001
+# Where relative paths begin when a folder is mounted: docker run --volume "$PWD:/data" windrow/cli …
+WORKDIR /data
+STOPSIGNAL SIGTERM
+
+FROM runtime AS producer
+LABEL org.opencontainers.image.title="windrow-producer" \
+      org.opencontainers.image.description="Reads sensor readings, cuts windows and publishes scoring messages"
+COPY --from=build /src/target/release/windrow-producer /usr/local/bin/
+ENV WINDROW_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-producer", "--check-health"]
+ENTRYPOINT ["windrow-producer"]
+
+FROM runtime AS worker
+LABEL org.opencontainers.image.title="windrow-worker" \
+      org.opencontainers.image.description="Scores messages with each sensor's model and persists the predictions"
+COPY --from=build /src/target/release/windrow-worker /usr/local/bin/
+ENV WINDROW_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-worker", "--check-health"]
+ENTRYPOINT ["windrow-worker"]
+
+FROM runtime AS test-hub
+LABEL org.opencontainers.image.title="windrow-test-hub" \
+      org.opencontainers.image.description="A local Azure Event Hub for tests and demonstrations; keeps nothing"
+COPY --from=build /src/target/release/windrow-test-hub /usr/local/bin/
+ENV WINDROW_TEST_HUB_LISTEN=0.0.0.0:5672
+EXPOSE 5672
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["windrow-test-hub", "--check"]
+ENTRYPOINT ["windrow-test-hub"]
+
+# Last, so that it is what a build without --target makes.
+FROM runtime AS cli
+LABEL org.opencontainers.image.title="windrow" \
+      org.opencontainers.image.description="Trains and imports models, sends, exports and audits: Windrow's command line"
+COPY --from=build /src/target/release/windrow /usr/local/bin/
+# Not a service: nothing to ask.
+HEALTHCHECK NONE
+ENTRYPOINT ["windrow"]
