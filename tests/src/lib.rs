@@ -8,7 +8,9 @@
     clippy::missing_panics_doc
 )]
 
+mod azurite;
 mod broker;
+mod compose;
 mod flaky;
 mod fleet;
 mod metadata;
@@ -17,11 +19,13 @@ mod service;
 mod stage;
 mod wait;
 
-pub use broker::{Broker, Encryption};
+pub use azurite::Azurite;
+pub use broker::{Broker, Encryption, signal};
+pub use compose::{Compose, Container};
 pub use flaky::FlakyStore;
 pub use fleet::{Draws, Row, fleet, write_csv};
 pub use metadata::MetadataService;
-pub use program::{Program, models_for, windrow};
+pub use program::{Program, built, models_for, windrow};
 pub use service::Service;
 pub use stage::{Stage, copy_models, exported};
 pub use wait::{eventually, free_port};

@@ -1,12 +1,21 @@
 //! The `windrow` program.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+/// How variables begin that Cargo sets for tests.
+const CARGOS_OWN: [&str; 4] = [
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+];
+
 /// A program of the workspace, built as this test is.
-pub(crate) fn built(program: &str) -> PathBuf {
+pub fn built(program: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
@@ -16,6 +25,16 @@ pub(crate) fn built(program: &str) -> PathBuf {
             cargo.arg("--tests");
         } else {
             cargo.arg("--release");
+        }
+        // Cargo tells this process which package it is of. To build scripts that look at such variables (ring's) it would
+        // be news, and everything would be built again, now and at the next call from outside.
+        for (name, _) in env::vars_os() {
+            if CARGOS_OWN
+                .iter()
+                .any(|own| name.to_string_lossy().starts_with(own))
+            {
+                cargo.env_remove(name);
+            }
         }
         assert!(cargo.status().unwrap().success(), "the programs do not build");
         // This test is target/<profile>/deps/<test>.
@@ -45,6 +64,15 @@ pub fn windrow(words: &[&str]) -> Program {
 }
 
 impl Program {
+    /// With these environment variables.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.0.envs(variables);
+        self
+    }
+
     /// Runs it; its exit code, standard output and standard error.
     pub fn end(mut self) -> (i32, String, String) {
         let output = self.0.output().unwrap();

@@ -14,6 +14,7 @@ use crate::{eventually, free_port};
 /// A running service; killed when it is dropped.
 #[derive(Debug)]
 pub struct Service {
+    program: String,
     process: Child,
     port: u16,
     log: PathBuf,
@@ -39,10 +40,34 @@ impl Service {
             .spawn()
             .unwrap();
         Self {
+            program: program.to_owned(),
             process,
             port,
             log: log.into(),
         }
+    }
+
+    /// What `--check-health` of the same program says: its exit code and output.
+    pub fn check_health(&self) -> (i32, String) {
+        Self::check_health_at(&self.program, self.port)
+    }
+
+    /// The same of `program` at a port.
+    pub fn check_health_at(program: &str, port: u16) -> (i32, String) {
+        let output = without_settings(Command::new(built(program)))
+            .args(["--check-health", "--listen", &format!("0.0.0.0:{port}")])
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8(said).unwrap(),
+        )
+    }
+
+    /// Where it serves health and metrics.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sends a signal by its name.

@@ -46,14 +46,19 @@ impl Failure {
 
 /// An error and its causes on one line; a cause the sentence already tells is not told twice.
 pub fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = one_line(&error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
-        let why = error.to_string();
+        let why = one_line(&error.to_string());
         if !text.contains(&why) {
             text = format!("{text}: {why}");
         }
         cause = error.source();
     }
     text
+}
+
+/// A text that may have several lines, as the XML that clouds answer with.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

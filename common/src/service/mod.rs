@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use check::HealthArgs;
 pub use check::check_health;
+pub(crate) use failure::one_line;
 pub use failure::{Failure, sentence};
 pub use log::{LogFormat, init_logs};
 pub use readiness::{Readiness, reach};
@@ -46,7 +47,7 @@ pub struct ServiceArgs {
     #[arg(
         long,
         value_name = "FILTER",
-        default_value = "info,lapin=error,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error",
+        default_value = "info,lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error",
         env = "WINDROW_LOG"
     )]
     pub log: String,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::MAX_BLOB_BYTES;
+use crate::service::one_line;
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum StoreError {
         url: String,
     },
     /// A cloud store does not let us in, or not do this.
-    #[error("the store {url} refuses this identity: {}", one_line(.source))]
+    #[error("the store {url} refuses this identity: {}", one_line(&.source.to_string()))]
     Refused {
         /// The store.
         url: String,
@@ -59,7 +60,7 @@ pub enum StoreError {
         bytes: u64,
     },
     /// An operation failed.
-    #[error("cannot {action} {path} in {url}: {}", one_line(.source))]
+    #[error("cannot {action} {path} in {url}: {}", one_line(&.source.to_string()))]
     Operation {
         /// Read, write, list or delete.
         action: &'static str,
@@ -121,10 +122,4 @@ impl StoreError {
             _ => false,
         }
     }
-}
-
-/// Clouds answer in XML of several lines.
-fn one_line(error: &object_store::Error) -> String {
-    let text = error.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

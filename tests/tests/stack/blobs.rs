@@ -1,0 +1,205 @@
+//! A store in Azure Blob Storage, which is Azurite here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::azure::MicrosoftAzureBuilder;
+use windrow_common::store::{Store, StoreError};
+use windrow_tests::{Azurite, Broker, Encryption, Service, Stage, eventually, fleet, windrow, write_csv};
+
+const STORE: &str = "az://windrow/of/this/test";
+const SOON: Duration = Duration::from_secs(60);
+const MINUTES: Duration = Duration::from_secs(180);
+/// Of a fleet of so many sensors, in windows of five seconds.
+const SENSORS: u32 = 40;
+const SECONDS: u32 = 300;
+const WINDOWS: u32 = SENSORS * SECONDS / 5;
+
+type Variables = Vec<(&'static str, String)>;
+
+fn service(program: &str, words: &[&str], log: &str, variables: &Variables) -> Service {
+    let variables: Vec<(&str, &str)> = (variables.iter())
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    Service::start_with(program, words, log, &variables)
+}
+
+#[test]
+fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again() {
+    let azurite = Azurite::start();
+    let variables = azurite.variables().to_vec();
+    let stage = Stage::new(Broker::shared(), "blobs");
+    let source = stage.text("readings.csv");
+    write_csv(&stage.path("readings.csv"), &fleet(SENSORS, SECONDS, 3));
+    let train = [
+        "models", "train", "--source", &source, "--store", STORE, "--window", "5s", "--nu", "0.1",
+    ];
+    // Makes the container, too.
+    windrow(&train).envs(variables.clone()).output();
+
+    let broker = stage.broker_words();
+    let with_stage = |words: &[&'static str]| -> Vec<String> {
+        let words = words.iter().map(|word| (*word).to_owned());
+        broker.iter().cloned().chain(words).collect()
+    };
+    let start = |program: &str, words: &[&'static str]| {
+        let words = with_stage(&[&["--store", STORE], words].concat());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let more = match program {
+            "windrow-producer" => vec!["--source", &source],
+            _ => Vec::new(),
+        };
+        service(program, &[words, more].concat(), &stage.text(program), &variables)
+    };
+    let mut producer = start("windrow-producer", &["--window", "5s", "--until-caught-up"]);
+    assert_eq!(producer.wait(MINUTES), 0, "{}", producer.log());
+    let mut worker = start("windrow-worker", &["--prefetch", "100", "--flush-age", "100ms"]);
+    eventually(SOON, "something is persisted", || {
+        let count = worker.metric("windrow_worker_predictions_total")?;
+        (count > 0.0).then_some(())
+    });
+    azurite.stop();
+    let (_, trouble) = eventually(SOON, "the worker is not ready", || {
+        worker.get("/readyz").filter(|(code, _)| *code == 503)
+    });
+    assert!(
+        trouble.contains("store: ") && trouble.contains(STORE),
+        "{trouble}"
+    );
+    let before = worker.metric("windrow_worker_predictions_total").unwrap();
+    assert!(before < f64::from(WINDOWS), "it was done before the outage");
+    // One that is started meanwhile waits as well.
+    let mut late = start("windrow-worker", &["--flush-age", "100ms"]);
+
+    azurite.restart();
+    worker.ready();
+    late.ready();
+    stage.drained(MINUTES);
+    for worker in [&mut worker, &mut late] {
+        assert_eq!(worker.metric("windrow_worker_redelivered_total"), Some(0.0));
+        worker.signal("TERM");
+        assert_eq!(worker.wait(SOON), 0, "{}", worker.log());
+    }
+    assert_eq!(stage.dead_letters().len(), 0);
+    let audit = windrow(&["audit", "--store", STORE]).envs(variables).json();
+    assert_eq!(
+        (&audit["all"]["predicted"], &audit["all"]["lost"]),
+        (&WINDOWS.into(), &0.into()),
+        "{audit}"
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_used_ends_a_service_at_once_with_a_sentence() {
+    let azurite = Azurite::start();
+    let folder = tempfile::tempdir().unwrap();
+    let changed = |name: &str, wrong_key: Option<&str>| -> Variables {
+        let mut variables = azurite.variables().to_vec();
+        variables.retain(|(other, _)| *other != name);
+        variables.extend(wrong_key.map(|key| ("AZURE_STORAGE_ACCOUNT_KEY", key.to_owned())));
+        variables
+    };
+    let cases = [
+        ("az://nowhere", changed("", None), "has no such container"),
+        ("az:///prefix", changed("", None), "names no container"),
+        (
+            STORE,
+            changed("AZURE_STORAGE_ACCOUNT_KEY", Some("d3Jvbmc=")),
+            "refuses this identity",
+        ),
+        (STORE, changed("AZURE_ALLOW_HTTP", None), "AZURE_ALLOW_HTTP=true"),
+        (
+            STORE,
+            changed("AZURE_STORAGE_ACCOUNT_NAME", None),
+            "Account must be specified",
+        ),
+    ];
+    for (number, (store, variables, sentence)) in cases.into_iter().enumerate() {
+        let log = folder.path().join(number.to_string());
+        let words = ["--store", store, "--amqp-url", "amqp://127.0.0.1:1"];
+        let mut worker = service("windrow-worker", &words, log.to_str().unwrap(), &variables);
+        assert_eq!(worker.wait(SOON), 2, "{store}: {}", worker.log());
+        let log = worker.log();
+        let said: Vec<&str> = log.lines().filter(|line| !line.starts_with('{')).collect();
+        assert!(said.len() == 1 && said[0].contains(sentence), "{store}: {log}");
+        assert!(!log.contains("d3Jvbmc="), "the key is in the log: {log}");
+    }
+}
+
+#[test]
+fn a_stale_writer_is_refused_as_in_a_folder() {
+    let azurite = Azurite::start();
+    // Makes the container; the source holds too little to train anything on.
+    let train = [
+        "models",
+        "train",
+        "--source",
+        "sim:devices=1,tags=1,duration=1h",
+        "--store",
+        STORE,
+    ];
+    windrow(&train).envs(azurite.variables()).output();
+    let variables = azurite.variables();
+    let [(_, account), (_, key), (_, endpoint), _] = &variables;
+    let objects = MicrosoftAzureBuilder::new()
+        .with_container_name("windrow")
+        .with_account(account)
+        .with_access_key(key)
+        .with_endpoint(endpoint.clone())
+        .with_allow_http(true)
+        .build()
+        .unwrap();
+    let store = Store::from_objects(Arc::new(objects), "azurite");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let first = store.put_if("a/b.json", "1", None).await.unwrap();
+        let taken = store.put_if("a/b.json", "x", None).await;
+        assert!(matches!(taken, Err(StoreError::Conflict { .. })), "{taken:?}");
+        let second = store.put_if("a/b.json", "22", Some(&first)).await.unwrap();
+        let stale = store.put_if("a/b.json", "y", Some(&first)).await;
+        assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
+        store.put_if("a/b.json", "333", Some(&second)).await.unwrap();
+        assert_eq!(store.get("a/b.json").await.unwrap().unwrap(), "333");
+    });
+}
+
+#[test]
+fn a_store_is_reached_by_tls_whose_authority_is_known() {
+    let encryption = Encryption::new();
+    let azurite = Azurite::encrypted(&encryption);
+    let list = ["models", "list", "--store", STORE];
+    let (code, _, said) = windrow(&list).envs(azurite.variables()).end();
+    assert_ne!(code, 0);
+    assert!(said.to_lowercase().contains("certificate"), "{said}");
+    let train = [
+        "models",
+        "train",
+        "--source",
+        "sim:devices=1,tags=1,duration=1h",
+        "--store",
+        STORE,
+    ];
+    for words in [&train[..], &list] {
+        windrow(words)
+            .envs(azurite.variables())
+            .envs([("SSL_CERT_FILE", encryption.path("ca.pem"))])
+            .output();
+    }
+}
+
+#[test]
+fn a_service_says_how_it_is_when_its_own_program_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().to_str().unwrap();
+    let log = folder.path().join("log");
+    let words = ["--store", store, "--amqp-url", "amqp://127.0.0.1:1"];
+    let worker = service("windrow-worker", &words, log.to_str().unwrap(), &Vec::new());
+    eventually(SOON, "it lives", || worker.get("/healthz"));
+    let (code, said) = worker.check_health();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("rabbitmq: "), "{said}");
+    let port = worker.port();
+    drop(worker);
+    let (code, said) = Service::check_health_at("windrow-worker", port);
+    assert_eq!(code, 1, "{said}");
+}

@@ -1,0 +1,282 @@
+//! `docker compose up`, without Docker: exactly the processes of `docker-compose.yml`, hosts mapped to loopback, with
+//! Debian's RabbitMQ and npm's Azurite in the place of their images.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use windrow_tests::{Azurite, Broker, Compose, Container, built, eventually, free_port, signal};
+
+/// As the README promises, from the start of the first container.
+const PREDICTIONS_WITHIN: Duration = Duration::from_secs(120);
+/// A day takes a program built for tests minutes to train on.
+const HISTORY: &str = "1h";
+const STEP_WITHIN: Duration = Duration::from_secs(60);
+/// `docker compose up --scale worker=2`.
+const WORKERS: usize = 2;
+
+struct Stack {
+    compose: Compose,
+    folder: TempDir,
+    broker: Broker,
+    azurite: Azurite,
+    hub_port: u16,
+    running: BTreeMap<String, Running>,
+}
+
+struct Running {
+    container: Container,
+    process: Child,
+}
+
+impl Stack {
+    fn new() -> Self {
+        let compose = Compose::read(&[("DEMO_HISTORY", HISTORY)]);
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["secrets", "logs", "root"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let azurite = compose.container("azurite").words;
+        let azurite: Vec<String> = azurite
+            .into_iter()
+            .skip(1)
+            // Address, ports and folder are the test's own.
+            .filter(|word| !["--location", "/data"].contains(&word.as_str()))
+            .map(|word| word.replace("0.0.0.0", "127.0.0.1"))
+            .collect();
+        Self {
+            compose,
+            folder,
+            broker: Broker::start(),
+            azurite: Azurite::start_with(&azurite),
+            hub_port: free_port(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A text in which hosts and ports of the stack's network, and its volume, are those of this machine.
+    fn local(&self, text: &str, health_port: u16) -> String {
+        let host = |port: u16| format!("127.0.0.1:{port}");
+        let secrets = self.path("secrets");
+        [
+            ("rabbitmq:5672", host(self.broker.port())),
+            ("azurite:10000", host(self.azurite.port())),
+            ("connect(10000,", format!("connect({},", self.azurite.port())),
+            ("0.0.0.0:5672", host(self.hub_port)),
+            ("hub:5672", host(self.hub_port)),
+            ("0.0.0.0:8080", host(health_port)),
+            ("/run/windrow", secrets.to_str().unwrap().to_owned()),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (there, here)| text.replace(there, here))
+    }
+
+    /// A service's process, at home on this machine.
+    fn container(&self, service: &str) -> Container {
+        let port = free_port();
+        let Container {
+            words,
+            environment,
+            healthcheck,
+        } = self.compose.container(service);
+        let local = |words: Vec<String>| words.iter().map(|word| self.local(word, port)).collect();
+        Container {
+            words: local(words),
+            environment: (environment.iter())
+                .map(|(name, value)| (name.clone(), self.local(value, port)))
+                .collect(),
+            healthcheck: local(healthcheck),
+        }
+    }
+
+    /// A command as in a container: with its variables only, in a folder where nothing is to be written.
+    fn command(&self, words: &[String], environment: &BTreeMap<String, String>) -> Command {
+        let (program, options) = words.split_first().expect("a program");
+        let ours = built("windrow");
+        let path = std::env::var("PATH").unwrap();
+        let mut command = match program.starts_with("windrow") {
+            true => Command::new(built(program)),
+            false => Command::new(program),
+        };
+        command
+            .args(options)
+            .env_clear()
+            .env("PATH", format!("{}:{path}", ours.parent().unwrap().display()))
+            .envs(environment)
+            .current_dir(self.path("root"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts everything, each service when those it depends on are as it wants them.
+    fn up(&mut self) {
+        let order: Vec<String> = self.compose.order().into_iter().map(str::to_owned).collect();
+        for service in order {
+            for (other, dependency) in self.compose.service(&service).depends_on.clone() {
+                self.wait_for(&other, &dependency.condition);
+            }
+            match service.as_str() {
+                "rabbitmq" => self.let_the_user_in(),
+                // Is there from the beginning.
+                "azurite" => {}
+                "worker" => {
+                    for number in 1..=WORKERS {
+                        self.start(&service, &format!("worker-{number}"));
+                    }
+                }
+                _ => self.start(&service, &service),
+            }
+        }
+    }
+
+    /// What the image of RabbitMQ does with its variables and the password it is given.
+    fn let_the_user_in(&self) {
+        let environment = &self.compose.service("rabbitmq").environment;
+        let user = &environment["RABBITMQ_DEFAULT_USER"];
+        let password = fs::read_to_string(self.path("secrets/password")).unwrap();
+        self.broker.control(&["add_user", user, password.trim()]);
+        self.broker.control(&["set_permissions", user, ".*", ".*", ".*"]);
+    }
+
+    fn start(&mut self, service: &str, name: &str) {
+        let container = self.container(service);
+        let log = fs::File::create(self.path("logs").join(name)).unwrap();
+        let process = self
+            .command(&container.words, &container.environment)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.running
+            .insert(name.to_owned(), Running { container, process });
+    }
+
+    fn wait_for(&mut self, service: &str, condition: &str) {
+        match (service, condition) {
+            // Its health check asks the node by its name; this one was waited for when it was started.
+            ("rabbitmq", _) => {}
+            ("azurite", "service_healthy") => {
+                let Container {
+                    environment,
+                    healthcheck,
+                    ..
+                } = self.container("azurite");
+                self.healthy(service, &healthcheck, &environment);
+            }
+            (_, "service_healthy") => {
+                let Container {
+                    environment,
+                    healthcheck,
+                    ..
+                } = self.running[service].container.clone();
+                self.healthy(service, &healthcheck, &environment);
+            }
+            (_, "service_completed_successfully") => {
+                let code = self.exit_code(service);
+                assert_eq!(code, Some(0), "{service}: {}", self.log(service));
+            }
+            _ => panic!("{service}: what is {condition}?"),
+        }
+    }
+
+    fn healthy(&self, name: &str, healthcheck: &[String], environment: &BTreeMap<String, String>) {
+        eventually(STEP_WITHIN, &format!("{name} is healthy"), || {
+            let output = self.command(healthcheck, environment).output().unwrap();
+            output.status.success().then_some(())
+        });
+    }
+
+    fn exit_code(&mut self, name: &str) -> Option<i32> {
+        let process = &mut self.running.get_mut(name).unwrap().process;
+        eventually(STEP_WITHIN, &format!("{name} ends"), || {
+            process.try_wait().unwrap()
+        })
+        .code()
+    }
+
+    /// `docker compose stop` of one container.
+    fn stop(&mut self, name: &str) {
+        signal(&self.running[name].process, "TERM");
+        let code = self.exit_code(name);
+        assert_eq!(code, Some(0), "{name}: {}", self.log(name));
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
+    }
+
+    /// `docker compose run --rm cli …`: the exit code and the standard output.
+    fn cli(&self, words: &[&str]) -> (Option<i32>, String) {
+        let container = self.container("cli");
+        let mut all = container.words;
+        all.extend(words.iter().map(|word| (*word).to_owned()));
+        let output = self.command(&all, &container.environment).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The audit's exit code and sums.
+    fn audit(&self) -> (Option<i32>, serde_json::Value) {
+        let (code, output) = self.cli(&["audit", "--output", "json"]);
+        let audit: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
+        (code, audit["all"].clone())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        for (name, Running { process, .. }) in &mut self.running {
+            _ = process.kill();
+            _ = process.wait();
+            if std::thread::panicking() {
+                let log = fs::read_to_string(self.folder.path().join("logs").join(name));
+                println!("--- {name}\n{}", log.unwrap_or_default());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_starts_a_stack_in_which_predictions_arrive_and_the_audit_agrees() {
+    built("windrow");
+    let mut stack = Stack::new();
+    let started = Instant::now();
+    stack.up();
+    let up = started.elapsed();
+    eventually(
+        PREDICTIONS_WITHIN.saturating_sub(up),
+        "predictions arrive",
+        || (stack.audit().1["predicted"].as_u64()? > 0).then_some(()),
+    );
+    println!("up after {up:.1?}, predictions after {:.1?}", started.elapsed());
+    for name in ["producer", "worker-1", "worker-2"] {
+        stack.wait_for(name, "service_healthy");
+    }
+    eventually(STEP_WITHIN, "there is an anomaly", || {
+        let (code, anomalies) = stack.cli(&["predictions", "export", "--anomalies"]);
+        (code == Some(0) && anomalies.lines().count() > 1).then_some(())
+    });
+
+    stack.stop("simulator");
+    stack.stop("producer");
+    eventually(STEP_WITHIN, "nothing is in flight", || {
+        let (code, all) = stack.audit();
+        (code == Some(0) && all["dispatched"] == all["predicted"]).then_some(())
+    });
+    for name in ["worker-1", "worker-2"] {
+        stack.stop(name);
+    }
+    let (code, all) = stack.audit();
+    println!("{all}");
+    assert_eq!(code, Some(0), "{all}");
+    assert!(all["predicted"].as_u64() >= Some(100), "{all}");
+    assert_eq!(all["lost"], 0);
+    let written = fs::read_dir(stack.path("root")).unwrap().count();
+    assert_eq!(written, 0, "a container's file system is read-only");
+}
