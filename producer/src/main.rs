@@ -12,6 +12,7 @@ use windrow_common::store::Store;
 use windrow_common::{Shutdown, encode_segment};
 use windrow_producer::Stats;
 use windrow_producer::args::{InputArgs, ReadArgs, WindowArgs};
+use windrow_producer::source::Until;
 
 /// Reads a source of readings, cuts windows and publishes one scoring message per sensor and interval.
 #[derive(Parser, Debug)]
@@ -19,7 +20,8 @@ use windrow_producer::args::{InputArgs, ReadArgs, WindowArgs};
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Exit codes: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
+5 stopped before it was caught up (--until-caught-up).
 Every option can also be given as an environment variable, named after it in brackets.
 Example: follow a folder of NDJSON files
   windrow-producer --source readings/ --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
@@ -85,17 +87,32 @@ async fn work(
     let source = cli.input.open(cli.read.until()).map_err(Failure::usage)?;
     tokio::select! {
         reached = reach(&amqp, &store) => reached?,
-        () = shutdown.stopping() => return Ok(()),
+        () = shutdown.stopping() => return stopped(&cli),
     }
     let options = cli.read.options(&cli.input.source);
-    let produced =
-        windrow_producer::run(source, windowing, amqp.clone(), store, options, stats, shutdown).await;
+    let produced = windrow_producer::run(
+        source,
+        windowing,
+        amqp.clone(),
+        store,
+        options,
+        stats,
+        shutdown.clone(),
+    )
+    .await;
     amqp.close().await;
-    produced.map_err(|error| {
-        if error.is_usage() {
-            Failure::usage(error)
-        } else {
-            Failure::failed(error)
-        }
-    })
+    match produced {
+        Ok(()) if shutdown.is_stopping() => stopped(&cli),
+        Ok(()) => Ok(()),
+        Err(error) if error.is_usage() => Err(Failure::usage(error)),
+        Err(error) => Err(Failure::failed(error)),
+    }
+}
+
+/// How a producer ends that was told to: well, unless it was to read to an end.
+fn stopped(cli: &Cli) -> Result<(), Failure> {
+    match cli.read.until() {
+        Until::CaughtUp => Err(Failure::Interrupted),
+        Until::Stopped => Ok(()),
+    }
 }

@@ -13,6 +13,9 @@ pub enum Failure {
     /// Something failed for good.
     #[error("{}", sentence(.0.as_ref()))]
     Failed(Box<dyn Error + Send + Sync>),
+    /// A run to an end was stopped before it.
+    #[error("stopped before it was caught up; started again it goes on from there")]
+    Interrupted,
     /// Work in hand could not be finished in time; it is delivered again elsewhere.
     #[error("what was in hand could not be finished within {0:?}; it will be delivered again")]
     DrainTimeout(Duration),
@@ -40,6 +43,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::DrainTimeout(_) => 4,
+            Self::Interrupted => 5,
         }
     }
 }

@@ -12,7 +12,9 @@ type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// Reaches what a service depends on before it begins: looks at the store, and connects to the broker, for which it
 /// waits. Only what takes a person to mend is an error.
 pub async fn reach(queue: &Amqp, store: &Store) -> Result<(), Failure> {
-    store.watch().await.map_err(Failure::usage)?;
+    // Not a wrong configuration for sure: a role takes minutes to be known everywhere, and somebody may be about to make
+    // the container.
+    store.watch().await.map_err(Failure::failed)?;
     queue.connect().await.map_err(Failure::usage)
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Request, StatusCode};
 use object_store::azure::{AzureAuthorizer, AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
-use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, ReqwestConnector};
+use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, HttpResponse, ReqwestConnector};
 use url::Url;
 
 /// A container, there or not.
@@ -41,6 +42,8 @@ impl Container {
         };
         let request = Request::put(format!("{}?restype=container", self.url));
         let mut request = request
+            // Without it Azure answers 411; the client leaves it out where there is no body.
+            .header(CONTENT_LENGTH, "0")
             .body(HttpRequestBody::empty())
             .map_err(|error| failed(error.into()))?;
         let credential = self.azure.credentials().get_credential().await?;
@@ -53,12 +56,22 @@ impl Container {
             .await
             .map_err(|error| failed(error.into()))?;
         match answer.status() {
-            StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
+            StatusCode::CREATED => Ok(()),
+            // Another conflict is a container that is being deleted.
+            StatusCode::CONFLICT if error_code(&answer) == "ContainerAlreadyExists" => Ok(()),
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(object_store::Error::PermissionDenied {
                 path: self.url.clone(),
                 source: "this identity may not make a container".into(),
             }),
-            status => Err(failed(format!("the container was not made: {status}").into())),
+            status => {
+                let why = format!("the container was not made: {status} {}", error_code(&answer));
+                Err(failed(why.into()))
+            }
         }
     }
+}
+
+fn error_code(answer: &HttpResponse) -> &str {
+    let code = answer.headers().get("x-ms-error-code");
+    code.and_then(|code| code.to_str().ok()).unwrap_or_default()
 }

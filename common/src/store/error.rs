@@ -92,11 +92,7 @@ impl StoreError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Url { .. }
-                | Self::Missing(_)
-                | Self::Unwritable { .. }
-                | Self::NoContainer { .. }
-                | Self::Refused { .. }
+            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. }
         )
     }
 
@@ -112,8 +108,6 @@ impl StoreError {
                 E::NotFound { .. }
                     | E::InvalidPath { .. }
                     | E::NotSupported { .. }
-                    | E::AlreadyExists { .. }
-                    | E::Precondition { .. }
                     | E::NotModified { .. }
                     | E::PermissionDenied { .. }
                     | E::Unauthenticated { .. }

@@ -203,6 +203,7 @@ impl Store {
 
     async fn put_with(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Version, StoreError> {
         use object_store::Error as E;
+        let conditional = !matches!(mode, PutMode::Overwrite);
         let options = PutOptions {
             mode,
             ..PutOptions::default()
@@ -219,10 +220,12 @@ impl Store {
                     version: put.version,
                 }))
             }
-            Err(E::AlreadyExists { .. } | E::Precondition { .. }) => Err(StoreError::Conflict {
-                path: path.to_owned(),
-                url: self.url.clone(),
-            }),
+            Err(E::AlreadyExists { .. } | E::Precondition { .. }) if conditional => {
+                Err(StoreError::Conflict {
+                    path: path.to_owned(),
+                    url: self.url.clone(),
+                })
+            }
             Err(error) => Err(self.failed("write", path)(error)),
         }
     }

@@ -13,6 +13,9 @@ pub struct HubConfig {
     pub partitions: u16,
     /// Bytes of events a partition keeps; the oldest go first, so its begin sequence number moves.
     pub retain_bytes: usize,
+    /// Sequence number and offset of each partition's first event. A hub that forgets its events should not begin again
+    /// where it began before: positions kept from then would mean other events.
+    pub first_sequence_number: i64,
 }
 
 impl Default for HubConfig {
@@ -22,6 +25,7 @@ impl Default for HubConfig {
             hub: "readings".to_owned(),
             partitions: 8,
             retain_bytes: 256 << 20,
+            first_sequence_number: 0,
         }
     }
 }

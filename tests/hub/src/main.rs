@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -122,6 +122,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// Now, in microseconds since 1970.
+fn now_us() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(0)
+}
+
 fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -135,6 +141,8 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             hub: cli.hub,
             partitions: cli.partitions,
             retain_bytes: cli.retain_mib << 20,
+            // Above those of any hub that was here before, unless that got a million events a second.
+            first_sequence_number: now_us(),
         })?;
         hub.delay_deliveries(cli.faults.delay);
         println!("connection string: {}", hub.connection_string());

@@ -27,7 +27,7 @@ pub(crate) struct Bounds {
     pub(crate) begin: i64,
     /// Sequence number the next event gets.
     pub(crate) end: i64,
-    /// Offset of the newest event ever stored, -1 if there was none.
+    /// Offset of the newest event ever stored, one below the first if there was none.
     pub(crate) last_offset: i64,
     /// When the newest event arrived, in milliseconds since 1970; 0 if there was none.
     pub(crate) last_enqueued_ms: i64,
@@ -43,22 +43,22 @@ struct Log {
 }
 
 impl Partition {
-    /// An empty partition that keeps so many bytes.
-    pub(crate) fn new(retain_bytes: usize) -> Self {
+    /// An empty partition that keeps so many bytes, and whose first event gets `first` as sequence number and offset.
+    pub(crate) fn new(retain_bytes: usize, first: i64) -> Self {
         Self {
             log: Mutex::new(Log {
                 events: VecDeque::new(),
                 bounds: Bounds {
-                    begin: 0,
-                    end: 0,
-                    last_offset: -1,
+                    begin: first,
+                    end: first,
+                    last_offset: first - 1,
                     last_enqueued_ms: 0,
                 },
-                next_offset: 0,
+                next_offset: first,
                 kept_bytes: 0,
                 retain_bytes,
             }),
-            end: watch::Sender::new(0),
+            end: watch::Sender::new(first),
             delivered: AtomicU64::new(0),
         }
     }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn filled(retain_bytes: usize, sizes: &[usize]) -> Partition {
-        let partition = Partition::new(retain_bytes);
+        let partition = Partition::new(retain_bytes, 0);
         for &size in sizes {
             partition.append([Bytes::from(vec![0; size])]);
         }
@@ -188,6 +188,18 @@ mod tests {
             .iter()
             .map(|event| event.sequence)
             .collect()
+    }
+
+    #[test]
+    fn a_position_from_before_a_restart_is_the_beginning() {
+        let partition = Partition::new(1000, 5_000);
+        partition.append([Bytes::from_static(b"x")]);
+        let before = Position::Sequence(Bound {
+            value: 4_000,
+            inclusive: true,
+        });
+        assert_eq!(partition.locate(&before), Ok(5_000));
+        assert_eq!(sequences(&partition, 5_000), [5_000]);
     }
 
     #[test]
@@ -232,7 +244,7 @@ mod tests {
         };
         assert!(partition.locate(&Position::Offset(bound)).is_err());
         assert!(partition.locate(&Position::Sequence(bound)).is_err());
-        let empty = Partition::new(1000);
+        let empty = Partition::new(1000, 0);
         let bound = Bound {
             value: -1,
             inclusive: false,

@@ -46,7 +46,7 @@ impl State {
             hub: config.hub.clone(),
             created_ms: now_ms(),
             partitions: (0..config.partitions)
-                .map(|_| Partition::new(config.retain_bytes))
+                .map(|_| Partition::new(config.retain_bytes, config.first_sequence_number))
                 .collect(),
             consumers: Consumers::default(),
             connections: Connections::default(),

@@ -100,25 +100,32 @@ fn a_store_that_cannot_be_used_ends_a_service_at_once_with_a_sentence() {
         variables
     };
     let cases = [
-        ("az://nowhere", changed("", None), "has no such container"),
-        ("az:///prefix", changed("", None), "names no container"),
+        ("az://nowhere", changed("", None), 1, "has no such container"),
+        ("az:///prefix", changed("", None), 2, "names no container"),
         (
             STORE,
             changed("AZURE_STORAGE_ACCOUNT_KEY", Some("d3Jvbmc=")),
+            1,
             "refuses this identity",
         ),
-        (STORE, changed("AZURE_ALLOW_HTTP", None), "AZURE_ALLOW_HTTP=true"),
+        (
+            STORE,
+            changed("AZURE_ALLOW_HTTP", None),
+            2,
+            "AZURE_ALLOW_HTTP=true",
+        ),
         (
             STORE,
             changed("AZURE_STORAGE_ACCOUNT_NAME", None),
+            2,
             "Account must be specified",
         ),
     ];
-    for (number, (store, variables, sentence)) in cases.into_iter().enumerate() {
+    for (number, (store, variables, code, sentence)) in cases.into_iter().enumerate() {
         let log = folder.path().join(number.to_string());
         let words = ["--store", store, "--amqp-url", "amqp://127.0.0.1:1"];
         let mut worker = service("windrow-worker", &words, log.to_str().unwrap(), &variables);
-        assert_eq!(worker.wait(SOON), 2, "{store}: {}", worker.log());
+        assert_eq!(worker.wait(SOON), code, "{store}: {}", worker.log());
         let log = worker.log();
         let said: Vec<&str> = log.lines().filter(|line| !line.starts_with('{')).collect();
         assert!(said.len() == 1 && said[0].contains(sentence), "{store}: {log}");

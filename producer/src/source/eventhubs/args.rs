@@ -80,12 +80,13 @@ impl std::fmt::Debug for HubArgs {
 impl HubArgs {
     /// The hub of a URL `eventhubs://HOST/HUB`.
     pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
-        EventHub::new(url, self.login(url)?, self.eventhubs_endpoint.clone())
+        let endpoint = given(self.eventhubs_endpoint.as_deref()).map(str::to_owned);
+        EventHub::new(url, self.login(url)?, endpoint)
     }
 
     fn login(&self, url: &str) -> Result<Login, EventHubError> {
-        if let Some(string) = &self.eventhubs_connection_string {
-            return Ok(Login::ConnectionString(string.clone()));
+        if let Some(string) = given(self.eventhubs_connection_string.as_deref()) {
+            return Ok(Login::ConnectionString(string.to_owned()));
         }
         if let Some(path) = &self.eventhubs_connection_string_file {
             let unreadable = |why: String| {
@@ -129,6 +130,11 @@ impl ReadHubArgs {
             until_caught_up: until == Until::CaughtUp,
         })
     }
+}
+
+/// A variable that is set to nothing, as in a compose file, is not given.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn start(text: &str) -> Result<Start, String> {
