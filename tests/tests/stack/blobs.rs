@@ -15,6 +15,16 @@ const SENSORS: u32 = 40;
 const SECONDS: u32 = 300;
 const WINDOWS: u32 = SENSORS * SECONDS / 5;
 
+/// Makes the container, by the way.
+const TRAIN: [&str; 6] = [
+    "models",
+    "train",
+    "--source",
+    "sim:devices=1,tags=1,duration=1h",
+    "--store",
+    STORE,
+];
+
 type Variables = Vec<(&'static str, String)>;
 
 fn service(program: &str, words: &[&str], log: &str, variables: &Variables) -> Service {
@@ -134,18 +144,9 @@ fn a_store_that_cannot_be_used_ends_a_service_at_once_with_a_sentence() {
 }
 
 #[test]
-fn a_stale_writer_is_refused_as_in_a_folder() {
+fn blobs_are_kept_and_stale_writers_refused_as_in_a_folder() {
     let azurite = Azurite::start();
-    // Makes the container; the source holds too little to train anything on.
-    let train = [
-        "models",
-        "train",
-        "--source",
-        "sim:devices=1,tags=1,duration=1h",
-        "--store",
-        STORE,
-    ];
-    windrow(&train).envs(azurite.variables()).output();
+    windrow(&TRAIN).envs(azurite.variables()).output();
     let variables = azurite.variables();
     let [(_, account), (_, key), (_, endpoint), _] = &variables;
     let objects = MicrosoftAzureBuilder::new()
@@ -167,6 +168,23 @@ fn a_stale_writer_is_refused_as_in_a_folder() {
         assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
         store.put_if("a/b.json", "333", Some(&second)).await.unwrap();
         assert_eq!(store.get("a/b.json").await.unwrap().unwrap(), "333");
+
+        let names = ["%2E.", "a%2Fb", "a%252Fb", "plain"];
+        for name in names {
+            store
+                .put(&format!("models/{name}/t/current"), name)
+                .await
+                .unwrap();
+        }
+        for name in names {
+            let path = format!("models/{name}/t/current");
+            assert_eq!(store.get(&path).await.unwrap().unwrap(), name);
+            store.delete(&path).await.unwrap();
+            store.delete(&path).await.unwrap();
+            assert_eq!(store.get(&path).await.unwrap(), None);
+        }
+        assert!(store.any("a").await.unwrap());
+        assert_eq!(store.list("models").await.unwrap().len(), 0);
     });
 }
 
@@ -178,15 +196,7 @@ fn a_store_is_reached_by_tls_whose_authority_is_known() {
     let (code, _, said) = windrow(&list).envs(azurite.variables()).end();
     assert_ne!(code, 0);
     assert!(said.to_lowercase().contains("certificate"), "{said}");
-    let train = [
-        "models",
-        "train",
-        "--source",
-        "sim:devices=1,tags=1,duration=1h",
-        "--store",
-        STORE,
-    ];
-    for words in [&train[..], &list] {
+    for words in [&TRAIN[..], &list] {
         windrow(words)
             .envs(azurite.variables())
             .envs([("SSL_CERT_FILE", encryption.path("ca.pem"))])
