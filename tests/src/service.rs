@@ -137,8 +137,9 @@ impl Service {
     }
 
     /// Waits until `/readyz` says so.
-    pub fn ready(&self) {
+    pub fn ready(&mut self) {
         eventually(Duration::from_secs(60), "the service is ready", || {
+            assert_eq!(self.ended(), None, "it has ended: {}", self.log());
             self.get("/readyz").filter(|(code, _)| *code == 200)
         });
     }

@@ -133,7 +133,8 @@ impl Store {
         matches!(self.place, Place::Cloud(_)) && container_is_missing(error)
     }
 
-    /// An error when it is the whole store that is not there, which a missing blob may stand for.
+    /// An error when it is the whole store that is not there: a blob that seems to be missing is then only out of reach,
+    /// and one that is written would go to the folder on which the store is usually mounted.
     fn is_there(&self) -> Result<(), StoreError> {
         if !self.health.folder_is_gone() {
             return Ok(());
@@ -208,11 +209,14 @@ impl Store {
             mode,
             ..PutOptions::default()
         };
-        match self
+        self.is_there()?;
+        let put = self
             .objects
             .put_opts(&self.path(path)?, bytes.into(), options)
-            .await
-        {
+            .await;
+        // Again, in case the folder went in between: what is written below a mount point is not in the store.
+        self.is_there()?;
+        match put {
             Ok(put) => {
                 self.health.works();
                 Ok(Version(UpdateVersion {
@@ -241,6 +245,7 @@ impl Store {
 
     /// Whether there is any blob under the folder `prefix`.
     pub async fn any(&self, prefix: &str) -> Result<bool, StoreError> {
+        self.is_there()?;
         let mut listed = self.objects.list(Some(&self.path(prefix)?));
         let first = listed.try_next().await.map_err(self.failed("list", prefix))?;
         Ok(first.is_some())
@@ -248,6 +253,7 @@ impl Store {
 
     /// Every blob under the folder `prefix`, by path.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Blob>, StoreError> {
+        self.is_there()?;
         let failed = self.failed("list", prefix);
         let listed = self.objects.list(Some(&self.path(prefix)?));
         let mut blobs: Vec<Blob> = listed

@@ -43,6 +43,18 @@ fn receipts(deliveries: Vec<Delivery>) -> Vec<Receipt> {
     deliveries.into_iter().map(|delivery| delivery.receipt).collect()
 }
 
+/// What still comes to a consumer that was told to stop.
+async fn rest(consumer: &mut impl Consumer) -> Vec<Delivery> {
+    let mut rest = Vec::new();
+    while tokio::time::timeout(SOON, consumer.receive(&mut rest, 7))
+        .await
+        .unwrap()
+        .unwrap()
+        > 0
+    {}
+    rest
+}
+
 async fn publish(queue: &impl Queue, ids: std::ops::Range<u32>) {
     for id in ids {
         // In memory it confirms only what is settled, so it is not waited for here.
@@ -185,13 +197,7 @@ async fn a_stopped_consumer_gets_what_was_on_its_way_and_no_more(queue: impl Que
     let mut consumer = queue.consume(prefetch(40)).await.unwrap();
     let first = take(&mut consumer, 10).await;
     consumer.stop_intake().await;
-    let mut rest = Vec::new();
-    while tokio::time::timeout(SOON, consumer.receive(&mut rest, 7))
-        .await
-        .unwrap()
-        .unwrap()
-        > 0
-    {}
+    let rest = rest(&mut consumer).await;
     assert!(rest.len() <= 30, "{}", rest.len());
     let mut done: BTreeSet<String> = BTreeSet::new();
     done.extend(
@@ -211,6 +217,38 @@ async fn a_stopped_consumer_gets_what_was_on_its_way_and_no_more(queue: impl Que
     );
     done.extend(others.iter().map(|delivery| delivery.message.id.clone()));
     assert_eq!(done.len(), 100);
+    another.ack(receipts(others)).await.unwrap();
+    nothing_comes(&mut another).await;
+}
+
+/// Deliveries may be on their way at any moment of a stop, so it is stopped often, right after an ack asked for more.
+async fn whenever_it_is_stopped_nothing_is_delivered_again(queue: impl Queue) {
+    const ROUNDS: u32 = 25;
+    const BATCH: u32 = 60;
+    let mut done = BTreeSet::new();
+    for round in 0..ROUNDS {
+        publish(&queue, round * BATCH..(round + 1) * BATCH).await;
+        let mut consumer = queue.consume(prefetch(40)).await.unwrap();
+        let mut kept = take(&mut consumer, 40).await;
+        let acked: Vec<_> = kept.drain(..20).collect();
+        assert!(kept.iter().chain(&acked).all(|delivery| !delivery.redelivered));
+        done.extend(
+            acked
+                .iter()
+                .chain(&kept)
+                .map(|delivery| delivery.message.id.clone()),
+        );
+        consumer.ack(receipts(acked)).await.unwrap();
+        consumer.stop_intake().await;
+        let rest = rest(&mut consumer).await;
+        done.extend(rest.iter().map(|delivery| delivery.message.id.clone()));
+        consumer.ack(receipts(kept)).await.unwrap();
+        consumer.ack(receipts(rest)).await.unwrap();
+    }
+    let mut another = queue.consume(prefetch(2_000)).await.unwrap();
+    let others = take(&mut another, (ROUNDS * BATCH) as usize - done.len()).await;
+    let again = others.iter().filter(|delivery| delivery.redelivered).count();
+    assert_eq!(again, 0, "of {}", others.len());
     another.ack(receipts(others)).await.unwrap();
     nothing_comes(&mut another).await;
 }
@@ -262,7 +300,8 @@ conformance! {
     every_message_arrives_whole_and_is_confirmed
     no_more_than_the_prefetch_is_out
     what_a_consumer_leaves_behind_comes_again_and_is_marked
-    a_stopped_consumer_gets_what_was_on_its_way_and_no_more;
+    a_stopped_consumer_gets_what_was_on_its_way_and_no_more
+    whenever_it_is_stopped_nothing_is_delivered_again;
     a_dead_letter_is_kept_with_its_reason
     a_message_no_consumer_survives_becomes_a_dead_letter
 }

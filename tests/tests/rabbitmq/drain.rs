@@ -41,10 +41,10 @@ fn a_busy_worker_that_is_stopped_leaves_nothing_to_be_delivered_again() {
         });
     }
     let mut leaving = workers.remove(1);
-    assert!(
-        leaving.metric("windrow_worker_held_messages").unwrap() > 0.0,
-        "it is not busy"
-    );
+    eventually(SOON, "it is busy", || {
+        let held = leaving.metric("windrow_worker_held_messages");
+        held.filter(|held| *held > 0.0)
+    });
     leaving.signal("TERM");
     assert_eq!(leaving.wait(SOON), 0, "{}", leaving.log());
     stage.drained(MINUTES);
@@ -65,18 +65,35 @@ fn a_busy_worker_that_is_stopped_leaves_nothing_to_be_delivered_again() {
 fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
     let stage = with_backlog("notice", 20, 60);
     let azure = MetadataService::start();
-    let mut worker = stage.worker("fleet", &["--scheduled-events", azure.url()]);
-    worker.ready();
+    // It would write only after ten minutes, so when the notice comes it has everything in hand.
+    let words = ["--scheduled-events", azure.url(), "--flush-age", "10m"];
+    let mut worker = stage.worker("fleet", &words);
     azure.announce("A1", "Reboot", "fleet_7");
     azure.announce("A2", "Terminate", "fleet_8");
-    stage.drained(SOON);
+    eventually(SOON, "it holds the messages", || {
+        let held = worker.metric("windrow_worker_held_messages");
+        held.filter(|held| *held == 240.0)
+    });
+    // It looks for notices every second.
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(
         worker.ended(),
         None,
         "a notice that does not concern it stopped it: {}",
         worker.log()
     );
+    // Without the store it cannot finish.
+    fs::rename(stage.path("store"), stage.path("away")).unwrap();
+    fs::write(stage.path("store"), "").unwrap();
     azure.announce("A3", "Preempt", "fleet_7");
+    eventually(SOON, "it is draining", || {
+        let (_, body) = worker.get("/readyz")?;
+        body.contains("stopping").then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(azure.acknowledged(), [""; 0], "before the work is finished");
+    fs::remove_file(stage.path("store")).unwrap();
+    fs::rename(stage.path("away"), stage.path("store")).unwrap();
     assert_eq!(worker.wait(SOON), 0, "{}", worker.log());
     assert_eq!(azure.acknowledged(), ["A3"]);
     assert_eq!(stage.audited()["predicted"], 240);
@@ -91,9 +108,9 @@ fn an_outage_of_the_store_is_waited_for_and_spends_no_deliveries() {
             .metric("windrow_worker_predictions_total")
             .filter(|count| *count > 0.0)
     });
-    // The folder is gone, as one that is no longer mounted, and a file stands in its place.
+    // An empty folder stands in its place, as where something is no longer mounted.
     fs::rename(stage.path("store"), stage.path("away")).unwrap();
-    fs::write(stage.path("store"), "").unwrap();
+    fs::create_dir(stage.path("store")).unwrap();
     let trouble = eventually(SOON, "the worker is not ready", || {
         worker.get("/readyz").filter(|(code, _)| *code == 503)
     });
@@ -110,7 +127,7 @@ fn an_outage_of_the_store_is_waited_for_and_spends_no_deliveries() {
     });
     assert!(held <= 300.0, "{held}");
 
-    fs::remove_file(stage.path("store")).unwrap();
+    fs::remove_dir_all(stage.path("store")).unwrap();
     fs::rename(stage.path("away"), stage.path("store")).unwrap();
     worker.ready();
     stage.drained(MINUTES);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
+use tokio::task::JoinHandle;
 use windrow_common::queue::Queue;
 use windrow_common::store::Store;
 use windrow_common::{SensorId, Shutdown};
@@ -54,7 +55,7 @@ async fn a_worker_waits_for_a_store_that_fails_or_is_full_and_loses_nothing() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let trouble = until(|| {
+    let trouble = until("the full disk shows", &worker, || {
         store
             .trouble()
             .filter(|trouble| trouble.contains("No space left"))
@@ -71,7 +72,10 @@ async fn a_worker_waits_for_a_store_that_fails_or_is_full_and_loses_nothing() {
     );
 
     flaky.set_full(false);
-    until(|| (stats.counts().predictions == (SENSORS * MINUTES) as u64).then_some(())).await;
+    until("everything is scored", &worker, || {
+        (stats.counts().predictions == (SENSORS * MINUTES) as u64).then_some(())
+    })
+    .await;
     trigger.stop();
     worker.await.unwrap().unwrap();
     assert!(flaky.failed() > 20, "{}", flaky.failed());
@@ -94,14 +98,16 @@ async fn publish(queue: &impl Queue, sensor: i64, minute: i64) {
     queue.publish(message).await.unwrap().wait().await.unwrap();
 }
 
-async fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+async fn until<T, W>(what: &str, worker: &JoinHandle<W>, mut ask: impl FnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(found) = ask() {
                 return found;
             }
+            assert!(!worker.is_finished(), "the worker ended before {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, asking).await.expect("in time")
+    let found = tokio::time::timeout(SOON, asking).await;
+    found.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
 }
