@@ -36,10 +36,10 @@ impl Azurite {
         Self::start_with(&OPTIONS.map(str::to_owned))
     }
 
-    /// Starts one that speaks TLS only.
+    /// Starts one that speaks TLS only, and also takes tokens of Microsoft Entra ID.
     pub fn encrypted(encryption: &Encryption) -> Self {
         let (certificate, key) = (encryption.path("server.pem"), encryption.path("server.key"));
-        let more = ["--cert", &certificate, "--key", &key];
+        let more = ["--oauth", "basic", "--cert", &certificate, "--key", &key];
         Self::start_with(
             &OPTIONS
                 .iter()

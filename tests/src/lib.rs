@@ -11,6 +11,7 @@
 mod azurite;
 mod broker;
 mod compose;
+mod entra;
 mod flaky;
 mod fleet;
 mod metadata;
@@ -22,6 +23,7 @@ mod wait;
 pub use azurite::Azurite;
 pub use broker::{Broker, Encryption, signal};
 pub use compose::{Compose, Container};
+pub use entra::EntraId;
 pub use flaky::FlakyStore;
 pub use fleet::{Draws, Row, fleet, write_csv};
 pub use metadata::MetadataService;

@@ -117,7 +117,11 @@ impl Store {
 type Bucket = Arc<dyn ObjectStore>;
 
 fn azure(url: &str, parsed: &Url, retry: RetryConfig) -> Result<(Bucket, Option<Container>), StoreError> {
-    let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
+    let mut builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
+    if let Some(host) = builder.get_config_value(&AzureConfigKey::AuthorityHost) {
+        // AKS gives it with a slash at its end, and the client would put another one there.
+        builder = builder.with_authority_host(host.trim_end_matches('/'));
+    }
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
     let allowed = builder.get_config_value(&AzureConfigKey::Client(ClientConfigKey::AllowHttp));
     may_be_plain(url, "AZURE", endpoint.as_deref(), allowed.as_deref())?;

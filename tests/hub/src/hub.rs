@@ -17,7 +17,7 @@ use crate::error::HubError;
 use crate::event::{self, AnyMessage};
 use crate::partition::Partition;
 use crate::server;
-use crate::state::State;
+use crate::state::{State, Token};
 
 /// Threads that serve connections: one for each direction of a test.
 const THREADS: usize = 2;
@@ -127,6 +127,11 @@ impl Hub {
     /// How many receivers a partition has in a consumer group.
     pub fn open_receivers(&self, group: &str, partition: u16) -> usize {
         self.state.consumers.count(group, partition)
+    }
+
+    /// What a client last showed to be let in; it was not looked at.
+    pub fn last_token(&self) -> Option<Token> {
+        self.state.last_token()
     }
 
     /// How many connections are open.

@@ -32,3 +32,4 @@ pub use config::HubConfig;
 pub use error::HubError;
 pub use fe2o3_amqp::types::primitives::SimpleValue;
 pub use hub::{HUB_THREADS, Hub};
+pub use state::Token;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::event::AnyMessage;
 use crate::intake::SETTLE_AFTER;
 use crate::management;
-use crate::state::State;
+use crate::state::{State, Token};
 
 /// Replies on the way to a client, which asks one thing at a time.
 const REPLIES: usize = 16;
@@ -73,11 +73,14 @@ pub(crate) async fn serve(
             return;
         }
         let answer = match node {
-            RequestNode::Cbs => Answer {
-                status: 202,
-                description: "Accepted".to_owned(),
-                body: Value::Null,
-            },
+            RequestNode::Cbs => {
+                state.set_last_token(token(&request));
+                Answer {
+                    status: 202,
+                    description: "Accepted".to_owned(),
+                    body: Value::Null,
+                }
+            }
             RequestNode::Management => management::answer(&state, &request),
         };
         let reply_to = request.properties.as_ref().and_then(|of| of.reply_to.as_deref());
@@ -86,6 +89,18 @@ pub(crate) async fn serve(
             Some(replies) => drop(replies.try_send(address(answer, &request))),
             None => tracing::debug!(?node, reply_to, "a request without a way back"),
         }
+    }
+}
+
+/// What a client showed, and of which kind it said that is.
+fn token(request: &AnyMessage) -> Option<Token> {
+    let kind = request.application_properties.as_ref()?.get("type")?;
+    match (kind, &request.body) {
+        (SimpleValue::String(kind), Body::Value(AmqpValue(Value::String(text)))) => Some(Token {
+            kind: kind.clone(),
+            text: text.clone(),
+        }),
+        _ => None,
     }
 }
 

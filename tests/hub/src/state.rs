@@ -1,6 +1,7 @@
 //! What the tasks of a hub share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fe2o3_amqp::types::definitions::Error;
 
@@ -31,6 +32,17 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Counts events without a key, which go to the partitions in turn.
     turn: AtomicUsize,
+    /// What a client last showed to be let in.
+    last_token: Mutex<Option<Token>>,
+}
+
+/// What a client shows to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// `jwt` for a token of Microsoft Entra ID, `servicebus.windows.net:sastoken` for one made with a key.
+    pub kind: String,
+    /// The token.
+    pub text: String,
 }
 
 impl State {
@@ -52,7 +64,21 @@ impl State {
             connections: Connections::default(),
             faults: Faults::default(),
             turn: AtomicUsize::new(0),
+            last_token: Mutex::new(None),
         })
+    }
+
+    /// Keeps a token, unread.
+    pub(crate) fn set_last_token(&self, token: Option<Token>) {
+        *self.last_token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// The token that was kept last.
+    pub(crate) fn last_token(&self) -> Option<Token> {
+        self.last_token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A partition by number.

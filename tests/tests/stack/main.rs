@@ -3,3 +3,4 @@
 
 mod blobs;
 mod compose;
+mod identity;

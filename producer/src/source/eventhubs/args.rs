@@ -37,7 +37,7 @@ pub struct HubArgs {
     /// Which Entra ID identity is used where there is no connection string [default: workload-identity where
     /// AZURE_FEDERATED_TOKEN_FILE is set, as on AKS, otherwise managed-identity]
     #[arg(long, value_enum, value_name = "KIND", env = "WINDROW_EVENTHUBS_IDENTITY")]
-    eventhubs_identity: Option<EntraLogin>,
+    eventhubs_identity: Option<IdentityKind>,
     /// Connect here instead of to the namespace: amqp://host:5672 for an emulator
     #[arg(long, value_name = "URL", env = "WINDROW_EVENTHUBS_ENDPOINT")]
     eventhubs_endpoint: Option<String>,
@@ -67,6 +67,17 @@ pub struct ReadHubArgs {
     /// After how long without a sign of life a producer's partitions go to the others; it gives one every third of that
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
     ownership_expiry: Duration,
+}
+
+/// Which identity.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum IdentityKind {
+    /// The pod's federated token, by the AZURE_* variables that AKS sets
+    WorkloadIdentity,
+    /// The machine's identity; where it has several, the one whose client id is in AZURE_CLIENT_ID
+    ManagedIdentity,
+    /// Whoever is logged in with the Azure CLI or azd
+    Cli,
 }
 
 impl std::fmt::Debug for HubArgs {
@@ -102,13 +113,16 @@ impl HubArgs {
             let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
             return Ok(Login::ConnectionString(string.trim().to_owned()));
         }
-        let federated = std::env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some();
-        let usual = if federated {
-            EntraLogin::WorkloadIdentity
-        } else {
-            EntraLogin::ManagedIdentity
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let usual = match set("AZURE_FEDERATED_TOKEN_FILE") {
+            Some(_) => IdentityKind::WorkloadIdentity,
+            None => IdentityKind::ManagedIdentity,
         };
-        Ok(Login::Entra(self.eventhubs_identity.unwrap_or(usual)))
+        Ok(Login::Entra(match self.eventhubs_identity.unwrap_or(usual) {
+            IdentityKind::WorkloadIdentity => EntraLogin::WorkloadIdentity,
+            IdentityKind::ManagedIdentity => EntraLogin::ManagedIdentity(set("AZURE_CLIENT_ID")),
+            IdentityKind::Cli => EntraLogin::Cli,
+        }))
     }
 }
 

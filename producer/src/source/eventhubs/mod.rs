@@ -6,22 +6,22 @@
 //! needs the readings of a sensor to be in one partition: publish with the device as partition key.
 
 mod args;
+mod error;
 mod event;
 mod ownership;
 mod partition;
 mod processor;
 mod receiver;
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use azure_core_amqp::error::{AmqpErrorCondition, AmqpErrorKind};
-use azure_core_amqp::{AmqpDescribedError, AmqpError};
-use azure_identity::{DeveloperToolsCredential, ManagedIdentityCredential, WorkloadIdentityCredential};
-use azure_messaging_eventhubs::error::ErrorKind;
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential,
+};
 use azure_messaging_eventhubs::{
     BufferedProducerClient, ConnectionString, ConsumerClient, EventHubsError, RetryOptions,
 };
@@ -33,6 +33,7 @@ use super::file::ColumnMapping;
 use crate::checkpoint::unique_name;
 
 pub use args::{HubArgs, ReadHubArgs};
+pub use error::EventHubError;
 pub(crate) use processor::run;
 
 /// Waits between tries to reach a hub that is away.
@@ -40,9 +41,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
-/// What the service asks a client to wait when it is busy
-/// (<https://learn.microsoft.com/azure/event-hubs/event-hubs-messaging-exceptions>).
-const BUSY_WAIT: Duration = Duration::from_secs(4);
 
 /// Which hub, and how it is reached.
 #[derive(Clone)]
@@ -64,13 +62,13 @@ pub enum Login {
 }
 
 /// Where a token comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntraLogin {
-    /// The pod's federated token, by the AZURE_* variables that AKS sets
+    /// From the pod's federated token, by the variables that AKS sets.
     WorkloadIdentity,
-    /// The machine's identity
-    ManagedIdentity,
-    /// Whoever is logged in with the Azure CLI or azd
+    /// From the machine, whose own identity it is or, by its client id, one of those it was given.
+    ManagedIdentity(Option<String>),
+    /// From whoever is logged in with the Azure CLI or azd.
     Cli,
 }
 
@@ -102,47 +100,6 @@ pub enum Start {
     Latest,
     /// At what was enqueued then or later.
     At(EventTime),
-}
-
-/// What can go wrong with a hub.
-#[derive(Debug, thiserror::Error)]
-pub enum EventHubError {
-    /// The options contradict each other or cannot be used.
-    #[error("`{0}` cannot be read: {1}")]
-    Config(String, String),
-    /// The service refused for good: credentials, or names that are not there.
-    #[error("Event Hub {hub} refuses: {why}")]
-    Refused {
-        /// The hub.
-        hub: String,
-        /// What it said.
-        why: String,
-    },
-    /// The service is away, busy or cut the connection.
-    #[error("Event Hub {hub} cannot be used at the moment: {why}")]
-    Away {
-        /// The hub.
-        hub: String,
-        /// What it said, or the network.
-        why: String,
-        /// Whether it asked to be left alone for a while.
-        busy: bool,
-    },
-}
-
-impl EventHubError {
-    /// Whether waiting may mend it.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Away { .. })
-    }
-
-    /// How long to wait at least before trying again.
-    pub fn least_wait(&self) -> Duration {
-        match self {
-            Self::Away { busy: true, .. } => BUSY_WAIT,
-            _ => Duration::ZERO,
-        }
-    }
 }
 
 impl fmt::Debug for EventHub {
@@ -207,7 +164,7 @@ impl EventHub {
                 client.open_with_connection_string(string, Some(&self.name)).await
             }
             Login::Entra(login) => {
-                let credential = self.credential(*login)?;
+                let credential = self.credential(login)?;
                 client.open(&self.host, self.name.clone(), credential).await
             }
         };
@@ -235,20 +192,24 @@ impl EventHub {
                 client.open_with_connection_string(string, Some(&self.name)).await
             }
             Login::Entra(login) => {
-                let credential = self.credential(*login)?;
+                let credential = self.credential(login)?;
                 client.open(&self.host, &self.name, credential).await
             }
         };
         opened.map_err(|error| self.error(&error))
     }
 
-    fn credential(&self, login: EntraLogin) -> Result<Arc<dyn TokenCredential>, EventHubError> {
+    fn credential(&self, login: &EntraLogin) -> Result<Arc<dyn TokenCredential>, EventHubError> {
         let credential: azure_core::Result<Arc<dyn TokenCredential>> = match login {
             EntraLogin::WorkloadIdentity => {
                 WorkloadIdentityCredential::new(None).map(|credential| credential as _)
             }
-            EntraLogin::ManagedIdentity => {
-                ManagedIdentityCredential::new(None).map(|credential| credential as _)
+            EntraLogin::ManagedIdentity(client_id) => {
+                let options = ManagedIdentityCredentialOptions {
+                    user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
+                    ..ManagedIdentityCredentialOptions::default()
+                };
+                ManagedIdentityCredential::new(Some(options)).map(|credential| credential as _)
             }
             EntraLogin::Cli => DeveloperToolsCredential::new(None).map(|credential| credential as _),
         };
@@ -261,24 +222,6 @@ impl EventHub {
             hub: self.to_string(),
             why: format!("no answer for {} s", waited.as_secs()),
             busy: false,
-        }
-    }
-
-    /// What the client said, as something to act on.
-    pub fn error(&self, error: &EventHubsError) -> EventHubError {
-        let hub = self.to_string();
-        match said(error) {
-            Some((Said::No, why)) => EventHubError::Refused { hub, why },
-            Some((said, why)) => EventHubError::Away {
-                hub,
-                why,
-                busy: matches!(said, Said::Busy),
-            },
-            None => EventHubError::Away {
-                hub,
-                why: error.to_string(),
-                busy: false,
-            },
         }
     }
 }
@@ -298,57 +241,6 @@ fn no_retries() -> RetryOptions {
         max_retries: 0,
         ..RetryOptions::default()
     }
-}
-
-/// What the service meant by an error.
-enum Said {
-    /// It will say the same again.
-    No,
-    Busy,
-    /// Something that passes.
-    Other,
-}
-
-/// What the service said and in which words, wherever in the chain of errors it is.
-fn said(error: &EventHubsError) -> Option<(Said, String)> {
-    if let ErrorKind::SendRejected(Some(described)) | ErrorKind::ConsumerDisconnected(Some(described)) =
-        &error.kind
-    {
-        return Some(of_described(described));
-    }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    for _ in 0..16 {
-        let current = cause?;
-        match current.downcast_ref::<AmqpError>().map(AmqpError::kind) {
-            Some(AmqpErrorKind::AmqpDescribedError(described)) => return Some(of_described(described)),
-            Some(AmqpErrorKind::ManagementStatusCode(status, description)) => {
-                let said = match u16::from(*status) {
-                    400 | 401 | 403 | 404 | 410 => Said::No,
-                    503 => Said::Busy,
-                    _ => Said::Other,
-                };
-                let why = description.clone().unwrap_or_else(|| format!("status {status}"));
-                return Some((said, why));
-            }
-            _ => cause = current.source(),
-        }
-    }
-    None
-}
-
-fn of_described(described: &AmqpDescribedError) -> (Said, String) {
-    use AmqpErrorCondition as C;
-    let condition = &described.condition;
-    let said = match condition {
-        C::UnauthorizedAccess | C::NotFound | C::NotAllowed | C::ArgumentError => Said::No,
-        C::ServerBusyError => Said::Busy,
-        _ => Said::Other,
-    };
-    let why = match &described.description {
-        Some(description) => format!("{condition:?}: {description}"),
-        None => format!("{condition:?}"),
-    };
-    (said, why)
 }
 
 #[cfg(test)]
