@@ -93,6 +93,14 @@ impl SourceArgs {
         )?))
     }
 
+    /// A file is all there is; a hub goes on.
+    fn usual_end(&self) -> AtEnd {
+        match self.is_event_hub() {
+            true => AtEnd::Keep,
+            false => AtEnd::Dispatch,
+        }
+    }
+
     /// The name checkpoints are kept under when none is given: the file's or folder's, or `sim`.
     pub fn default_name(&self) -> String {
         if self.source.starts_with("sim:") {
@@ -128,7 +136,8 @@ pub struct WindowArgs {
     /// How far a reading's time may be ahead of its arrival before it is quarantined
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = duration)]
     pub max_skew: Duration,
-    /// How long a partition may be silent (by the clock on the wall) before the others no longer wait for it
+    /// How long a partition may be silent (by the clock on the wall) before the others no longer wait for it, and before
+    /// time goes on without readings in one of an Event Hub, so that its last windows close
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = duration)]
     pub idle_after: Duration,
 }
@@ -154,9 +163,10 @@ pub struct ReadArgs {
     /// Stop at the end the source has now, instead of following it
     #[arg(long, env = "WINDROW_UNTIL_CAUGHT_UP")]
     pub until_caught_up: bool,
-    /// With --until-caught-up: what becomes of windows that are still open at the end
-    #[arg(long, value_enum, default_value = "dispatch", env = "WINDROW_AT_END")]
-    pub at_end: AtEnd,
+    /// With --until-caught-up: what becomes of windows that are still open at the end [default: dispatch, of an Event
+    /// Hub keep]
+    #[arg(long, value_enum, value_name = "WHAT", env = "WINDROW_AT_END")]
+    pub at_end: Option<AtEnd>,
     /// Replay at this multiple of real time [default: as fast as possible]
     #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
     pub speed: Option<f64>,
@@ -179,7 +189,7 @@ impl ReadArgs {
     pub fn options(&self, source: &SourceArgs) -> ProducerOptions {
         ProducerOptions {
             source_name: self.source_name.clone().unwrap_or_else(|| source.default_name()),
-            at_end: self.at_end,
+            at_end: self.at_end.unwrap_or_else(|| source.usual_end()),
             speed: self.speed,
         }
     }

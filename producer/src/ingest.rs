@@ -74,6 +74,9 @@ impl Ingest {
         let mut sensors = SensorTable::new();
         let mut out = Output::default();
         let mut batch = Batch::default();
+        if self.source.keeps_arrivals() {
+            self.windower.trust_arrivals();
+        }
         for partition in 0..self.windower.partitions() {
             if let Some(time) = self.source.look_ahead(partition) {
                 self.windower.look_ahead(partition, time);
@@ -91,14 +94,17 @@ impl Ingest {
             }
             let sent = match read {
                 Read::Batch => self.take_in(&batch, &sensors, &mut out),
-                _ => self.close_and_send(&sensors, &mut out),
+                _ => self.let_time_pass(&sensors, &mut out),
             };
             if sent.is_err() {
                 return Ok(());
             }
         }
-        if !self.shutdown.is_stopping() && self.at_end == AtEnd::Dispatch {
-            self.windower.close_all(&sensors, &mut out.messages);
+        if !self.shutdown.is_stopping() {
+            match self.at_end {
+                AtEnd::Dispatch => _ = self.windower.close_all(&sensors, &mut out.messages),
+                AtEnd::Keep => _ = self.let_time_pass(&sensors, &mut out),
+            }
         }
         // The last word of this run; a dispatcher that is gone has its own error to tell.
         _ = self.send(&mut out);
@@ -154,6 +160,16 @@ impl Ingest {
             }
         }
         self.windower.finish_batch(batch);
+        self.close_and_send(sensors, out)
+    }
+
+    /// Closes what silence makes complete: nothing is there to read.
+    fn let_time_pass(&mut self, sensors: &SensorTable, out: &mut Output) -> Result<(), DispatcherGone> {
+        for partition in 0..self.windower.partitions() {
+            if let Some(at) = self.source.complete_until(partition) {
+                self.windower.complete_until(partition, at);
+            }
+        }
         self.close_and_send(sensors, out)
     }
 

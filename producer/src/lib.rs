@@ -104,7 +104,7 @@ impl ProducerError {
             Self::Source(error) => error.is_usage(),
             Self::Store(error) => error.is_usage(),
             Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
-            Self::Checkpoint(error) => matches!(error, CheckpointError::OtherWindows { .. }),
+            Self::Checkpoint(error) => error.is_usage(),
             #[cfg(feature = "eventhubs")]
             Self::EventHub(error) => !error.is_transient(),
             _ => false,
@@ -171,6 +171,16 @@ pub(crate) async fn run_group<Q: Queue>(
         stats,
     } = downstream;
     let checkpoint = Checkpoint::open(&store, &options.source_name, &group, windowing).await?;
+    let expired = checkpoint.expired(&group);
+    if expired > 0 {
+        let partition = group.name();
+        tracing::warn!(
+            partition,
+            events = expired,
+            "events expired before they were read"
+        );
+        stats.expired_events.inc_by(expired);
+    }
     let partitions: Arc<[String]> = source.partitions().into();
     let position = checkpoint.position(&partitions);
     for (index, partition) in position.partitions.iter().enumerate() {

@@ -22,6 +22,7 @@ pub struct Stats {
     pub(crate) messages: Counter,
     pub(crate) confirmed: Counter,
     pub(crate) checkpoints: Counter,
+    pub(crate) expired_events: Counter,
     pub(crate) source_done: Gauge,
     pub(crate) source_total: Gauge,
     lag_events: Family<OfPartition, Gauge>,
@@ -104,6 +105,11 @@ impl Stats {
                 &self.confirmed,
             ),
             ("checkpoints", "Checkpoints saved", &self.checkpoints),
+            (
+                "expired_events",
+                "Events of an Event Hub that expired before they were read: their readings are lost",
+                &self.expired_events,
+            ),
         ] {
             registry.register(name, help, counter.clone());
         }

@@ -126,6 +126,17 @@ pub trait Source: Send {
     /// is idle.
     fn has_more_at_hand(&self, partition: PartitionIndex) -> bool;
 
+    /// Whether [`Reading::arrival`] is the source's own, the same whenever it is read again.
+    fn keeps_arrivals(&self) -> bool {
+        false
+    }
+
+    /// The time before which nothing has arrived in the partition that has not been read; `None` where the source does
+    /// not know.
+    fn complete_until(&self, _partition: PartitionIndex) -> Option<EventTime> {
+        None
+    }
+
     /// Reads the next run of some partition into `batch`, at best the one furthest behind in event time, so that no
     /// more windows are open at once than need be.
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError>;

@@ -5,8 +5,12 @@
 //! An interval is dispatched when the watermarks of *all* partitions have passed that point, so by then every
 //! partition would call a further reading of it late. Which readings an interval holds is thus settled by the
 //! partitions' contents, not by how their reading interleaved; and an `Accumulator` does not depend on order. The one
-//! exception is a partition that fell idle (in wall-clock time) and comes back: what it then brings for a dispatched
+//! exception is a partition that fell silent (in wall-clock time) and comes back: what it then brings for a dispatched
 //! interval is late.
+//!
+//! What silence means. A partition without readings for a while no longer holds the others back: it is idle. Where the
+//! source knows that nothing has arrived in it since, time is taken to go on in it as it does on the wall, and its last
+//! intervals close, too ([`Windower::complete_until`]): the last windows of a machine that died are worth scoring.
 //!
 //! What a checkpoint must say. A [`Position`] holds the event time dispatched through, and for each partition two
 //! offsets. From `resume` on, readings are needed by an undispatched interval. Below `judged`, everything has been
@@ -19,7 +23,7 @@ mod exact_sum;
 mod open_interval;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use windrow_common::{EventTime, ScoringMessage};
 
@@ -62,6 +66,8 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Windower {
     windowing: Windowing,
+    /// Whether no watermark goes beyond when its reading arrived.
+    arrivals_are_kept: bool,
     /// By start.
     open: VecDeque<OpenInterval>,
     /// Index into `open` of the interval that took the last reading.
@@ -75,6 +81,10 @@ pub struct Windower {
 struct Partition {
     /// Latest event time seen less the out-of-orderness.
     watermark: EventTime,
+    /// Where the watermark would be by now, had readings gone on; the beginning of time while they do.
+    projected: EventTime,
+    /// When its last accepted reading arrived.
+    arrived: EventTime,
     /// Where the next batch starts.
     next: Offset,
     /// From the checkpoint: an earlier run dealt with everything below.
@@ -90,6 +100,7 @@ impl Windower {
     pub fn new(windowing: Windowing, position: &Position, now: Instant) -> Self {
         let mut windower = Self {
             windowing,
+            arrivals_are_kept: false,
             open: VecDeque::new(),
             recent: 0,
             partitions: Vec::new(),
@@ -102,10 +113,18 @@ impl Windower {
         windower
     }
 
+    /// Says that readings come with the time of their arrival as the source keeps it, the same in every replay: then a
+    /// device whose clock is ahead does not make the others late, since nothing is believed complete before it arrived.
+    pub fn trust_arrivals(&mut self) {
+        self.arrivals_are_kept = true;
+    }
+
     /// Takes in one more partition, after the ones known.
     pub fn add_partition(&mut self, position: PartitionPosition, now: Instant) {
         self.partitions.push(Partition {
             watermark: EventTime::MIN,
+            projected: EventTime::MIN,
+            arrived: EventTime::MIN,
             next: position.resume,
             judged_before: position.judged,
             judged: position.judged,
@@ -142,6 +161,20 @@ impl Windower {
         self.partitions[partition].last_active = now;
     }
 
+    /// Says that all which arrived in a partition before `at` (on the wall's clock) has been taken in. When that makes it
+    /// silent for longer than a partition may be, time goes on in it without readings, as far as closes what is open.
+    pub fn complete_until(&mut self, partition: PartitionIndex, at: EventTime) {
+        let Some(last) = self.open.back() else { return };
+        let enough = EventTime::from_millis(last.start.as_millis() + self.windowing.interval_ms)
+            .saturating_add(self.windowing.allowed_lateness);
+        let partition = &mut self.partitions[partition];
+        let silent_since = partition.arrived.saturating_add(self.windowing.idle_after);
+        if let Ok(beyond) = u64::try_from(at.as_millis().saturating_sub(silent_since.as_millis())) {
+            let projected = partition.watermark.saturating_add(Duration::from_millis(beyond));
+            partition.projected = projected.min(enough);
+        }
+    }
+
     /// Takes in what is no reading of a batch, before any of its readings is observed.
     pub fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
         let judged_before = self.partitions[batch.partition].judged_before;
@@ -169,6 +202,7 @@ impl Windower {
         }
         let partition = &mut self.partitions[partition];
         partition.last_active = now;
+        partition.projected = EventTime::MIN;
         partition.judged = partition.judged.max(Offset(last.offset.0 + 1));
     }
 
@@ -215,8 +249,14 @@ impl Windower {
             }
             return;
         }
-        let watermark = reading.time.saturating_sub(self.windowing.out_of_orderness);
+        let seen = if self.arrivals_are_kept {
+            reading.time.min(reading.arrival)
+        } else {
+            reading.time
+        };
+        let watermark = seen.saturating_sub(self.windowing.out_of_orderness);
         partition.watermark = partition.watermark.max(watermark);
+        partition.arrived = partition.arrived.max(reading.arrival);
         self.tally.accepted += 1;
         let interval = self.interval_at(interval_start);
         interval.note_offset(at, reading.offset);
@@ -251,12 +291,15 @@ impl Windower {
     /// have ended or are idle. `None` while no partition says anything. Once all have ended, what they all had passed
     /// stays complete.
     fn watermark(&self, now: Instant) -> Option<EventTime> {
+        let passed = |p: &Partition| p.watermark.max(p.projected);
         if self.partitions.iter().all(|partition| partition.ended) {
-            return self.partitions.iter().map(|partition| partition.watermark).min();
+            return self.partitions.iter().map(passed).min();
         }
-        let idle = |p: &Partition| now.saturating_duration_since(p.last_active) >= self.windowing.idle_after;
-        let active = self.partitions.iter().filter(|p| !p.ended && !idle(p));
-        active.map(|p| p.watermark).min()
+        let waited_for = |p: &&Partition| {
+            let silence = now.saturating_duration_since(p.last_active);
+            !p.ended && (silence < self.windowing.idle_after || p.projected > EventTime::MIN)
+        };
+        self.partitions.iter().filter(waited_for).map(passed).min()
     }
 
     /// Closes the intervals the watermark has passed and appends their messages to `into`; whether there were any.

@@ -179,6 +179,65 @@ fn a_wrong_clock_moves_nobodys_watermark() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_makes_nobody_late_where_arrivals_are_kept() {
+    for kept in [true, false] {
+        let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+        if kept {
+            run.windower.trust_arrivals();
+        }
+        let arrived = |sensor, second: i64, ahead: i64, offset| Reading {
+            arrival: EventTime::from_millis(second * 1_000),
+            ..reading(sensor, second + ahead, 1.0, offset)
+        };
+        let readings = [
+            arrived(0, 1, 0, 0),
+            arrived(1, 2, 60, 1),
+            arrived(0, 3, 0, 2),
+            arrived(0, 11, 0, 3),
+        ];
+        run.feed(0, &readings, false);
+        let late = run.reasons().len();
+        assert_eq!(late, if kept { 0 } else { 2 });
+        assert_eq!(run.messages.len(), 1);
+        assert_eq!(run.messages[0].aggregates[0].count, if kept { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
+    let windowing = windowing(10, 10, 2, 3);
+    let idle_after = i64::try_from(windowing.idle_after.as_millis()).unwrap();
+    let mut run = Run::new(windowing, &start(1));
+    run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 4, 1.0, 1)], false);
+    run.now += 10 * windowing.idle_after;
+    let closes = |run: &mut Run, silence_ms| {
+        let at = EventTime::from_millis(NOW_MS + silence_ms);
+        run.windower.complete_until(0, at);
+        run.windower.close_ready(run.now, &run.table, &mut run.messages)
+    };
+    // Unless it is known that nothing has arrived, silence says nothing.
+    assert!(!run.windower.close_ready(run.now, &run.table, &mut run.messages));
+    // The interval ends 6 s after the last reading; it may come 2 s out of order and be 3 s late.
+    assert!(!closes(&mut run, idle_after + 6_000 + 2_000 + 3_000 - 1));
+    assert!(closes(&mut run, idle_after + 6_000 + 2_000 + 3_000));
+    assert_eq!(run.messages.len(), 1);
+    assert_eq!(run.windower.open_windows(), 0);
+    let position = run.windower.position();
+    assert_eq!(position.dispatched_through, EventTime::from_millis(10_000));
+    assert_eq!(
+        position.partitions[0].resume,
+        Offset(2),
+        "nothing is needed again"
+    );
+    // However long it was silent, what it then brings for other intervals is welcome.
+    assert!(!closes(&mut run, 1_000 * idle_after));
+    run.feed(0, &[reading(0, 5, 1.0, 2), reading(0, 12, 1.0, 3)], false);
+    assert_eq!(run.reasons(), [QuarantineReason::Late]);
+    assert_eq!(run.windower.open_windows(), 1);
+    assert!(!run.windower.close_ready(run.now, &run.table, &mut run.messages));
+}
+
+#[test]
 fn values_that_cannot_be_aggregated_are_quarantined() {
     let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
     let values = [f64::NAN, f64::INFINITY, -1e200, 5.0];

@@ -131,6 +131,7 @@ fn decide(state: &State, attach: &Attach) -> Result<Service, Error> {
 
 fn reader(state: &State, attach: &Attach, hub: &str, group: &str, partition: &str) -> Result<Reader, Error> {
     let number = state.find(hub, partition)?;
+    state.check_group(group)?;
     let partition = state
         .partition(number)
         .ok_or_else(|| conditions::not_found("The partition is gone."))?;

@@ -11,6 +11,8 @@ pub struct HubConfig {
     pub hub: String,
     /// How many partitions it has.
     pub partitions: u16,
+    /// Its consumer groups; any when there are none.
+    pub consumer_groups: Vec<String>,
     /// Bytes of events a partition keeps; the oldest go first, so its begin sequence number moves.
     pub retain_bytes: usize,
     /// Sequence number and offset of each partition's first event. A hub that forgets its events should not begin again
@@ -24,6 +26,7 @@ impl Default for HubConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             hub: "readings".to_owned(),
             partitions: 8,
+            consumer_groups: Vec::new(),
             retain_bytes: 256 << 20,
             first_sequence_number: 0,
         }

@@ -59,7 +59,7 @@ pub(crate) async fn run(state: Arc<State>, mut sender: Sender, mut reader: Reade
                 // Its other half lives as long as the state does.
                 _ = end_of_log.changed() => {}
             }
-        } else if let Err(end) = deliver(&state, partition, &mut sender, &mut reader, &burst).await {
+        } else if let Err(end) = deliver(&state, &partition, &mut sender, &mut reader, &burst).await {
             break end;
         }
     };

@@ -118,6 +118,17 @@ impl Hub {
         Some(self.state.partition(partition)?.bounds().begin)
     }
 
+    /// Forgets what a partition holds, as the service does once its retention is over.
+    pub fn expire(&self, partition: u16) -> Result<(), HubError> {
+        self.partition(partition)?.expire();
+        Ok(())
+    }
+
+    /// Gives the hub one more partition.
+    pub fn add_partition(&self) {
+        self.state.add_partition();
+    }
+
     /// How many events were handed to receivers of a partition, counted again for each receiver and each time.
     pub fn delivered(&self, partition: u16) -> u64 {
         let partition = self.state.partition(partition);
@@ -166,7 +177,7 @@ impl Hub {
         self.state.faults.set_delay(delay);
     }
 
-    fn partition(&self, number: u16) -> Result<&Partition, HubError> {
+    fn partition(&self, number: u16) -> Result<Arc<Partition>, HubError> {
         self.state
             .partition(number)
             .ok_or(HubError::NoSuchPartition(number))

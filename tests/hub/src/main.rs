@@ -140,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             listen: cli.listen,
             hub: cli.hub,
             partitions: cli.partitions,
+            consumer_groups: Vec::new(),
             retain_bytes: cli.retain_mib << 20,
             // Above those of any hub that was here before, unless that got a million events a second.
             first_sequence_number: now_us(),

@@ -29,8 +29,9 @@ pub(crate) fn answer(state: &State, request: &AnyMessage) -> Answer {
 }
 
 fn hub_properties(state: &State) -> Answer {
-    let ids = (0..state.partitions.len()).map(|number| Value::String(number.to_string()));
-    let count = i32::try_from(state.partitions.len()).unwrap_or(i32::MAX);
+    let partitions = state.partitions();
+    let ids = (0..partitions).map(|number| Value::String(number.to_string()));
+    let count = i32::try_from(partitions).unwrap_or(i32::MAX);
     told([
         ("name", Value::String(state.hub.clone())),
         ("type", Value::String("com.microsoft:eventhub".to_owned())),

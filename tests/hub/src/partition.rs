@@ -77,6 +77,14 @@ impl Partition {
         end - 1
     }
 
+    /// Forgets all events.
+    pub(crate) fn expire(&self) {
+        let mut log = self.lock();
+        log.events.clear();
+        log.kept_bytes = 0;
+        log.bounds.begin = log.bounds.end;
+    }
+
     /// What the partition holds.
     pub(crate) fn bounds(&self) -> Bounds {
         self.lock().bounds

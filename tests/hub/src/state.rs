@@ -1,7 +1,7 @@
 //! What the tasks of a hub share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fe2o3_amqp::types::definitions::Error;
 
@@ -23,7 +23,10 @@ pub(crate) struct State {
     /// When it came to be, in milliseconds since 1970.
     pub(crate) created_ms: i64,
     /// Its partitions by number.
-    pub(crate) partitions: Vec<Partition>,
+    partitions: RwLock<Vec<Arc<Partition>>>,
+    consumer_groups: Vec<String>,
+    retain_bytes: usize,
+    first_sequence_number: i64,
     /// Who reads them.
     pub(crate) consumers: Consumers,
     /// Who is connected.
@@ -54,18 +57,38 @@ impl State {
         if config.partitions == 0 {
             return Err(HubError::NoPartitions);
         }
-        Ok(Self {
+        let state = Self {
             hub: config.hub.clone(),
             created_ms: now_ms(),
-            partitions: (0..config.partitions)
-                .map(|_| Partition::new(config.retain_bytes, config.first_sequence_number))
-                .collect(),
+            partitions: RwLock::default(),
+            consumer_groups: config.consumer_groups.clone(),
+            retain_bytes: config.retain_bytes,
+            first_sequence_number: config.first_sequence_number,
             consumers: Consumers::default(),
             connections: Connections::default(),
             faults: Faults::default(),
             turn: AtomicUsize::new(0),
             last_token: Mutex::new(None),
-        })
+        };
+        for _ in 0..config.partitions {
+            state.add_partition();
+        }
+        Ok(state)
+    }
+
+    /// One more partition, as the service's larger tiers let a hub grow.
+    pub(crate) fn add_partition(&self) {
+        let partition = Partition::new(self.retain_bytes, self.first_sequence_number);
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.push(Arc::new(partition));
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Keeps a token, unread.
@@ -82,8 +105,9 @@ impl State {
     }
 
     /// A partition by number.
-    pub(crate) fn partition(&self, number: u16) -> Option<&Partition> {
-        self.partitions.get(usize::from(number))
+    pub(crate) fn partition(&self, number: u16) -> Option<Arc<Partition>> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.get(usize::from(number)).map(Arc::clone)
     }
 
     /// The number of the partition a client means, or the error to tell it.
@@ -109,13 +133,27 @@ impl State {
         }
     }
 
+    /// Refuses a consumer group that is not there.
+    pub(crate) fn check_group(&self, group: &str) -> Result<(), Error> {
+        let known = |it: &String| it.eq_ignore_ascii_case(group);
+        if self.consumer_groups.is_empty() || self.consumer_groups.iter().any(known) {
+            Ok(())
+        } else {
+            Err(conditions::not_found(format!(
+                "The messaging entity '{}/ConsumerGroups/{group}' could not be found.",
+                self.hub
+            )))
+        }
+    }
+
     /// The partition for an event with this key, or the next in turn for one without.
-    pub(crate) fn route(&self, key: Option<&str>) -> &Partition {
+    pub(crate) fn route(&self, key: Option<&str>) -> Arc<Partition> {
         let number = match key {
             Some(key) => usize::try_from(hash(key)).unwrap_or(0),
             None => self.turn.fetch_add(1, Ordering::Relaxed),
         };
-        &self.partitions[number % self.partitions.len()]
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&partitions[number % partitions.len()])
     }
 }
 

@@ -33,7 +33,7 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
     let last = hub.hub.append(3, nameless.into_bytes(), [device]).unwrap();
     assert_eq!(last, bad.len() as i64);
 
-    let mut producer = hub.producer("p", &["--until-caught-up"]);
+    let mut producer = hub.producer("p", &["--until-caught-up", "--at-end", "dispatch"]);
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
     assert_eq!(hub.dispatched(), 1, "the good event's window");
     let quarantine = text_of(&hub.stage.path("store/quarantine"));

@@ -6,6 +6,7 @@ mod checkpoints;
 mod full_run;
 mod refusals;
 mod sharing;
+mod silence;
 
 use std::time::Duration;
 
@@ -33,9 +34,13 @@ impl HubStage {
             partitions: PARTITIONS,
             ..HubConfig::default()
         };
+        Self::of(prefix, &config)
+    }
+
+    fn of(prefix: &str, config: &HubConfig) -> Self {
         Self {
             stage: Stage::new(Broker::shared(), prefix),
-            hub: Hub::start(&config).unwrap(),
+            hub: Hub::start(config).unwrap(),
         }
     }
 

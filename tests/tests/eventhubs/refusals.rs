@@ -48,6 +48,68 @@ fn a_wrong_hub_a_wrong_namespace_and_a_closed_port_are_told_apart() {
 }
 
 #[test]
+fn a_consumer_group_that_is_not_there_ends_a_producer() {
+    let config = HubConfig {
+        consumer_groups: vec!["$Default".to_owned()],
+        ..HubConfig::default()
+    };
+    let hub = HubStage::of("hubgroup", &config);
+    hub.fleet(1, 10);
+    let mut producer = hub.producer("p", &["--consumer-group", "scoring"]);
+    assert_eq!(producer.wait(WITHIN), 2, "{}", producer.log());
+    let log = producer.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("ConsumerGroups/scoring"), "{last}");
+}
+
+#[test]
+fn another_hub_of_the_name_and_one_made_anew_do_not_share_a_checkpoint() {
+    let hub = HubStage::new("hubanew");
+    hub.fleet(1, 10);
+    for second in 0..5 {
+        let body = format!(r#"{{"ts":{second},"device":"d","tag":"t","value":1}}"#);
+        hub.hub.append(0, body.into_bytes(), []).unwrap();
+    }
+    let mut producer = hub.producer("p", &["--until-caught-up"]);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+
+    let anew = HubStage {
+        hub: Hub::start(&HubConfig::default()).unwrap(),
+        stage: hub.stage,
+    };
+    anew.hub.append(0, b"{}".to_vec(), []).unwrap();
+    let mut producer = anew.producer("anew", &[]);
+    assert_eq!(producer.wait(WITHIN), 2, "{}", producer.log());
+    let log = producer.log();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("made anew") && last.contains("--source-name"),
+        "{last}"
+    );
+
+    let string = anew.hub.connection_string().replace("localhost", "fleet.example");
+    let words = [
+        "--source",
+        "eventhubs://fleet.example/readings",
+        "--eventhubs-connection-string",
+        &string,
+        "--eventhubs-endpoint",
+        &anew.hub.endpoint(),
+        "--window",
+        "5s",
+    ];
+    let log = anew.stage.text("other.log");
+    let mut producer = anew.stage.service("windrow-producer", &words, &log);
+    assert_eq!(producer.wait(WITHIN), 2, "{}", producer.log());
+    let log = producer.log();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("eventhubs://localhost/readings; this one reads eventhubs://fleet"),
+        "{last}"
+    );
+}
+
+#[test]
 fn a_hub_that_is_away_is_waited_for_and_readiness_says_so() {
     let hub = HubStage::new("hubaway");
     hub.fleet(1, 10);

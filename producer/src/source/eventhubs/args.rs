@@ -27,12 +27,7 @@ pub struct HubArgs {
     )]
     eventhubs_connection_string: Option<String>,
     /// A file with the connection string, so that its key is in neither the environment nor the process list
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "WINDROW_EVENTHUBS_CONNECTION_STRING_FILE",
-        conflicts_with = "eventhubs_connection_string"
-    )]
+    #[arg(long, value_name = "FILE", env = "WINDROW_EVENTHUBS_CONNECTION_STRING_FILE")]
     eventhubs_connection_string_file: Option<PathBuf>,
     /// Which Entra ID identity is used where there is no connection string [default: workload-identity where
     /// AZURE_FEDERATED_TOKEN_FILE is set, as on AKS, otherwise managed-identity]
@@ -61,8 +56,8 @@ pub struct ReadHubArgs {
     /// 2026-01-31T00:00:00Z
     #[arg(long, value_name = "WHERE", default_value = "earliest", env = "WINDROW_START", value_parser = start)]
     start: Start,
-    /// Events asked for ahead, in each partition
-    #[arg(long, value_name = "N", default_value = "2000", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Events asked for ahead, in each partition; they wait in memory, however large
+    #[arg(long, value_name = "N", default_value = "300", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     eventhubs_prefetch: u32,
     /// After how long without a sign of life a producer's partitions go to the others; it gives one every third of that
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
@@ -96,10 +91,16 @@ impl HubArgs {
     }
 
     fn login(&self, url: &str) -> Result<Login, EventHubError> {
+        let path = self.eventhubs_connection_string_file.as_ref();
+        let path = path.filter(|path| !path.as_os_str().is_empty());
         if let Some(string) = given(self.eventhubs_connection_string.as_deref()) {
+            if path.is_some() {
+                let why = "give its connection string or a file with it, not both".to_owned();
+                return Err(EventHubError::Config(url.to_owned(), why));
+            }
             return Ok(Login::ConnectionString(string.to_owned()));
         }
-        if let Some(path) = &self.eventhubs_connection_string_file {
+        if let Some(path) = path {
             let unreadable = |why: String| {
                 let why = format!("its connection string in {}: {why}", path.display());
                 EventHubError::Config(url.to_owned(), why)
@@ -152,12 +153,16 @@ fn given(text: Option<&str>) -> Option<&str> {
 }
 
 fn start(text: &str) -> Result<Start, String> {
+    let past = |time: EventTime| match time <= EventTime::now() {
+        true => Ok(Start::At(time)),
+        false => Err("the time lies ahead".to_owned()),
+    };
     match text {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),
         time => EventTime::parse(time.as_bytes())
-            .map(Start::At)
-            .map_err(|error| format!("write earliest, latest or a time: {error}")),
+            .map_err(|error| format!("write earliest, latest or a time: {error}"))
+            .and_then(past),
     }
 }
 

@@ -43,10 +43,7 @@ impl Event {
             let (_, value) = properties
                 .iter()
                 .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-            match value {
-                AmqpSimpleValue::String(text) => Some(text.clone()),
-                _ => None,
-            }
+            name_of(value)
         };
         Some(Self {
             offset: Offset(sequence_number),
@@ -55,6 +52,30 @@ impl Event {
             device: property(&mapping.device, "device").or_else(|| received.partition_key().clone()),
             tag: property(&mapping.tag, "tag"),
         })
+    }
+}
+
+/// A name may be a number, as in a body.
+fn name_of(value: &AmqpSimpleValue) -> Option<String> {
+    use AmqpSimpleValue as V;
+    match value {
+        V::String(text) => Some(text.clone()),
+        V::UByte(number) => Some(number.to_string()),
+        V::UShort(number) => Some(number.to_string()),
+        V::UInt(number) => Some(number.to_string()),
+        V::ULong(number) => Some(number.to_string()),
+        V::Byte(number) => Some(number.to_string()),
+        V::Short(number) => Some(number.to_string()),
+        V::Int(number) => Some(number.to_string()),
+        V::Long(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+impl Event {
+    /// Size of its body.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.len()
     }
 }
 
@@ -120,10 +141,15 @@ impl EventDecoder {
             };
         }
         let lines = || body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-        let spread_over_lines = lines().any(|line| line.ends_with(b",") || line == b"{");
+        let spread_over_lines = lines().any(|line| match line.strip_suffix(b",") {
+            Some(object) => !is_object(object),
+            None => line == b"{",
+        });
         if !spread_over_lines {
             let several = body.contains(&b'\n');
             for (line, number) in lines().zip(1..).filter(|(line, _)| !line.is_empty()) {
+                // A comma between objects that are no array is let pass.
+                let line = line.strip_suffix(b",").unwrap_or(line);
                 self.decode_object(line, several.then_some(number), event, out);
             }
             return;
@@ -148,6 +174,10 @@ impl EventDecoder {
             Err(detail) => out.unreadable(event.offset.0, line, detail, object),
         }
     }
+}
+
+fn is_object(text: &[u8]) -> bool {
+    text.starts_with(b"{") && serde_json::from_slice::<&RawValue>(text).is_ok()
 }
 
 fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
@@ -215,6 +245,7 @@ mod tests {
         for body in [
             format!("{one}\n{two}\n").into_bytes(),
             format!(" [{one},\n {two}]").into_bytes(),
+            format!("{one},\n{two},").into_bytes(),
             format!("{}\n{two}", one.replace(',', ",\n")).into_bytes(),
             packed.finish().unwrap(),
         ] {

@@ -8,6 +8,8 @@
 mod args;
 mod error;
 mod event;
+mod lag;
+mod opening;
 mod ownership;
 mod partition;
 mod processor;
@@ -130,6 +132,11 @@ impl EventHub {
             if !parsed.fully_qualified_namespace.eq_ignore_ascii_case(host) {
                 let other = &parsed.fully_qualified_namespace;
                 return Err(config(format!("the connection string is of {other}")));
+            }
+            if let Some(other) = &parsed.entity_path
+                && !other.eq_ignore_ascii_case(name)
+            {
+                return Err(config(format!("the connection string is of the hub {other}")));
             }
         }
         if let Some(endpoint) = &endpoint {
@@ -268,6 +275,9 @@ mod tests {
         let login = || Login::ConnectionString(secret.to_owned());
         let error = EventHub::new("eventhubs://h.example/readings", login(), None).unwrap_err();
         assert!(error.to_string().contains("is of other.example"), "{error}");
+        let of_one_hub = Login::ConnectionString(format!("{secret};EntityPath=events"));
+        let error = EventHub::new("eventhubs://other.example/readings", of_one_hub, None).unwrap_err();
+        assert!(error.to_string().contains("of the hub events"), "{error}");
         let hub = EventHub::new("eventhubs://other.example/readings", login(), None).unwrap();
         assert!(!format!("{hub:?}").contains("c2VjcmV0"));
     }

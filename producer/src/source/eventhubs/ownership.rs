@@ -34,13 +34,15 @@ pub(super) struct Ownerships {
 /// How the client library names the hub.
 #[derive(Clone, Debug)]
 pub(super) struct Hub {
+    /// How this program names it.
+    pub(super) url: String,
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) consumer_group: String,
 }
 
 /// One blob.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     /// Absent once the owner has given the partition back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +102,12 @@ impl Ownerships {
         let write = || self.store.put_if(path, json.clone(), version);
         match retry_while_transient("claiming a partition", StoreError::is_transient, write).await {
             Ok(_) => Ok(Some(())),
-            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(StoreError::Conflict { .. }) => {
+                // A write may succeed and its answer be lost; the next try then meets the first.
+                let found = self.read(path).await?;
+                let ours = found.is_some_and(|(found, _)| found == *claim);
+                Ok(ours.then_some(()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -219,17 +226,15 @@ impl CheckpointStore for Ownerships {
     /// Where each partition's receiver begins. (The library's checkpoint is the last event that is done with; ours the
     /// first that is still needed.)
     async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
-        let read = || Checkpoint::resume_offsets(&self.store, &self.source);
-        let offsets = retry_while_transient("reading checkpoints", StoreError::is_transient, read)
-            .await
-            .map_err(failed)?;
-        let positions = offsets.into_iter().map(|(partition_id, resume)| Position {
+        let resumes = Checkpoint::resumes(&self.store, &self.source, &self.hub.url).await;
+        let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+        let positions = resumes.into_iter().map(|resume| Position {
             fully_qualified_namespace: self.hub.namespace.clone(),
             event_hub_name: self.hub.name.clone(),
             consumer_group: self.hub.consumer_group.clone(),
-            partition_id,
+            partition_id: resume.partition,
             offset: None,
-            sequence_number: Some(i64::try_from(resume.0).unwrap_or(i64::MAX) - 1),
+            sequence_number: Some(i64::try_from(resume.at.0).unwrap_or(i64::MAX) - 1),
         });
         Ok(positions.collect())
     }

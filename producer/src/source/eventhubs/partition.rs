@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
 use windrow_common::EventTime;
 
-use super::event::{Event, EventDecoder};
+use super::event::EventDecoder;
+use super::receiver::Incoming;
 use crate::sensors::SensorTable;
 use crate::source::file::{ColumnMapping, Output, ROWS_PER_BATCH};
 use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError};
@@ -18,6 +19,8 @@ pub(super) struct ReadTo {
     next: AtomicU64,
     /// Enqueued time of the last event read, in milliseconds since the epoch.
     enqueued_ms: AtomicI64,
+    /// What was enqueued before this time is read, in milliseconds since the epoch.
+    complete_until_ms: AtomicI64,
 }
 
 impl ReadTo {
@@ -28,26 +31,43 @@ impl ReadTo {
     pub(super) fn enqueued_ms(&self) -> i64 {
         self.enqueued_ms.load(Relaxed)
     }
+
+    /// Says that nothing was left to read at a time.
+    pub(super) fn is_complete_until(&self, time: EventTime) {
+        self.complete_until_ms.fetch_max(time.as_millis(), Relaxed);
+    }
+}
+
+/// What of a partition was settled when the session began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// When the hub was asked.
+    pub(super) asked_at: EventTime,
+    /// Where it begins when it has no checkpoint.
+    pub(super) start: Offset,
+    /// The oldest event that is still kept.
+    pub(super) oldest: Offset,
+    /// Where to stop, if it is to stop.
+    pub(super) end: Option<Offset>,
 }
 
 /// The events of one partition from the one it is sought to.
 pub(super) struct PartitionSource {
     names: [String; 1],
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Incoming>,
     decoder: EventDecoder,
     read_to: Arc<ReadTo>,
     next: Offset,
-    /// Where the partition ended when the producer started, if it is to stop there.
-    end: Option<Offset>,
+    place: Place,
     taken: u64,
 }
 
 impl PartitionSource {
     pub(super) fn new(
         partition: &str,
-        events: mpsc::Receiver<Event>,
+        events: mpsc::Receiver<Incoming>,
         mapping: &ColumnMapping,
-        end: Option<Offset>,
+        place: Place,
     ) -> Self {
         Self {
             names: [partition.to_owned()],
@@ -56,9 +76,10 @@ impl PartitionSource {
             read_to: Arc::new(ReadTo {
                 next: AtomicU64::new(0),
                 enqueued_ms: AtomicI64::new(EventTime::now().as_millis()),
+                complete_until_ms: AtomicI64::new(EventTime::MIN.as_millis()),
             }),
             next: Offset(0),
-            end,
+            place,
             taken: 0,
         }
     }
@@ -68,7 +89,7 @@ impl PartitionSource {
     }
 
     fn has_ended(&self) -> bool {
-        self.end.is_some_and(|end| self.next >= end)
+        self.place.end.is_some_and(|end| self.next >= end)
     }
 }
 
@@ -78,13 +99,26 @@ impl Source for PartitionSource {
     }
 
     fn seek(&mut self, _: PartitionIndex, to: Offset) -> Result<(), SourceError> {
-        self.next = to;
-        self.read_to.next.store(to.0, Relaxed);
+        // What has expired does not come any more; without this an empty partition would be waited for.
+        self.next = to.max(self.place.oldest);
+        self.read_to.next.store(self.next.0, Relaxed);
+        if self.has_ended() {
+            self.read_to.is_complete_until(self.place.asked_at);
+        }
         Ok(())
     }
 
     fn has_more_at_hand(&self, _: PartitionIndex) -> bool {
         !self.events.is_empty()
+    }
+
+    fn keeps_arrivals(&self) -> bool {
+        true
+    }
+
+    fn complete_until(&self, _: PartitionIndex) -> Option<EventTime> {
+        let time = EventTime::from_millis(self.read_to.complete_until_ms.load(Relaxed));
+        (time > EventTime::MIN).then_some(time)
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
@@ -95,7 +129,9 @@ impl Source for PartitionSource {
         let before = self.next;
         // An event is taken in whole: its readings share an offset, and a checkpoint cannot stand between them.
         while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH && !self.has_ended() {
-            let Ok(event) = self.events.try_recv() else { break };
+            let Ok(Incoming { event, .. }) = self.events.try_recv() else {
+                break;
+            };
             // A receiver may begin earlier than it needs to.
             if event.offset < self.next {
                 continue;
@@ -116,6 +152,9 @@ impl Source for PartitionSource {
         self.read_to.next.store(self.next.0, Relaxed);
         batch.next = self.next;
         batch.ended = self.has_ended();
+        if batch.ended {
+            self.read_to.is_complete_until(self.place.asked_at);
+        }
         Ok(if self.next == before {
             Read::Idle
         } else {

@@ -4,40 +4,38 @@
 //! becomes a pipeline that ends when its partition goes to another producer. Any failure of the connection ends the
 //! session: the pipelines forget their open windows, and the next session builds them again from the checkpoints.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_messaging_eventhubs::models::StartPositions;
+use azure_messaging_eventhubs::EventProcessor;
 use azure_messaging_eventhubs::processor::PartitionClient;
-use azure_messaging_eventhubs::{
-    ConsumerClient, EventHubsError, EventProcessor, StartLocation, StartPosition,
-};
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, timeout};
 use windrow_common::queue::Queue;
-use windrow_common::{Backoff, EventTime, Shutdown, ShutdownTrigger};
+use windrow_common::{Backoff, Shutdown, ShutdownTrigger};
 
-use super::ownership::{Hub, Ownerships};
-use super::partition::{PartitionSource, ReadTo};
-use super::receiver::{Ended, Receiver};
-use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, Start, part_with};
+use super::lag::{Watched, watch};
+use super::opening::{Opened, open};
+use super::ownership::Ownerships;
+use super::partition::{PartitionSource, Place};
+use super::receiver::{Ended, Receiver, room_for_bodies};
+use super::{EventHubError, EventHubSource, FIRST_WAIT, LONGEST_WAIT, part_with};
 use crate::checkpoint::Group;
-use crate::source::Offset;
 use crate::{Downstream, ProducerError};
 
 /// Events between the receiver and the pipeline's thread: about what is decoded at a time.
 const EVENTS_AHEAD: usize = 4_096;
 /// How long a hub may take to let a session begin.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
-/// How long the hub may take to say where a partition ends; meanwhile nothing else of the session goes on.
-const LOOK_WITHIN: Duration = Duration::from_millis(500);
 /// Claims are renewed so often within their expiry.
-const RENEWALS: u32 = 3;
+pub(super) const RENEWALS: u32 = 3;
 
 /// Reads the partitions that fall to this producer until a stop is asked for or, if it is to stop there, all are read
 /// to their end.
@@ -47,17 +45,21 @@ pub(crate) async fn run<Q: Queue>(
     mut shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut reached = false;
+    let mut known = HashSet::new();
+    // A hub that has been read is right, and what it refuses later may pass: a key that is being exchanged.
+    let mut has_worked = false;
     loop {
         let began = Instant::now();
-        let error = match session(&source, &downstream, &mut reached, shutdown.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(ProducerError::EventHub(error)) if error.is_transient() || reached => error,
-            Err(error) => return Err(error),
-        };
+        let ended = session(&source, &downstream, &mut known, shutdown.clone()).await;
         if began.elapsed() > LONGEST_WAIT {
+            has_worked = true;
             backoff.reset();
         }
+        let error = match ended {
+            Ok(()) => return Ok(()),
+            Err(ProducerError::EventHub(error)) if error.is_transient() || has_worked => error,
+            Err(error) => return Err(error),
+        };
         tracing::warn!(%error, "reading again from the checkpoints");
         downstream.stats.set_source_trouble(Some(error.to_string()));
         let wait = backoff.next_wait().max(error.least_wait());
@@ -71,30 +73,31 @@ pub(crate) async fn run<Q: Queue>(
 async fn session<Q: Queue>(
     source: &EventHubSource,
     downstream: &Downstream<Q>,
-    reached: &mut bool,
+    known: &mut HashSet<String>,
     mut shutdown: Shutdown,
 ) -> Result<(), ProducerError> {
     let opened = tokio::select! {
-        opened = timeout(OPEN_WITHIN, open(source, downstream)) => match opened {
+        opened = timeout(OPEN_WITHIN, open(source, downstream, known)) => match opened {
             Ok(opened) => opened?,
             Err(_) => return Err(source.hub.silent(OPEN_WITHIN).into()),
         },
         () = shutdown.stopping() => return Ok(()),
     };
-    *reached = true;
     downstream.stats.set_source_trouble(None);
     let Opened {
-        looker,
         processor,
         ownerships,
         places,
     } = opened;
+    known.extend(places.keys().cloned());
+    let watched = Watched::default();
     let mut session = Session {
         source,
         downstream,
-        looker: &looker,
         ownerships: &ownerships,
         places,
+        watched: &watched,
+        room: room_for_bodies(),
         reading: HashMap::new(),
         waiting: HashMap::new(),
         finished: HashMap::new(),
@@ -102,126 +105,30 @@ async fn session<Q: Queue>(
         stopping: false,
         failure: None,
     };
-    let ended = session.run(&processor, shutdown).await;
+    let every = source.ownership_expiry / RENEWALS;
+    let watch = watch(source, &downstream.stats, &watched, known, every);
+    let ended = session.run(&processor, watch, shutdown).await;
     drop(session);
     ownerships.release().await?;
     if let Some(processor) = Arc::into_inner(processor) {
         part_with("processor", processor.close()).await;
     }
-    part_with("looker", looker.close()).await;
     ended
-}
-
-/// An open connection to the hub.
-struct Opened {
-    /// For the hub's properties; the processor keeps a client of its own.
-    looker: ConsumerClient,
-    processor: Arc<EventProcessor>,
-    ownerships: Arc<Ownerships>,
-    places: HashMap<String, Place>,
-}
-
-/// What of a partition was settled at the session's start.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    /// Where it begins when it has no checkpoint.
-    start: Offset,
-    /// The oldest event that is still kept.
-    oldest: Offset,
-    /// Where to stop, if it is to stop.
-    end: Option<Offset>,
-}
-
-async fn open<Q: Queue>(
-    source: &EventHubSource,
-    downstream: &Downstream<Q>,
-) -> Result<Opened, ProducerError> {
-    let hub = &source.hub;
-    let failed = |error: EventHubsError| hub.error(&error);
-    let looker = hub.consumer(&source.consumer_group).await?;
-    let properties = looker.get_eventhub_properties().await.map_err(failed)?;
-    let mut places = HashMap::new();
-    let mut positions = StartPositions::default();
-    positions.default.location = match source.start {
-        Start::Earliest | Start::Latest => StartLocation::Earliest,
-        Start::At(time) => {
-            let since_epoch = u64::try_from(time.as_millis()).unwrap_or_default();
-            StartLocation::EnqueuedTime(std::time::UNIX_EPOCH + Duration::from_millis(since_epoch))
-        }
-    };
-    positions.default.inclusive = matches!(source.start, Start::At(_));
-    for partition in properties.partition_ids {
-        let state = looker
-            .get_partition_properties(&partition)
-            .await
-            .map_err(failed)?;
-        let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
-        let next = offset(if state.is_empty {
-            state.beginning_sequence_number
-        } else {
-            state.last_enqueued_sequence_number + 1
-        });
-        let mut place = Place {
-            oldest: offset(state.beginning_sequence_number),
-            end: source.until_caught_up.then_some(next),
-            ..Place::default()
-        };
-        if source.start == Start::Latest {
-            // As a number: `@latest` would skip what comes between now and the attach.
-            place.start = next;
-            let before = i64::try_from(next.0).unwrap_or(i64::MAX) - 1;
-            positions.per_partition.insert(
-                partition.clone(),
-                StartPosition {
-                    location: StartLocation::SequenceNumber(before),
-                    inclusive: false,
-                },
-            );
-        }
-        places.insert(partition, place);
-    }
-    let names = Hub {
-        namespace: hub.host.clone(),
-        name: hub.name.clone(),
-        consumer_group: source.consumer_group.clone(),
-    };
-    let ownerships = Arc::new(Ownerships::new(
-        &downstream.store,
-        &downstream.options.source_name,
-        names,
-    ));
-    let span = |duration: Duration| azure_core::time::Duration::try_from(duration).unwrap_or_default();
-    let processor = EventProcessor::builder()
-        .with_update_interval(span(source.ownership_expiry / RENEWALS))
-        .with_partition_expiration_duration(span(source.ownership_expiry))
-        .with_prefetch(source.prefetch)
-        .with_start_positions(positions)
-        .build(
-            hub.consumer(&source.consumer_group).await?,
-            Arc::clone(&ownerships) as _,
-        )
-        .await
-        .map_err(failed)?;
-    Ok(Opened {
-        looker,
-        processor,
-        ownerships,
-        places,
-    })
 }
 
 /// A partition being read.
 struct Reading {
     trigger: Arc<ShutdownTrigger>,
-    read_to: Arc<ReadTo>,
+    superseded: Rc<Cell<bool>>,
 }
 
 struct Session<'a, Q> {
     source: &'a EventHubSource,
     downstream: &'a Downstream<Q>,
-    looker: &'a ConsumerClient,
     ownerships: &'a Ownerships,
     places: HashMap<String, Place>,
+    watched: &'a Watched,
+    room: Arc<Semaphore>,
     reading: HashMap<String, Reading>,
     /// Handed out again while the pipeline before is still winding down.
     waiting: HashMap<String, Arc<PartitionClient>>,
@@ -234,9 +141,15 @@ struct Session<'a, Q> {
 }
 
 impl<Q: Queue> Session<'_, Q> {
-    async fn run(&mut self, processor: &EventProcessor, mut shutdown: Shutdown) -> Result<(), ProducerError> {
+    async fn run(
+        &mut self,
+        processor: &EventProcessor,
+        watch: impl Future<Output = EventHubError>,
+        mut shutdown: Shutdown,
+    ) -> Result<(), ProducerError> {
         let mut claiming = pin!(processor.run());
-        let mut look = interval(self.source.ownership_expiry / RENEWALS);
+        let mut watch = pin!(watch);
+        let mut check = interval(self.source.ownership_expiry / RENEWALS);
         loop {
             if self.stopping && self.pipelines.is_empty() {
                 return self.failure.take().map_or(Ok(()), Err);
@@ -258,7 +171,8 @@ impl<Q: Queue> Session<'_, Q> {
                     Err(error) => self.fail(self.source.hub.error(&error).into()),
                 },
                 Some((partition, ended)) = self.pipelines.next() => self.note(partition, ended).await,
-                _ = look.tick(), if !self.stopping => self.look().await,
+                changed = &mut watch, if !self.stopping => self.fail(changed.into()),
+                _ = check.tick(), if !self.stopping => self.check().await,
                 () = shutdown.stopping(), if !self.stopping => self.stop(),
             }
         }
@@ -281,31 +195,49 @@ impl<Q: Queue> Session<'_, Q> {
         let partition = client.get_partition_id().to_owned();
         if let Some(before) = self.reading.get(&partition) {
             before.trigger.stop();
+            before.superseded.set(true);
             self.waiting.insert(partition, client);
             return;
         }
         tracing::info!(partition, "reads a partition");
-        let place = self.places.get(&partition).copied().unwrap_or_default();
+        let Some(place) = self.places.get(&partition).copied() else {
+            // Added this very moment; the next session knows it.
+            let why = format!("partition {partition} was added");
+            let hub = self.source.hub.to_string();
+            return self.fail(
+                EventHubError::Away {
+                    hub,
+                    why,
+                    busy: false,
+                }
+                .into(),
+            );
+        };
         let (events, to_decode) = mpsc::channel(EVENTS_AHEAD);
-        let source = PartitionSource::new(&partition, to_decode, &self.source.mapping, place.end);
+        let source = PartitionSource::new(&partition, to_decode, &self.source.mapping, place);
+        self.watched.insert(&partition, source.read_to());
         let (trigger, stop) = Shutdown::new();
         let trigger = Arc::new(trigger);
+        let superseded = Rc::new(Cell::new(false));
         self.reading.insert(
             partition.clone(),
             Reading {
                 trigger: Arc::clone(&trigger),
-                read_to: source.read_to(),
+                superseded: Rc::clone(&superseded),
             },
         );
         let group = Group::Partition {
             name: partition.clone(),
+            hub: self.source.hub.to_string(),
             start: place.start,
             oldest: place.oldest,
         };
         let pipeline = crate::run_group(Box::new(source), group, self.downstream.clone(), stop.clone());
         let receiver = Receiver {
             client,
+            superseded,
             events,
+            room: Arc::clone(&self.room),
             source: self.source.clone(),
             trigger,
             stop,
@@ -321,6 +253,7 @@ impl<Q: Queue> Session<'_, Q> {
 
     async fn note(&mut self, partition: String, ended: Ended) {
         self.reading.remove(&partition);
+        self.watched.remove(&partition);
         self.downstream.stats.forget_lag(&partition);
         match ended {
             Ended::Lost => tracing::info!(partition, "the partition goes to another producer"),
@@ -338,30 +271,11 @@ impl<Q: Queue> Session<'_, Q> {
         }
     }
 
-    /// Looks how far behind the partitions are, and whether all is done.
-    async fn look(&mut self) {
+    /// Looks whether claims are renewed, and whether all is done.
+    async fn check(&mut self) {
         if self.ownerships.stalled(self.source.ownership_expiry) {
             // The client waits for an answer that does not come, and others are taking our partitions.
             return self.fail(self.source.hub.silent(self.source.ownership_expiry).into());
-        }
-        for (partition, Reading { read_to, .. }) in &self.reading {
-            let asked = self.looker.get_partition_properties(partition);
-            let Ok(Ok(state)) = timeout(LOOK_WITHIN, asked).await else {
-                // The session is about to end of it, or it works next time.
-                return;
-            };
-            let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);
-            let events = match state.is_empty {
-                true => 0,
-                false => (state.last_enqueued_sequence_number + 1 - next).max(0),
-            };
-            let behind_ms = EventTime::now().as_millis() - read_to.enqueued_ms();
-            let seconds = if events > 0 {
-                behind_ms.max(0) as f64 / 1_000.0
-            } else {
-                0.0
-            };
-            self.downstream.stats.set_lag(partition, events, seconds);
         }
         self.stop_when_caught_up().await;
     }

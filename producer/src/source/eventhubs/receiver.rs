@@ -1,6 +1,8 @@
 //! What stands between the client's receiver of a partition and the partition's pipeline.
 
+use std::cell::Cell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use azure_messaging_eventhubs::EventHubsError;
@@ -8,13 +10,17 @@ use azure_messaging_eventhubs::error::ErrorKind;
 use azure_messaging_eventhubs::models::ReceivedEventData;
 use azure_messaging_eventhubs::processor::PartitionClient;
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use windrow_common::{Shutdown, ShutdownTrigger};
 
 use super::event::Event;
 use super::{EventHubSource, part_with};
 use crate::ProducerError;
 use crate::checkpoint::CheckpointError;
+
+/// How many bytes of bodies may wait to be decoded, in all partitions together; events are counted, too, but one may have
+/// a hundred bytes or a million.
+const BODY_BYTES_AHEAD: usize = 64 << 20;
 
 /// How a partition's pipeline came to its end.
 pub(super) enum Ended {
@@ -27,10 +33,24 @@ pub(super) enum Ended {
     Failed(ProducerError),
 }
 
+/// An event on its way, and the room it takes up until it is decoded.
+pub(super) struct Incoming {
+    pub(super) event: Event,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Room for the bodies of events that are received and not yet decoded, of all partitions together.
+pub(super) fn room_for_bodies() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(BODY_BYTES_AHEAD))
+}
+
 /// Hands a partition's events to its pipeline.
 pub(super) struct Receiver {
     pub(super) client: Arc<PartitionClient>,
-    pub(super) events: mpsc::Sender<Event>,
+    /// Set once the partition has been handed out again, to a client of its own.
+    pub(super) superseded: Rc<Cell<bool>>,
+    pub(super) events: mpsc::Sender<Incoming>,
+    pub(super) room: Arc<Semaphore>,
     pub(super) source: EventHubSource,
     /// Stops the pipeline.
     pub(super) trigger: Arc<ShutdownTrigger>,
@@ -56,7 +76,7 @@ impl Receiver {
                 tokio::select! {
                     ran = &mut pipeline => break Cause::Pipeline(ran),
                     () = self.stop.stopping() => break Cause::Stop,
-                    passed = pass_on(&mut stream, &self.events, &self.source) => {
+                    passed = pass_on(&mut stream, &self.events, &self.room, &self.source) => {
                         if let Err(error) = passed {
                             break Cause::Receiving(error);
                         }
@@ -91,33 +111,41 @@ impl Receiver {
                 None => Ended::Stopped,
             },
         };
-        // Without this the processor would think that it is still being read.
-        if let Some(client) = Arc::into_inner(self.client) {
+        // Without this the processor would think that it is still being read. It knows a receiver by its partition's name,
+        // however, and would close the one that came after.
+        if !self.superseded.get()
+            && let Some(client) = Arc::into_inner(self.client)
+        {
             part_with("partition", client.close()).await;
         }
         ended
     }
 }
 
-/// Waits for the next event and hands it on. Nothing is lost when it is cancelled: room comes first.
+/// Waits for the next event and hands it on. What it holds when it is cancelled is lost, so that must be the end.
 async fn pass_on<S>(
     stream: &mut S,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<Incoming>,
+    room: &Arc<Semaphore>,
     source: &EventHubSource,
 ) -> Result<(), EventHubsError>
 where
     S: Stream<Item = Result<ReceivedEventData, EventHubsError>> + Unpin,
 {
-    let Ok(room) = events.reserve().await else {
-        // The pipeline has ended and says why.
-        return std::future::pending().await;
-    };
     match stream.next().await {
         Some(Ok(received)) => {
-            if let Some(event) = Event::of(&received, &source.mapping) {
-                room.send(event);
+            let Some(event) = Event::of(&received, &source.mapping) else {
+                return Ok(());
+            };
+            let bytes = event.body_bytes().clamp(1, BODY_BYTES_AHEAD) as u32;
+            let room = Arc::clone(room).acquire_many_owned(bytes).await;
+            if let Ok(_room) = room
+                && events.send(Incoming { event, _room }).await.is_ok()
+            {
+                return Ok(());
             }
-            Ok(())
+            // The pipeline has ended and says why.
+            std::future::pending().await
         }
         Some(Err(error)) => Err(error),
         None => Err(ErrorKind::ConsumerDisconnected(None).into()),

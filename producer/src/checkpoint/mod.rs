@@ -3,11 +3,15 @@
 //! A group is what shares a watermark and is saved in one write: all files of a replay. (Saved apart, a crash between
 //! two writes would let one partition rebuild part of an interval the other believes dispatched.)
 
+mod error;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::store::{Store, StoreError, Version};
 use windrow_common::{EventTime, encode_segment, format_duration, random, retry_while_transient};
+
+pub use error::CheckpointError;
 
 use crate::source::Offset;
 use crate::window::{PartitionPosition, Position, Windowing};
@@ -22,6 +26,8 @@ pub(crate) enum Group {
     Partition {
         /// Its name.
         name: String,
+        /// The hub it is of.
+        hub: String,
         /// Where it begins without a checkpoint.
         start: Offset,
         /// The oldest offset that is still there.
@@ -30,7 +36,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Whole => "all",
             Self::Partition { name, .. } => name,
@@ -50,43 +56,10 @@ pub(crate) struct Checkpoint {
     version: Option<Version>,
     /// Of partitions that are not known.
     start: Offset,
+    /// The hub whose partition it is.
+    hub: Option<String>,
     /// Which process moves it on.
     owner: String,
-}
-
-/// What can go wrong with a checkpoint.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It is not a checkpoint of this program.
-    #[error("{path} is damaged: {why}; delete it to read the source from its start")]
-    Damaged {
-        /// The blob.
-        path: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// The windows were other ones when the source was left.
-    #[error(
-        "{path} was written with windows of {then}; this run has windows of {now}: give it another --source-name, or \
-         delete the checkpoint to read the source from its start"
-    )]
-    OtherWindows {
-        /// The blob.
-        path: String,
-        /// `window / interval` of the earlier run.
-        then: String,
-        /// `window / interval` of this one.
-        now: String,
-    },
-    /// Someone else moved it on.
-    #[error("another producer has taken over {path}: this one stops, and loses nothing by it")]
-    TakenOver {
-        /// The blob.
-        path: String,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,12 +72,40 @@ struct Saved {
     partitions: BTreeMap<String, SavedPartition>,
     #[serde(default)]
     owner: String,
+    /// The hub, where the partition may move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hub: Option<String>,
+}
+
+/// Where a partition that may move is resumed, whoever reads it.
+#[cfg(feature = "eventhubs")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub(crate) path: String,
+    pub(crate) partition: String,
+    pub(crate) at: Offset,
+    /// What lies below has been read.
+    pub(crate) judged: Offset,
 }
 
 #[derive(Serialize, Deserialize)]
 struct SavedPartition {
     resume: u64,
     judged: u64,
+}
+
+impl Saved {
+    /// Two hubs of one name must not share their checkpoints.
+    fn check_hub(&self, path: &str, now: &str) -> Result<(), CheckpointError> {
+        match &self.hub {
+            Some(then) if then != now => Err(CheckpointError::OtherHub {
+                path: path.to_owned(),
+                then: then.clone(),
+                now: now.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -116,18 +117,12 @@ impl Checkpoint {
         group: &Group,
         windowing: Windowing,
     ) -> Result<Self, CheckpointError> {
-        let Group::Partition { start, oldest, .. } = group else {
+        let Group::Partition { start, .. } = group else {
             return Self::read(store, source, group, windowing).await;
         };
         loop {
             let mut checkpoint = Self::read(store, source, group, windowing).await?;
             checkpoint.start = *start;
-            let resume = checkpoint.partition(group.name()).resume;
-            if resume < *oldest {
-                let (source, partition) = (source, group.name());
-                let events = oldest.0 - resume.0;
-                tracing::warn!(source, partition, events, "events expired before they were read");
-            }
             match checkpoint.write().await {
                 // The one before saved once more, between our reading and our writing.
                 Err(CheckpointError::TakenOver { .. }) => {}
@@ -152,6 +147,10 @@ impl Checkpoint {
             partitions: BTreeMap::new(),
             version: None,
             start: Offset(0),
+            hub: match group {
+                Group::Whole => None,
+                Group::Partition { hub, .. } => Some(hub.clone()),
+            },
             owner: unique_name(),
         };
         let read = || store.get_versioned(&checkpoint.path);
@@ -161,6 +160,14 @@ impl Checkpoint {
             checkpoint.version = Some(version);
         }
         Ok(checkpoint)
+    }
+
+    /// How many events of its partition expired since an earlier run needed them.
+    pub(crate) fn expired(&self, group: &Group) -> u64 {
+        match (group, self.partitions.get(group.name())) {
+            (Group::Partition { oldest, .. }, Some(known)) => oldest.0.saturating_sub(known.resume.0),
+            _ => 0,
+        }
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
@@ -180,6 +187,9 @@ impl Checkpoint {
                 then: windows_text(saved.window_ms, saved.interval_ms),
                 now: windows_text(window_ms, interval_ms),
             });
+        }
+        if let Some(now) = &self.hub {
+            saved.check_hub(&self.path, now)?;
         }
         if let Some(text) = &saved.dispatched_through {
             self.dispatched_through =
@@ -220,28 +230,40 @@ impl Checkpoint {
         self.partitions.get(name).copied().unwrap_or(beginning)
     }
 
-    /// Where each partition of `source` that may move is resumed, whoever reads it.
+    /// Where each partition of `source` that may move is resumed, of which `hub` has to be the hub.
     #[cfg(feature = "eventhubs")]
-    pub(crate) async fn resume_offsets(
+    pub(crate) async fn resumes(
         store: &Store,
         source: &str,
-    ) -> Result<Vec<(String, Offset)>, StoreError> {
+        hub: &str,
+    ) -> Result<Vec<Resume>, CheckpointError> {
         let folder = folder(source);
-        let mut offsets = Vec::new();
-        for blob in store.list(&folder).await? {
-            let name = blob.path.strip_prefix(&folder).unwrap_or(&blob.path);
+        let list = || store.list(&folder);
+        let blobs = retry_while_transient("listing checkpoints", StoreError::is_transient, list).await?;
+        let mut resumes = Vec::new();
+        for path in blobs.into_iter().map(|blob| blob.path) {
+            let name = path.strip_prefix(&folder).unwrap_or(&path);
             if name.trim_start_matches('/').contains('/') {
                 continue;
             }
-            let Some(bytes) = store.get(&blob.path).await? else {
+            let read = || store.get(&path);
+            let bytes = retry_while_transient("reading a checkpoint", StoreError::is_transient, read).await?;
+            // One that is damaged is complained of by whoever opens it.
+            let Some(saved) = bytes.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok()) else {
                 continue;
             };
-            // One that is damaged is complained of by whoever opens it.
-            let saved: Option<Saved> = serde_json::from_slice(&bytes).ok();
-            let partitions = saved.into_iter().flat_map(|saved| saved.partitions);
-            offsets.extend(partitions.map(|(name, SavedPartition { resume, .. })| (name, Offset(resume))));
+            saved.check_hub(&path, hub)?;
+            let partitions = saved.partitions.into_iter();
+            resumes.extend(
+                partitions.map(|(partition, SavedPartition { resume, judged })| Resume {
+                    path: path.clone(),
+                    partition,
+                    at: Offset(resume),
+                    judged: Offset(judged),
+                }),
+            );
         }
-        Ok(offsets)
+        Ok(resumes)
     }
 
     /// Every partition it knows, by name.
@@ -257,7 +279,9 @@ impl Checkpoint {
     ) -> Result<(), CheckpointError> {
         self.dispatched_through = position.dispatched_through;
         for (name, partition) in names.iter().zip(&position.partitions) {
-            if self.partitions.get(name) != Some(partition) {
+            // Nothing read from a beginning without a number leaves the beginning as it is: it may be a time.
+            let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
+            if !untouched && self.partitions.get(name) != Some(partition) {
                 self.partitions.insert(name.clone(), *partition);
             }
         }
@@ -284,6 +308,7 @@ impl Checkpoint {
                 .then(|| self.dispatched_through.to_string()),
             partitions: partitions.collect(),
             owner: self.owner.clone(),
+            hub: self.hub.clone(),
         };
         let json = serde_json::to_vec_pretty(&saved).map_err(|error| CheckpointError::Damaged {
             path: self.path.clone(),
@@ -326,96 +351,4 @@ fn windows_text(window_ms: i64, interval_ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::window::WindowConfig;
-
-    fn position(resume: u64) -> Position {
-        Position {
-            dispatched_through: EventTime::from_millis(60_000),
-            partitions: vec![PartitionPosition {
-                resume: Offset(resume),
-                judged: Offset(resume + 5),
-            }],
-        }
-    }
-
-    #[tokio::test]
-    async fn a_saved_position_comes_back_and_an_old_owner_cannot_move_it() {
-        let store = Store::create("memory:///").unwrap();
-        let windowing = WindowConfig::default().validate().unwrap();
-        let names = ["a".to_owned()];
-        let mut first = Checkpoint::open(&store, "s", &Group::Whole, windowing)
-            .await
-            .unwrap();
-        assert_eq!(first.position(&names).dispatched_through, EventTime::MIN);
-        first.save(&names, &position(1)).await.unwrap();
-        let mut second = Checkpoint::open(&store, "s", &Group::Whole, windowing)
-            .await
-            .unwrap();
-        assert_eq!(second.position(&names), position(1));
-        second.save(&names, &position(2)).await.unwrap();
-        let error = first.save(&names, &position(3)).await.unwrap_err();
-        assert!(matches!(error, CheckpointError::TakenOver { .. }));
-        let third = Checkpoint::open(&store, "s", &Group::Whole, windowing)
-            .await
-            .unwrap();
-        assert_eq!(third.position(&names), position(2));
-    }
-
-    #[tokio::test]
-    async fn other_windows_and_damage_are_refused_with_what_to_do() {
-        let store = Store::create("memory:///").unwrap();
-        let windowing = WindowConfig::default().validate().unwrap();
-        Checkpoint::open(&store, "s", &Group::Whole, windowing)
-            .await
-            .unwrap()
-            .save(&[], &position(1))
-            .await
-            .unwrap();
-        let other = WindowConfig {
-            window: std::time::Duration::from_secs(5),
-            ..WindowConfig::default()
-        };
-        let error = Checkpoint::open(&store, "s", &Group::Whole, other.validate().unwrap())
-            .await
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("windows of 1m and intervals of 1m; this run has windows of 5s"),
-            "{error}"
-        );
-        store.put("checkpoints/s/all.json", "{").await.unwrap();
-        let error = Checkpoint::open(&store, "s", &Group::Whole, windowing)
-            .await
-            .unwrap_err();
-        assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_partition_is_taken_over_by_opening_it() {
-        let store = Store::create("memory:///").unwrap();
-        let windowing = WindowConfig::default().validate().unwrap();
-        let group = Group::Partition {
-            name: "3".to_owned(),
-            start: Offset(40),
-            oldest: Offset(0),
-        };
-        let names = ["3".to_owned()];
-        let mut stale = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
-        assert_eq!(
-            stale.partition("3").resume,
-            Offset(40),
-            "it begins where it is told to"
-        );
-        stale.save(&names, &position(50)).await.unwrap();
-        let mut owner = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
-        assert_eq!(owner.position(&names), position(50));
-        let error = stale.save(&names, &position(60)).await.unwrap_err();
-        assert!(matches!(error, CheckpointError::TakenOver { .. }));
-        owner.save(&names, &position(55)).await.unwrap();
-        let offsets = Checkpoint::resume_offsets(&store, "s").await.unwrap();
-        assert_eq!(offsets, [("3".to_owned(), Offset(55))]);
-    }
-}
+mod tests;

@@ -1,0 +1,144 @@
+//! Partitions without events: they end, they close their windows, and what they forgot is told.
+
+use std::time::Duration;
+
+use windrow_common::EventTime;
+use windrow_test_hub::HubConfig;
+use windrow_tests::eventually;
+
+use super::{EXIT_WITHIN, HubStage, WITHIN};
+
+/// Sequence number of the first event, as in a hub that is not new.
+const FIRST: i64 = 5_000;
+const SECONDS: i64 = 4;
+
+fn old_hub(prefix: &str) -> HubStage {
+    let config = HubConfig {
+        partitions: 3,
+        first_sequence_number: FIRST,
+        ..HubConfig::default()
+    };
+    let hub = HubStage::of(prefix, &config);
+    hub.fleet(1, 10);
+    hub
+}
+
+/// A few seconds of readings of one device, from now on back, as if they had come in just now.
+fn append(hub: &HubStage, partition: u16) {
+    let first_ms = EventTime::now().as_millis() - SECONDS * 1_000;
+    for second in 0..SECONDS {
+        let ts = first_ms + second * 1_000;
+        let body = format!(r#"{{"ts":{ts},"device":"d{partition}","tag":"temp","value":20}}"#);
+        hub.hub.append(partition, body.into_bytes(), []).unwrap();
+    }
+}
+
+const SHORT: [&str; 6] = [
+    "--window",
+    "1s",
+    "--idle-after",
+    "2s",
+    "--out-of-orderness",
+    "500ms",
+];
+
+#[test]
+fn a_partition_that_falls_silent_closes_its_last_windows() {
+    let hub = old_hub("silence");
+    let mut producer = hub.producer("p", &SHORT);
+    append(&hub, 1);
+    let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
+    eventually(
+        WITHIN,
+        "the windows are dispatched, with no reading after them",
+        closed,
+    );
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+    // Its next run needs none of them again.
+    let before = hub.hub.delivered(1);
+    let mut producer = hub.producer("p", &[&SHORT[..], &["--until-caught-up"]].concat());
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(hub.hub.delivered(1), before);
+    assert_eq!(hub.dispatched(), SECONDS as u64);
+}
+
+#[test]
+fn a_run_to_the_end_closes_what_silence_completes_and_leaves_the_rest() {
+    let hub = old_hub("silentrun");
+    append(&hub, 1);
+    let once = [&SHORT[..], &["--until-caught-up"]].concat();
+    let mut producer = hub.producer("p1", &once);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert!(
+        hub.dispatched() < SECONDS as u64,
+        "the last window may yet get readings"
+    );
+    std::thread::sleep(Duration::from_secs(5));
+    let mut producer = hub.producer("p2", &once);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(hub.dispatched(), SECONDS as u64);
+}
+
+#[test]
+fn partitions_that_are_empty_expired_or_older_than_the_start_have_an_end() {
+    let hub = old_hub("emptyparts");
+    append(&hub, 0);
+    hub.hub.expire(0).unwrap();
+    append(&hub, 1);
+    let at_end = ["--window", "1s", "--until-caught-up", "--at-end", "dispatch"];
+    let mut producer = hub.producer("p", &at_end);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(hub.dispatched(), SECONDS as u64);
+    assert!(
+        !producer.log().contains("expired"),
+        "before the first start nothing could expire"
+    );
+    // A start in time goes for sources without a checkpoint.
+    std::thread::sleep(Duration::from_secs(1));
+    let start = EventTime::now().to_string();
+    let fresh = ["--source-name", "fresh", "--start", &start];
+    let mut producer = hub.producer("fresh", &[&at_end[..], &fresh].concat());
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    append(&hub, 2);
+    let mut producer = hub.producer("fresh2", &[&at_end[..], &fresh].concat());
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(
+        hub.dispatched(),
+        2 * SECONDS as u64,
+        "only what came after the start"
+    );
+}
+
+#[test]
+fn events_that_expire_unread_are_counted() {
+    let hub = old_hub("expired");
+    append(&hub, 1);
+    let keep = ["--window", "1h", "--until-caught-up", "--idle-after", "1h"];
+    let mut producer = hub.producer("p1", &keep);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    hub.hub.expire(1).unwrap();
+    let mut producer = hub.producer("p2", &["--window", "1h"]);
+    eventually(WITHIN, "the loss is a metric", || {
+        let expired = producer.metric("windrow_producer_expired_events_total")?;
+        (expired == SECONDS as f64).then_some(())
+    });
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+}
+
+#[test]
+fn partitions_that_are_added_are_read_from_their_first_event() {
+    let hub = old_hub("addedparts");
+    let mut producer = hub.producer("p", &[&SHORT[..], &["--start", "latest"]].concat());
+    eventually(WITHIN, "the partitions are read", || {
+        let (_, metrics) = producer.get("/metrics")?;
+        (metrics.matches("windrow_producer_lag_events{").count() == 3).then_some(())
+    });
+    hub.hub.add_partition();
+    append(&hub, 3);
+    let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
+    eventually(WITHIN, "its windows are dispatched", closed);
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+}
