@@ -30,7 +30,10 @@ fn a_fleet_sent_to_a_hub_is_scored_as_it_is_from_a_file() {
     let sent = hub.send(&day, &[]);
     assert_eq!(sent["readings"], run["readings"]);
     let mut workers = [stage.worker("w1", &[]), stage.worker("w2", &[])];
-    let mut producer = hub.producer("p", &["--until-caught-up", "--at-end", "dispatch", "--window", "1m"]);
+    let mut producer = hub.producer(
+        "p",
+        &["--until-caught-up", "--at-end", "dispatch", "--window", "1m"],
+    );
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
     stage.drained(WITHIN);
     for worker in &mut workers {
