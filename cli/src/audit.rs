@@ -178,13 +178,14 @@ pub(crate) async fn audit(
 ) -> Result<Audit, CliError> {
     let dead = dead_windows(dead);
     let mut hours: BTreeMap<String, (Option<Hour>, Option<Hour>)> = BTreeMap::new();
-    for hour in store.hours("dispatched", from, to).await? {
-        let name = hour.name.clone();
-        hours.entry(name).or_default().0 = Some(hour);
-    }
+    // In this order, so that of a run that goes on no window is predicted and not yet dispatched.
     for hour in store.hours("predictions", from, to).await? {
         let name = hour.name.clone();
         hours.entry(name).or_default().1 = Some(hour);
+    }
+    for hour in store.hours("dispatched", from, to).await? {
+        let name = hour.name.clone();
+        hours.entry(name).or_default().0 = Some(hour);
     }
     let within = |start: EventTime| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start < to);
     let mut audit = Audit::default();

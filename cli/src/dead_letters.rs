@@ -283,7 +283,6 @@ impl ReplayArgs {
         let stats = Arc::new(windrow_worker::Stats::default());
         let (_trigger, shutdown) = Shutdown::new();
         let workers = spawn_workers(1, &queue, &store, &stats, &shutdown);
-        let started = EventTime::now();
         let publish = async {
             let mut confirmations = Vec::with_capacity(letters.len());
             for letter in &letters {
@@ -296,7 +295,7 @@ impl ReplayArgs {
         };
         let publish = async { publish.await.map_err(windrow_worker::WorkerError::from) };
         drive(publish, workers, &queue, || ()).await?;
-        let failed = forget_scored(&store, &letters, started).await?;
+        let failed = forget_scored(&store, &letters).await?;
         let scored = letters.len() - failed;
         show::line(&format!(
             "replayed {}: {scored} scored, {failed} dead again",
@@ -311,12 +310,8 @@ impl ReplayArgs {
     }
 }
 
-/// Deletes the letters that were not written again since `started`; gives the number of those that were.
-async fn forget_scored(
-    store: &Store,
-    replayed: &[DeadLetter],
-    started: EventTime,
-) -> Result<usize, CliError> {
+/// Deletes the letters that were not written again since they were read; gives the number of those that were.
+async fn forget_scored(store: &Store, replayed: &[DeadLetter]) -> Result<usize, CliError> {
     let now: std::collections::HashMap<_, _> = store
         .dead_letters()
         .await?
@@ -325,9 +320,7 @@ async fn forget_scored(
         .collect();
     let mut failed = 0;
     for letter in replayed {
-        let again = now
-            .get(&letter.message.id)
-            .is_some_and(|now| now.dead_at >= started && now != letter);
+        let again = now.get(&letter.message.id).is_some_and(|now| now != letter);
         if again {
             failed += 1;
         } else {

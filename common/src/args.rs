@@ -69,7 +69,8 @@ pub struct AmqpArgs {
     /// The exchange of anomalies, if it is to be called otherwise
     #[arg(long, value_name = "NAME", env = "WINDROW_EXCHANGE_ANOMALIES", value_parser = prefix)]
     pub exchange_anomalies: Option<String>,
-    /// How often a message that workers went away with is delivered again before it becomes a dead letter
+    /// How often a message that workers went away with is delivered again before it becomes a dead letter; less than
+    /// 12 do not suffice to tell the message that takes workers with it from those beside it
     #[arg(long, value_name = "N", default_value_t = 20, env = "WINDROW_DELIVERY_LIMIT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub delivery_limit: u32,

@@ -180,8 +180,9 @@ impl<Q: Queue> Worker<Q> {
         if !announcements.is_empty() {
             self.queue.announce(announcements).await?;
         }
-        self.held -= done.len() + dead.len();
-        self.stats.held.set(i64::try_from(self.held).unwrap_or(i64::MAX));
+        let settled = done.len() + dead.len();
+        self.held -= settled;
+        self.stats.held.dec_by(settled as i64);
         if !dead.is_empty() {
             let buried = dead.len() as u64;
             self.consumer.dead_letter(dead).await?;
@@ -195,7 +196,8 @@ impl<Q: Queue> Worker<Q> {
     /// Scores new deliveries into the batch; those that workers went away with again and again wait.
     async fn take_in(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         self.held += deliveries.len();
-        self.stats.held.set(i64::try_from(self.held).unwrap_or(i64::MAX));
+        // Of all consumers of the process.
+        self.stats.held.inc_by(deliveries.len() as i64);
         self.stats.messages.inc_by(deliveries.len() as u64);
         let redelivered = deliveries.iter().filter(|delivery| delivery.redelivered).count();
         self.stats.redelivered.inc_by(redelivered as u64);

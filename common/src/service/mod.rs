@@ -80,7 +80,12 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
                 .build()
                 .map_err(Failure::failed)
         })
-        .and_then(|runtime| runtime.block_on(serve(args, registry, readiness, work)));
+        .and_then(|runtime| {
+            let ended = runtime.block_on(serve(args, registry, readiness, work));
+            // A disk that hangs must not keep a process that has said why it ends.
+            runtime.shutdown_background();
+            ended
+        });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(name),

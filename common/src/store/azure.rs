@@ -10,7 +10,6 @@ use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, HttpRe
 use url::Url;
 
 /// A container, there or not.
-#[derive(Debug)]
 pub(super) struct Container {
     azure: Arc<MicrosoftAzure>,
     account: String,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutMode, UpdateVersion};
 
+use super::health::Access;
 use super::{LOCK_FILE, Store, StoreError, Version};
 
 /// Between looks whether another process has let go of the lock file; it holds it for a write.
@@ -48,7 +49,7 @@ impl Store {
             .map_err(|error| self.lock_failed(path, error))?;
         let current = match self.objects.head(&self.path(path)?).await {
             Err(object_store::Error::NotFound { .. }) => None,
-            other => other.map_err(self.failed("read", path))?.e_tag,
+            other => other.map_err(self.failed(Access::Read, "read", path))?.e_tag,
         };
         if current != expected.0.e_tag {
             return Err(StoreError::Conflict {
@@ -58,7 +59,7 @@ impl Store {
         }
         self.put_with(path, bytes, PutMode::Overwrite).await?;
         let written = self.objects.head(&self.path(path)?).await;
-        let written = written.map_err(self.failed("read", path))?;
+        let written = written.map_err(self.failed(Access::Read, "read", path))?;
         Ok(Version(UpdateVersion {
             e_tag: written.e_tag,
             version: written.version,
@@ -66,7 +67,7 @@ impl Store {
     }
 
     fn lock_failed(&self, path: &str, error: std::io::Error) -> StoreError {
-        self.failed("lock", path)(object_store::Error::Generic {
+        self.failed(Access::Write, "lock", path)(object_store::Error::Generic {
             store: "lock file",
             source: error.into(),
         })

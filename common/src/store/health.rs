@@ -12,11 +12,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A blob that is never there; looking for it shows whether the store answers.
 const PROBE: &str = "checkpoints/.probe";
 
-/// What the last operation on a store showed.
+/// What an operation does to the store: that it can be read does not mean that it has room.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// What the last operations on a store showed.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    away: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    reading: Trouble,
+    writing: Trouble,
     /// Of a folder store: the file that marks the folder as the one that was opened.
     marker: Option<PathBuf>,
 }
@@ -30,15 +37,19 @@ impl Health {
         }
     }
 
-    pub(super) fn works(&self) {
-        if self.away.swap(false, Relaxed) {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+    pub(super) fn works(&self, access: Access) {
+        self.of(access).set(None);
     }
 
-    pub(super) fn failed(&self, error: &StoreError) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-        self.away.store(true, Relaxed);
+    pub(super) fn failed(&self, access: Access, error: &StoreError) {
+        self.of(access).set(Some(error.to_string()));
+    }
+
+    fn of(&self, access: Access) -> &Trouble {
+        match access {
+            Access::Read => &self.reading,
+            Access::Write => &self.writing,
+        }
     }
 
     /// Whether the folder, or what was mounted there, is gone: a blob that seems absent may then only be out of reach.
@@ -47,14 +58,32 @@ impl Health {
     }
 }
 
-impl Store {
-    /// What is the matter with the store; `None` when the last operation worked.
-    pub fn trouble(&self) -> Option<String> {
-        if !self.health.away.load(Relaxed) {
-            return None;
+/// Why something does not work, if it does not; cheap to ask and to set while it does.
+#[derive(Debug, Default)]
+struct Trouble {
+    there: AtomicBool,
+    what: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    fn set(&self, what: Option<String>) {
+        let there = what.is_some();
+        if there || self.there.load(Relaxed) {
+            *self.what.lock().unwrap_or_else(PoisonError::into_inner) = what;
+            self.there.store(there, Relaxed);
         }
-        let trouble = self.health.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.clone()
+    }
+
+    fn get(&self) -> Option<String> {
+        let what = || self.what.lock().unwrap_or_else(PoisonError::into_inner);
+        self.there.load(Relaxed).then(what)?.clone()
+    }
+}
+
+impl Store {
+    /// What is the matter with the store; `None` when the last read and the last write worked.
+    pub fn trouble(&self) -> Option<String> {
+        self.health.reading.get().or_else(|| self.health.writing.get())
     }
 
     /// Looks whether the store can be used before a service relies on it, and from then on now and then, so that
@@ -85,11 +114,33 @@ impl Store {
     pub async fn make(&self) -> Result<(), StoreError> {
         match (self.get(PROBE).await, &self.place) {
             (Err(StoreError::NoContainer { .. }), Place::Cloud(Some(container))) => {
-                container.make().await.map_err(self.failed("make", ""))?;
+                container
+                    .make()
+                    .await
+                    .map_err(self.failed(Access::Write, "make", ""))?;
                 tracing::info!(store = self.url, "made the store's container");
                 Ok(())
             }
             (looked, _) => looked.map(|_| ()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_can_be_read_and_not_written_is_in_trouble() {
+        let health = Health::default();
+        let full = StoreError::Away {
+            url: "az://full".to_owned(),
+        };
+        health.failed(Access::Write, &full);
+        health.works(Access::Read);
+        assert_eq!(health.writing.get(), Some(full.to_string()));
+        assert_eq!(health.reading.get(), None);
+        health.works(Access::Write);
+        assert_eq!(health.writing.get(), None);
     }
 }

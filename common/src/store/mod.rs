@@ -12,6 +12,7 @@ mod predictions;
 mod reader;
 mod table;
 
+use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub use table::TableError;
 
 use crate::EventTime;
 use azure::Container;
-use health::Health;
+use health::{Access, Health};
 
 /// Largest blob read whole, in bytes.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
@@ -40,7 +41,7 @@ const MAX_BLOB_BYTES: u64 = 1 << 30;
 const LOCK_FILE: &str = ".windrow.lock";
 
 /// Where models, predictions, checkpoints and letters live. Clones share one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     url: String,
@@ -51,7 +52,7 @@ pub struct Store {
 }
 
 /// Where blobs are, as far as it makes a difference.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Place {
     /// A folder: it has no conditional replace of its own, so a lock file stands in.
     Folder(PathBuf),
@@ -74,6 +75,15 @@ pub struct Blob {
     pub bytes: u64,
     /// When it was last written.
     pub modified: EventTime,
+}
+
+/// Without the client, which knows a key.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -99,13 +109,14 @@ impl Store {
 
     fn failed<'a>(
         &'a self,
+        access: Access,
         action: &'static str,
         path: &'a str,
     ) -> impl Fn(object_store::Error) -> StoreError + 'a {
         move |source| {
             let error = self.error(action, path, source);
             if error.is_transient() {
-                self.health.failed(&error);
+                self.health.failed(access, &error);
             }
             error
         }
@@ -142,7 +153,7 @@ impl Store {
         let error = StoreError::Away {
             url: self.url.clone(),
         };
-        self.health.failed(&error);
+        self.health.failed(Access::Read, &error);
         Err(error)
     }
 
@@ -153,16 +164,16 @@ impl Store {
 
     /// Reads a blob whole, with the version to hand to [`Store::put_if`].
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
-        let failed = self.failed("read", path);
+        let failed = self.failed(Access::Read, "read", path);
         let result = match self.objects.get(&self.path(path)?).await {
             Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => {
                 self.is_there()?;
-                self.health.works();
+                self.health.works(Access::Read);
                 return Ok(None);
             }
             other => other.map_err(&failed)?,
         };
-        self.health.works();
+        self.health.works(Access::Read);
         let meta = &result.meta;
         if meta.size > MAX_BLOB_BYTES {
             return Err(StoreError::TooLarge {
@@ -218,19 +229,20 @@ impl Store {
         self.is_there()?;
         match put {
             Ok(put) => {
-                self.health.works();
+                self.health.works(Access::Write);
                 Ok(Version(UpdateVersion {
                     e_tag: put.e_tag,
                     version: put.version,
                 }))
             }
             Err(E::AlreadyExists { .. } | E::Precondition { .. }) if conditional => {
+                self.health.works(Access::Write);
                 Err(StoreError::Conflict {
                     path: path.to_owned(),
                     url: self.url.clone(),
                 })
             }
-            Err(error) => Err(self.failed("write", path)(error)),
+            Err(error) => Err(self.failed(Access::Write, "write", path)(error)),
         }
     }
 
@@ -239,7 +251,7 @@ impl Store {
         match self.objects.delete(&self.path(path)?).await {
             Ok(()) => Ok(()),
             Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => Ok(()),
-            Err(error) => Err(self.failed("delete", path)(error)),
+            Err(error) => Err(self.failed(Access::Write, "delete", path)(error)),
         }
     }
 
@@ -247,14 +259,28 @@ impl Store {
     pub async fn any(&self, prefix: &str) -> Result<bool, StoreError> {
         self.is_there()?;
         let mut listed = self.objects.list(Some(&self.path(prefix)?));
-        let first = listed.try_next().await.map_err(self.failed("list", prefix))?;
+        let first = listed
+            .try_next()
+            .await
+            .map_err(self.failed(Access::Read, "list", prefix))?;
         Ok(first.is_some())
+    }
+
+    /// The names of the folders in the folder `prefix`.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.is_there()?;
+        let listed = self.objects.list_with_delimiter(Some(&self.path(prefix)?)).await;
+        let listed = listed.map_err(self.failed(Access::Read, "list", prefix))?;
+        let folders = listed.common_prefixes.iter();
+        Ok(folders
+            .filter_map(|folder| folder.filename().map(str::to_owned))
+            .collect())
     }
 
     /// Every blob under the folder `prefix`, by path.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Blob>, StoreError> {
         self.is_there()?;
-        let failed = self.failed("list", prefix);
+        let failed = self.failed(Access::Read, "list", prefix);
         let listed = self.objects.list(Some(&self.path(prefix)?));
         let mut blobs: Vec<Blob> = listed
             .map_ok(|meta| Blob {

@@ -1,6 +1,9 @@
 //! Names of the parts that make up a table.
 
-use crate::{EventTime, random};
+use crate::{EventTime, encode_segment, random};
+
+/// Longest name of a task in a part's, in characters: file systems take names of 255 bytes.
+const MAX_WHO: usize = 100;
 
 /// Gives every part a name nobody else gives, in this process or another: when it began, chance, and a running number.
 ///
@@ -15,6 +18,7 @@ impl PartNames {
     /// Names for the parts of one task; `who` tells a person whose they are.
     pub fn new(who: &str) -> Self {
         let started = EventTime::now().as_millis();
+        let who: String = encode_segment(who).chars().take(MAX_WHO).collect();
         Self {
             // Containers all have the same process id, and a fleet may start in the same millisecond.
             prefix: format!("{started}-{:016x}-{who}", random()),

@@ -40,11 +40,37 @@ impl Store {
         from: Option<EventTime>,
         to: Option<EventTime>,
     ) -> Result<Vec<Hour>, StoreError> {
-        let grouped = hours(self.list(table).await?, from, to);
+        let grouped = hours(self.parts(table, from, to).await?, from, to);
         Ok(grouped
             .into_iter()
             .map(|(name, parts)| Hour { name, parts })
             .collect())
+    }
+
+    /// The parts of a table, of the days from `from` to `to` only: a year of them is long to list.
+    async fn parts(
+        &self,
+        table: &str,
+        from: Option<EventTime>,
+        to: Option<EventTime>,
+    ) -> Result<Vec<Blob>, StoreError> {
+        if from.is_none() && to.is_none() {
+            return self.list(table).await;
+        }
+        let day = |time: EventTime| {
+            let hour = time.hive_partition();
+            hour.split('/').next().unwrap_or_default().to_owned()
+        };
+        let (first, last) = (from.map(day), to.map(day));
+        let mut parts = Vec::new();
+        for folder in self.folders(table).await? {
+            let wanted = first.as_ref().is_none_or(|first| folder >= *first)
+                && last.as_ref().is_none_or(|last| folder <= *last);
+            if wanted {
+                parts.extend(self.list(&format!("{table}/{folder}")).await?);
+            }
+        }
+        Ok(parts)
     }
 
     /// The predictions of one hour of `predictions`, by sensor, window start, window length and model version.
@@ -193,6 +219,38 @@ mod tests {
         let later = EventTime::from_millis(0).saturating_add(Duration::from_secs(3_600));
         let none = store.hours("predictions", Some(later), None).await.unwrap();
         assert!(none.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_hours_from_and_to_are_read() {
+        let store = Store::create("memory:///").unwrap();
+        let hours = [
+            "date=2026-01-01/hour=23",
+            "date=2026-01-02/hour=00",
+            "date=2026-01-02/hour=09",
+            "date=2026-01-10/hour=00",
+        ];
+        for hour in hours {
+            store
+                .put(&format!("dispatched/{hour}/x.parquet"), "")
+                .await
+                .unwrap();
+        }
+        let time = |text: &str| Some(text.parse().unwrap());
+        for (from, to, wanted) in [
+            (None, None, &hours[..]),
+            (time("2026-01-02T00:30:00Z"), None, &hours[1..]),
+            (None, time("2026-01-02T00:00:00Z"), &hours[..1]),
+            (
+                time("2026-01-02T01:00:00Z"),
+                time("2026-01-02T10:00:00Z"),
+                &hours[2..3],
+            ),
+        ] {
+            let found = store.hours("dispatched", from, to).await.unwrap();
+            let names: Vec<_> = found.iter().map(|hour| hour.name.as_str()).collect();
+            assert_eq!(names, wanted, "{from:?} {to:?}");
+        }
     }
 
     #[tokio::test]

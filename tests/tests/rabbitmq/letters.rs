@@ -170,3 +170,47 @@ async fn a_replay_that_dies_loses_nothing() {
         .await
         .expect("all letters are still there");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_letters_than_a_prefetch_can_be_are_all_listed_and_purged() {
+    use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+    use lapin::{BasicProperties, Connection, ConnectionProperties};
+
+    const LETTERS: usize = 66_000;
+    let broker = Broker::shared();
+    let operator = impatient(&broker, "many_letters");
+    operator.connect().await.unwrap();
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .unwrap();
+    let mut confirmations = Vec::with_capacity(LETTERS);
+    for id in 0..LETTERS {
+        let properties = BasicProperties::default().with_message_id(id.to_string().into());
+        let options = BasicPublishOptions::default();
+        let published = channel.basic_publish(
+            "".into(),
+            "many_letters.dead".into(),
+            options,
+            b"rubbish",
+            properties,
+        );
+        confirmations.push(published.await.unwrap());
+    }
+    for confirmation in confirmations {
+        confirmation.await.unwrap();
+    }
+    let letters = operator.letters().list(usize::MAX).await.unwrap();
+    let ids: std::collections::HashSet<_> = letters.iter().map(|letter| &letter.message.id).collect();
+    assert_eq!(ids.len(), LETTERS);
+    // The broker puts back what was looked at in its own time.
+    let mut purged = 0;
+    while purged < LETTERS as u64 {
+        purged += operator.letters().purge(|_| true).await.unwrap();
+    }
+    assert_eq!(operator.letters().list(1).await.unwrap(), []);
+}

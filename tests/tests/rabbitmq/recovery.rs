@@ -5,8 +5,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrow_common::queue::{Consumer, Queue};
-use windrow_tests::Broker;
+use lapin::{Channel, Connection, ConnectionProperties};
+use windrow_common::queue::{Announcement, Consumer, Queue};
+use windrow_tests::{Broker, Draws};
 
 use super::{message, queue};
 
@@ -81,4 +82,68 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
     assert_eq!(arrived.len(), MESSAGES);
     assert!(publishing.trouble().is_none());
     drop(broker);
+}
+
+async fn by_hand(broker: &Broker) -> Channel {
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await;
+    connection.unwrap().create_channel().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_exchange_that_was_deleted_is_declared_again() {
+    let broker = Broker::shared();
+    let queue = queue(&broker, "exchange");
+    let announce = async || {
+        let announcement = Announcement {
+            topic: "d.t".to_owned(),
+            body: "{}".into(),
+        };
+        let announced = tokio::time::timeout(WITHIN, queue.announce(vec![announcement]));
+        announced.await.expect("announced in time").unwrap();
+    };
+    announce().await;
+    let deleted = by_hand(&broker)
+        .await
+        .exchange_delete("exchange.anomalies".into(), Default::default())
+        .await;
+    deleted.unwrap();
+    announce().await;
+}
+
+/// A worker waits for messages beside other things, so it gives up waiting at any moment, also while it subscribes.
+#[tokio::test]
+async fn a_subscription_that_was_given_up_half_way_keeps_no_message() {
+    const MESSAGES: usize = 40;
+    let broker = Broker::shared();
+    let (publishing, consuming) = (queue(&broker, "halfway"), queue(&broker, "halfway"));
+    let mut consumer = consuming.consume(NonZeroU16::new(100).unwrap()).await.unwrap();
+    let mut draws = Draws(3);
+    for round in 0..4 {
+        let deleted = by_hand(&broker)
+            .await
+            .queue_delete("halfway.score".into(), Default::default())
+            .await;
+        deleted.unwrap();
+        // The first declares the queue again.
+        // RabbitMQ 3.10.8 gives messages of a queue made again within 20 ms to the consumers of the one before.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for id in 0..MESSAGES {
+            let confirmation = publishing.publish(message(&id.to_string())).await.unwrap();
+            confirmation.wait().await.unwrap();
+        }
+        let mut deliveries = Vec::new();
+        for _ in 0..100 {
+            let moment = Duration::from_micros(draws.below(4_000));
+            _ = tokio::time::timeout(moment, consumer.receive(&mut deliveries, 1)).await;
+        }
+        while deliveries.len() < MESSAGES {
+            let received = consumer.receive(&mut deliveries, MESSAGES);
+            let received = tokio::time::timeout(Duration::from_secs(20), received).await;
+            received
+                .unwrap_or_else(|_| panic!("round {round}: a message is kept"))
+                .unwrap();
+        }
+        let receipts = deliveries.into_iter().map(|delivery| delivery.receipt).collect();
+        consumer.ack(receipts).await.unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, message::Delivery as Delivered};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Link;
 use super::publisher::Publisher;
@@ -22,6 +22,9 @@ use crate::store::DeadLetter;
 const QUIET: Duration = Duration::from_millis(250);
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
+/// A channel that does not close within this goes with its connection.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// A look at the deliveries is at least so long after the one before: what arrives meanwhile is taken at once. Without,
 /// a busy consumer is woken for each message, which costs more than scoring it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
@@ -33,6 +36,9 @@ pub struct AmqpConsumer {
     publisher: Arc<Publisher>,
     prefetch: NonZeroU16,
     subscription: Option<Subscription>,
+    /// Where a subscription begins, until it has begun: [`Consumer::receive`] may be cancelled in between, and the broker
+    /// would go on to send messages there.
+    beginning: Option<Channel>,
     /// Counts subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
     /// Set by a stop: when to cancel at the latest.
@@ -68,6 +74,7 @@ impl AmqpConsumer {
             publisher,
             prefetch,
             subscription: None,
+            beginning: None,
             epoch: 0,
             cancel_by: None,
             looked_at: None,
@@ -87,12 +94,18 @@ impl AmqpConsumer {
             }
             tracing::warn!(%error, "cannot consume; trying again");
             tokio::time::sleep(backoff.next_wait()).await;
-            self.link.declare_again().await?;
+            if matches!(error, AmqpError::Missing { .. }) {
+                self.link.declare_again().await?;
+            }
         }
     }
 
     async fn subscribe_once(&mut self) -> Result<(), AmqpError> {
+        if let Some(left_over) = self.beginning.take() {
+            _ = timeout(CLOSE_WITHIN, left_over.close(200, "not begun".into())).await;
+        }
         let channel = self.link.channel().await?;
+        self.beginning = Some(channel.clone());
         let error = |error: lapin::Error| self.link.error(&error);
         channel
             .basic_qos(self.prefetch.get(), BasicQosOptions::default())
@@ -108,6 +121,7 @@ impl AmqpConsumer {
             )
             .await
             .map_err(error)?;
+        self.beginning = None;
         self.epoch += 1;
         self.subscription = Some(Subscription {
             channel,

@@ -36,8 +36,8 @@ pub enum AmqpError {
     },
     /// A queue or exchange of this name is there, with other arguments.
     #[error(
-        "RabbitMQ at {endpoint} has something else under one of our names: {why}; delete it there, or name another \
-         with --queue-prefix"
+        "RabbitMQ at {endpoint} has something else under one of our names: {why}; give the option that is meant the \
+         value it has there, name another with --queue-prefix, or delete it there once it is empty"
     )]
     OtherArguments {
         /// Where.
@@ -63,6 +63,24 @@ pub enum AmqpError {
         /// The message.
         id: String,
     },
+    /// A queue or exchange that was declared is gone.
+    #[error("RabbitMQ at {endpoint} no longer has something of ours: {why}")]
+    Missing {
+        /// Where.
+        endpoint: String,
+        /// What the broker said; names it.
+        why: String,
+    },
+    /// Dead letters are in someone else's hands.
+    #[error(
+        "{left} of the dead letters on RabbitMQ at {endpoint} are being looked at by someone else; try again in a moment"
+    )]
+    LettersInHand {
+        /// Where.
+        endpoint: String,
+        /// How many did not come.
+        left: u64,
+    },
     /// The broker would not take the message.
     #[error("RabbitMQ at {endpoint} did not take message {id}")]
     Nacked {
@@ -86,7 +104,11 @@ impl AmqpError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Away { .. } | Self::Nacked { .. } | Self::Unroutable { .. }
+            Self::Away { .. }
+                | Self::Missing { .. }
+                | Self::LettersInHand { .. }
+                | Self::Nacked { .. }
+                | Self::Unroutable { .. }
         )
     }
 
@@ -101,6 +123,7 @@ impl AmqpError {
                     AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
                         Self::Refused { endpoint, user, why }
                     }
+                    AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Self::Missing { endpoint, why },
                     // "NOT_ALLOWED - vhost x not found" and "… access to vhost refused"; other refusals with this
                     // code, such as a connection limit, pass.
                     AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if !why.contains("limit") => {

@@ -17,6 +17,9 @@ use crate::store::DeadLetter;
 /// someone else.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Letters a channel may have in hand: the largest prefetch there is. (None at all means 2,000 to a quorum queue.)
+const MOST_IN_HAND: u16 = u16::MAX;
+
 /// Letters that are dealt with together.
 const TOGETHER: usize = 256;
 
@@ -29,9 +32,20 @@ pub struct Letters {
 
 /// The letters that are there now, each in hand until it is acked or the reading ends.
 struct Reading {
-    channel: Channel,
+    /// One channel after the other: each is sent at most [`MOST_IN_HAND`] letters that are not acked.
+    channels: Vec<Channel>,
+    /// Of the last channel.
     deliveries: Consumer,
+    /// How many letters may still come on it.
+    room: u64,
     left: u64,
+}
+
+/// Which letter it is, to ack it with.
+#[derive(Clone, Copy)]
+struct Tag {
+    channel: usize,
+    delivery: u64,
 }
 
 impl Letters {
@@ -85,7 +99,7 @@ impl Letters {
     async fn each(
         &self,
         limit: usize,
-        mut deal: impl AsyncFnMut(Vec<(DeadLetter, u64)>, &Reading) -> Result<(), AmqpError>,
+        mut deal: impl AsyncFnMut(Vec<(DeadLetter, Tag)>, &mut Reading) -> Result<(), AmqpError>,
     ) -> Result<(), AmqpError> {
         let mut reading = self.read(limit).await?;
         let dealt = async {
@@ -99,7 +113,7 @@ impl Letters {
                 if together.is_empty() {
                     return Ok(());
                 }
-                deal(together, &reading).await?;
+                deal(together, &mut reading).await?;
             }
         };
         let dealt = dealt.await;
@@ -108,49 +122,64 @@ impl Letters {
     }
 
     async fn read(&self, limit: usize) -> Result<Reading, AmqpError> {
-        let names = &self.link.config().names;
-        let there = self.link.ready_in(&names.dead).await?;
-        let channel = self.link.channel().await?;
-        let error = |error: lapin::Error| self.link.error(&error);
+        let there = self.link.ready_in(&self.link.config().names.dead).await?;
         let left = there.min(u64::try_from(limit).unwrap_or(u64::MAX));
-        if left < u64::from(u16::MAX) && left > 0 {
-            // Not more than will be looked at, so that they are with us no longer than need be.
-            let prefetch = u16::try_from(left).unwrap_or(u16::MAX);
-            channel
-                .basic_qos(prefetch, BasicQosOptions::default())
-                .await
-                .map_err(error)?;
-        }
-        let deliveries = channel
-            .basic_consume(
-                names.dead.as_str().into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(error)?;
+        let (channel, deliveries, room) = consume(&self.link, left).await?;
         Ok(Reading {
-            channel,
+            channels: vec![channel],
             deliveries,
+            room,
             left,
         })
     }
 }
 
+/// Begins to consume the dead letters, no more than `left` of them, so that they are with us no longer than need be.
+async fn consume(link: &Link, left: u64) -> Result<(Channel, Consumer, u64), AmqpError> {
+    let error = |error: lapin::Error| link.error(&error);
+    let channel = link.channel().await?;
+    let prefetch = u16::try_from(left.max(1)).unwrap_or(MOST_IN_HAND);
+    channel
+        .basic_qos(prefetch, BasicQosOptions::default())
+        .await
+        .map_err(error)?;
+    let deliveries = channel
+        .basic_consume(
+            link.config().names.dead.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .map_err(error)?;
+    Ok((channel, deliveries, u64::from(prefetch)))
+}
+
 impl Reading {
     /// The next letter and the tag to ack it with.
-    async fn next(&mut self, link: &Link) -> Result<Option<(DeadLetter, u64)>, AmqpError> {
+    async fn next(&mut self, link: &Link) -> Result<Option<(DeadLetter, Tag)>, AmqpError> {
         if self.left == 0 {
             return Ok(None);
         }
+        if self.room == 0 {
+            let (channel, deliveries, room) = consume(link, self.left).await?;
+            self.channels.push(channel);
+            (self.deliveries, self.room) = (deliveries, room);
+        }
         let Ok(next) = tokio::time::timeout(SILENCE, self.deliveries.next()).await else {
-            return Ok(None);
+            return Err(AmqpError::LettersInHand {
+                endpoint: link.config().url.endpoint(),
+                left: self.left,
+            });
         };
         self.left -= 1;
+        self.room -= 1;
         match next {
             Some(Ok(mut delivered)) => {
-                let tag = delivered.delivery_tag;
+                let tag = Tag {
+                    channel: self.channels.len() - 1,
+                    delivery: delivered.delivery_tag,
+                };
                 Ok(Some((properties::dead_letter_of(&mut delivered), tag)))
             }
             Some(Err(error)) => Err(link.error(&error)),
@@ -158,17 +187,20 @@ impl Reading {
         }
     }
 
-    async fn ack(&self, link: &Link, tags: Vec<u64>) -> Result<(), AmqpError> {
-        for tag in tags {
-            let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
+    async fn ack(&mut self, link: &Link, tags: Vec<Tag>) -> Result<(), AmqpError> {
+        for Tag { channel, delivery } in tags {
+            let ack = self.channels[channel].basic_ack(delivery, BasicAckOptions::default());
             ack.await.map_err(|error| link.error(&error))?;
+            self.room += u64::from(channel + 1 == self.channels.len());
         }
         Ok(())
     }
 
     /// Gives back what was only looked at.
     async fn end(self) {
-        // A channel that is gone has given everything back already.
-        _ = self.channel.close(200, "done".into()).await;
+        for channel in self.channels {
+            // A channel that is gone has given everything back already.
+            _ = channel.close(200, "done".into()).await;
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Publishing until it is confirmed.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,13 +32,17 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A broker that takes longer to confirm is in trouble: a majority of its nodes is away, or its disk.
 const USUAL_CONFIRM: Duration = Duration::from_secs(30);
-/// Tries of a message that no queue takes though they were declared just before.
-const UNROUTABLE_TRIES: u32 = 5;
+/// Tries of a message before the broker is in trouble: it refuses what it has no room for.
+const USUAL_TRIES: u32 = 5;
+/// Tries of a message whose queue or exchange is not there though it was declared just before.
+const UNDECLARED_TRIES: u32 = 5;
 
 /// Publishes over pooled channels of one connection.
 pub(super) struct Publisher {
     link: Arc<Link>,
     channels: Pool<Channels>,
+    /// Held while a message gets its number.
+    turn: Mutex<()>,
 }
 
 /// Where a message goes.
@@ -100,7 +106,11 @@ impl Publisher {
             .max_size(CHANNELS)
             .build()
             .expect("a pool without timeouts needs no runtime, which is all that can be missing");
-        Self { link, channels }
+        Self {
+            link,
+            channels,
+            turn: Mutex::default(),
+        }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -191,20 +201,27 @@ impl Publisher {
         properties: impl Fn() -> BasicProperties,
     ) -> Result<(), AmqpError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut undeclared = 0;
+        let mut stalled = None;
         loop {
             let error = match self.once(route, id, body, properties()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let unroutable = matches!(error, AmqpError::Unroutable { .. });
-            let hopeless = !error.is_transient() || (unroutable && backoff.attempts() >= UNROUTABLE_TRIES);
+            // Someone deleted the queue or the exchange under the live connection.
+            let is_undeclared = matches!(error, AmqpError::Unroutable { .. } | AmqpError::Missing { .. });
+            undeclared += u32::from(is_undeclared);
+            let hopeless = !error.is_transient() || undeclared > UNDECLARED_TRIES;
             if hopeless || self.link.config().reconnect == Reconnect::Never {
                 return Err(error);
             }
             tracing::debug!(message = id, %error, "publishing again");
+            if backoff.attempts() >= USUAL_TRIES {
+                // Readiness tells, for as long as it lasts.
+                stalled.get_or_insert_with(|| self.link.stalls());
+            }
             tokio::time::sleep(backoff.next_wait()).await;
-            if unroutable {
-                // Someone deleted the queue under the live connection.
+            if is_undeclared {
                 tracing::error!(%error, "declaring the queues again");
                 self.link.declare_again().await?;
             }
@@ -234,14 +251,20 @@ impl Publisher {
             mandatory: route.mandatory,
             immediate: false,
         };
-        let publish = channel.basic_publish(
+        let mut publish = pin!(channel.basic_publish(
             route.exchange.into(),
             route.routing_key.into(),
             options,
             body,
             properties,
-        );
-        let mut confirm = publish.await.map_err(|error| link.error(&error))?;
+        ));
+        // The library numbers a message and then puts it in line: another thread in between would get the confirmation
+        // meant for this one.
+        let published = poll_fn(|context| {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            publish.as_mut().poll(context)
+        });
+        let mut confirm = published.await.map_err(|error| link.error(&error))?;
         let confirmed = match tokio::time::timeout(USUAL_CONFIRM, &mut confirm).await {
             Ok(confirmed) => confirmed,
             Err(_) => {
