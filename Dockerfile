@@ -47,7 +47,7 @@ LABEL org.opencontainers.image.source="https://github.com/windrow/windrow" \
 # A number, so that Kubernetes can see that it is not root. Nobody by that number owns a file: the programs write to the
 # store and the broker only, and run on a read-only root file system.
 USER 10001:10001
-# Where relative paths begin when a folder is mounted: docker run --volume "$PWD:/data" windrow/cli …
+# Where relative paths begin when a folder is mounted: docker run --user "$(id -u)" --volume "$PWD:/data" windrow/cli …
 WORKDIR /data
 STOPSIGNAL SIGTERM
 

@@ -3,7 +3,8 @@
     kubectl kustomize OVERLAY | python validate.py
 
 Kubernetes' own kinds are checked against its OpenAPI schema, custom ones against their definitions in k8s/schemas. And
-what no schema knows: that pods are given longer to stop than Windrow takes to drain. Exits with 0 if all is well, with 2
+what no schema knows: that pods are given longer to stop than Windrow takes to drain, that queues get all their members, that
+our images are of one registry and version. Exits with 0 if all is well, with 2
 if something is not.
 """
 
@@ -82,11 +83,37 @@ def killed_while_draining(manifests):
                 yield manifest, f"terminationGracePeriodSeconds {grace} is not above WINDROW_DRAIN_TIMEOUT {drains}"
 
 
+def short_of_members(manifests):
+    """Clusters of RabbitMQ whose queues stay without a member that was away when they were made."""
+    for manifest in manifests:
+        if manifest.get("kind") == "RabbitmqCluster" and manifest["spec"].get("replicas", 1) > 1:
+            config = manifest["spec"].get("rabbitmq", {}).get("additionalConfig", "")
+            lines = {line.replace(" ", "") for line in config.splitlines()}
+            name = "quorum_queue.continuous_membership_reconciliation"
+            size = f"{name}.target_group_size={manifest['spec']['replicas']}"
+            if not {f"{name}.enabled=true", size} <= lines:
+                yield manifest, f"additionalConfig lacks {name} to all replicas"
+
+
+def strange_registries(manifests):
+    """Our own images from more than one registry, or of more than one version."""
+    images = {}
+    for manifest in manifests:
+        pod = pod_spec(manifest)
+        for container in pod.get("containers", []) + pod.get("initContainers", []):
+            registry, ours, rest = container["image"].partition("windrow/")
+            if ours:
+                images.setdefault((registry, rest.partition(":")[2]), manifest)
+    if len(images) > 1:
+        yield list(images.values())[-1], f"images come from {sorted(images)}"
+
+
 def main():
     schemas = custom_schemas()
     manifests = [manifest for manifest in yaml.safe_load_all(sys.stdin) if manifest]
     found = [(manifest, fault) for manifest in manifests for fault in faults(manifest, schemas)]
-    found += killed_while_draining(manifests)
+    for check in killed_while_draining, short_of_members, strange_registries:
+        found += check(manifests)
     wrong = [f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}: {fault}" for manifest, fault in found]
     if not manifests:
         wrong.append("nothing to check")

@@ -26,7 +26,7 @@ use crate::pipeline::{Counts, Pipeline};
 use crate::progress::RunBar;
 use crate::run::cores;
 use crate::show;
-use crate::train::{Trained, train_fleet};
+use crate::train::{Trained, Whose, train_fleet};
 use detection::Detected;
 
 /// Marks a folder as one that a demo made, so that the next may empty it.
@@ -132,7 +132,15 @@ impl DemoArgs {
             show::count(u64::from(self.devices) * u64::from(self.tags))
         ));
         let repository = ModelRepository::new(store.clone());
-        let trained = train_fleet(Box::new(before), windowing, &self.features, &options, &repository).await?;
+        let trained = train_fleet(
+            Box::new(before),
+            windowing,
+            &self.features,
+            &options,
+            &repository,
+            Whose::All,
+        )
+        .await?;
         self.say(&format!(
             "2/3  scoring the next {}",
             format_duration(self.duration)

@@ -41,7 +41,7 @@ struct Cli {
         long,
         global = true,
         value_name = "FILTER",
-        default_value = "warn",
+        default_value = "warn,lapin=off,azure_messaging_eventhubs=off,azure_core_amqp=off,fe2o3_amqp=off",
         env = "WINDROW_LOG"
     )]
     log: String,

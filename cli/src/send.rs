@@ -28,6 +28,8 @@ use crate::show;
 /// Event time of what is sent together. A device's readings in it share an event, so that those of other devices come
 /// as much later, which has to stay well within a producer's --out-of-orderness.
 const RUN_SPAN: Duration = Duration::from_secs(1);
+/// Readings that are sent together, at most: each may be an event of its own.
+const RUN_READINGS: usize = 10_000;
 /// Bytes of an event, which holds several readings of a device if there are.
 const EVENT_BYTES: usize = 64 << 10;
 /// Longest wait before looking whether more is due.
@@ -215,11 +217,12 @@ impl InStep {
     }
 }
 
-/// Cuts readings in the order of time into runs that span less than [`RUN_SPAN`].
+/// Cuts readings in the order of time into runs that span less than [`RUN_SPAN`] and are sent within [`ANSWER_WITHIN`].
 fn runs(mut readings: &[Reading]) -> impl Iterator<Item = &[Reading]> {
     std::iter::from_fn(move || {
         let end = readings.first()?.time.saturating_add(RUN_SPAN);
-        let (run, rest) = readings.split_at(readings.partition_point(|reading| reading.time < end));
+        let in_span = readings.partition_point(|reading| reading.time < end);
+        let (run, rest) = readings.split_at(in_span.min(RUN_READINGS));
         readings = rest;
         Some(run)
     })

@@ -1,6 +1,6 @@
 //! `windrow models train`: a model per sensor from the windows of the past.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::{Args, ValueEnum};
@@ -61,8 +61,20 @@ pub(crate) struct TrainArgs {
     /// At most this many windows of a sensor, evenly spread, are learnt from; time grows with its square
     #[arg(long, value_name = "N", default_value_t = 2_000, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
+    /// Only sensors that have no model yet: to go on after an interruption, or when sensors were added
+    #[arg(long, env = "WINDROW_MISSING")]
+    missing: bool,
     #[command(flatten)]
     output: OutputArg,
+}
+
+/// Whose models are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Of every sensor in the source.
+    All,
+    /// Of those that have none.
+    Missing,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -95,25 +107,33 @@ impl TrainArgs {
         let windowing = self.windows.windowing()?;
         let source = self.source.open(Until::CaughtUp)?;
         let repository = ModelRepository::new(self.store.create().await?);
-        let trained = train_fleet(source, windowing, &self.features, &options, &repository).await?;
+        let whose = match self.missing {
+            true => Whose::Missing,
+            false => Whose::All,
+        };
+        let trained = train_fleet(source, windowing, &self.features, &options, &repository, whose).await?;
         for (sensor, why) in &trained.failed {
             eprintln!("windrow: {sensor}: {why}");
         }
         if self.output.output == Output::Json {
             show::json(&json!({
                 "readings": trained.history.readings, "left_out": trained.history.left_out,
-                "models": trained.models, "failed": trained.failed.len(),
+                "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
             }))?;
         } else {
-            show::line(&format!(
+            let mut line = format!(
                 "trained {} models on {} readings ({} left out)",
                 show::count(trained.models),
                 show::count(trained.history.readings),
                 show::count(trained.history.left_out)
-            ))?;
+            );
+            if trained.kept > 0 {
+                line += &format!("; {} sensors had one", show::count(trained.kept));
+            }
+            show::line(&line)?;
         }
         match trained.failed.len() {
-            0 if trained.models == 0 => Err(CliError::Partial(
+            0 if trained.models + trained.kept == 0 => Err(CliError::Partial(
                 "the source holds no readings to learn from".to_owned(),
             )),
             0 => Ok(()),
@@ -126,6 +146,8 @@ impl TrainArgs {
 pub(crate) struct Trained {
     pub(crate) history: HistoryCounts,
     pub(crate) models: u64,
+    /// Sensors that had one, and were to keep it.
+    pub(crate) kept: u64,
     /// Sensors that could not be trained, and why.
     pub(crate) failed: Vec<(SensorId, TrainError)>,
 }
@@ -137,10 +159,20 @@ pub(crate) async fn train_fleet(
     features: &Features,
     options: &TrainOptions,
     repository: &ModelRepository,
+    whose: Whose,
 ) -> Result<Trained, CliError> {
     let (rows_features, max_rows) = (features.clone(), options.max_rows);
     let gathered = tokio::task::spawn_blocking(move || gather(source, windowing, &rows_features, max_rows));
-    let (rows, history) = gathered.await.map_err(died)??;
+    let (mut rows, history) = gathered.await.map_err(died)??;
+    let in_all = rows.len();
+    if whose == Whose::Missing {
+        let entries = repository.list().await?.into_iter();
+        let there: HashSet<SensorId> = entries
+            .filter_map(|entry| entry.current.then_some(entry.sensor))
+            .collect();
+        rows.retain(|sensor, _| !there.contains(sensor));
+    }
+    let kept = (in_all - rows.len()) as u64;
     let bar = steps("training", rows.len() as u64);
     let mut rows = rows.into_iter();
     let mut training = JoinSet::new();
@@ -169,6 +201,7 @@ pub(crate) async fn train_fleet(
     Ok(Trained {
         history,
         models,
+        kept,
         failed,
     })
 }

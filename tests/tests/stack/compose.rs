@@ -281,7 +281,12 @@ fn the_compose_file_starts_a_stack_in_which_predictions_arrive_and_the_audit_agr
     // `up` a second time does not train again.
     stack.start("train", "train-again");
     assert_eq!(stack.exit_code("train-again"), Some(0));
-    assert_eq!(stack.log("train-again"), "");
+    assert!(
+        stack.log("train-again").contains("trained 0 models")
+            && stack.log("train-again").contains("100 sensors had one"),
+        "{}",
+        stack.log("train-again")
+    );
 
     stack.stop("simulator");
     stack.stop("producer");
@@ -295,7 +300,8 @@ fn the_compose_file_starts_a_stack_in_which_predictions_arrive_and_the_audit_agr
     let (code, all) = stack.audit();
     println!("{all}");
     assert_eq!(code, Some(0), "{all}");
-    assert!(all["predicted"].as_u64() >= Some(100), "{all}");
+    // A window of each sensor, but of those whose simulated episode is silence.
+    assert!(all["predicted"].as_u64() >= Some(90), "{all}");
     assert_eq!(all["lost"], 0);
     let written = fs::read_dir(stack.path("root")).unwrap().count();
     assert_eq!(written, 0, "a container's file system is read-only");

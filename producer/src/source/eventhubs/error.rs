@@ -71,7 +71,8 @@ impl EventHub {
             },
             None => EventHubError::Away {
                 hub,
-                why: error.to_string(),
+                // The innermost says most, as that a connection was refused.
+                why: causes(error).last().map_or_else(String::new, ToString::to_string),
                 busy: false,
             },
         }
