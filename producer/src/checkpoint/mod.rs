@@ -28,8 +28,8 @@ pub(crate) enum Group {
         name: String,
         /// The hub it is of.
         hub: String,
-        /// Where it begins without a checkpoint.
-        start: Offset,
+        /// Where it begins without a checkpoint, where that has a number.
+        start: Option<Offset>,
         /// The oldest offset that is still there.
         oldest: Offset,
     },
@@ -54,8 +54,6 @@ pub(crate) struct Checkpoint {
     /// By partition name; partitions that are gone stay, in case they come back.
     partitions: BTreeMap<String, PartitionPosition>,
     version: Option<Version>,
-    /// Of partitions that are not known.
-    start: Offset,
     /// The hub whose partition it is.
     hub: Option<String>,
     /// Which process moves it on.
@@ -122,7 +120,14 @@ impl Checkpoint {
         };
         loop {
             let mut checkpoint = Self::read(store, source, group, windowing).await?;
-            checkpoint.start = *start;
+            if let Some(start) = *start {
+                let beginning = PartitionPosition {
+                    resume: start,
+                    judged: start,
+                };
+                let partitions = &mut checkpoint.partitions;
+                partitions.entry(group.name().to_owned()).or_insert(beginning);
+            }
             match checkpoint.write().await {
                 // The one before saved once more, between our reading and our writing.
                 Err(CheckpointError::TakenOver { .. }) => {}
@@ -146,7 +151,6 @@ impl Checkpoint {
             dispatched_through: EventTime::MIN,
             partitions: BTreeMap::new(),
             version: None,
-            start: Offset(0),
             hub: match group {
                 Group::Whole => None,
                 Group::Partition { hub, .. } => Some(hub.clone()),
@@ -223,11 +227,7 @@ impl Checkpoint {
 
     /// The position of one partition.
     pub(crate) fn partition(&self, name: &str) -> PartitionPosition {
-        let beginning = PartitionPosition {
-            resume: self.start,
-            judged: self.start,
-        };
-        self.partitions.get(name).copied().unwrap_or(beginning)
+        self.partitions.get(name).copied().unwrap_or_default()
     }
 
     /// Where each partition of `source` that may move is resumed, of which `hub` has to be the hub.

@@ -75,7 +75,7 @@ async fn a_partition_is_taken_over_by_opening_it() {
     let group = Group::Partition {
         name: "3".to_owned(),
         hub: HUB.to_owned(),
-        start: Offset(40),
+        start: Some(Offset(40)),
         oldest: Offset(0),
     };
     let names = ["3".to_owned()];
@@ -103,7 +103,7 @@ async fn a_hub_of_the_same_name_is_refused() {
     let group = |hub: &str| Group::Partition {
         name: "3".to_owned(),
         hub: hub.to_owned(),
-        start: Offset(0),
+        start: None,
         oldest: Offset(0),
     };
     let open = async |hub: &str| Checkpoint::open(&store, "s", &group(hub), windowing).await;
@@ -127,7 +127,7 @@ async fn a_beginning_that_nothing_was_read_from_stays_the_beginning() {
     let group = Group::Partition {
         name: "3".to_owned(),
         hub: HUB.to_owned(),
-        start: Offset(0),
+        start: None,
         oldest: Offset(900),
     };
     let names = ["3".to_owned()];

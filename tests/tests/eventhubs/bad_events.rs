@@ -1,7 +1,10 @@
 //! Events that are no readings.
 
 use std::fs;
+use std::io::Write;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use windrow_test_hub::SimpleValue;
 
 use super::{HubStage, WITHIN};
@@ -24,6 +27,8 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
         (good("d0").replace("20}", "\"NaN\"}").into_bytes(), "non-finite"),
         (far.into_bytes(), "far-future"),
         (good("d0").replace("\"temp\"", "[1]").into_bytes(), "field tag"),
+        (vec![b'1'; (4 << 20) + 1], "the body has 4194305 bytes"),
+        (packed(17 << 20), "unpacks to more than"),
     ];
     for (body, _) in &bad {
         hub.hub.append(3, body.clone(), []).unwrap();
@@ -48,6 +53,13 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
         );
     }
     assert_eq!(quarantine.lines().count(), bad.len());
+}
+
+/// A few kilobytes that unpack to so many blanks.
+fn packed(bytes: usize) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&vec![b' '; bytes]).unwrap();
+    packed.finish().unwrap()
 }
 
 /// All text under a folder.

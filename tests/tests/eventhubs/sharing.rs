@@ -77,6 +77,46 @@ fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
 }
 
+/// As by a virtual machine that is moved: it does not know that its partitions have gone to another meanwhile.
+#[test]
+fn a_producer_that_was_frozen_does_no_harm_when_it_thaws() {
+    let hub = HubStage::new("frozen");
+    let windows = hub.fleet(200, 40);
+    let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
+    let first = hub.producer("p1", &[]);
+    eventually(WITHIN, "the first reads all partitions", || {
+        (shares(&[&first]) == [usize::from(PARTITIONS)]).then_some(())
+    });
+    let second = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            for second in fleet(200, 40, SEED).chunks(200) {
+                second.iter().for_each(|row| hub.append(row));
+                std::thread::sleep(Duration::from_millis(400));
+            }
+        });
+        std::thread::sleep(Duration::from_secs(4));
+        first.signal("STOP");
+        let second = hub.producer("p2", &[]);
+        eventually(WITHIN, "the second takes over", || {
+            (shares(&[&second]) == [usize::from(PARTITIONS)]).then_some(())
+        });
+        first.signal("CONT");
+        eventually(WITHIN, "they share the partitions", || {
+            (shares(&[&first, &second]) == [4, 4]).then_some(())
+        });
+        sending.join().unwrap();
+        second
+    });
+    let lost = first
+        .log()
+        .matches("the partition goes to another producer")
+        .count();
+    assert!(lost >= usize::from(PARTITIONS), "{}", first.log());
+    everything_is_scored(&hub, windows, &mut [first, second]);
+    worker.signal("TERM");
+    assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
+}
+
 #[test]
 fn a_hub_that_drops_connections_and_detaches_links_loses_nothing() {
     let hub = HubStage::new("faults");

@@ -57,9 +57,9 @@ pub(super) async fn open<Q: Queue>(
         let is_new = !known.is_empty() && !known.contains(&partition);
         let start = if is_new { Start::Earliest } else { source.start };
         let place = settle(&state, start, source.until_caught_up, asked_at);
-        if is_new || start == Start::Latest {
+        if let Some(begin) = place.start {
             // As a number: `@latest` would skip what comes between now and the attach.
-            let before = i64::try_from(place.start.0).unwrap_or(i64::MAX) - 1;
+            let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
             let position = StartPosition {
                 location: StartLocation::SequenceNumber(before),
                 inclusive: false,
@@ -119,9 +119,10 @@ fn settle(
                 .is_some_and(|last| last < system_time(time))
     };
     let start = match start {
-        Start::Latest => next,
-        Start::At(time) if nothing_since(time) => next,
-        Start::Earliest | Start::At(_) => Offset(0),
+        Start::Latest => Some(next),
+        Start::At(time) if nothing_since(time) => Some(next),
+        Start::Earliest => Some(oldest),
+        Start::At(_) => None,
     };
     Place {
         asked_at,

@@ -43,8 +43,8 @@ impl ReadTo {
 pub(super) struct Place {
     /// When the hub was asked.
     pub(super) asked_at: EventTime,
-    /// Where it begins when it has no checkpoint.
-    pub(super) start: Offset,
+    /// Where it begins when it has no checkpoint, where that has a number.
+    pub(super) start: Option<Offset>,
     /// The oldest event that is still kept.
     pub(super) oldest: Offset,
     /// Where to stop, if it is to stop.
