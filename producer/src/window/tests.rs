@@ -229,12 +229,15 @@ fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
         Offset(2),
         "nothing is needed again"
     );
-    // However long it was silent, what it then brings for other intervals is welcome.
-    assert!(!closes(&mut run, 1_000 * idle_after));
+    // It comes back. However long it is silent then, what it brings for later intervals is welcome.
     run.feed(0, &[reading(0, 5, 1.0, 2), reading(0, 12, 1.0, 3)], false);
     assert_eq!(run.reasons(), [QuarantineReason::Late]);
     assert_eq!(run.windower.open_windows(), 1);
     assert!(!run.windower.close_ready(run.now, &run.table, &mut run.messages));
+    assert!(closes(&mut run, 1_000 * idle_after));
+    run.feed(0, &[reading(0, 22, 1.0, 4)], false);
+    assert_eq!(run.reasons().len(), 1);
+    assert_eq!(run.windower.open_windows(), 1);
 }
 
 #[test]

@@ -125,6 +125,23 @@ fn events_that_expire_unread_are_counted() {
     });
     producer.signal("TERM");
     assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+    // What is gone is not waited for.
+    let mut producer = hub.producer("p3", &keep);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+}
+
+#[test]
+fn a_device_whose_clock_is_ahead_makes_no_other_late() {
+    let hub = old_hub("ahead");
+    let ts = EventTime::now().as_millis() + 60_000;
+    let body = format!(r#"{{"ts":{ts},"device":"ahead","tag":"temp","value":20}}"#);
+    hub.hub.append(1, body.into_bytes(), []).unwrap();
+    append(&hub, 1);
+    let mut producer = hub.producer("p", &SHORT);
+    let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
+    eventually(WITHIN, "the windows of the others are dispatched", closed);
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
 }
 
 #[test]
