@@ -120,6 +120,22 @@ impl Service {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Prints what is known of it, for a test that fails.
+    fn show(&self) {
+        const LINES: usize = 40;
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
+        let ready = self.get("/readyz");
+        let (_, metrics) = self.get("/metrics").unwrap_or_default();
+        let values: String = metrics
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.contains("_bucket"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        eprintln!("{}: {ready:?}\n{values}{last}", self.log.display());
+    }
+
     /// The status code and body of a path it serves; `None` while it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
@@ -162,6 +178,9 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show();
+        }
         _ = self.process.kill();
         _ = self.process.wait();
     }

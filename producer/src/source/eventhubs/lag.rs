@@ -29,6 +29,12 @@ impl Watched {
         self.0.borrow_mut().remove(partition);
     }
 
+    /// Whether this is still the reading of that partition.
+    fn has(&self, partition: &str, read_to: &Arc<ReadTo>) -> bool {
+        let watched = self.0.borrow();
+        watched.get(partition).is_some_and(|now| Arc::ptr_eq(now, read_to))
+    }
+
     fn all(&self) -> Vec<(String, Arc<ReadTo>)> {
         let watched = self.0.borrow();
         let each = watched
@@ -104,6 +110,10 @@ async fn look(
         let state = state
             .map_err(|_| hub.silent(ANSWER_WITHIN))?
             .map_err(|error| hub.error(&error))?;
+        if !watched.has(&partition, &read_to) {
+            // Lost while the hub was asked; a lag would be told for ever.
+            continue;
+        }
         let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);
         let events = match state.is_empty {
             true => 0,
