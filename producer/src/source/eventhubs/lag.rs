@@ -32,7 +32,9 @@ impl Watched {
     /// Whether this is still the reading of that partition.
     fn has(&self, partition: &str, read_to: &Arc<ReadTo>) -> bool {
         let watched = self.0.borrow();
-        watched.get(partition).is_some_and(|now| Arc::ptr_eq(now, read_to))
+        watched
+            .get(partition)
+            .is_some_and(|now| Arc::ptr_eq(now, read_to))
     }
 
     fn all(&self) -> Vec<(String, Arc<ReadTo>)> {
