@@ -13,6 +13,7 @@ pub(crate) struct Faults {
 struct Wanted {
     busy_until: Option<Instant>,
     delay: Duration,
+    answer_delay: Duration,
 }
 
 impl Faults {
@@ -37,8 +38,18 @@ impl Faults {
         self.lock().delay
     }
 
+    /// Holds back every answer about the hub and its partitions for so long.
+    pub(crate) fn set_answer_delay(&self, delay: Duration) {
+        self.lock().answer_delay = delay;
+    }
+
+    /// How long to hold back an answer.
+    pub(crate) fn answer_delay(&self) -> Duration {
+        self.lock().answer_delay
+    }
+
     fn lock(&self) -> MutexGuard<'_, Wanted> {
-        // Two plain values are whole at any time, so what a panic left is as good as any.
+        // Plain values are whole at any time, so what a panic left is as good as any.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

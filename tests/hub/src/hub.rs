@@ -177,6 +177,12 @@ impl Hub {
         self.state.faults.set_delay(delay);
     }
 
+    /// Holds back every answer about the hub and its partitions for so long, from now on; zero ends it. It says what was
+    /// true when it was asked.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.state.faults.set_answer_delay(delay);
+    }
+
     fn partition(&self, number: u16) -> Result<Arc<Partition>, HubError> {
         self.state
             .partition(number)

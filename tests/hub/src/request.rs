@@ -81,7 +81,11 @@ pub(crate) async fn serve(
                     body: Value::Null,
                 }
             }
-            RequestNode::Management => management::answer(&state, &request),
+            RequestNode::Management => {
+                let answer = management::answer(&state, &request);
+                tokio::time::sleep(state.faults.answer_delay()).await;
+                answer
+            }
         };
         let reply_to = request.properties.as_ref().and_then(|of| of.reply_to.as_deref());
         match reply_links.find(reply_to.unwrap_or_default()) {

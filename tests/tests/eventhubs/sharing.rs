@@ -43,6 +43,8 @@ fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service])
 #[test]
 fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     let hub = HubStage::new("sharing");
+    // Long enough that a partition moves while the hub is asked about it: its lag is then another's to tell.
+    hub.hub.delay_answers(Duration::from_millis(40));
     let windows = hub.fleet(400, 60);
     let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
     let (mut first, mut second) = (hub.producer("p1", &[]), hub.producer("p2", &[]));
