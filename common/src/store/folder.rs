@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutMode, UpdateVersion};
+use tokio::time::Instant;
 
 use super::health::Access;
 use super::{LOCK_FILE, Store, StoreError, Version};
 
 /// Between looks whether another process has let go of the lock file; it holds it for a write.
 const LOCK_EVERY: Duration = Duration::from_millis(2);
+/// A process that holds the lock file for longer is frozen, or its disk hangs: whoever waits says so.
+const LOCK_WITHIN: Duration = Duration::from_secs(10);
 
 impl Store {
     /// [`Store::put_if`] in a folder store, of a blob that was there when it was read.
@@ -78,10 +81,19 @@ impl Store {
 /// that waits could be the last that its holder needs to go on.
 async fn locked(folder: &Path) -> std::io::Result<File> {
     let file = lock_file(folder)?;
+    let deadline = Instant::now() + LOCK_WITHIN;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_EVERY).await,
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_EVERY).await
+            }
+            Err(TryLockError::WouldBlock) => {
+                let why = format!(
+                    "another process has held {LOCK_FILE} for {LOCK_WITHIN:?}; if it is frozen, let it go on or end it"
+                );
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
+            }
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
@@ -115,5 +127,24 @@ mod tests {
             .expect("waits for locks of a caller that is not polled")
             .unwrap();
         forgotten.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frozen_holder_of_the_lock_is_told_of_and_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path().to_str().unwrap()).unwrap();
+        let first = store.put_if("a", "1", None).await.unwrap();
+        let holder = lock_file(folder.path()).unwrap();
+        holder.lock().unwrap();
+        let error = store.put_if("a", "22", Some(&first)).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        let trouble = store.trouble().unwrap();
+        assert!(
+            trouble.contains("another process has held .windrow.lock"),
+            "{trouble}"
+        );
+        drop(holder);
+        store.put_if("a", "22", Some(&first)).await.unwrap();
+        assert_eq!(store.trouble(), None);
     }
 }
