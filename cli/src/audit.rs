@@ -113,7 +113,7 @@ impl AuditArgs {
         let mut dead = store.dead_letters().await?;
         if self.amqp.is_given() {
             let queue = self.amqp.queue("windrow audit", Reconnect::Never)?;
-            dead.extend(queue.letters().list(usize::MAX).await?);
+            dead.extend(queue.dead_letters().list(usize::MAX).await?);
             queue.close().await;
         }
         let audit = audit(&store, &dead, self.from, self.to).await?;

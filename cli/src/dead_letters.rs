@@ -54,7 +54,7 @@ impl Place {
     async fn letters(&self) -> Result<Vec<DeadLetter>, CliError> {
         match self.queue()? {
             Some(queue) => {
-                let letters = queue.letters().list(usize::MAX).await?;
+                let letters = queue.dead_letters().list(usize::MAX).await?;
                 queue.close().await;
                 Ok(letters)
             }
@@ -267,7 +267,10 @@ impl ReplayArgs {
         let Some(queue) = self.place.queue()? else {
             return self.score_again().await;
         };
-        let replayed = queue.letters().replay(|letter| self.filter.wants(letter)).await?;
+        let replayed = queue
+            .dead_letters()
+            .replay(|letter| self.filter.wants(letter))
+            .await?;
         queue.close().await;
         show::line(&format!(
             "replayed {replayed}: they are in the scoring queue again"
@@ -341,7 +344,10 @@ impl PurgeArgs {
         }
         let deleted = match self.place.queue()? {
             Some(queue) => {
-                let purged = queue.letters().purge(|letter| self.filter.wants(letter)).await?;
+                let purged = queue
+                    .dead_letters()
+                    .purge(|letter| self.filter.wants(letter))
+                    .await?;
                 queue.close().await;
                 purged
             }

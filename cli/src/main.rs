@@ -36,12 +36,12 @@ Every option can also be given as an environment variable, named after it in bra
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to the standard error: error, warn, info, debug, or a filter such as windrow_worker=debug
+    /// What is logged to the standard error: error, warn, info, debug, or a filter such as warn,windrow_worker=debug
     #[arg(
         long,
         global = true,
         value_name = "FILTER",
-        default_value = "warn,lapin=off,azure_messaging_eventhubs=off,azure_core_amqp=off,fe2o3_amqp=off",
+        default_value = "warn,azure_messaging_eventhubs=off,azure_core_amqp=off,fe2o3_amqp=off",
         env = "WINDROW_LOG"
     )]
     log: String,

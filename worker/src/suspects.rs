@@ -1,21 +1,27 @@
-//! Messages that workers went away holding, again and again.
+//! Messages whose workers died holding them, again and again.
 //!
 //! One of them may be what kills workers, and every message held beside it then counts a failure too. So suspects are
-//! scored apart from the rest, in groups that shrink as their failures grow, down to one at a time: what kills is
-//! alone when it reaches the delivery limit, and what is innocent is settled long before.
+//! scored apart from the rest, in groups that shrink as their failures grow, down to one at a time. The killer alone
+//! reaches the delivery limit; see [`Suspects::next_group`] for why no innocent message does.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 use windrow_common::queue::Delivery;
-use windrow_common::random;
 
 /// Failures from which on a message is a suspect. The first two may well have been the worker's or the broker's.
 const SUSPECT_FROM: u32 = 3;
-/// Group size at the first suspicion; halves with each failure more.
+/// Group size at the first suspicion.
 const FIRST_GROUP: usize = 256;
+/// Each pair of lives divides the group size by two to this power: 256, 32, 4, then one at a time.
+const SHRINK_BITS: u32 = 3;
 
 /// Deliveries that wait to be scored apart.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
+    /// In the order of scoring, the next one last.
     waiting: Vec<Delivery>,
+    group_size: usize,
 }
 
 impl Suspects {
@@ -25,56 +31,61 @@ impl Suspects {
 
     /// Takes the suspects out of `deliveries`.
     pub(crate) fn take_from(&mut self, deliveries: &mut Vec<Delivery>) {
-        if deliveries
-            .iter()
-            .any(|delivery| delivery.failures >= SUSPECT_FROM)
-        {
-            let suspects = deliveries.extract_if(.., |delivery| delivery.failures >= SUSPECT_FROM);
+        let is_suspect = |delivery: &Delivery| delivery.failures >= SUSPECT_FROM;
+        if deliveries.iter().any(is_suspect) {
+            let suspects = deliveries.extract_if(.., |delivery| is_suspect(delivery));
             self.waiting.extend(suspects);
+            self.arrange();
         }
     }
 
-    /// The next suspects to score together. Which ones is chance: the same order each time would let the same
-    /// innocents wait behind the killer until they die with it.
+    /// Orders the suspects by a hash of their ids, in one life ascending and in the next descending, and sets the group
+    /// size. The most failures among them number the lives: whatever still waits when a worker dies counts one more.
+    fn arrange(&mut self) {
+        let most = self.waiting.iter().map(|suspect| suspect.failures).max();
+        let life = most.unwrap_or_default().saturating_sub(SUSPECT_FROM);
+        let (pair, is_second) = (life / 2, life % 2 == 1);
+        self.group_size = (FIRST_GROUP >> (pair * SHRINK_BITS).min(20)).max(1);
+        // Another order for each pair: of two killers, one each way would shield what lies between them.
+        let hasher = FixedState::with_seed(u64::from(pair));
+        self.waiting
+            .sort_by_cached_key(|suspect| hasher.hash_one(suspect.message.id.as_str()));
+        if !is_second {
+            self.waiting.reverse();
+        }
+    }
+
+    /// The next suspects to score together.
+    ///
+    /// Everything ahead of the killer's group is settled before the worker dies. The next life goes through the same
+    /// order from its other end, so that after two lives only the members of the killer's last two groups are left. Four
+    /// such pairs bring the groups down to one message: the killer is alone after eleven failures at most, of the twenty
+    /// that the default delivery limit allows.
     pub(crate) fn next_group(&mut self) -> Vec<Delivery> {
-        let mut group = Vec::new();
-        let mut most = FIRST_GROUP;
-        while group.len() < most && !self.waiting.is_empty() {
-            let chance = random();
-            let delivery = self.waiting.swap_remove(chance as usize % self.waiting.len());
-            most = most.min(group_of(delivery.failures));
-            group.push(delivery);
-        }
-        // The last one taken may have asked for a smaller group.
-        while group.len() > most {
-            self.waiting.extend(group.pop());
-        }
-        group
+        let rest = self.waiting.len().saturating_sub(self.group_size);
+        self.waiting.split_off(rest)
     }
-}
-
-fn group_of(failures: u32) -> usize {
-    (FIRST_GROUP >> failures.saturating_sub(SUSPECT_FROM).min(20)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
+    use std::collections::HashSet;
     use std::num::NonZeroU16;
     use windrow_common::EventTime;
     use windrow_common::queue::{Consumer, Memory, MemoryLimits, Message, Queue};
     use windrow_common::store::Store;
 
-    /// A worker that dies of message 0, restarted until nothing is left.
-    #[tokio::test]
-    async fn only_the_killer_reaches_the_delivery_limit() {
-        const MESSAGES: usize = 2_000;
+    const MESSAGES: usize = 600;
+
+    /// Publishes messages whose ids differ from `round` to `round`, restarts a worker that dies of `killers` of them until
+    /// nothing is left, and returns the ids of the dead letters.
+    async fn survivors(round: usize, killers: &HashSet<String>) -> Vec<String> {
         let store = Store::create("memory:///").unwrap();
         let queue = Memory::new(MemoryLimits::default(), store.clone());
         for number in 0..MESSAGES {
             let message = Message {
-                id: number.to_string(),
+                id: id(round, number),
                 kind: "".into(),
                 content_type: "".into(),
                 enqueued_at: EventTime::from_millis(0),
@@ -84,25 +95,47 @@ mod tests {
             drop(queue.publish(message).await.unwrap());
         }
         queue.close();
-        let mut settled: HashMap<String, u32> = HashMap::new();
+        let mut settled = HashSet::new();
         for _life in 0..100 {
             let mut consumer = queue.consume(NonZeroU16::new(10_000).unwrap()).await.unwrap();
-            if live(&mut consumer, &mut settled).await {
+            if live(&mut consumer, killers, &mut settled).await {
                 let dead = store.dead_letters().await.unwrap();
-                assert_eq!(dead.len(), 1, "innocents died too");
-                assert_eq!(
-                    (dead[0].message.id.as_str(), dead[0].reason.code.as_str()),
-                    ("0", "delivery-limit")
-                );
-                assert_eq!(settled.len(), MESSAGES - 1);
-                return;
+                assert_eq!(settled.len() + dead.len(), MESSAGES);
+                assert!(dead.iter().all(|letter| letter.reason.code == "delivery-limit"));
+                return dead.into_iter().map(|letter| letter.message.id).collect();
             }
         }
-        panic!("the killer never reached the limit");
+        panic!("the killers never reached the limit");
     }
 
-    /// One life of a worker: false when it died of message 0.
-    async fn live(consumer: &mut impl Consumer, settled: &mut HashMap<String, u32>) -> bool {
+    fn id(round: usize, number: usize) -> String {
+        format!("{round}-{number}")
+    }
+
+    #[tokio::test]
+    async fn only_the_killer_reaches_the_delivery_limit() {
+        for round in 0..1_000 {
+            let killer = id(round, round % MESSAGES);
+            let dead = survivors(round, &HashSet::from([killer.clone()])).await;
+            assert_eq!(dead, [killer], "innocents died too");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_killers_do_not_take_those_between_them_along() {
+        for round in 0..50 {
+            let killers = HashSet::from([id(round, 0), id(round, 300)]);
+            let dead = survivors(round, &killers).await;
+            assert_eq!(dead.into_iter().collect::<HashSet<_>>(), killers);
+        }
+    }
+
+    /// One life of a worker: false when it died of a killer.
+    async fn live(
+        consumer: &mut impl Consumer,
+        killers: &HashSet<String>,
+        settled: &mut HashSet<String>,
+    ) -> bool {
         let (mut deliveries, mut suspects) = (Vec::new(), Suspects::default());
         loop {
             if consumer.receive(&mut deliveries, 10_000).await.unwrap() == 0 {
@@ -111,12 +144,15 @@ mod tests {
             suspects.take_from(&mut deliveries);
             let mut group = std::mem::take(&mut deliveries);
             loop {
-                if group.iter().any(|delivery| delivery.message.id == "0") {
+                if group
+                    .iter()
+                    .any(|delivery| killers.contains(&delivery.message.id))
+                {
                     return false;
                 }
                 let mut receipts = Vec::new();
                 for delivery in group.drain(..) {
-                    *settled.entry(delivery.message.id.clone()).or_default() += 1;
+                    settled.insert(delivery.message.id.clone());
                     receipts.push(delivery.receipt);
                 }
                 consumer.ack(receipts).await.unwrap();

@@ -8,8 +8,8 @@
 mod config;
 mod connection;
 mod consumer;
+mod dead_letters;
 mod error;
-mod letters;
 mod management;
 mod properties;
 mod publisher;
@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
 pub use consumer::AmqpConsumer;
+pub use dead_letters::DeadLetters;
 pub use error::AmqpError;
-pub use letters::Letters;
 pub use management::{Management, ManagementError, QueueState};
 
 use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
@@ -71,8 +71,8 @@ impl Amqp {
     }
 
     /// The dead letters, to look at, replay or purge.
-    pub fn letters(&self) -> Letters {
-        Letters::new(Arc::clone(&self.publisher), Arc::clone(&self.consuming))
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(Arc::clone(&self.publisher), Arc::clone(&self.consuming))
     }
 
     /// What the queues are called.
@@ -117,7 +117,7 @@ impl Queue for Amqp {
 
     async fn depth(&self) -> Result<Depth, QueueError> {
         Ok(Depth {
-            ready: self.consuming.ready().await?,
+            ready: self.consuming.look_at(&self.names().score).await?.ready,
             unacked: None,
         })
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub use amqp::{
-    Amqp, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, Letters, Management, ManagementError, QueueNames,
+    Amqp, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters, Management, ManagementError, QueueNames,
     QueueState, Reconnect, Tls,
 };
 pub use memory::{Memory, MemoryLimits};

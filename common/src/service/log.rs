@@ -14,10 +14,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging; once a process.
+/// Levels of libraries that log each of their retries, of which this program logs the first and the last. A filter that
+/// names a library has the last word.
+const LIBRARIES: &str =
+    "lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error,object_store=warn";
+
+/// Starts logging; once a process. [`LIBRARIES`] log less than `filter` asks for, unless it names them.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), Failure> {
-    let parsed =
-        EnvFilter::try_new(filter).map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
+    let parsed = EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
+        .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_writer(std::io::stderr);

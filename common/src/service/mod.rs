@@ -43,13 +43,9 @@ pub struct ServiceArgs {
     /// set: http://169.254.169.254; default: off]
     #[arg(long, value_name = "URL", env = "WINDROW_SCHEDULED_EVENTS")]
     pub scheduled_events: Option<String>,
-    /// What is logged to the standard error: error, warn, info, debug, or a filter such as windrow_worker=debug
-    #[arg(
-        long,
-        value_name = "FILTER",
-        default_value = "info,lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error",
-        env = "WINDROW_LOG"
-    )]
+    /// What is logged to the standard error: error, warn, info, debug, or a filter such as info,windrow_worker=debug.
+    /// Client libraries log less unless the filter names them, as in info,lapin=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "WINDROW_LOG")]
     pub log: String,
     /// How it is logged
     #[arg(long, value_enum, default_value = "json", env = "WINDROW_LOG_FORMAT")]

@@ -35,7 +35,7 @@ fn a_wrong_hub_a_wrong_namespace_and_a_closed_port_are_told_apart() {
             "--eventhubs-endpoint",
             &endpoint,
             "--log",
-            "debug",
+            "debug,azure_messaging_eventhubs=debug,azure_core_amqp=debug,fe2o3_amqp=debug",
         ];
         let log = hub.stage.text(&format!("{name}.log"));
         let mut producer = hub.stage.service("windrow-producer", &words, &log);

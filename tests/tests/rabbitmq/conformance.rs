@@ -289,7 +289,7 @@ macro_rules! conformance {
             async fn $promise_of_letters() {
                 let broker = Broker::shared();
                 let queue = queue(&broker, stringify!($promise_of_letters));
-                let letters = queue.letters();
+                let letters = queue.dead_letters();
                 super::$promise_of_letters(queue, async || letters.list(100).await.unwrap()).await;
             })*
         }

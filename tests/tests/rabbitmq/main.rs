@@ -3,10 +3,10 @@
 
 mod chaos;
 mod conformance;
+mod dead_letters;
 mod drain;
 mod encrypted;
 mod flaky;
-mod letters;
 mod recovery;
 mod refusals;
 

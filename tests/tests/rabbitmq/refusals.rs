@@ -22,6 +22,9 @@ struct Said {
     error: String,
 }
 
+/// All that may be logged, by the client library too.
+const EVERYTHING: &str = "debug,lapin=debug,object_store=debug";
+
 fn say(stage: &Stage, name: &str, url: &str, prefix: &str) -> Said {
     let store = stage.store();
     std::fs::create_dir_all(&store).unwrap();
@@ -29,7 +32,7 @@ fn say(stage: &Stage, name: &str, url: &str, prefix: &str) -> Said {
     // By file, as a careful person does it.
     let file = stage.text(&format!("{name}.url"));
     std::fs::write(&file, format!("{url}\n")).unwrap();
-    let words = ["--store", &store, "--log", "debug", "--queue-prefix", prefix];
+    let words = ["--store", &store, "--log", EVERYTHING, "--queue-prefix", prefix];
     let mut worker = Service::start_with(
         "windrow-worker",
         &words,
@@ -49,7 +52,7 @@ fn say(stage: &Stage, name: &str, url: &str, prefix: &str) -> Said {
         "dead-letters",
         "list",
         "--log",
-        "debug",
+        EVERYTHING,
         "--amqp-url-file",
         &file,
         "--queue-prefix",

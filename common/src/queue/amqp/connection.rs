@@ -258,15 +258,13 @@ impl Link {
         declared.await.map(|_| ()).map_err(|error| self.error(&error))
     }
 
-    /// Messages that wait in the scoring queue.
-    pub(super) async fn ready(&self) -> Result<u64, AmqpError> {
-        self.ready_in(&self.config.names.score).await
-    }
-
-    /// Messages that wait in a queue.
-    pub(super) async fn ready_in(&self, queue: &str) -> Result<u64, AmqpError> {
-        let ready = look_at(&self.channel().await?, queue).await;
-        ready.map_err(|error| self.error(&error))
+    /// What the broker says of a queue.
+    pub(super) async fn look_at(&self, queue: &str) -> Result<QueueLook, AmqpError> {
+        let channel = self.channel().await?;
+        let look = look_at(&channel, queue).await;
+        // One that was refused is closed.
+        _ = channel.close(200, "done".into()).await;
+        look.map_err(|error| self.error(&error))
     }
 
     /// Says goodbye to the broker, which then gives back what is not settled at once.
@@ -280,14 +278,27 @@ impl Link {
     }
 }
 
-/// Messages that wait in a queue, which has to be there.
-async fn look_at(channel: &Channel, queue: &str) -> Result<u64, lapin::Error> {
+/// What a passive declaration tells of a queue.
+pub(super) struct QueueLook {
+    /// Messages that wait for a consumer.
+    pub(super) ready: u64,
+    /// Consumers, cancelled ones that hold messages included.
+    pub(super) consumers: u64,
+}
+
+/// Looks at a queue, which must exist.
+async fn look_at(channel: &Channel, queue: &str) -> Result<QueueLook, lapin::Error> {
     let options = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::durable()
     };
-    let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-    Ok(u64::from(declared.await?.message_count()))
+    let declared = channel
+        .queue_declare(queue.into(), options, FieldTable::default())
+        .await?;
+    Ok(QueueLook {
+        ready: u64::from(declared.message_count()),
+        consumers: u64::from(declared.consumer_count()),
+    })
 }
 
 /// The waits between tries to reach the broker.

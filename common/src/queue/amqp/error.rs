@@ -75,7 +75,7 @@ pub enum AmqpError {
     #[error(
         "{left} of the dead letters on RabbitMQ at {endpoint} are being looked at by someone else; try again in a moment"
     )]
-    LettersInHand {
+    DeadLettersHeld {
         /// Where.
         endpoint: String,
         /// How many did not come.
@@ -106,7 +106,7 @@ impl AmqpError {
             self,
             Self::Away { .. }
                 | Self::Missing { .. }
-                | Self::LettersInHand { .. }
+                | Self::DeadLettersHeld { .. }
                 | Self::Nacked { .. }
                 | Self::Unroutable { .. }
         )
