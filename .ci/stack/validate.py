@@ -1,11 +1,10 @@
-"""Checks rendered manifests strictly: a field that the cluster does not know is an error, as is a missing one.
+"""Validates rendered manifests strictly: an unknown field is an error, and so is a missing required one.
 
     kubectl kustomize OVERLAY | python validate.py
 
-Kubernetes' own kinds are checked against its OpenAPI schema, custom ones against their definitions in k8s/schemas. And
-what no schema knows: that pods are given longer to stop than Windrow takes to drain, that queues get all their members, that
-our images are of one registry and version. Exits with 0 if all is well, with 2
-if something is not.
+Built-in kinds are checked against Kubernetes' OpenAPI schema, custom resources against their definitions in
+k8s/schemas. Three checks go beyond the schemas: pods get more time to stop than Windrow takes to drain, queues get all
+their members, and all our images have one registry and version. Exits with 0 if all manifests are valid, otherwise 2.
 """
 
 import pathlib
@@ -15,13 +14,14 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-# From the version in which all fields in use are stable (unhealthyPodEvictionPolicy, podFailurePolicy) to today's.
+# From the first version in which all fields in use are stable (unhealthyPodEvictionPolicy, podFailurePolicy) to the
+# newest.
 OLDEST, NEWEST = "1.31", "1.37"
 SCHEMAS = pathlib.Path(__file__).parents[2] / "k8s" / "schemas"
 
 
 def strict(schema):
-    """An OpenAPI schema of a custom resource as JSON schema that knows no other fields than those it names."""
+    """Converts a custom resource's OpenAPI schema to a JSON schema that refuses fields it does not name."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -36,7 +36,7 @@ def strict(schema):
 
 
 def custom_schemas():
-    """JSON schemas of the custom resources, by apiVersion and kind."""
+    """Returns the JSON schemas of the custom resources, by apiVersion and kind."""
     schemas = {}
     for file in sorted(SCHEMAS.glob("*.yaml")):
         spec = yaml.safe_load(file.read_text())["spec"]
@@ -47,7 +47,7 @@ def custom_schemas():
 
 
 def faults(manifest, schemas):
-    """What is wrong with one manifest."""
+    """Yields the errors in one manifest."""
     schema = schemas.get((manifest.get("apiVersion"), manifest.get("kind")))
     if schema is not None:
         for error in jsonschema.Draft202012Validator(schema).iter_errors(manifest):
@@ -64,14 +64,14 @@ def faults(manifest, schemas):
 
 
 def pod_spec(manifest):
-    """The pods that a manifest makes, if any."""
+    """Returns the spec of the pods that a manifest creates, or an empty one."""
     spec = manifest.get("spec", {})
     spec = spec.get("jobTemplate", {}).get("spec", spec)
     return spec.get("template", {}).get("spec", {})
 
 
 def killed_while_draining(manifests):
-    """Producers and workers that are killed before their drain is over."""
+    """Yields producers and workers that Kubernetes kills before their drain timeout."""
     settings = [m["data"] for m in manifests if m.get("kind") == "ConfigMap" and "WINDROW_DRAIN_TIMEOUT" in m["data"]]
     for manifest in manifests:
         pod = pod_spec(manifest)
@@ -84,7 +84,7 @@ def killed_while_draining(manifests):
 
 
 def short_of_members(manifests):
-    """Clusters of RabbitMQ whose queues stay without a member that was away when they were made."""
+    """Yields RabbitMQ clusters that never add a node to the queues created while it was down."""
     for manifest in manifests:
         if manifest.get("kind") == "RabbitmqCluster" and manifest["spec"].get("replicas", 1) > 1:
             config = manifest["spec"].get("rabbitmq", {}).get("additionalConfig", "")
@@ -96,7 +96,7 @@ def short_of_members(manifests):
 
 
 def strange_registries(manifests):
-    """Our own images from more than one registry, or of more than one version."""
+    """Yields a manifest if our own images have more than one registry or version."""
     images = {}
     for manifest in manifests:
         pod = pod_spec(manifest)

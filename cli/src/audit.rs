@@ -5,31 +5,31 @@ use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
 use serde::Serialize;
-use windrow_common::args::{AmqpArgs, StoreArg};
-use windrow_common::queue::Reconnect;
-use windrow_common::store::{DeadLetter, Dispatched, Hour, Store};
-use windrow_common::{EventTime, Prediction, ScoringMessage, SensorId};
+use windrow_common::{EventTime, Length, Prediction, ScoringMessage, SensorId};
+use windrow_queue::{AmqpArgs, DeadLetter, Reconnect, StoredDeadLetters};
+use windrow_store::{Dispatched, Hour, Store, StoreArg};
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
-/// Lost windows that are named one by one.
+/// Maximum number of lost windows that are listed.
 const LOST_SHOWN: usize = 20;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 3 says that windows were lost (or, while a run goes on, are still on their way).
-With RabbitMQ named, its dead letters count beside those of the store.
+Exit code 3 means that the audit failed: windows are lost, differing or never dispatched. While a run is in progress,
+windows in flight count as lost.
+With --amqp-url or --amqp-url-file, the audit also counts the dead letters in RabbitMQ.
 Example:
   windrow audit --store ./store")]
 pub(crate) struct AuditArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// Only windows from this time on
+    /// Only windows that start at or after this time, such as 2026-01-05T00:00:00Z
     #[arg(long, value_name = "TIME", env = "WINDROW_FROM")]
     from: Option<EventTime>,
-    /// Only windows before this time
+    /// Only windows that start before this time, such as 2026-01-06T00:00:00Z
     #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
     to: Option<EventTime>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct AuditArgs {
     output: OutputArg,
 }
 
-/// What became of the windows of an hour, or of all.
+/// The counts of an audit, for one hour or in total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
     /// Windows that were put into a message.
@@ -47,25 +47,25 @@ pub(crate) struct Tally {
     pub(crate) predicted: u64,
     /// Of these, windows without a prediction whose message is among the dead letters.
     pub(crate) dead_lettered: u64,
-    /// Of these, windows that are in neither.
+    /// Of these, windows with neither.
     pub(crate) lost: u64,
-    /// Windows predicted that were never dispatched.
+    /// Windows with a prediction that were never dispatched.
     pub(crate) unexpected: u64,
-    /// Windows whose prediction saw another number of readings than was dispatched, or that were predicted or
-    /// dispatched twice with differing content.
+    /// Windows whose prediction has a different number of readings than the dispatched window, or that were predicted
+    /// or dispatched twice with different content.
     pub(crate) differing: u64,
-    /// Rows of predictions that were written more than once.
+    /// Duplicate rows of predictions, which readers drop.
     pub(crate) repeats: u64,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Audit {
-    /// Everything together.
+    /// The totals.
     pub(crate) all: Tally,
-    /// By `date=…/hour=…`.
+    /// The counts of each hour, by `date=…/hour=…`.
     pub(crate) hours: BTreeMap<String, Tally>,
-    /// The first lost windows, `sensor window start`.
+    /// The first lost windows, each as its sensor and window start.
     pub(crate) lost: Vec<String>,
 }
 
@@ -80,12 +80,13 @@ impl Tally {
         self.repeats += other.repeats;
     }
 
-    /// Whether every dispatched window is accounted for, once, with the content it was dispatched with.
+    /// Returns whether every dispatched window is accounted for with the content it was dispatched with, and no other
+    /// window is predicted.
     pub(crate) fn is_clean(&self) -> bool {
         self.lost == 0 && self.unexpected == 0 && self.differing == 0
     }
 
-    /// The verdict in a line.
+    /// Returns the verdict as one line.
     pub(crate) fn verdict(&self) -> String {
         let mut line = format!(
             "{} dispatched = {} predicted + {} dead-lettered; {} lost",
@@ -97,7 +98,7 @@ impl Tally {
         for (count, what) in [
             (self.unexpected, "never dispatched"),
             (self.differing, "differing"),
-            (self.repeats, "repeats dropped"),
+            (self.repeats, "duplicates dropped"),
         ] {
             if count > 0 {
                 line += &format!(", {} {what}", show::count(count));
@@ -110,14 +111,14 @@ impl Tally {
 impl AuditArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let store = self.store.open()?;
-        let mut dead = store.dead_letters().await?;
+        let mut dead = StoredDeadLetters::of(&store).list().await?;
         if self.amqp.is_given() {
             let queue = self.amqp.queue("windrow audit", Reconnect::Never)?;
             dead.extend(queue.dead_letters().list(usize::MAX).await?);
             queue.close().await;
         }
         let audit = audit(&store, &dead, self.from, self.to).await?;
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             let value = serde_json::to_value(&audit).unwrap_or_default();
             show::json(&value)?;
         } else {
@@ -151,14 +152,14 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
     let mut rows: Vec<_> = audit.hours.iter().map(|(hour, tally)| row(hour, tally)).collect();
     rows.push(row("all", &audit.all));
     let headings = [
-        "windows of",
+        "hour",
         "dispatched",
         "predicted",
         "dead letters",
         "lost",
         "never dispatched",
         "differing",
-        "repeats",
+        "duplicates",
     ];
     show::table(&headings, rows)?;
     for lost in &audit.lost {
@@ -167,9 +168,9 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
     show::line(&audit.all.verdict())
 }
 
-type Key = (SensorId, EventTime, i64);
+type Key = (SensorId, EventTime, Length);
 
-/// Reconciles what `store` says was dispatched with its predictions and with the dead letters.
+/// Reconciles the dispatched windows in `store` with its predictions and with the dead letters.
 pub(crate) async fn audit(
     store: &Store,
     dead: &[DeadLetter],
@@ -178,7 +179,8 @@ pub(crate) async fn audit(
 ) -> Result<Audit, CliError> {
     let dead = dead_windows(dead);
     let mut hours: BTreeMap<String, (Option<Hour>, Option<Hour>)> = BTreeMap::new();
-    // In this order, so that of a run that goes on no window is predicted and not yet dispatched.
+    // Predictions are listed before dispatched windows. In the other order, an audit during a run could see a
+    // prediction without its dispatched window.
     for hour in store.hours("predictions", from, to).await? {
         let name = hour.name.clone();
         hours.entry(name).or_default().1 = Some(hour);
@@ -213,7 +215,7 @@ pub(crate) async fn audit(
     Ok(audit)
 }
 
-/// Walks both sides, each in the order of (sensor, window start, window length).
+/// Compares both sides, each sorted by (sensor, window start, window length).
 fn reconcile(
     dispatched: &[Dispatched],
     predictions: &[Prediction],
@@ -223,10 +225,10 @@ fn reconcile(
 ) {
     let mut predictions = predictions.iter().peekable();
     let order = |window: &Dispatched, prediction: &Prediction| {
-        (&window.sensor, window.window_start, window.window_ms).cmp(&(
+        (&window.sensor, window.window_start, window.window_length).cmp(&(
             &prediction.sensor,
             prediction.aggregate.window_start,
-            prediction.window_ms,
+            prediction.window_length,
         ))
     };
     for window in dispatched {
@@ -238,7 +240,7 @@ fn reconcile(
             tally.unexpected += 1;
         }
         let (mut found, mut differs) = (false, false);
-        // One for each version of the model that scored it.
+        // The window has one prediction for each model version that scored it.
         while let Some(prediction) =
             predictions.next_if(|prediction| order(window, prediction) == Ordering::Equal)
         {
@@ -248,7 +250,7 @@ fn reconcile(
         tally.differing += u64::from(differs);
         if found {
             tally.predicted += 1;
-        } else if dead.contains(&(window.sensor.clone(), window.window_start, window.window_ms)) {
+        } else if dead.contains(&(window.sensor.clone(), window.window_start, window.window_length)) {
             tally.dead_lettered += 1;
         } else {
             tally.lost += 1;
@@ -260,19 +262,21 @@ fn reconcile(
     tally.unexpected += predictions.count() as u64;
 }
 
-/// The windows in the dead letters; one that cannot be decoded names none.
+/// Returns the windows of the dead letters. A dead letter that cannot be decoded adds none, so its windows
+/// count as lost.
 fn dead_windows(dead: &[DeadLetter]) -> HashSet<Key> {
     let mut windows = HashSet::new();
-    for letter in dead {
-        match ScoringMessage::decode(&letter.message.body) {
-            Ok(message) => windows.extend(
-                message
-                    .aggregates
-                    .iter()
-                    .map(|aggregate| (message.sensor.clone(), aggregate.window_start, message.window_ms)),
-            ),
+    for dead_letter in dead {
+        match ScoringMessage::decode(&dead_letter.message.body) {
+            Ok(message) => windows.extend(message.aggregates.iter().map(|aggregate| {
+                (
+                    message.sensor.clone(),
+                    aggregate.window_start,
+                    message.window_length,
+                )
+            })),
             Err(error) => {
-                tracing::warn!(message = letter.message.id, %error, "a dead letter names no windows");
+                tracing::warn!(message = dead_letter.message.id, %error, "cannot decode a dead letter");
             }
         }
     }
@@ -288,7 +292,7 @@ mod tests {
         Dispatched {
             sensor: SensorId::new("d", tag).unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
-            window_ms: 60_000,
+            window_length: Length::from_millis(60_000),
             count: 3,
         }
     }
@@ -296,7 +300,7 @@ mod tests {
     fn prediction(tag: &str, minute: i64, count: u64, version: &str) -> Prediction {
         Prediction {
             sensor: SensorId::new("d", tag).unwrap(),
-            window_ms: 60_000,
+            window_length: Length::from_millis(60_000),
             aggregate: Aggregate {
                 window_start: EventTime::from_millis(minute * 60_000),
                 count,
@@ -326,7 +330,7 @@ mod tests {
         let dead = HashSet::from([(
             SensorId::new("d", "c").unwrap(),
             EventTime::from_millis(0),
-            60_000,
+            Length::from_millis(60_000),
         )]);
         let (mut tally, mut lost) = (Tally::default(), Vec::new());
         reconcile(&dispatched, &predictions, &dead, &mut tally, &mut lost);

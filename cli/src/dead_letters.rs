@@ -1,18 +1,20 @@
-//! `windrow dead-letters`: what could not be scored, and what to do with it.
+//! `windrow dead-letters`: lists, shows, replays and purges dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use windrow_common::args::AmqpArgs;
-use windrow_common::queue::{Amqp, Memory, MemoryLimits, Queue, QueueError, Reconnect};
-use windrow_common::store::{DeadLetter, Store};
-use windrow_common::{EventTime, ScoringMessage, SensorId, Shutdown, parse_duration};
+use windrow_common::{EventTime, ScoringMessage, SensorId, parse_duration};
+use windrow_queue::{
+    Amqp, AmqpArgs, DeadLetter, Memory, MemoryLimits, Queue, QueueError, Reconnect, StoredDeadLetters,
+};
+use windrow_service::Shutdown;
+use windrow_store::Store;
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::pipeline::{drive, spawn_workers};
 use crate::show;
 
@@ -20,17 +22,17 @@ use crate::show;
 pub(crate) enum DeadLettersCommand {
     /// List dead letters with their reasons
     List(ListArgs),
-    /// Show one dead letter: its reason in full, and what it holds
+    /// Show one dead letter with its full reason and its contents
     Show(ShowArgs),
-    /// Score dead letters again, after what was wrong is mended
+    /// Score dead letters again, after their cause is fixed
     Replay(ReplayArgs),
-    /// Delete dead letters for good; their windows count as lost from then on
+    /// Delete dead letters permanently; the audit then counts their windows as lost
     Purge(PurgeArgs),
 }
 
-/// Where the dead letters are: on RabbitMQ when one is named, else in the store, where `windrow run` keeps them.
+/// The location of the dead letters: RabbitMQ when a broker is named, otherwise the store that `windrow run` wrote to.
 #[derive(Args, Debug)]
-struct Place {
+struct Location {
     /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix
     #[arg(long, value_name = "URL", env = "WINDROW_STORE", required_unless_present_any = ["amqp_url", "amqp_url_file"])]
     store: Option<String>,
@@ -38,8 +40,8 @@ struct Place {
     amqp: AmqpArgs,
 }
 
-impl Place {
-    /// The broker's dead letters, when a broker is named.
+impl Location {
+    /// Returns the broker's queue when a broker is named.
     fn queue(&self) -> Result<Option<Amqp>, CliError> {
         if !self.amqp.is_given() {
             return Ok(None);
@@ -54,25 +56,25 @@ impl Place {
     async fn letters(&self) -> Result<Vec<DeadLetter>, CliError> {
         match self.queue()? {
             Some(queue) => {
-                let letters = queue.dead_letters().list(usize::MAX).await?;
+                let dead_letters = queue.dead_letters().list(usize::MAX).await?;
                 queue.close().await;
-                Ok(letters)
+                Ok(dead_letters)
             }
-            None => Ok(self.store()?.dead_letters().await?),
+            None => Ok(StoredDeadLetters::of(&self.store()?).list().await?),
         }
     }
 }
 
-/// Which letters are meant.
+/// The options that select dead letters.
 #[derive(Args, Debug)]
 struct Filter {
-    /// Only letters with this reason, such as no-model
+    /// Only dead letters with this reason, such as no-model
     #[arg(long, value_name = "REASON", env = "WINDROW_REASON")]
     reason: Option<String>,
-    /// Only letters of this sensor: DEVICE/TAG
+    /// Only dead letters of this sensor, as DEVICE/TAG; write a slash inside a name as %2F
     #[arg(long, value_name = "DEVICE/TAG", env = "WINDROW_SENSOR")]
     sensor: Option<SensorId>,
-    /// Only letters that have been dead for at least this long
+    /// Only messages that became dead letters at least this long ago, such as 30m or 1d
     #[arg(long, value_name = "DURATION", env = "WINDROW_OLDER_THAN", value_parser = parse_duration)]
     older_than: Option<Duration>,
 }
@@ -80,10 +82,10 @@ struct Filter {
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    place: Place,
+    location: Location,
     #[command(flatten)]
     filter: Filter,
-    /// Only the number of letters for each reason
+    /// Show only the number of dead letters for each reason
     #[arg(long, env = "WINDROW_BY_REASON")]
     by_reason: bool,
     #[command(flatten)]
@@ -93,8 +95,8 @@ pub(crate) struct ListArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
-    place: Place,
-    /// The message id, as `list` shows it
+    location: Location,
+    /// Message id, as shown by `windrow dead-letters list`
     id: String,
     #[command(flatten)]
     output: OutputArg,
@@ -103,7 +105,7 @@ pub(crate) struct ShowArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
-    place: Place,
+    location: Location,
     #[command(flatten)]
     filter: Filter,
 }
@@ -111,29 +113,29 @@ pub(crate) struct ReplayArgs {
 #[derive(Args, Debug)]
 pub(crate) struct PurgeArgs {
     #[command(flatten)]
-    place: Place,
+    location: Location,
     #[command(flatten)]
     filter: Filter,
-    /// Really delete; without it, only says what would be deleted
+    /// Delete the dead letters; without this option, only their number is shown
     #[arg(long, env = "WINDROW_YES")]
     yes: bool,
 }
 
 impl Filter {
-    async fn letters(&self, place: &Place) -> Result<Vec<DeadLetter>, CliError> {
-        let mut letters = place.letters().await?;
-        letters.retain(|letter| self.wants(letter));
-        Ok(letters)
+    async fn letters(&self, location: &Location) -> Result<Vec<DeadLetter>, CliError> {
+        let mut dead_letters = location.letters().await?;
+        dead_letters.retain(|dead_letter| self.wants(dead_letter));
+        Ok(dead_letters)
     }
 
-    fn wants(&self, letter: &DeadLetter) -> bool {
+    fn wants(&self, dead_letter: &DeadLetter) -> bool {
         let of_sensor = |sensor: &SensorId| {
-            ScoringMessage::decode(&letter.message.body).is_ok_and(|message| message.sensor == *sensor)
+            ScoringMessage::decode(&dead_letter.message.body).is_ok_and(|message| message.sensor == *sensor)
         };
-        let older_than = |age: Duration| letter.dead_at <= EventTime::now().saturating_sub(age);
+        let older_than = |age: Duration| dead_letter.dead_at <= EventTime::now().saturating_sub(age);
         self.reason
             .as_ref()
-            .is_none_or(|reason| *reason == letter.reason.code)
+            .is_none_or(|reason| *reason == dead_letter.reason.code)
             && self.sensor.as_ref().is_none_or(of_sensor)
             && self.older_than.is_none_or(older_than)
     }
@@ -152,24 +154,24 @@ impl DeadLettersCommand {
 
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
-        let letters = self.filter.letters(&self.place).await?;
+        let dead_letters = self.filter.letters(&self.location).await?;
         if self.by_reason {
-            return count_by_reason(&letters, self.output.output);
+            return count_by_reason(&dead_letters, self.output.output);
         }
-        if self.output.output == Output::Json {
-            return show::json(&letters.iter().map(summary).collect());
+        if self.output.output == OutputFormat::Json {
+            return show::json(&dead_letters.iter().map(summary).collect());
         }
-        if letters.is_empty() {
+        if dead_letters.is_empty() {
             return show::line("no dead letters");
         }
-        let rows = letters.iter().map(|letter| {
+        let rows = dead_letters.iter().map(|dead_letter| {
             vec![
-                letter.message.id.clone(),
-                letter.reason.code.clone(),
-                letter.message.enqueued_at.to_string(),
-                letter.dead_at.to_string(),
-                letter.reason.worker.clone(),
-                letter.reason.detail.clone(),
+                dead_letter.message.id.clone(),
+                dead_letter.reason.code.clone(),
+                dead_letter.message.enqueued_at.to_string(),
+                dead_letter.dead_at.to_string(),
+                dead_letter.reason.worker.clone(),
+                dead_letter.reason.detail.clone(),
             ]
         });
         show::table(
@@ -186,12 +188,12 @@ impl ListArgs {
     }
 }
 
-fn count_by_reason(letters: &[DeadLetter], output: Output) -> Result<(), CliError> {
+fn count_by_reason(dead_letters: &[DeadLetter], output: OutputFormat) -> Result<(), CliError> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for letter in letters {
-        *counts.entry(&letter.reason.code).or_default() += 1;
+    for dead_letter in dead_letters {
+        *counts.entry(&dead_letter.reason.code).or_default() += 1;
     }
-    if output == Output::Json {
+    if output == OutputFormat::Json {
         return show::json(&json!(counts));
     }
     let rows = counts
@@ -200,38 +202,40 @@ fn count_by_reason(letters: &[DeadLetter], output: Output) -> Result<(), CliErro
     show::table(&["reason", "dead letters"], rows.collect())
 }
 
-fn summary(letter: &DeadLetter) -> serde_json::Value {
+fn summary(dead_letter: &DeadLetter) -> serde_json::Value {
     json!({
-        "id": letter.message.id,
-        "reason": letter.reason.code,
-        "detail": letter.reason.detail,
-        "worker": letter.reason.worker,
-        "dead_at": letter.dead_at.to_string(),
-        "enqueued_at": letter.message.enqueued_at.to_string(),
-        "deliveries": letter.deliveries,
-        "bytes": letter.message.body.len(),
+        "id": dead_letter.message.id,
+        "reason": dead_letter.reason.code,
+        "detail": dead_letter.reason.detail,
+        "worker": dead_letter.reason.worker,
+        "dead_at": dead_letter.dead_at.to_string(),
+        "enqueued_at": dead_letter.message.enqueued_at.to_string(),
+        "deliveries": dead_letter.deliveries,
+        "bytes": dead_letter.message.body.len(),
     })
 }
 
 impl ShowArgs {
     async fn run(self) -> Result<(), CliError> {
-        let letters = self.place.letters().await?;
-        let letter = letters.iter().find(|letter| letter.message.id == self.id);
-        let Some(letter) = letter else {
+        let dead_letters = self.location.letters().await?;
+        let dead_letter = dead_letters
+            .iter()
+            .find(|dead_letter| dead_letter.message.id == self.id);
+        let Some(dead_letter) = dead_letter else {
             return Err(CliError::Usage(format!(
-                "there is no dead letter of message {}; `windrow dead-letters list` shows those there are",
+                "no dead letter has the message id {}; `windrow dead-letters list` shows the ids",
                 self.id
             )));
         };
-        let mut shown = summary(letter);
-        match ScoringMessage::decode(&letter.message.body) {
+        let mut shown = summary(dead_letter);
+        match ScoringMessage::decode(&dead_letter.message.body) {
             Ok(message) => {
                 shown["sensor"] = message.sensor.to_string().into();
                 shown["aggregates"] = message.aggregates.iter().map(aggregate).collect();
             }
             Err(error) => shown["undecodable"] = error.to_string().into(),
         }
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             return show::json(&shown);
         }
         let serde_json::Value::Object(fields) = shown else {
@@ -264,12 +268,12 @@ fn aggregate(aggregate: &windrow_common::Aggregate) -> serde_json::Value {
 
 impl ReplayArgs {
     async fn run(self) -> Result<(), CliError> {
-        let Some(queue) = self.place.queue()? else {
+        let Some(queue) = self.location.queue()? else {
             return self.score_again().await;
         };
         let replayed = queue
             .dead_letters()
-            .replay(|letter| self.filter.wants(letter))
+            .replay(|dead_letter| self.filter.wants(dead_letter))
             .await?;
         queue.close().await;
         show::line(&format!(
@@ -277,19 +281,19 @@ impl ReplayArgs {
         ))
     }
 
-    /// Each letter of the store goes through a worker once more. It is deleted only when its predictions are durable, so
-    /// a replay that dies loses nothing; a letter that fails again is kept, with the new reason.
+    /// Scores each dead letter of the store once more. A dead letter is deleted only when its predictions are durable,
+    /// so a replay that is killed loses nothing. One that fails again is kept, with the new reason.
     async fn score_again(self) -> Result<(), CliError> {
-        let store = self.place.store()?;
-        let letters = self.filter.letters(&self.place).await?;
-        let queue = Memory::new(MemoryLimits::default(), store.clone());
+        let store = self.location.store()?;
+        let dead_letters = self.filter.letters(&self.location).await?;
+        let queue = Memory::new(MemoryLimits::default(), &store);
         let stats = Arc::new(windrow_worker::Stats::default());
         let (_trigger, shutdown) = Shutdown::new();
         let workers = spawn_workers(1, &queue, &store, &stats, &shutdown);
         let publish = async {
-            let mut confirmations = Vec::with_capacity(letters.len());
-            for letter in &letters {
-                confirmations.push(queue.publish(letter.message.clone()).await?);
+            let mut confirmations = Vec::with_capacity(dead_letters.len());
+            for dead_letter in &dead_letters {
+                confirmations.push(queue.publish(dead_letter.message.clone()).await?);
             }
             for confirmation in confirmations {
                 confirmation.wait().await?;
@@ -298,11 +302,11 @@ impl ReplayArgs {
         };
         let publish = async { publish.await.map_err(windrow_worker::WorkerError::from) };
         drive(publish, workers, &queue, || ()).await?;
-        let failed = forget_scored(&store, &letters).await?;
-        let scored = letters.len() - failed;
+        let failed = delete_scored(&StoredDeadLetters::of(&store), &dead_letters).await?;
+        let scored = dead_letters.len() - failed;
         show::line(&format!(
             "replayed {}: {scored} scored, {failed} dead again",
-            letters.len()
+            dead_letters.len()
         ))?;
         if failed > 0 {
             return Err(CliError::Partial(format!(
@@ -313,21 +317,22 @@ impl ReplayArgs {
     }
 }
 
-/// Deletes the letters that were not written again since they were read; gives the number of those that were.
-async fn forget_scored(store: &Store, replayed: &[DeadLetter]) -> Result<usize, CliError> {
-    let now: std::collections::HashMap<_, _> = store
-        .dead_letters()
+/// Deletes the replayed dead letters, except those that failed again. Returns the number of those: the worker has
+/// stored them again, with a new reason.
+async fn delete_scored(stored: &StoredDeadLetters, replayed: &[DeadLetter]) -> Result<usize, CliError> {
+    let now: HashMap<_, _> = stored
+        .list()
         .await?
         .into_iter()
-        .map(|letter| (letter.message.id.clone(), letter))
+        .map(|dead_letter| (dead_letter.message.id.clone(), dead_letter))
         .collect();
     let mut failed = 0;
-    for letter in replayed {
-        let again = now.get(&letter.message.id).is_some_and(|now| now != letter);
-        if again {
+    for dead_letter in replayed {
+        let id = &dead_letter.message.id;
+        if now.get(id).is_some_and(|now| now != dead_letter) {
             failed += 1;
         } else {
-            store.delete_dead_letter(&letter.message.id).await?;
+            stored.delete(id).await?;
         }
     }
     Ok(failed)
@@ -336,28 +341,28 @@ async fn forget_scored(store: &Store, replayed: &[DeadLetter]) -> Result<usize, 
 impl PurgeArgs {
     async fn run(self) -> Result<(), CliError> {
         if !self.yes {
-            let letters = self.filter.letters(&self.place).await?;
+            let dead_letters = self.filter.letters(&self.location).await?;
             return show::line(&format!(
                 "would delete {} dead letters; --yes deletes them for good",
-                letters.len()
+                dead_letters.len()
             ));
         }
-        let deleted = match self.place.queue()? {
+        let deleted = match self.location.queue()? {
             Some(queue) => {
                 let purged = queue
                     .dead_letters()
-                    .purge(|letter| self.filter.wants(letter))
+                    .purge(|dead_letter| self.filter.wants(dead_letter))
                     .await?;
                 queue.close().await;
                 purged
             }
             None => {
-                let store = self.place.store()?;
-                let letters = self.filter.letters(&self.place).await?;
-                for letter in &letters {
-                    store.delete_dead_letter(&letter.message.id).await?;
+                let stored = StoredDeadLetters::of(&self.location.store()?);
+                let dead_letters = self.filter.letters(&self.location).await?;
+                for dead_letter in &dead_letters {
+                    stored.delete(&dead_letter.message.id).await?;
                 }
-                letters.len() as u64
+                dead_letters.len() as u64
             }
         };
         show::line(&format!("deleted {deleted} dead letters"))

@@ -1,4 +1,4 @@
-//! `windrow demo`: the whole main job on a simulated fleet, which knows the truth.
+//! `windrow demo`: trains, scores and audits a simulated fleet whose true anomalies are known.
 
 mod detection;
 mod page;
@@ -10,49 +10,52 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use windrow_common::service::stop_on_signals;
-use windrow_common::store::Store;
-use windrow_common::{Shutdown, format_duration, parse_duration};
-use windrow_model::{Features, Gamma, ModelRepository, TrainOptions};
+use windrow_common::{format_duration, parse_duration};
+use windrow_model::{Features, Gamma, TrainOptions};
+use windrow_models::ModelRepository;
 use windrow_producer::args::WindowArgs;
 use windrow_producer::source::Until;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
-use windrow_producer::{AtEnd, Input, ProducerOptions};
+use windrow_producer::{AtEnd, ProducerOptions};
+use windrow_queue::StoredDeadLetters;
+use windrow_service::{Shutdown, stop_on_signals};
+use windrow_store::Store;
 
-use crate::args::{Output, OutputArg};
 use crate::audit::{Audit, audit};
 use crate::error::CliError;
-use crate::pipeline::{Counts, Pipeline};
+use crate::input::Input;
+use crate::output::{OutputArg, OutputFormat};
+use crate::pipeline::{Counts, Run};
 use crate::progress::RunBar;
 use crate::run::cores;
 use crate::show;
 use crate::train::{Trained, Whose, train_fleet};
 use detection::Detected;
 
-/// Marks a folder as one that a demo made, so that the next may empty it.
+/// Marks a folder as created by a demo, so that the next demo may replace its store.
 const MARKER: &str = ".windrow-demo";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example: ten times the fleet
+Example: simulate 1000 devices
   windrow demo --devices 1000")]
 pub(crate) struct DemoArgs {
-    /// Devices of the simulated fleet
+    /// Number of devices in the simulated fleet
     #[arg(long, value_name = "N", default_value_t = 100, env = "WINDROW_DEVICES")]
     devices: u32,
-    /// Sensors of each device
+    /// Number of sensors of each device
     #[arg(long, value_name = "N", default_value_t = 5, env = "WINDROW_TAGS")]
     tags: u32,
-    /// How much time is scored
+    /// Length of time to score, such as 12h or 1d
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_DURATION", value_parser = parse_duration)]
     duration: Duration,
-    /// How much time before that is learnt from; the fleet was well then
+    /// Length of the history to train on, just before the scored time; it has no anomalies
     #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_HISTORY", value_parser = parse_duration)]
     history: Duration,
-    /// Another seed is another fleet
+    /// Seed of the simulation; each seed simulates a different fleet
     #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_SEED")]
     seed: u64,
-    /// What the models look at: of mean, std, min, max, first, last and count
+    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count
     #[arg(
         long,
         value_name = "LIST",
@@ -60,16 +63,17 @@ pub(crate) struct DemoArgs {
         env = "WINDROW_FEATURES"
     )]
     features: Features,
-    /// About the share of clean windows that a model may flag, between 0 and 1
+    /// Approximate share of normal windows that a model may flag, between 0 and 1 (nu of the one-class SVM)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0005, env = "WINDROW_NU")]
     nu: f64,
-    /// The kernel's gamma: scale, auto (as in scikit-learn) or a number; smaller ones draw wider, rounder borders
+    /// Gamma of the rbf kernel: scale or auto (as in scikit-learn), or a number above 0; a smaller gamma draws a wider,
+    /// smoother boundary
     #[arg(long, default_value = "0.02", env = "WINDROW_GAMMA")]
     gamma: Gamma,
-    /// At most this many windows of a sensor are learnt from
+    /// Maximum number of windows per sensor to train on, spread evenly over the history
     #[arg(long, value_name = "N", default_value_t = 800, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
-    /// Where the store and the report go; emptied first if an earlier demo made it
+    /// Folder for the store and the report; the demo replaces those of an earlier demo
     #[arg(
         long,
         value_name = "FOLDER",
@@ -83,7 +87,7 @@ pub(crate) struct DemoArgs {
     output: OutputArg,
 }
 
-/// Everything a demo found.
+/// The results of a demo.
 struct Outcome {
     trained: Trained,
     counts: Counts,
@@ -148,7 +152,7 @@ impl DemoArgs {
         let labels = day.labels();
         let counts = self.score(day, store.clone(), shutdown).await?;
         self.say("3/3  auditing and writing the report");
-        let audit = audit(&store, &store.dead_letters().await?, None, None).await?;
+        let audit = audit(&store, &StoredDeadLetters::of(&store).list().await?, None, None).await?;
         let detected = detection::detect(&store, labels).await?;
         let report = self.folder.join("report.html");
         let outcome = Outcome {
@@ -162,16 +166,16 @@ impl DemoArgs {
         self.summarise(&outcome)
     }
 
-    /// What is going on; not part of the result.
+    /// Prints progress for people; it is not part of the result.
     fn say(&self, what: &str) {
-        if self.output.output == Output::Table {
+        if self.output.output == OutputFormat::Table {
             eprintln!("{what}");
         }
     }
 
     async fn score(&self, day: Simulator, store: Store, shutdown: Shutdown) -> Result<Counts, CliError> {
         let bar = RunBar::new("scoring");
-        let pipeline = Pipeline {
+        let run = Run {
             source: Input::Own(Box::new(day)),
             windowing: self.windows.windowing()?,
             store,
@@ -182,7 +186,7 @@ impl DemoArgs {
                 speed: None,
             },
         };
-        let counts = pipeline.run(shutdown, |counts| bar.show(counts)).await;
+        let counts = run.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();
         counts
     }
@@ -208,7 +212,7 @@ impl DemoArgs {
             detected,
             ..
         } = outcome;
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             show::json(&json!({
                 "models": trained.models, "history_readings": trained.history.readings,
                 "readings": produced.accepted, "windows": produced.windows, "messages": produced.messages,
@@ -256,14 +260,15 @@ impl DemoArgs {
     }
 }
 
-/// Makes the folder, or empties it if an earlier demo made it; someone else's is left alone.
+/// Creates the folder, or deletes the store in the folder of an earlier demo. Refuses any other folder that is not
+/// empty.
 fn make_folder(folder: &Path) -> Result<(), CliError> {
     let unusable = |error: std::io::Error| CliError::Usage(format!("--folder {}: {error}", folder.display()));
     if folder.exists() {
         let empty = fs::read_dir(folder).map_err(unusable)?.next().is_none();
         if !empty && !folder.join(MARKER).exists() {
             return Err(CliError::Usage(format!(
-                "--folder {} holds something that no demo made: name another folder",
+                "--folder {} is not empty and was not created by a demo: name another folder",
                 folder.display()
             )));
         }

@@ -1,21 +1,23 @@
-//! What can end a command, and the exit code that says so.
+//! The errors that end a command, and their exit codes.
 
 use std::path::PathBuf;
 
-use windrow_common::args::AmqpArgsError;
-use windrow_common::queue::{AmqpError, ManagementError};
-use windrow_common::service::Failure;
-use windrow_common::store::{StoreError, TableError};
-use windrow_model::RepositoryError;
-use windrow_producer::ProducerError;
+use windrow_common::{HasRemedy, Remedy};
+
+use windrow_models::RepositoryError;
 use windrow_producer::source::SourceError;
 use windrow_producer::window::WindowConfigError;
+use windrow_queue::{AmqpArgsError, AmqpError, ManagementError};
+use windrow_service::Failure;
+use windrow_store::{StoreError, TableError};
 use windrow_worker::WorkerError;
 
-/// What ends a command.
+use crate::input::InputError;
+
+/// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// The command line asks for something that makes no sense, or that is not there.
+    /// The command line is invalid, or names something that does not exist.
     #[error("{0}")]
     Usage(String),
     /// The source failed.
@@ -24,13 +26,13 @@ pub(crate) enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The producing half failed.
+    /// The producer failed.
     #[error(transparent)]
-    Producer(#[from] ProducerError),
-    /// The Event Hub refused.
+    Input(#[from] InputError),
+    /// The Event Hub refused or did not answer.
     #[cfg(feature = "eventhubs")]
     #[error(transparent)]
-    EventHub(#[from] windrow_producer::source::eventhubs::EventHubError),
+    EventHub(#[from] windrow_eventhubs::EventHubError),
     /// A worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -38,67 +40,79 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Models(#[from] RepositoryError),
     /// A table cannot be encoded.
-    #[error("the table cannot be written: {0}")]
+    #[error("cannot encode the table: {0}")]
     Table(#[from] TableError),
-    /// A file or the standard output cannot be written.
+    /// A file or standard output cannot be written.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Signals cannot be listened to.
-    #[error("cannot listen to signals: {0}")]
+    /// The process cannot listen for signals.
+    #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    /// The windows make no sense.
+    /// The window options are invalid.
     #[error(transparent)]
     Windows(#[from] WindowConfigError),
-    /// RabbitMQ is not named well.
+    /// The RabbitMQ options are invalid.
     #[error(transparent)]
     AmqpArgs(#[from] AmqpArgsError),
     /// RabbitMQ failed.
     #[error(transparent)]
     Amqp(#[from] AmqpError),
-    /// RabbitMQ's management API cannot be asked.
+    /// RabbitMQ's management API failed.
     #[error(transparent)]
     Management(#[from] ManagementError),
     /// Logging cannot be set up.
     #[error(transparent)]
     Logs(#[from] Failure),
-    /// Part of what was asked for failed; the details are on the standard error already.
+    /// Part of the work failed; the details are already on standard error.
     #[error("{0}")]
     Partial(String),
-    /// The audit found windows that were dispatched and are nowhere.
+    /// The audit failed: it found windows that are lost, unexpected or different.
     #[error("{0}")]
     Lost(String),
-    /// A task of this program panicked.
-    #[error("a task died: {0}")]
+    /// A task panicked, or the async runtime did not start.
+    #[error("internal error: {0}")]
     Panicked(String),
 }
 
 impl CliError {
-    /// 2 for what the caller has to change, 3 for what the audit found lost, 1 for the rest.
+    /// Returns 3 when the audit failed, 2 when the caller has to change something, and 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
-        let usage = match self {
-            Self::Usage(_) | Self::Windows(_) | Self::AmqpArgs(_) | Self::Logs(_) => true,
-            Self::Amqp(error) => !error.is_transient(),
-            Self::Source(error) => error.is_usage(),
-            Self::Producer(error) => error.is_usage(),
-            Self::Store(error) => error.is_usage(),
-            #[cfg(feature = "eventhubs")]
-            Self::EventHub(error) => !error.is_transient(),
-            _ => false,
-        };
         match self {
-            _ if usage => 2,
             Self::Lost(_) => 3,
-            _ => 1,
+            error => error.remedy().exit_code(),
         }
     }
 
-    /// Whether nobody reads what is written any more (`windrow … | head`), which is no failure.
+    /// Returns whether the reader closed the pipe (`windrow … | head`), which is not a failure.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Write { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl HasRemedy for CliError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Usage(_) | Self::Windows(_) | Self::AmqpArgs(_) | Self::Logs(_) => Remedy::FixConfig,
+            Self::Amqp(error) => error.remedy(),
+            Self::Source(error) => error.remedy(),
+            Self::Input(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
+            #[cfg(feature = "eventhubs")]
+            Self::EventHub(error) => error.remedy(),
+            Self::Management(error) => error.remedy(),
+            Self::Models(error) => error.remedy(),
+            Self::Worker(_)
+            | Self::Table(_)
+            | Self::Write { .. }
+            | Self::Signals(_)
+            | Self::Partial(_)
+            | Self::Lost(_)
+            | Self::Panicked(_) => Remedy::GiveUp,
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! The `windrow` program: scores fleets of sensors, in one process or beside a fleet of workers.
+//! The `windrow` program: scores a fleet of sensors in one process, and inspects the store and the queue of a
+//! worker fleet.
 
-mod args;
 mod audit;
 mod dead_letters;
 mod demo;
 mod error;
+mod input;
 mod models;
+mod output;
 mod pipeline;
 mod predictions;
 mod progress;
@@ -20,7 +22,8 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use windrow_common::service::{LogFormat, init_logs, sentence};
+use windrow_common::sentence;
+use windrow_service::{LogFormat, init_logs};
 
 use error::CliError;
 
@@ -30,13 +33,13 @@ use error::CliError;
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 3 the audit found windows lost.
-Every option can also be given as an environment variable, named after it in brackets."
+Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed.
+Every option can also be set with the environment variable that its text names in brackets."
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged to the standard error: error, warn, info, debug, or a filter such as warn,windrow_worker=debug
+    /// Log level on standard error: error, warn, info, debug or trace; or a filter such as warn,windrow_worker=debug
     #[arg(
         long,
         global = true,
@@ -45,7 +48,7 @@ struct Cli {
         env = "WINDROW_LOG"
     )]
     log: String,
-    /// How it is logged
+    /// Format of the log lines
     #[arg(
         long,
         global = true,
@@ -58,9 +61,9 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Simulate a fleet, train its models, score a day of it and write a report: all of Windrow in one go
+    /// Simulate a fleet, train its models, score one day and write an HTML report
     Demo(demo::DemoArgs),
-    /// Read a source, cut windows, score them and persist predictions, all in this process
+    /// Read a source, cut it into windows, score them and store the predictions, all in this process
     Run(run::RunArgs),
     /// Send readings to an Event Hub
     #[cfg(feature = "eventhubs")]
@@ -71,11 +74,11 @@ enum Command {
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
-    /// Check that every dispatched window was predicted or is a dead letter
+    /// Check that every dispatched window has a prediction or a dead letter
     Audit(audit::AuditArgs),
-    /// Show how full RabbitMQ's queue is and how fast it moves
+    /// Show the depth and the message rates of the scoring queue in RabbitMQ
     Queue(queue::QueueArgs),
-    /// List, show, replay and purge what could not be scored
+    /// List, show, replay and purge dead letters: messages that could not be scored
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
 }
@@ -97,7 +100,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Panicked(format!("no async runtime can be started: {error}")))?;
+        .map_err(|error| CliError::Panicked(format!("cannot start the async runtime: {error}")))?;
     runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => args.run().await,

@@ -1,22 +1,23 @@
-//! `windrow models`: where the models of a store come from, and which there are.
+//! `windrow models`: imports, trains, lists and shows the models of a store.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use windrow_common::SensorId;
-use windrow_common::args::StoreArg;
-use windrow_model::{Features, ModelEntry, ModelRepository, import};
+use windrow_model::{Features, import};
+use windrow_models::{ModelEntry, ModelRepository};
+use windrow_store::StoreArg;
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
 use crate::show;
 use crate::train::TrainArgs;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ModelsCommand {
-    /// Import scikit-learn pickles of one-class SVMs; they are read as data, nothing in them is run
+    /// Import one-class SVMs from scikit-learn pickles, which are read as data; none of their code is run
     Import(ImportArgs),
     /// Train a model per sensor on history
     Train(Box<TrainArgs>),
@@ -28,12 +29,12 @@ pub(crate) enum ModelsCommand {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example: files named model_<device>_<tag>, trained on the mean of each window
+Example: import files named model_<device>_<tag>, trained on the mean of each window
   windrow models import --store ./store --name-pattern 'model_{device}_{tag}' models/*")]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// How a file's name (without .pkl or .pickle) tells the sensor
+    /// Pattern of the file names without .pkl or .pickle; {device} and {tag} stand for the sensor's device and tag
     #[arg(
         long,
         value_name = "PATTERN",
@@ -41,10 +42,11 @@ pub(crate) struct ImportArgs {
         env = "WINDROW_NAME_PATTERN"
     )]
     name_pattern: String,
-    /// What the models look at, in their order: of mean, std, min, max, first, last and count
+    /// Features that the models were trained on, in that order, separated by commas: mean, std, min, max, first, last,
+    /// count
     #[arg(long, value_name = "LIST", default_value = "mean", env = "WINDROW_FEATURES")]
     features: Features,
-    /// The pickles
+    /// Pickle files to import
     #[arg(required = true, value_name = "FILES")]
     files: Vec<PathBuf>,
 }
@@ -61,7 +63,7 @@ pub(crate) struct ListArgs {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// The sensor: DEVICE/TAG, with a slash inside a name as %2F
+    /// Sensor, as DEVICE/TAG; write a slash inside a name as %2F
     sensor: SensorId,
     #[command(flatten)]
     output: OutputArg,
@@ -104,7 +106,7 @@ impl ImportArgs {
     }
 }
 
-/// Imports one file; the inner error says what is wrong with it and lets the others go on.
+/// Imports one file. The inner error concerns this file only, so the import continues with the others.
 async fn import_file(
     file: &Path,
     pattern: &NamePattern<'_>,
@@ -128,7 +130,7 @@ async fn import_file(
     }
 }
 
-/// `before{device}between{tag}after`, either name first.
+/// A pattern `before{device}between{tag}after`, with either name first.
 struct NamePattern<'a> {
     before: &'a str,
     between: &'a str,
@@ -140,7 +142,7 @@ impl<'a> NamePattern<'a> {
     fn new(pattern: &'a str) -> Result<Self, CliError> {
         let wrong = || {
             CliError::Usage(format!(
-                "--name-pattern `{pattern}` has to hold {{device}} and {{tag}} once each, with something between them"
+                "--name-pattern `{pattern}` is invalid: give {{device}} and {{tag}} once each, with text between them"
             ))
         };
         let split = |first: &str, second: &str| -> Option<(&'a str, &'a str, &'a str)> {
@@ -178,7 +180,7 @@ impl<'a> NamePattern<'a> {
             .and_then(|rest| rest.strip_suffix(self.after))
             .and_then(|rest| rest.split_once(self.between));
         let Some((first, second)) = names else {
-            return Err("its name does not fit --name-pattern".to_owned());
+            return Err("its name does not match --name-pattern".to_owned());
         };
         let (device, tag) = if self.device_first {
             (first, second)
@@ -192,7 +194,7 @@ impl<'a> NamePattern<'a> {
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
         let entries = ModelRepository::new(self.store.open()?).list().await?;
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             return show::json(&entries.iter().map(entry_json).collect());
         }
         let rows = entries.iter().map(|entry| {
@@ -220,13 +222,13 @@ impl ShowArgs {
         let repository = ModelRepository::new(self.store.open()?);
         let Some(version) = repository.current(&self.sensor).await? else {
             return Err(CliError::Usage(format!(
-                "{} has no model in this store",
+                "{} has no model in this store; `windrow models list` shows the sensors that have one",
                 self.sensor
             )));
         };
         let model = repository.load(&self.sensor, &version).await?;
         let svm = model.svm();
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             return show::json(&json!({
                 "sensor": self.sensor.to_string(), "version": version,
                 "features": model.features().to_string(), "kernel": format!("{:?}", svm.kernel()),

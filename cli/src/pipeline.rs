@@ -1,24 +1,25 @@
-//! Producer, queue and workers in this one process.
+//! The producer, the queue and the workers in one process.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use windrow_common::Shutdown;
-use windrow_common::queue::{Memory, MemoryLimits};
-use windrow_common::store::Store;
 use windrow_producer::window::Windowing;
-use windrow_producer::{Counts as Produced, Input, ProducerOptions};
+use windrow_producer::{Counts as Produced, Pipeline, ProducerOptions};
+use windrow_queue::{Memory, MemoryLimits};
+use windrow_service::Shutdown;
+use windrow_store::Store;
 use windrow_worker::{CacheOptions, Counts as Worked, ModelCache, WorkerError, WorkerOptions};
 
 use crate::error::CliError;
+use crate::input::Input;
 
-/// How often progress is shown.
+/// Interval between two progress updates.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// One run, ready to go.
-pub(crate) struct Pipeline {
+/// A run that is ready to start.
+pub(crate) struct Run {
     pub(crate) source: Input,
     pub(crate) windowing: Windowing,
     pub(crate) store: Store,
@@ -26,7 +27,7 @@ pub(crate) struct Pipeline {
     pub(crate) producer: ProducerOptions,
 }
 
-/// What a run has done, so far or in all.
+/// The counts of a run, so far or in total.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) produced: Produced,
@@ -34,9 +35,9 @@ pub(crate) struct Counts {
     pub(crate) elapsed: Duration,
 }
 
-impl Pipeline {
-    /// Runs until the source ends or `shutdown` asks for a stop; whatever was dispatched is then scored, persisted and
-    /// in the checkpoint. `look` is shown the counts now and then.
+impl Run {
+    /// Runs until the source ends or `shutdown` requests a stop. Everything dispatched is then scored, persisted and
+    /// covered by the checkpoint. Calls `look` with the counts every `LOOK_EVERY`.
     pub(crate) async fn run(
         self,
         shutdown: Shutdown,
@@ -45,19 +46,18 @@ impl Pipeline {
         let started = Instant::now();
         let produced = Arc::new(windrow_producer::Stats::default());
         let worked = Arc::new(windrow_worker::Stats::default());
-        let queue = Memory::new(MemoryLimits::default(), self.store.clone());
-        // Kept: the workers stop when the queue is closed and drained, not when the signal comes.
+        let queue = Memory::new(MemoryLimits::default(), &self.store);
+        // The trigger stays alive and unused: the workers stop when the queue is closed and drained, not on a signal.
         let (_trigger, workers_shutdown) = Shutdown::new();
         let workers = spawn_workers(self.workers, &queue, &self.store, &worked, &workers_shutdown);
-        let producing = windrow_producer::run(
-            self.source,
-            self.windowing,
-            queue.clone(),
-            self.store,
-            self.producer,
-            Arc::clone(&produced),
-            shutdown,
-        );
+        let pipeline = Pipeline {
+            windowing: self.windowing,
+            queue: queue.clone(),
+            store: self.store,
+            options: self.producer,
+            stats: Arc::clone(&produced),
+        };
+        let producing = self.source.run(pipeline, shutdown);
         let counts = || Counts {
             produced: produced.counts(),
             worked: worked.counts(),
@@ -91,7 +91,8 @@ pub(crate) fn spawn_workers(
     workers
 }
 
-/// Awaits the producing side, then the workers. A worker that fails fails the run: nobody would confirm what it held.
+/// Awaits the producer, then the workers. A worker's failure fails the run, because nothing would confirm the messages
+/// that the worker held.
 pub(crate) async fn drive<E>(
     producing: impl Future<Output = Result<(), E>>,
     mut workers: JoinSet<Result<(), WorkerError>>,

@@ -1,4 +1,4 @@
-//! `windrow predictions export`: predictions out of the store, each once, in order.
+//! `windrow predictions export`: writes the stored predictions in order, without duplicates.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use windrow_common::args::StoreArg;
-use windrow_common::store::encode_predictions;
 use windrow_common::{EventTime, Prediction, SensorId};
+use windrow_store::{Row, StoreArg};
 
 use crate::error::CliError;
 use crate::show;
 
-/// Rows of a table for people.
+/// Maximum number of rows in a table for people.
 const TABLE_ROWS: usize = 1_000;
 
 const COLUMNS: [&str; 14] = [
@@ -35,7 +34,7 @@ const COLUMNS: [&str; 14] = [
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PredictionsCommand {
-    /// Write predictions as a table, CSV, JSON lines or Parquet; repeats are dropped, the order is always the same
+    /// Write predictions as a table, CSV, JSON lines or Parquet, without duplicates and always in the same order
     Export(ExportArgs),
 }
 
@@ -46,22 +45,22 @@ Example: the anomalies of one sensor, to a CSV file
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// The form to write; json is one object a line
+    /// Output format; json writes one object per line
     #[arg(long, value_enum, default_value = "table", env = "WINDROW_FORMAT")]
     format: Format,
-    /// Only this sensor: DEVICE/TAG, with a slash inside a name as %2F
+    /// Only this sensor, as DEVICE/TAG; write a slash inside a name as %2F
     #[arg(long, value_name = "DEVICE/TAG", env = "WINDROW_SENSOR")]
     sensor: Option<SensorId>,
-    /// Only windows from this time on
+    /// Only windows that start at or after this time, such as 2026-01-05T00:00:00Z
     #[arg(long, value_name = "TIME", env = "WINDROW_FROM")]
     from: Option<EventTime>,
-    /// Only windows before this time
+    /// Only windows that start before this time, such as 2026-01-06T00:00:00Z
     #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
     to: Option<EventTime>,
-    /// Only anomalies
+    /// Only windows that are anomalies
     #[arg(long, env = "WINDROW_ANOMALIES")]
     anomalies: bool,
-    /// The file to write [default: the standard output]
+    /// File to write [default: standard output]
     #[arg(long, value_name = "FILE", env = "WINDROW_TO_FILE")]
     to_file: Option<PathBuf>,
 }
@@ -102,7 +101,7 @@ impl ExportArgs {
     }
 }
 
-/// Where rows go: hour by hour where the form allows it, else at the end.
+/// An output for rows, written hour by hour where the format allows it, otherwise at the end.
 struct Sink {
     format: Format,
     path: PathBuf,
@@ -113,11 +112,11 @@ struct Sink {
 
 impl Sink {
     fn new(format: Format, file: Option<&Path>) -> Result<Self, CliError> {
-        let path = file.map_or_else(|| PathBuf::from("the standard output"), Path::to_owned);
+        let path = file.map_or_else(|| PathBuf::from("standard output"), Path::to_owned);
         let out: Box<dyn Write> = match file {
             None if format == Format::Parquet && std::io::IsTerminal::is_terminal(&std::io::stdout()) => {
                 return Err(CliError::Usage(
-                    "Parquet is nothing to look at: give --to-file, or redirect the output".to_owned(),
+                    "cannot write Parquet to a terminal: give --to-file, or redirect the output".to_owned(),
                 ));
             }
             None => Box::new(BufWriter::new(std::io::stdout())),
@@ -164,7 +163,7 @@ impl Sink {
         let mut last = Vec::new();
         match self.format {
             Format::Csv | Format::Json => {}
-            Format::Parquet => last = encode_predictions(&self.held)?.to_vec(),
+            Format::Parquet => last = Prediction::encode(&self.held)?.to_vec(),
             Format::Table => {
                 let rows = self.held.iter().map(table_row).collect();
                 let headings = [
@@ -207,7 +206,7 @@ fn csv_line(row: &Prediction) -> String {
         csv_cell(&row.sensor.device),
         csv_cell(&row.sensor.tag),
         a.window_start,
-        row.window_ms,
+        row.window_length.as_millis(),
         a.count,
         a.mean,
         a.std,
@@ -221,7 +220,7 @@ fn csv_line(row: &Prediction) -> String {
     )
 }
 
-/// RFC 4180: quoted where it has to be.
+/// Quotes a cell where RFC 4180 requires it.
 fn csv_cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -234,7 +233,7 @@ fn json_line(row: &Prediction) -> String {
     let a = &row.aggregate;
     json!({
         "device": &*row.sensor.device, "tag": &*row.sensor.tag,
-        "window_start": a.window_start.to_string(), "window_ms": row.window_ms,
+        "window_start": a.window_start.to_string(), "window_ms": row.window_length.as_millis(),
         "count": a.count, "mean": a.mean, "std": a.std, "min": a.min, "max": a.max,
         "first": a.first, "last": a.last,
         "decision": row.decision, "anomaly": row.anomaly, "model_version": &*row.model_version,

@@ -1,4 +1,4 @@
-//! Progress on the standard error; nothing where that is no terminal.
+//! Progress bars on standard error; hidden when it is not a terminal.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::pipeline::Counts;
 use crate::show;
 
-/// The progress of a run: how much of the source is read, and what came of it.
+/// A progress bar of a run: the share of the source that is read, and the counts so far.
 pub(crate) struct RunBar {
     bar: ProgressBar,
 }
@@ -43,7 +43,7 @@ impl RunBar {
     }
 }
 
-/// A bar for a known number of steps.
+/// Creates a progress bar for a known number of steps.
 pub(crate) fn steps(what: &'static str, count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
     bar.set_prefix(Cow::Borrowed(what));
@@ -53,6 +53,6 @@ pub(crate) fn steps(what: &'static str, count: u64) -> ProgressBar {
 }
 
 pub(crate) fn style(template: &str) -> ProgressStyle {
-    // The templates are constants of this file; one with a mistake would only lose its looks.
+    // The templates are constants of this program, so an invalid one may fall back to the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,23 +1,22 @@
-//! `windrow queue`: how full the queue is, and how fast it moves.
+//! `windrow queue`: shows the depth and the message rates of the scoring queue.
 
 use clap::Args;
 use serde_json::json;
-use windrow_common::args::AmqpArgs;
-use windrow_common::queue::{Management, Reconnect};
+use windrow_queue::{AmqpArgs, Management, Reconnect};
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The figures come from RabbitMQ's management API, which looks every five seconds.
+The figures come from RabbitMQ's management API, which samples every five seconds.
 Example:
   windrow queue --amqp-url amqp://windrow:…@broker")]
 pub(crate) struct QueueArgs {
     #[command(flatten)]
     amqp: AmqpArgs,
-    /// The broker's management API [default: port 15672 of its host]
+    /// URL of the broker's management API [default: port 15672 of the broker's host; 15671 with amqps]
     #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
     management_url: Option<String>,
     #[command(flatten)]
@@ -31,7 +30,7 @@ impl QueueArgs {
         let (score, dead) = (&amqp.names().score, &amqp.names().dead);
         let state = management.queue(score).await?;
         let dead_letters = management.queue(dead).await?.ready;
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             return show::json(&json!({
                 "queue": score,
                 "ready": state.ready,

@@ -1,19 +1,19 @@
-//! `windrow run`: the whole job in one process.
+//! `windrow run`: the whole pipeline in one process.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use windrow_common::Shutdown;
-use windrow_common::args::StoreArg;
-use windrow_common::service::stop_on_signals;
-use windrow_producer::args::{InputArgs, ReadArgs, WindowArgs};
+use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
+use windrow_service::{Shutdown, stop_on_signals};
+use windrow_store::StoreArg;
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
-use crate::pipeline::{Counts, Pipeline};
+use crate::input::InputArgs;
+use crate::output::{OutputArg, OutputFormat};
+use crate::pipeline::{Counts, Run};
 use crate::progress::RunBar;
 use crate::show;
 
@@ -30,14 +30,14 @@ pub(crate) struct RunArgs {
     windows: WindowArgs,
     #[command(flatten)]
     read: ReadArgs,
-    /// Workers in this process [default: one a core]
+    /// Number of workers in this process [default: one per CPU core]
     #[arg(long, value_name = "N", env = "WINDROW_WORKERS")]
     workers: Option<NonZeroUsize>,
     #[command(flatten)]
     output: OutputArg,
 }
 
-/// How many cores there are; the default number of workers.
+/// Returns the number of CPU cores: the default number of workers.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
@@ -49,7 +49,7 @@ impl RunArgs {
         let store = self.store.open()?;
         if !store.any("models").await? {
             return Err(CliError::Usage(format!(
-                "{} holds no models, so nothing could be scored: add some with `windrow models train` or `windrow \
+                "{} holds no models, so nothing can be scored: add some with `windrow models train` or `windrow \
                  models import`",
                 store.url()
             )));
@@ -57,20 +57,20 @@ impl RunArgs {
         let (trigger, shutdown) = Shutdown::new();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         let bar = RunBar::new("reading");
-        let pipeline = Pipeline {
+        let run = Run {
             source,
             windowing,
             store,
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
             producer: self.read.options(&self.input.source),
         };
-        let counts = pipeline.run(shutdown, |counts| bar.show(counts)).await;
+        let counts = run.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();
         summarise(&counts?, self.output.output)
     }
 }
 
-fn summarise(counts: &Counts, output: Output) -> Result<(), CliError> {
+fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
     let Counts {
         produced,
         worked,
@@ -80,7 +80,7 @@ fn summarise(counts: &Counts, output: Output) -> Result<(), CliError> {
         .into_iter()
         .zip(produced.quarantined)
         .filter(|(_, count)| *count > 0);
-    if output == Output::Json {
+    if output == OutputFormat::Json {
         let by_reason: serde_json::Map<_, _> = quarantined
             .map(|(reason, count)| (reason.to_string(), count.into()))
             .collect();

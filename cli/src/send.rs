@@ -1,4 +1,4 @@
-//! `windrow send`: readings to an Event Hub, to try a namespace or to feed one.
+//! `windrow send`: sends readings to an Event Hub, to try a namespace or to feed one.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,70 +12,70 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use windrow_common::service::stop_on_signals;
-use windrow_common::{Backoff, EventTime, Shutdown};
+use windrow_common::{Backoff, EventTime, HasRemedy, Remedy};
+use windrow_eventhubs::{EventHub, EventHubError, HubArgs};
 use windrow_producer::args::{SourceArgs, speed};
 use windrow_producer::pace::Pace;
 use windrow_producer::sensors::SensorTable;
-use windrow_producer::source::eventhubs::{EventHub, EventHubError, HubArgs};
 use windrow_producer::source::{Batch, Read, Reading, Source, SourceError, Unreadable, Until};
+use windrow_service::{Shutdown, stop_on_signals};
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::progress::style;
 use crate::show;
 
-/// Event time of what is sent together. A device's readings in it share an event, so that those of other devices come
-/// as much later, which has to stay well within a producer's --out-of-orderness.
+/// Span of event time that is sent together. A device's readings within it share an event, so readings of other devices
+/// arrive later by up to this span. It must stay well below a producer's --out-of-orderness.
 const RUN_SPAN: Duration = Duration::from_secs(1);
-/// Readings that are sent together, at most: each may be an event of its own.
+/// Maximum number of readings that are sent together; each may need an event of its own.
 const RUN_READINGS: usize = 10_000;
-/// Bytes of an event, which holds several readings of a device if there are.
+/// Maximum bytes of an event, which holds as many readings of a device as fit.
 const EVENT_BYTES: usize = 64 << 10;
-/// Longest wait before looking whether more is due.
+/// Wait before checking again for readings that are due.
 const NAP: Duration = Duration::from_millis(20);
-/// A hub that has not answered by then will not: the client waits for ever for an answer that went with its connection.
+/// Deadline for an answer of the hub: the client never stops waiting for an answer that was lost with its connection.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Waits between tries of one run, and how many there are before it counts as refused.
+/// First and longest wait between attempts to send a run, and the number of attempts before the error is final.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 10;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each event holds JSON readings of one device, a line each; its partition key is the device, so that a device stays in
-one partition, in order.
-Example: an hour of a small fleet, to a namespace logged in to with the Azure CLI
+Each event holds readings of one device as JSON, one per line. The partition key is the device, so a device's readings
+stay in order in one partition.
+Example: send one hour of a small fleet, with the login of the Azure CLI
   windrow send --source sim:devices=100,tags=2,duration=1h --eventhubs-identity cli \\
     eventhubs://fleet.servicebus.windows.net/readings")]
 pub(crate) struct SendArgs {
-    /// Where to: eventhubs://NAMESPACE.servicebus.windows.net/HUB
+    /// Event Hub to send to: eventhubs://NAMESPACE.servicebus.windows.net/HUB
     #[arg(value_name = "HUB", env = "WINDROW_SEND_TO")]
     to: String,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
     login: HubArgs,
-    /// Send at this multiple of the speed the readings were measured at [default: as fast as possible]
+    /// Send at this multiple of real time; 1 keeps the pace of the readings' own times [default: as fast as possible]
     #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
     speed: Option<f64>,
-    /// At the end of the source, wait for more until stopped: files that grow, a fleet with duration=forever
+    /// At the end of the source, wait for more readings until stopped: growing files, or a fleet with duration=forever
     #[arg(long, env = "WINDROW_FOLLOW")]
     follow: bool,
     #[command(flatten)]
     output: OutputArg,
 }
 
-/// Bodies of events, by device.
+/// Event bodies by device.
 type Events = HashMap<Arc<str>, Vec<Vec<u8>>>;
 
-/// A run of readings to send, and how many there are.
+/// A run of readings to send, and their number.
 struct Chunk {
     events: Events,
     readings: u64,
 }
 
-/// Rows of the source that are no readings are not sent; each is a line on the standard error, up to so many.
+/// Maximum number of unreadable rows that are logged. No unreadable row is sent; all of them are counted.
 const COMPLAINTS: u64 = 10;
 
 impl SendArgs {
@@ -103,10 +103,10 @@ impl SendArgs {
         let unreadable = reading
             .await
             .map_err(|error| CliError::Panicked(error.to_string()))??;
-        // What was to be sent is; how the connection ends is of no interest.
+        // Every event is sent, so an error on closing the connection does not matter.
         let _closed = timeout(FIRST_WAIT, sender.client.close()).await;
         match self.output.output {
-            Output::Json => {
+            OutputFormat::Json => {
                 show::json(&json!({ "readings": readings, "events": sent, "unreadable": unreadable }))
             }
             _ => show::line(&format!(
@@ -120,7 +120,7 @@ impl SendArgs {
     }
 }
 
-/// Reads until the source ends or a stop is asked for; gives how many rows were no readings.
+/// Reads until the source ends or a stop is requested. Returns the number of unreadable rows.
 fn read(
     mut source: Box<dyn Source>,
     mut pace: Option<Pace>,
@@ -138,15 +138,15 @@ fn read(
                     unreadable += 1;
                     if unreadable <= COMPLAINTS {
                         let partition = &source.partitions()[batch.partition];
-                        tracing::warn!(partition, line, detail, "not sent");
+                        tracing::warn!(partition, line, detail, "unreadable row is not sent");
                     }
                 }
-                in_step.take_in(&batch)
+                in_step.push(&batch)
             }
-            // What is still to come is not waited for.
-            Read::End | Read::Idle => in_step.rest(),
+            // The source has nothing more for now, so pending readings do not wait for slower partitions.
+            Read::End { .. } | Read::Idle { .. } => in_step.rest(),
         };
-        if read == Read::Idle && ready.is_empty() {
+        if matches!(read, Read::Idle { .. }) && ready.is_empty() {
             std::thread::sleep(NAP);
         }
         let mut ready = &ready[..];
@@ -161,23 +161,23 @@ fn read(
             }
             for run in runs(now) {
                 if chunks.blocking_send(chunk(run, &sensors)).is_err() {
-                    // The sending side has failed and says why.
+                    // The sender failed and reports why.
                     return Ok(unreadable);
                 }
             }
         }
-        if read == Read::End {
+        if matches!(read, Read::End { .. }) {
             break;
         }
     }
     Ok(unreadable)
 }
 
-/// Merges the partitions of a source by event time. They are read in turns, each some way ahead; sent like that, a
-/// partition of the hub would get devices whose readings are late beside others'.
+/// A merge of a source's partitions by event time. The source reads its partitions in turn, each some way ahead of the
+/// others. Sent in that order, some devices' readings in a partition of the hub would be late.
 struct InStep {
     pending: Vec<Reading>,
-    /// By partition: the latest event time read; none once it has ended.
+    /// The latest event time read from each partition; `None` once the partition has ended.
     read_to: Vec<Option<EventTime>>,
 }
 
@@ -187,13 +187,13 @@ impl InStep {
         Self {
             pending: Vec::new(),
             read_to: partitions
-                .map(|partition| Some(source.look_ahead(partition).unwrap_or(EventTime::MIN)))
+                .map(|partition| Some(source.next_time(partition).unwrap_or(EventTime::MIN)))
                 .collect(),
         }
     }
 
-    /// Takes in a batch; gives what no partition can bring anything before any more.
-    fn take_in(&mut self, batch: &Batch) -> Vec<Reading> {
+    /// Adds a batch. Returns, in time order, the readings up to the event time that every partition has reached.
+    fn push(&mut self, batch: &Batch) -> Vec<Reading> {
         self.pending.extend_from_slice(&batch.readings);
         self.pending.sort_by_key(|reading| reading.time);
         if self.read_to.len() <= batch.partition {
@@ -217,7 +217,8 @@ impl InStep {
     }
 }
 
-/// Cuts readings in the order of time into runs that span less than [`RUN_SPAN`] and are sent within [`ANSWER_WITHIN`].
+/// Cuts time-ordered readings into runs that span less than [`RUN_SPAN`], of at most [`RUN_READINGS`] each: few enough
+/// to be sent within [`ANSWER_WITHIN`].
 fn runs(mut readings: &[Reading]) -> impl Iterator<Item = &[Reading]> {
     std::iter::from_fn(move || {
         let end = readings.first()?.time.saturating_add(RUN_SPAN);
@@ -228,14 +229,14 @@ fn runs(mut readings: &[Reading]) -> impl Iterator<Item = &[Reading]> {
     })
 }
 
-/// The readings as events, those of a device in their order.
+/// Encodes readings as events; each device's readings keep their order.
 fn chunk(readings: &[Reading], sensors: &SensorTable) -> Chunk {
     let mut events = Events::new();
     let mut line = String::new();
     for reading in readings {
         let sensor = sensors.id(reading.sensor);
         line.clear();
-        // JSON has no words for what is not finite; as text it is still told from what is missing.
+        // JSON has no number for NaN or infinity; as a string, the value still differs from a missing one.
         let value = match reading.value.is_finite() {
             true => json!(reading.value),
             false => json!(reading.value.to_string()),
@@ -260,11 +261,11 @@ fn chunk(readings: &[Reading], sensors: &SensorTable) -> Chunk {
     }
 }
 
-/// Sends to a hub until it has taken what it is given.
+/// A sender that retries until the hub has accepted the events.
 struct Sender {
     hub: EventHub,
     client: BufferedProducerClient,
-    /// Why the client has given something up.
+    /// The error with which the client gave up an event.
     failed: Arc<Mutex<Option<EventHubError>>>,
 }
 
@@ -273,7 +274,7 @@ impl Sender {
         let failed = Arc::new(Mutex::new(None));
         let note = Arc::clone(&failed);
         let opening = hub.producer(move |error| {
-            // Nothing panics while it is locked.
+            // No code panics while it holds the lock.
             *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         });
         let client = match timeout(ANSWER_WITHIN, opening).await {
@@ -283,7 +284,7 @@ impl Sender {
         Ok(Self { hub, client, failed })
     }
 
-    /// Sends events of devices; gives their number. What has to be sent again may then be in the hub twice.
+    /// Sends events and returns their number. A retry may leave duplicates in the hub.
     async fn send(&mut self, events: &Events) -> Result<u64, CliError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
@@ -291,12 +292,12 @@ impl Sender {
                 Ok(sent) => return Ok(sent),
                 Err(error) => error,
             };
-            if !error.is_transient() || backoff.attempts() >= TRIES {
+            if error.remedy() != Remedy::Wait || backoff.attempts() >= TRIES {
                 return Err(error.into());
             }
-            tracing::warn!(%error, "sending again");
+            tracing::warn!(%error, "sending failed; retrying");
             tokio::time::sleep(backoff.next_wait().max(error.least_wait())).await;
-            // A client whose connection was cut does not always notice.
+            // A client does not always notice that its connection was cut, so a new client replaces it.
             if let Ok(another) = Self::open(self.hub.clone()).await {
                 let _gave_up = timeout(FIRST_WAIT, self.client.abort()).await;
                 *self = another;

@@ -1,4 +1,4 @@
-//! What goes to the standard output: tables for people, JSON for scripts.
+//! Writes results to standard output: tables for people, JSON for scripts.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|source| CliError::Write {
-            path: PathBuf::from("the standard output"),
+            path: PathBuf::from("standard output"),
             source,
         })
 }
@@ -34,7 +34,7 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> Result<(), Cli
     line(&table_text(headings, rows))
 }
 
-/// A table with headings, as text.
+/// Returns a table with headings as text.
 pub(crate) fn table_text(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -45,7 +45,7 @@ pub(crate) fn table_text(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
-/// Writes labelled facts, one a line.
+/// Writes labelled facts, one per line.
 pub(crate) fn facts(facts: &[(&str, String)]) -> Result<(), CliError> {
     let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let lines: Vec<_> = facts
@@ -55,7 +55,7 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> Result<(), CliError> {
     line(&lines.join("\n"))
 }
 
-/// `1,234,567`.
+/// Formats a count: `1,234,567`.
 pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -68,7 +68,7 @@ pub(crate) fn count(count: u64) -> String {
     grouped
 }
 
-/// `1,234 (2.1 %)`.
+/// Formats a part and its percentage of the whole: `1,234 (2.1 %)`.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return count(part);
@@ -78,14 +78,14 @@ pub(crate) fn share(part: u64, whole: u64) -> String {
     format!("{} ({percent:.1} %)", count(part))
 }
 
-/// `1,234,567 (2.3 M readings/s)`.
+/// Formats a count and its rate: `1,234,567 (2.3 M readings/s)`.
 pub(crate) fn rated(count: u64, elapsed: Duration, unit: &str) -> String {
     #[allow(clippy::cast_precision_loss)] // Shown to two digits.
     let rate = count as f64 / elapsed.as_secs_f64().max(1e-9);
     format!("{} ({} {unit})", self::count(count), short(rate))
 }
 
-/// `2.3 M`, `450 k`, `12`.
+/// Formats a number to a few digits: `2.3 M`, `450 k`, `12`.
 pub(crate) fn short(number: f64) -> String {
     match number {
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),

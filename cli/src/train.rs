@@ -1,4 +1,4 @@
-//! `windrow models train`: a model per sensor from the windows of the past.
+//! `windrow models train`: trains a model per sensor on the windows of the past.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,23 +7,24 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::task::JoinSet;
-use windrow_common::args::StoreArg;
 use windrow_common::{ScoringMessage, SensorId};
-use windrow_model::{Features, Gamma, Model, ModelRepository, TrainError, TrainKernel, TrainOptions, train};
+use windrow_model::{Features, Gamma, Model, TrainError, TrainKernel, TrainOptions, train};
+use windrow_models::ModelRepository;
 use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::{Source, Until};
 use windrow_producer::window::Windowing;
 use windrow_producer::{HistoryCounts, read_history};
+use windrow_store::StoreArg;
 
-use crate::args::{Output, OutputArg};
 use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
 use crate::run::cores;
 use crate::show;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example: a model per sensor from a folder of history, looking at four figures of each one-minute window
+Example: train a model per sensor on a folder of history, with four features of each one-minute window
   windrow models train --source history/ --store ./store --window 1m --features mean,std,min,max")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
@@ -32,7 +33,7 @@ pub(crate) struct TrainArgs {
     store: StoreArg,
     #[command(flatten)]
     windows: WindowArgs,
-    /// What the models look at: of mean, std, min, max, first, last and count
+    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count
     #[arg(
         long,
         value_name = "LIST",
@@ -40,40 +41,42 @@ pub(crate) struct TrainArgs {
         env = "WINDROW_FEATURES"
     )]
     features: Features,
-    /// About the share of the history that is anomalous, between 0 and 1
+    /// Approximate share of the history that is anomalous, between 0 and 1 (nu of the one-class SVM)
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, env = "WINDROW_NU")]
     nu: f64,
-    /// The kernel
+    /// Kernel of the one-class SVM
     #[arg(long, value_enum, default_value = "rbf", env = "WINDROW_KERNEL")]
     kernel: KernelArg,
-    /// The kernel's gamma: scale, auto (as in scikit-learn) or a number
+    /// Gamma of the rbf and poly kernels: scale or auto (as in scikit-learn), or a number above 0; a larger gamma draws
+    /// a tighter boundary
     #[arg(long, default_value_t = Gamma::Scale, env = "WINDROW_GAMMA")]
     gamma: Gamma,
-    /// The constant of the polynomial kernel
+    /// Constant term (coef0) of the poly kernel
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0, env = "WINDROW_COEF0")]
     coef0: f64,
-    /// The degree of the polynomial kernel, 1 to 64
+    /// Degree of the poly kernel, 1 to 64
     #[arg(long, value_name = "N", default_value_t = 3, env = "WINDROW_DEGREE")]
     degree: u32,
-    /// Do not centre and scale the features first
+    /// Train on the raw features, without centring and scaling them first
     #[arg(long, env = "WINDROW_NO_SCALER")]
     no_scaler: bool,
-    /// At most this many windows of a sensor, evenly spread, are learnt from; time grows with its square
+    /// Maximum number of windows per sensor to train on, spread evenly over the history; training time grows with its
+    /// square
     #[arg(long, value_name = "N", default_value_t = 2_000, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
-    /// Only sensors that have no model yet: to go on after an interruption, or when sensors were added
+    /// Train only sensors without a model, to resume after an interruption or to add new sensors
     #[arg(long, env = "WINDROW_MISSING")]
     missing: bool,
     #[command(flatten)]
     output: OutputArg,
 }
 
-/// Whose models are trained.
+/// The sensors to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// Of every sensor in the source.
+    /// Every sensor in the source.
     All,
-    /// Of those that have none.
+    /// Only sensors without a model.
     Missing,
 }
 
@@ -115,7 +118,7 @@ impl TrainArgs {
         for (sensor, why) in &trained.failed {
             eprintln!("windrow: {sensor}: {why}");
         }
-        if self.output.output == Output::Json {
+        if self.output.output == OutputFormat::Json {
             show::json(&json!({
                 "readings": trained.history.readings, "left_out": trained.history.left_out,
                 "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
@@ -134,7 +137,7 @@ impl TrainArgs {
         }
         match trained.failed.len() {
             0 if trained.models + trained.kept == 0 => Err(CliError::Partial(
-                "the source holds no readings to learn from".to_owned(),
+                "the source holds no readings to train on".to_owned(),
             )),
             0 => Ok(()),
             failed => Err(CliError::Partial(format!("{failed} sensors have no new model"))),
@@ -142,11 +145,11 @@ impl TrainArgs {
     }
 }
 
-/// What training a fleet came to.
+/// The result of training a fleet.
 pub(crate) struct Trained {
     pub(crate) history: HistoryCounts,
     pub(crate) models: u64,
-    /// Sensors that had one, and were to keep it.
+    /// Number of sensors that already had a model and keep it.
     pub(crate) kept: u64,
     /// Sensors that could not be trained, and why.
     pub(crate) failed: Vec<(SensorId, TrainError)>,
@@ -206,7 +209,7 @@ pub(crate) async fn train_fleet(
     })
 }
 
-#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
 fn died(error: tokio::task::JoinError) -> CliError {
     CliError::Panicked(error.to_string())
 }
@@ -243,7 +246,7 @@ fn gather(
     Ok((samples, history))
 }
 
-/// Rows of a sensor, thinned evenly so that memory is bounded however long the history is.
+/// A sensor's training rows, thinned evenly so that memory stays bounded for any length of history.
 #[derive(Debug)]
 struct Sample {
     values: Vec<f64>,

@@ -48,33 +48,6 @@ impl Backoff {
     }
 }
 
-/// Runs `operation` until it succeeds or fails for good, waiting between tries. An outage is logged when it begins and
-/// when it is over, not at each try. To stop waiting, drop the future.
-pub async fn retry_while_transient<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
-    what: &str,
-    is_transient: impl Fn(&E) -> bool,
-    mut operation: impl FnMut() -> F,
-) -> Result<T, E> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
-    loop {
-        match operation().await {
-            Ok(done) => {
-                if backoff.attempts() > 0 {
-                    tracing::info!(what, tries = backoff.attempts() + 1, "works again");
-                }
-                return Ok(done);
-            }
-            Err(error) if is_transient(&error) => {
-                if backoff.attempts() == 0 {
-                    tracing::warn!(what, %error, "failed; trying again until it works");
-                }
-                tokio::time::sleep(backoff.next_wait()).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,8 @@
 //! The unit of work on the queue.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregate, CodecError, Interval, SensorId, codec, format_duration};
+use crate::{Aggregate, CodecError, Interval, Length, SensorId, codec};
 
 /// Version of the body's layout, its first byte. A change to [`ScoringMessage`] or [`Aggregate`] raises it.
 const SCHEMA: u8 = 1;
@@ -22,8 +20,8 @@ pub struct ScoringMessage {
     pub sensor: SensorId,
     /// The dispatch interval.
     pub interval: Interval,
-    /// Length of each window in milliseconds; divides the interval.
-    pub window_ms: i64,
+    /// Length of each window; divides the interval.
+    pub window_length: Length,
     /// The windows that had readings, by start; at least one.
     pub aggregates: Vec<Aggregate>,
 }
@@ -55,8 +53,7 @@ impl ScoringMessage {
 
     /// The same for the same sensor, interval and window length, on every machine and in every replay.
     pub fn id(&self) -> String {
-        let window = Duration::from_millis(self.window_ms.unsigned_abs());
-        format!("{}@{}/{}", self.sensor, self.interval, format_duration(window))
+        format!("{}@{}/{}", self.sensor, self.interval, self.window_length)
     }
 
     /// The body that goes on the queue: the schema version, then the message.
@@ -81,11 +78,12 @@ impl ScoringMessage {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let Interval { start, length_ms } = self.interval;
+        let Interval { start, length } = self.interval;
+        let window = self.window_length;
         if SensorId::check(&self.sensor.device, &self.sensor.tag).is_err() {
             return Err("the sensor's name is empty or too long");
         }
-        if self.window_ms <= 0 || length_ms <= 0 || length_ms % self.window_ms != 0 {
+        if !window.is_positive() || !length.is_positive() || !length.is_multiple_of(window) {
             return Err("the interval is not a whole number of windows");
         }
         if start < crate::EventTime::MIN || start > crate::EventTime::MAX {
@@ -99,11 +97,11 @@ impl ScoringMessage {
             let at = aggregate.window_start;
             if at < next
                 || at >= self.interval.end()
-                || (at.as_millis() - start.as_millis()) % self.window_ms != 0
+                || (at.as_millis() - start.as_millis()) % window.as_millis() != 0
             {
                 return Err("an aggregate's window is out of order, misaligned or outside the interval");
             }
-            next = at.saturating_add(Duration::from_millis(self.window_ms.unsigned_abs()));
+            next = at.saturating_add(window.as_duration());
         }
         Ok(())
     }
@@ -129,8 +127,8 @@ mod tests {
             }).collect();
             ScoringMessage {
                 sensor: SensorId::new(&device, &tag).unwrap(),
-                interval: Interval { start, length_ms: 3_600_000 },
-                window_ms: 60_000,
+                interval: Interval { start, length: Length::HOUR },
+                window_length: Length::from_millis(60_000),
                 aggregates,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Aggregate, SensorId};
+use crate::{Aggregate, Length, SensorId};
 
 /// The verdict of one model on one window.
 ///
@@ -12,8 +12,8 @@ use crate::{Aggregate, SensorId};
 pub struct Prediction {
     /// Whose window.
     pub sensor: SensorId,
-    /// Length of the window in milliseconds.
-    pub window_ms: i64,
+    /// Length of the window.
+    pub window_length: Length,
     /// The window, as it was scored.
     pub aggregate: Aggregate,
     /// The model's signed score; above 0 is normal.

@@ -55,9 +55,9 @@ impl EventTime {
         Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// The start of the epoch-aligned interval of `length_ms` that holds this time; `length_ms` is positive.
-    pub const fn floor(self, length_ms: i64) -> Self {
-        Self(self.0 - self.0.rem_euclid(length_ms))
+    /// The start of the epoch-aligned interval of this length that holds this time.
+    pub const fn floor(self, length: Length) -> Self {
+        Self(self.0 - self.0.rem_euclid(length.0))
     }
 
     /// This time plus `duration`, at most [`EventTime::MAX`].
@@ -262,26 +262,71 @@ fn in_range(millis: i64) -> Option<EventTime> {
         .then_some(EventTime(millis))
 }
 
+/// The length of a window or interval of event time: whole milliseconds, more than none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Length(i64);
+
+impl Length {
+    /// One hour: the stretch of event time that shares a folder in the store.
+    pub const HOUR: Self = Self(3_600_000);
+
+    /// A length of `millis` ms. What is decoded from bytes is checked by [`Length::is_positive`].
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// A length of whole milliseconds; anything finer is dropped.
+    pub fn from_duration(duration: Duration) -> Self {
+        Self(millis(duration))
+    }
+
+    /// The length in milliseconds.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whether it can be the length of a window.
+    pub const fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+
+    /// Whether `part` fits into it a whole number of times. Both are positive.
+    pub const fn is_multiple_of(self, part: Self) -> bool {
+        self.0 % part.0 == 0
+    }
+
+    /// The same as a duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0.unsigned_abs())
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format_duration(self.as_duration()))
+    }
+}
+
 /// A stretch of event time, [start, start + length).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interval {
     /// First instant inside.
     pub start: EventTime,
-    /// Length in milliseconds, positive.
-    pub length_ms: i64,
+    /// How long it is.
+    pub length: Length,
 }
 
 impl Interval {
     /// First instant after the interval.
     pub fn end(self) -> EventTime {
-        EventTime(self.start.0.saturating_add(self.length_ms))
+        EventTime(self.start.0.saturating_add(self.length.0))
     }
 }
 
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let length = Duration::from_millis(self.length_ms.unsigned_abs());
-        write!(f, "{}+{}", self.start, format_duration(length))
+        write!(f, "{}+{}", self.start, self.length)
     }
 }
 
@@ -412,7 +457,13 @@ mod tests {
 
     #[test]
     fn windows_are_aligned_to_the_epoch_before_it_too() {
-        assert_eq!(EventTime::from_millis(-1).floor(60_000).as_millis(), -60_000);
-        assert_eq!(EventTime::from_millis(60_000).floor(60_000).as_millis(), 60_000);
+        assert_eq!(
+            EventTime::from_millis(-1).floor(Length(60_000)).as_millis(),
+            -60_000
+        );
+        assert_eq!(
+            EventTime::from_millis(60_000).floor(Length(60_000)).as_millis(),
+            60_000
+        );
     }
 }

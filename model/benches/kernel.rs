@@ -1,7 +1,7 @@
-//! Rows per second of the scoring loop beside linfa-svm's own predict, in one run.
+//! Compares the scoring loop with linfa-svm's own predict, in rows per second.
 //!
-//! `cargo bench -p windrow-model`. Each figure is the median of several repeats, taken in turn so that a slow moment of
-//! the machine hits all of them.
+//! Run it with `cargo bench -p windrow-model`. Each figure is the median of several repeats. The contenders take turns,
+//! so that a slow moment of the machine affects all of them.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use windrow_model::{CodePath, Features, Kernel, Model, OneClassSvm, Scratch};
 
 const DIMENSION: usize = 4;
 const REPEATS: usize = 9;
-/// Long enough for the clock, short enough for the whole program to take seconds.
+/// Length of a repeat: long enough for the clock, short enough for the whole benchmark to take seconds.
 const REPEAT: Duration = Duration::from_millis(60);
 
 type Error = Box<dyn std::error::Error>;
 
-/// A linear congruential generator: numbers of roughly normal shape, the same in every run.
+/// A linear congruential generator that returns the same, roughly normal numbers in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -40,15 +40,16 @@ impl Numbers {
 
 type Run<'a> = dyn FnMut(&[f64], usize) + 'a;
 
-/// One thing to measure: takes all rows, `call` rows a call.
+/// A contender that scores all rows, `call` rows per call.
 struct Contender<'a> {
     name: String,
     run: Box<Run<'a>>,
     rates: Vec<f64>,
 }
 
-/// Trains with linfa on `wanted` rows and a nu that makes nearly all of them support vectors, and takes the same model
-/// over into ours.
+/// Trains a model with linfa on `wanted` rows, and converts it to one of ours.
+///
+/// The nu makes nearly all rows support vectors.
 fn models(wanted: usize) -> Result<(Svm<f64, bool>, Model), Error> {
     let gamma = 0.25;
     let rows = Numbers(7).rows(wanted);

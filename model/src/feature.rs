@@ -1,11 +1,11 @@
-//! What a model looks at.
+//! The features that a model reads from an aggregate.
 
 use std::fmt;
 use std::str::FromStr;
 
 use windrow_common::Aggregate;
 
-/// One number of an aggregate.
+/// A number of an aggregate that a model can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Feature {
     /// Number of readings.
@@ -24,26 +24,26 @@ pub enum Feature {
     Last,
 }
 
-/// The features a model wants, in its order; at least one, none twice.
+/// A list of the features that a model reads, in its order: at least one, none twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Features(Box<[Feature]>);
 
-/// Why a text or list names no features.
+/// An error in a feature list.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FeatureError {
-    /// Not the name of a feature.
-    #[error("`{0}` is not a feature: write some of count, mean, std, min, max, first, last")]
+    /// A name is not a feature's.
+    #[error("`{0}` is not a feature: use count, mean, std, min, max, first or last")]
     Unknown(String),
-    /// Named more than once.
+    /// A feature is named more than once.
     #[error("the feature `{0}` is named twice")]
     Twice(Feature),
-    /// An empty list.
-    #[error("no feature is named: write for instance mean or mean,std,min,max")]
+    /// The list is empty.
+    #[error("no feature is named: name at least one, such as mean or mean,std,min,max")]
     None,
 }
 
 impl Feature {
-    /// Every feature there is. The position in this list is its code in model files, so it only ever grows at the end.
+    /// All features. A feature's index in this list is its code in model files, so new ones go at the end.
     pub const ALL: [Self; 7] = [
         Self::Count,
         Self::Mean,
@@ -54,7 +54,7 @@ impl Feature {
         Self::Last,
     ];
 
-    /// Its value in `aggregate`.
+    /// Returns the feature's value in `aggregate`.
     #[inline]
     pub fn of(self, aggregate: &Aggregate) -> f64 {
         match self {
@@ -101,7 +101,7 @@ impl FromStr for Feature {
 }
 
 impl Features {
-    /// A list of features.
+    /// Creates a list of features.
     pub fn new(features: &[Feature]) -> Result<Self, FeatureError> {
         if features.is_empty() {
             return Err(FeatureError::None);
@@ -114,18 +114,18 @@ impl Features {
         Ok(Self(features.into()))
     }
 
-    /// The features, in order.
+    /// Returns the features, in order.
     pub fn as_slice(&self) -> &[Feature] {
         &self.0
     }
 
-    /// How many there are: the length of a row.
-    #[allow(clippy::len_without_is_empty)] // There is no empty list.
+    /// Returns the number of features, which is the length of a row.
+    #[allow(clippy::len_without_is_empty)] // A list is never empty.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Appends one row for each aggregate, one after the other.
+    /// Appends one row to `rows` for each aggregate.
     pub fn extract(&self, aggregates: &[Aggregate], rows: &mut Vec<f64>) {
         if let [feature] = *self.0 {
             rows.extend(aggregates.iter().map(|aggregate| feature.of(aggregate)));

@@ -4,10 +4,10 @@
 //! |---|---|
 //! | 4 | `WNDM` |
 //! | 2 | format version, little endian |
-//! | 4 | CRC-32 of all that follows, little endian |
+//! | 4 | CRC-32 of the rest, little endian |
 //! | rest | the model's arrays in the codec of [`windrow_common::encode`] |
 //!
-//! The same model always gives the same bytes, so that a hash of them can name it.
+//! The same model always encodes to the same bytes, so a hash of them can name it.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,44 +19,45 @@ const MAGIC: &[u8; 4] = b"WNDM";
 const FORMAT: u16 = 1;
 const HEADER_BYTES: usize = 10;
 
-/// Largest model file: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of seven features, and room for the rest.
+/// Largest model file, in bytes: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of seven features, and room for
+/// the rest.
 pub const MAX_MODEL_BYTES: usize = 65 << 20;
 
-/// Why bytes are not a model.
+/// An error in a model file.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// Something else altogether, or cut off within its first bytes.
+    /// The file is not a model, or ends within its header.
     #[error("this is not a Windrow model: it does not start with `WNDM` and a header")]
     NotAModel,
-    /// Written by a newer program.
-    #[error("the model has format version {0}; this program reads version {FORMAT}: update it first")]
+    /// A newer version of Windrow wrote the model.
+    #[error("the model has format version {0}; this program reads version {FORMAT}: update Windrow")]
     Version(u16),
-    /// Larger than any model.
-    #[error("the model has {0} bytes; at most {MAX_MODEL_BYTES} are read")]
+    /// The file is larger than any model.
+    #[error("the model has {0} bytes; the limit is {MAX_MODEL_BYTES}")]
     TooLarge(usize),
     /// Bytes were changed or lost.
     #[error("the model is damaged: its checksum does not match its contents")]
     Checksum,
-    /// The checksum is right but the contents are not those of a model.
+    /// The checksum matches, but the contents do not decode to a model.
     #[error("the model cannot be read: {0}")]
     Codec(#[from] CodecError),
-    /// A code no feature or kernel has.
-    #[error("the model names {what} {code}, which this program does not know")]
+    /// The model holds the code of an unknown feature or kernel.
+    #[error("the model holds the unknown {what} code {code}")]
     Code {
         /// `feature` or `kernel`.
         what: &'static str,
         /// The code.
         code: u8,
     },
-    /// Its features are no list.
-    #[error("the model's feature list is wrong: {0}")]
+    /// The feature list is not valid.
+    #[error("the model's feature list is not valid: {0}")]
     Features(#[from] FeatureError),
-    /// Its arrays do not fit together.
+    /// The model's arrays do not fit together.
     #[error("the model is inconsistent: {0}")]
     Model(#[from] ModelError),
 }
 
-/// What lies behind the header. A change to it raises [`FORMAT`].
+/// The contents after the header. A change to them must raise [`FORMAT`].
 #[derive(Serialize, Deserialize)]
 struct Body {
     provenance: String,
@@ -72,7 +73,7 @@ struct Body {
 }
 
 impl Model {
-    /// The model as a file.
+    /// Encodes the model as a file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         let svm = self.svm();
         let (kernel, gamma, coef0, degree) = match svm.kernel() {
@@ -113,7 +114,7 @@ impl Model {
         Ok(bytes)
     }
 
-    /// Reads a model file back, checking all of it.
+    /// Reads a model file and checks all of it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         if bytes.len() > MAX_MODEL_BYTES {
             return Err(FormatError::TooLarge(bytes.len()));
@@ -164,15 +165,16 @@ impl Model {
         Ok(Self::new(features, scaler, svm, body.provenance)?)
     }
 
-    /// The name of this model's contents: the first 16 hexadecimal digits of the SHA-256 of its bytes. Importing or
-    /// training the same model twice gives the same version.
+    /// Returns the model's version: the first 16 hexadecimal digits of the SHA-256 of its bytes.
+    ///
+    /// Importing or training the same model twice yields the same version.
     pub fn version(&self) -> Result<String, FormatError> {
         Ok(version_of(&self.to_bytes()?))
     }
 }
 
-/// The version of a model with these bytes.
-pub(crate) fn version_of(bytes: &[u8]) -> String {
+/// Returns the version of a model with these bytes.
+pub fn version_of(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -219,7 +221,7 @@ mod tests {
         Model::new("mean".parse().unwrap(), None, svm.unwrap(), "by hand").unwrap()
     }
 
-    /// A file with this body and a checksum that is right.
+    /// Returns a file with this body and a matching checksum.
     fn sealed(body: &[u8]) -> Vec<u8> {
         let mut bytes = [
             &MAGIC[..],
@@ -301,7 +303,8 @@ mod tests {
 
     #[test]
     fn the_file_layout_does_not_change_unnoticed() {
-        // Stored models have to stay readable: a new layout needs a new format version, and this one still read.
+        // Stored models must stay readable: a new layout needs a new format version, and this version must still be
+        // read.
         assert_eq!(small().version().unwrap(), "401f28cf007fea62");
     }
 

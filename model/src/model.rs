@@ -1,4 +1,4 @@
-//! Features, scaler and SVM as one thing that scores.
+//! A model: a feature list, a scaler and an SVM that score together.
 
 use windrow_common::Aggregate;
 
@@ -7,14 +7,14 @@ use crate::{CodePath, Feature, Features, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneCla
 /// Longest provenance text, in bytes.
 const MAX_PROVENANCE_BYTES: usize = 1_024;
 
-/// Centres and scales features as scikit-learn's `StandardScaler` does: (x − mean) / scale, in f64.
+/// A scaler that centres and scales features as scikit-learn's `StandardScaler` does: (x − mean) / scale, in f64.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaler {
     mean: Box<[f64]>,
     scale: Box<[f64]>,
 }
 
-/// What scores a sensor.
+/// A model that scores a sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     features: Features,
@@ -23,39 +23,39 @@ pub struct Model {
     provenance: String,
 }
 
-/// Memory that scoring reuses from call to call.
+/// A buffer that scoring reuses from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     rows: Vec<f64>,
 }
 
-/// Why arrays and numbers make no model.
+/// An error in the arrays and numbers of a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ModelError {
-    /// More features than there are, or none.
-    #[error("the model was fitted on {0} features; models here have 1 to {max}", max = Feature::ALL.len())]
+    /// The model has no features, or more than exist.
+    #[error("the model was fitted on {0} features; Windrow supports 1 to {max}", max = Feature::ALL.len())]
     Dimension(usize),
-    /// None, or too many.
+    /// The model has no support vectors, or too many.
     #[error("a model has 1 to {MAX_SUPPORT_VECTORS} support vectors; this one has {0}")]
     SupportVectors(usize),
     /// The vectors' array has the wrong length.
-    #[error("{vectors} support vectors of {dimension} features cannot be made of {numbers} numbers")]
+    #[error("{vectors} support vectors of {dimension} features do not fit an array of {numbers} numbers")]
     Shape {
         /// Length of the array.
         numbers: usize,
         /// Number of dual coefficients.
         vectors: usize,
-        /// Features of each.
+        /// Number of features per vector.
         dimension: usize,
     },
     /// The feature list does not fit the SVM.
     #[error(
-        "the model was fitted on {dimension} features but {named} are named ({features}): name as many as it has"
+        "the model was fitted on {dimension} features but {named} are named ({features}): name exactly {dimension}"
     )]
     FeatureCount {
-        /// How many the SVM wants.
+        /// Number of features the SVM was fitted on.
         dimension: usize,
-        /// How many are listed.
+        /// Number of features in the list.
         named: usize,
         /// The list.
         features: String,
@@ -67,33 +67,33 @@ pub enum ModelError {
         mean: usize,
         /// Number of scales.
         scale: usize,
-        /// How many features there are.
+        /// Number of features.
         dimension: usize,
     },
-    /// A scale that cannot be divided by.
-    #[error("the scaler's scale number {0} (counted from 0) is zero")]
+    /// A scale is zero and cannot be divided by.
+    #[error("the scaler's scale at index {0} is zero")]
     ZeroScale(usize),
-    /// NaN or infinite.
+    /// A number is NaN or infinite.
     #[error("{0} is not a finite number")]
     NotFinite(&'static str),
-    /// Not a gamma.
-    #[error("the kernel's gamma is {0}; it has to be a finite number of at least 0")]
+    /// The kernel's gamma is negative, NaN or infinite.
+    #[error("the kernel's gamma is {0}; it must be a finite number and not negative")]
     Gamma(f64),
-    /// Not a degree.
-    #[error("the polynomial kernel's degree is {0}; whole numbers from 0 to {MAX_DEGREE} are possible")]
+    /// The polynomial kernel's degree is out of range.
+    #[error("the polynomial kernel's degree is {0}; it must be a whole number from 0 to {MAX_DEGREE}")]
     Degree(i64),
-    /// The note on where it comes from is too long.
-    #[error("the note on where the model comes from has {0} bytes; at most {MAX_PROVENANCE_BYTES} are kept")]
+    /// The provenance text is too long.
+    #[error("the model's provenance text has {0} bytes; the limit is {MAX_PROVENANCE_BYTES}")]
     Provenance(usize),
 }
 
-/// Why rows cannot be scored.
+/// An error in rows that cannot be scored.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ScoreError {
-    /// The numbers do not make whole rows.
-    #[error("{numbers} numbers are no whole number of rows of {dimension} features")]
+    /// The numbers do not divide into whole rows.
+    #[error("{numbers} numbers do not divide into rows of {dimension} features")]
     Rows {
-        /// How many numbers there are.
+        /// How many numbers were passed.
         numbers: usize,
         /// Length of a row.
         dimension: usize,
@@ -103,32 +103,32 @@ pub enum ScoreError {
     Feature {
         /// Position of the row, from 0.
         row: usize,
-        /// Which feature.
+        /// The feature.
         feature: Feature,
-        /// What it is.
+        /// Its value.
         value: f64,
     },
     /// The decision is NaN or infinite.
     #[error(
-        "the decision of row {row} is {decision}: the row is too far from all the model has seen to be scored"
+        "the decision of row {row} is {decision}: the row is too far from the training data to be scored"
     )]
     Decision {
         /// Position of the row, from 0.
         row: usize,
-        /// What came out.
+        /// The decision.
         decision: f64,
     },
 }
 
-/// Whether a decision means an anomaly: normal is strictly above 0, as libsvm and scikit-learn have it.
+/// Returns whether a decision means an anomaly: normal is strictly above 0, as in libsvm and scikit-learn.
 #[inline]
-#[allow(clippy::neg_cmp_op_on_partial_ord)] // So that NaN, which no model here gives, would be an anomaly.
+#[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN counts as an anomaly, though no model returns it.
 pub fn is_anomaly(decision: f64) -> bool {
     !(decision > 0.0)
 }
 
 impl Scaler {
-    /// A scaler with one mean and one scale for each feature.
+    /// Creates a scaler with one mean and one scale for each feature.
     pub fn new(mean: Vec<f64>, scale: Vec<f64>) -> Result<Self, ModelError> {
         if mean.len() != scale.len() {
             return Err(ModelError::ScalerSize {
@@ -151,12 +151,12 @@ impl Scaler {
         })
     }
 
-    /// What is subtracted from each feature.
+    /// Returns the means, which are subtracted from the features.
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }
 
-    /// What each feature is then divided by.
+    /// Returns the scales, by which the centred features are divided.
     pub fn scale(&self) -> &[f64] {
         &self.scale
     }
@@ -172,7 +172,7 @@ impl Scaler {
 }
 
 impl Model {
-    /// A model of parts that fit together; `provenance` says where it comes from, for people.
+    /// Creates a model from parts that fit together; `provenance` tells people where it comes from.
     pub fn new(
         features: Features,
         scaler: Option<Scaler>,
@@ -208,27 +208,27 @@ impl Model {
         })
     }
 
-    /// What it looks at.
+    /// Returns the features that the model reads.
     pub fn features(&self) -> &Features {
         &self.features
     }
 
-    /// How features are scaled before the SVM sees them, if at all.
+    /// Returns the scaler that prepares features for the SVM, if the model has one.
     pub fn scaler(&self) -> Option<&Scaler> {
         self.scaler.as_ref()
     }
 
-    /// The SVM.
+    /// Returns the SVM.
     pub fn svm(&self) -> &OneClassSvm {
         &self.svm
     }
 
-    /// Where it comes from, for people.
+    /// Returns a text that tells people where the model comes from.
     pub fn provenance(&self) -> &str {
         &self.provenance
     }
 
-    /// Memory the model takes, for a cache bounded by bytes.
+    /// Returns the memory that the model takes, for a cache bounded in bytes.
     pub fn memory_bytes(&self) -> usize {
         let scaler = self
             .scaler
@@ -237,7 +237,7 @@ impl Model {
         size_of::<Self>() + self.features.len() + scaler + self.svm.heap_bytes() + self.provenance.capacity()
     }
 
-    /// Replaces `decisions` by one decision for each aggregate.
+    /// Replaces the contents of `decisions` with one decision for each aggregate.
     pub fn decide(
         &self,
         aggregates: &[Aggregate],
@@ -249,7 +249,7 @@ impl Model {
         self.decide_scratch(CodePath::best(), scratch, decisions)
     }
 
-    /// Replaces `decisions` by one decision for each row of features, the rows lying one after the other in `rows`.
+    /// Replaces the contents of `decisions` with one decision for each row; `rows` holds rows of features back to back.
     pub fn decide_rows(
         &self,
         rows: &[f64],
@@ -259,7 +259,7 @@ impl Model {
         self.decide_rows_on(CodePath::best(), rows, scratch, decisions)
     }
 
-    /// [`Model::decide_rows`] on a chosen code path; the decisions are the same bits on all of them.
+    /// Runs [`Model::decide_rows`] on a chosen code path; every path computes the same bits.
     pub fn decide_rows_on(
         &self,
         path: CodePath,
@@ -286,7 +286,7 @@ impl Model {
                 dimension,
             });
         }
-        // An infinite feature could still give a finite decision: the RBF kernel of an infinite distance is 0.
+        // An infinite feature could still lead to a finite decision: the RBF kernel of an infinite distance is 0.
         if let Some(at) = first_not_finite(rows) {
             return Err(ScoreError::Feature {
                 row: at / dimension,
@@ -309,7 +309,9 @@ impl Model {
     }
 }
 
-/// Where the first NaN or infinity is; without branches, so that the usual answer, nowhere, is found eight at a time.
+/// Returns the index of the first NaN or infinity.
+///
+/// The first pass has no branches, so the compiler checks eight numbers at a time; nearly always all are finite.
 fn first_not_finite(numbers: &[f64]) -> Option<usize> {
     let all_finite = numbers.iter().fold(true, |all, number| all & number.is_finite());
     if all_finite {

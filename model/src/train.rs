@@ -1,4 +1,4 @@
-//! Training a model of our own.
+//! Training of models.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +11,20 @@ use ndarray::{Array1, Array2};
 
 use crate::{Features, Kernel, MAX_DEGREE, Model, ModelError, OneClassSvm, Scaler};
 
-/// Below this a dual coefficient counts as 0, as in linfa.
+/// Dual coefficients below this count as 0, as in linfa.
 const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
-/// The solver holds a matrix of rows by rows: 5,000 take 200 MB.
+/// Most rows to train on: the solver holds a matrix of rows × rows, and 5,000 rows take 200 MB.
 const MOST_ROWS: usize = 5_000;
 
-/// How a model is trained. The default is a scaler and an RBF kernel with scikit-learn's `gamma="scale"`, taking about 1
-/// % of the rows as outliers.
+/// Options that control training.
+///
+/// The default is a scaler and an RBF kernel with scikit-learn's `gamma="scale"`. It treats about 1 % of the rows as
+/// outliers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// About this share of the training rows ends up as anomalies, and at least this share as support vectors; between 0
-    /// and 1.
+    /// Share of the training rows, between 0 and 1: about this share become anomalies, and at least this share become
+    /// support vectors.
     pub nu: f64,
     /// The kernel.
     pub kernel: TrainKernel,
@@ -30,14 +32,15 @@ pub struct TrainOptions {
     pub gamma: Gamma,
     /// Whether to centre and scale the features first.
     pub standardise: bool,
-    /// When the solver stops. At 1e-3, scikit-learn's default, models with a small nu depend on the order of the rows.
+    /// Tolerance at which the solver stops. At 1e-3, scikit-learn's default, a model with a small nu depends on the
+    /// order of the rows.
     pub tolerance: f64,
-    /// At most this many rows, evenly spread over what is given, are used; 5,000 at most, as memory grows with their
-    /// square and time faster.
+    /// Most rows to use, evenly spread over the input; at most 5,000, since memory grows with their square and time
+    /// grows faster.
     pub max_rows: usize,
 }
 
-/// Which kernel to train with.
+/// A kernel to train with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum TrainKernel {
     /// x·y
@@ -54,7 +57,7 @@ pub enum TrainKernel {
     },
 }
 
-/// The kernel's gamma, by rule or as a number.
+/// A kernel's gamma, as a rule or a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Gamma {
     /// 1 / (features · variance of all scaled numbers), scikit-learn's `"scale"`.
@@ -62,50 +65,50 @@ pub enum Gamma {
     Scale,
     /// 1 / features, scikit-learn's `"auto"`.
     Auto,
-    /// This.
+    /// This value.
     Value(f64),
 }
 
-/// Why no model can be trained.
+/// An error in training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// Nothing to learn from.
+    /// There are too few rows.
     #[error("there are {0} rows to train on; at least 2 are needed")]
     TooFew(usize),
-    /// The numbers do not make whole rows.
-    #[error("{numbers} numbers are no whole number of rows of {dimension} features")]
+    /// The numbers do not divide into whole rows.
+    #[error("{numbers} numbers do not divide into rows of {dimension} features")]
     Rows {
-        /// How many numbers there are.
+        /// How many numbers were passed.
         numbers: usize,
         /// Length of a row.
         dimension: usize,
     },
     /// A number is NaN or infinite, or overflows when squared.
-    #[error("row {row} to train on holds {value}, which cannot be learnt from")]
+    #[error("training row {row} holds {value}; values must be finite and between -1e100 and 1e100")]
     NotFinite {
         /// Position of the row, from 0.
         row: usize,
-        /// What it holds.
+        /// The unusable value.
         value: f64,
     },
     /// An option is out of range.
     #[error("{option} is {value}: {wanted}")]
     Option {
-        /// Which one.
+        /// The option.
         option: &'static str,
         /// Its value.
         value: f64,
-        /// What it may be.
+        /// The values it may have.
         wanted: &'static str,
     },
-    /// Not a gamma.
-    #[error("`{0}` is not a gamma: write scale, auto or a number above 0")]
+    /// A text is not a gamma.
+    #[error("`{0}` is not a gamma: use scale, auto or a number above 0")]
     Gamma(String),
-    /// The solver gave up.
+    /// The solver failed.
     #[error("the solver failed: {0}")]
     Solver(#[from] linfa_svm::SvmError),
-    /// What came out is no usable model.
-    #[error("training gave no usable model: {0}")]
+    /// The result is not a usable model.
+    #[error("training produced no usable model: {0}")]
     Model(#[from] ModelError),
 }
 
@@ -148,7 +151,9 @@ impl FromStr for Gamma {
 }
 
 impl TrainOptions {
-    /// Whether the options make sense; [`train`] asks it too, a program with options of its own may ask at its start.
+    /// Checks that the options are valid.
+    ///
+    /// [`train`] checks them too. A program calls this at its start, to refuse wrong options before it reads any data.
     pub fn check(&self) -> Result<(), TrainError> {
         let wrong = |option, value, wanted| {
             Err(TrainError::Option {
@@ -157,38 +162,39 @@ impl TrainOptions {
                 wanted,
             })
         };
-        // At exactly 1 every row is an outlier and the border is nowhere.
+        // At exactly 1 every row is an outlier, and no boundary is left.
         if !(self.nu > 0.0 && self.nu < 1.0) {
-            return wrong("nu", self.nu, "it has to lie between 0 and 1");
+            return wrong("nu", self.nu, "it must lie between 0 and 1");
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
-            return wrong("the tolerance", self.tolerance, "it has to be above 0");
+            return wrong("the tolerance", self.tolerance, "it must be above 0");
         }
         if let Gamma::Value(gamma) = self.gamma
             && !(gamma > 0.0 && gamma.is_finite())
         {
-            return wrong("gamma", gamma, "it has to be above 0");
+            return wrong("gamma", gamma, "it must be above 0");
         }
         if let TrainKernel::Polynomial { coef0, degree } = self.kernel {
             if !coef0.is_finite() {
-                return wrong("coef0", coef0, "it has to be a finite number");
+                return wrong("coef0", coef0, "it must be a finite number");
             }
             if degree == 0 || degree > MAX_DEGREE {
-                return wrong("the degree", degree.into(), "it has to be 1 to 64");
+                return wrong("the degree", degree.into(), "it must be 1 to 64");
             }
         }
         if !(2..=MOST_ROWS).contains(&self.max_rows) {
-            #[allow(clippy::cast_precision_loss)] // Only to be shown.
-            return wrong("the most rows", self.max_rows as f64, "it has to be 2 to 5000");
+            #[allow(clippy::cast_precision_loss)] // Only for the message.
+            return wrong("the row limit", self.max_rows as f64, "it must be 2 to 5000");
         }
         Ok(())
     }
 }
 
-/// Trains a one-class SVM on `rows`, one row of `features` after the other. The same input gives the same model.
+/// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
 ///
-/// The solver is `linfa-svm`; what it does otherwise than scikit-learn is evened out here: its Gaussian kernel takes 1 /
-/// gamma, its polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho.
+/// The same input yields the same model. The solver is `linfa-svm`, and this function evens out its differences from
+/// scikit-learn: its Gaussian kernel takes 1 / gamma, its polynomial kernel has no gamma, it keeps a coefficient for
+/// every row, and its decision is sum − rho.
 pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {
     options.check()?;
     let dimension = features.len();
@@ -198,7 +204,7 @@ pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result
             dimension,
         });
     }
-    // Squares and their sums have to stay finite too; no measured quantity is anywhere near.
+    // Squares and their sums must stay finite too; no measured quantity comes near this limit.
     let unusable = |value: &f64| !value.is_finite() || value.abs() > 1e100;
     if let Some(at) = rows.iter().position(unusable) {
         return Err(TrainError::NotFinite {
@@ -280,8 +286,9 @@ fn fit(
     )?)
 }
 
-/// Mean and population standard deviation of each feature as scikit-learn's `StandardScaler` has them; a feature that
-/// does not vary, up to rounding, gets the scale 1.
+/// Returns each feature's mean and population standard deviation, as scikit-learn's `StandardScaler` computes them.
+///
+/// A feature that does not vary beyond rounding gets the scale 1.
 fn standard_scaler(rows: &[f64], dimension: usize) -> Result<Scaler, ModelError> {
     let count = to_f64(rows.len() / dimension);
     let (mut means, mut scales) = (Vec::new(), Vec::new());
@@ -293,7 +300,7 @@ fn standard_scaler(rows: &[f64], dimension: usize) -> Result<Scaler, ModelError>
             squares += (value - mean) * (value - mean);
             rest += value - mean;
         }
-        // The second term takes out what rounding left in the mean (Chan, Golub and LeVeque, 1983).
+        // The second term removes the rounding error of the mean (Chan, Golub and LeVeque, 1983).
         let variance = (squares - rest * rest / count) / count;
         let rounding = count * f64::EPSILON * variance + (count * mean * f64::EPSILON).powi(2);
         means.push(mean);
@@ -306,7 +313,7 @@ fn standard_scaler(rows: &[f64], dimension: usize) -> Result<Scaler, ModelError>
     Scaler::new(means, scales)
 }
 
-/// 1 / (features · variance of all numbers); 1 where nothing varies, as scikit-learn has it.
+/// Returns 1 / (features · variance of all numbers), or 1 if nothing varies, as scikit-learn does.
 fn scale_gamma(rows: &[f64], dimension: usize) -> f64 {
     let count = to_f64(rows.len());
     let mean = rows.iter().sum::<f64>() / count;
@@ -315,7 +322,7 @@ fn scale_gamma(rows: &[f64], dimension: usize) -> f64 {
     if gamma.is_finite() { gamma } else { 1.0 }
 }
 
-/// Exact: counts here are far below 2^53.
+/// Converts a count without loss: counts here are far below 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn to_f64(count: usize) -> f64 {
     count as f64

@@ -1,9 +1,9 @@
-//! How many readings a second come out of files and go into windows, on one core:
+//! Measures how many readings a second one core decodes from files and puts into windows:
 //! `cargo bench -p windrow-producer --bench decode`.
 //!
-//! Two orders of the same readings are measured: as a fleet reports in step (every sensor, then the next second), where
-//! timestamps and the succession of sensors repeat, and shuffled, where nothing does. Beside them, the same files read
-//! into rows of strings and a number with the `csv` and `serde_json` crates, as most programs would.
+//! It measures the same readings in two orders. In step (every sensor, then the next second), the timestamps and the
+//! order of the sensors repeat; shuffled, nothing repeats. For comparison, it reads the same files into rows of strings
+//! and a number with the `csv` and `serde_json` crates, as most programs do.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -20,9 +20,10 @@ use rand_pcg::Pcg64Mcg;
 use serde::Deserialize;
 use windrow_common::EventTime;
 use windrow_producer::sensors::SensorTable;
-use windrow_producer::source::file::{ColumnMapping, FileSource};
+use windrow_producer::source::decode::ColumnMapping;
+use windrow_producer::source::file::FileSource;
 use windrow_producer::source::{Batch, Read, Source, Until};
-use windrow_producer::window::{PartitionPosition, Position, WindowConfig, Windower};
+use windrow_producer::window::{Emitted, Position, WindowConfig, Windower};
 
 const READINGS: usize = 2_000_000;
 const DEVICES: usize = 100;
@@ -80,36 +81,27 @@ fn main() -> Result<()> {
 fn decode(file: &Path) -> Result<()> {
     let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
     let (mut sensors, mut batch, mut readings) = (SensorTable::new(), Batch::default(), 0);
-    while source.read(&mut sensors, &mut batch)? != Read::End {
+    while source.read(&mut sensors, &mut batch)? == Read::Batch {
         readings += batch.readings.len();
     }
     assert_eq!(readings, READINGS, "{}", file.display());
     Ok(())
 }
 
-/// Reads a file to its end and cuts it into windows of a minute, as the producer's ingest thread does.
+/// Reads a file to its end and cuts it into one-minute windows, as the producer's ingest thread does.
 fn window(file: &Path) -> Result<()> {
     let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
-    let position = Position {
-        dispatched_through: EventTime::MIN,
-        partitions: vec![PartitionPosition::default()],
-    };
-    let mut windower = Windower::new(WindowConfig::default().validate()?, &position, Instant::now());
-    if let Some(time) = source.look_ahead(0) {
-        windower.look_ahead(0, time);
-    }
+    let windowing = WindowConfig::default().validate()?;
+    let mut windower = Windower::of_source(windowing, &Position::start(1), &source, Instant::now());
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
-    let (mut messages, mut quarantined, mut aggregated) = (Vec::new(), Vec::new(), 0);
-    while source.read(&mut sensors, &mut batch)? != Read::End {
-        windower.quarantine_unreadable(&mut batch, &mut quarantined);
-        windower.observe(0, &batch.readings, Instant::now(), &mut quarantined, &sensors);
-        windower.finish_batch(&batch);
-        windower.close_ready(Instant::now(), &sensors, &mut messages);
-        aggregated += messages.drain(..).map(|message| count(&message)).sum::<u64>();
+    let (mut out, mut aggregated) = (Emitted::default(), 0);
+    while source.read(&mut sensors, &mut batch)? == Read::Batch {
+        windower.take(&mut batch, &sensors, Instant::now(), &mut out);
+        aggregated += out.messages.drain(..).map(|message| count(&message)).sum::<u64>();
     }
-    windower.close_all(&sensors, &mut messages);
-    aggregated += messages.iter().map(count).sum::<u64>();
-    assert_eq!((aggregated, quarantined.len()), (READINGS as u64, 0));
+    windower.close_all(&sensors, &mut out);
+    aggregated += out.messages.iter().map(count).sum::<u64>();
+    assert_eq!((aggregated, out.quarantined.len()), (READINGS as u64, 0));
     Ok(())
 }
 
@@ -117,7 +109,7 @@ fn count(message: &windrow_common::ScoringMessage) -> u64 {
     message.aggregates.iter().map(|aggregate| aggregate.count).sum()
 }
 
-/// What a row is to the crates measured beside; the sensor is looked up and the time read, as we do.
+/// A row as the `csv` and `serde_json` crates read it. The sensor is looked up and the time parsed, as in our decoder.
 #[derive(Deserialize)]
 struct PlainRow<'a> {
     ts: &'a str,
@@ -157,12 +149,12 @@ fn with_serde_json(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Millions of readings a second.
+/// Returns millions of readings a second.
 fn rate(time: Duration) -> f64 {
     READINGS as f64 / time.as_secs_f64() / 1e6
 }
 
-/// The median time of a few runs, after one that warms the caches.
+/// Returns the median time of a few runs, after one run that warms the caches.
 fn median(mut run: impl FnMut() -> Result<()>) -> Result<Duration> {
     run()?;
     let mut times = Vec::new();

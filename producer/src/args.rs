@@ -4,14 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use windrow_common::parse_duration as duration;
+use windrow_common::parse_duration;
 
+use crate::ProducerOptions;
 use crate::ingest::AtEnd;
-use crate::source::file::{ColumnMapping, FileSource};
+use crate::source::decode::ColumnMapping;
+use crate::source::file::FileSource;
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
-use crate::{Input, ProducerError, ProducerOptions};
 
 /// Which source.
 #[derive(Args, Clone, Debug)]
@@ -36,36 +37,14 @@ pub struct SourceArgs {
     column_value: Option<String>,
 }
 
-/// Which source, where it may also be one that producers share.
-#[derive(Args, Clone, Debug)]
-pub struct InputArgs {
-    /// The source.
-    #[command(flatten)]
-    pub source: SourceArgs,
-    #[cfg(feature = "eventhubs")]
-    #[command(flatten)]
-    event_hub: crate::source::eventhubs::ReadHubArgs,
-}
-
-impl InputArgs {
-    /// Opens the source, with columns and files checked.
-    pub fn open(&self, until: Until) -> Result<Input, ProducerError> {
-        #[cfg(feature = "eventhubs")]
-        if self.source.is_event_hub() {
-            let mapping = self.source.mapping();
-            let source = self.event_hub.source(&self.source.source, mapping, until)?;
-            return Ok(Input::Shared(Box::new(source)));
-        }
-        Ok(Input::Own(self.source.open(until)?))
-    }
-}
-
 impl SourceArgs {
-    fn is_event_hub(&self) -> bool {
+    /// Whether it names an Event Hub, which other code opens.
+    pub fn is_event_hub(&self) -> bool {
         self.source.starts_with(EVENT_HUBS)
     }
 
-    fn mapping(&self) -> ColumnMapping {
+    /// Which columns or fields hold what.
+    pub fn mapping(&self) -> ColumnMapping {
         ColumnMapping {
             timestamp: self.column_time.clone(),
             device: self.column_device.clone(),
@@ -122,23 +101,23 @@ impl SourceArgs {
 #[command(next_help_heading = "Windows")]
 pub struct WindowArgs {
     /// Length of a window: the stretch of time that becomes one row to score
-    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_WINDOW", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_WINDOW", value_parser = parse_duration)]
     pub window: Duration,
     /// Dispatch interval, a whole number of windows; a sensor gets one message for each [default: the window]
-    #[arg(long, value_name = "DURATION", env = "WINDROW_INTERVAL", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "WINDROW_INTERVAL", value_parser = parse_duration)]
     pub interval: Option<Duration>,
     /// How much older than its partition's newest reading a reading may come
-    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_OUT_OF_ORDERNESS", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_OUT_OF_ORDERNESS", value_parser = parse_duration)]
     pub out_of_orderness: Duration,
     /// How much longer an interval waits for stragglers
-    #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_ALLOWED_LATENESS", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_ALLOWED_LATENESS", value_parser = parse_duration)]
     pub allowed_lateness: Duration,
     /// How far a reading's time may be ahead of its arrival before it is quarantined
-    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = parse_duration)]
     pub max_skew: Duration,
     /// How long a partition may be silent (by the clock on the wall) before the others no longer wait for it, and before
     /// time goes on without readings in one of an Event Hub, so that its last windows close
-    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = parse_duration)]
     pub idle_after: Duration,
 }
 

@@ -3,28 +3,26 @@
 //! The order is the guarantee: quarantine written, dispatched windows noted, messages published, all confirmed, and
 //! only then the checkpoint that no longer remembers their readings.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use windrow_common::queue::{Confirmation, Message, Queue};
-use windrow_common::store::{Dispatched, PartNames, Store, StoreError, encode_dispatched};
-use windrow_common::{EventTime, ScoringMessage, Trace, retry_while_transient};
+use windrow_common::{EventTime, ScoringMessage};
+use windrow_queue::{Confirmation, Message, Queue, Trace};
+use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
-use crate::ProducerError;
 use crate::checkpoint::Checkpoint;
 use crate::ingest::Step;
-use crate::quarantine;
 use crate::stats::Stats;
 use crate::window::Position;
+use crate::{ProducerError, quarantine};
 
 /// Steps are merged up to about this many windows, so that replays at full speed write few, large parts.
 const WINDOWS_PER_PART: usize = 200_000;
 /// Checkpoints are saved at most this often, and at the end.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Published, and where the source stands once it is confirmed.
+/// Published messages, and where the source stands once they are confirmed.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     confirmations: Vec<Confirmation>,
@@ -34,99 +32,79 @@ pub(crate) struct Outstanding {
 
 /// Publishes what the ingest thread makes.
 pub(crate) struct Dispatcher<Q> {
-    pub(crate) source_name: String,
-    pub(crate) queue: Q,
-    pub(crate) store: Store,
-    pub(crate) stats: Arc<Stats>,
+    queue: Q,
+    writer: PartWriter,
+    source_name: String,
+    stats: Arc<Stats>,
 }
 
 impl<Q: Queue> Dispatcher<Q> {
+    pub(crate) fn new(queue: Q, store: &Store, source_name: &str, stats: Arc<Stats>) -> Self {
+        Self {
+            queue,
+            writer: PartWriter::new(store, "p"),
+            source_name: source_name.to_owned(),
+            stats,
+        }
+    }
+
     /// Runs until the ingest thread is done.
     pub(crate) async fn run(
         self,
         mut steps: mpsc::Receiver<Step>,
         outstanding: mpsc::Sender<Outstanding>,
     ) -> Result<(), ProducerError> {
-        let mut names = PartNames::new("p");
         while let Some(mut step) = steps.recv().await {
             merge_waiting(&mut step, &mut steps);
-            if !step.quarantined.is_empty() {
-                let Step {
-                    partitions,
-                    quarantined,
-                    ..
-                } = &step;
-                quarantine::write(
-                    &self.store,
-                    &mut names,
-                    &self.source_name,
-                    partitions,
-                    quarantined,
-                )
-                .await?;
-            }
-            self.note_dispatched(&mut names, &step.messages).await?;
-            let confirmations = self.publish(&step.messages).await?;
-            let Step {
-                position, partitions, ..
-            } = step;
-            if outstanding
-                .send(Outstanding {
-                    confirmations,
-                    position,
-                    partitions,
-                })
-                .await
-                .is_err()
-            {
-                // The checkpointer has failed and says why.
+            let published = self.dispatch(step).await?;
+            if outstanding.send(published).await.is_err() {
+                // Saving checkpoints has failed, and reports why.
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Writes the audit's left side, one part for each hour of event time.
-    async fn note_dispatched(
-        &self,
-        names: &mut PartNames,
-        messages: &[ScoringMessage],
-    ) -> Result<(), ProducerError> {
-        const HOUR_MS: i64 = 3_600_000;
-        let mut hours: HashMap<EventTime, Vec<Dispatched>> = HashMap::new();
-        for message in messages {
-            for aggregate in &message.aggregates {
-                hours
-                    .entry(aggregate.window_start.floor(HOUR_MS))
-                    .or_default()
-                    .push(Dispatched {
-                        sensor: message.sensor.clone(),
-                        window_start: aggregate.window_start,
-                        window_ms: message.window_ms,
-                        count: aggregate.count,
-                    });
-            }
-        }
-        for (hour, windows) in hours {
-            let path = names.next("dispatched", &hour.hive_partition(), "parquet");
-            self.stats.windows.inc_by(windows.len() as u64);
-            let bytes = encode_dispatched(&windows).map_err(|source| ProducerError::Dispatched {
-                path: path.clone(),
-                source,
-            })?;
-            retry_while_transient(
-                "noting dispatched windows",
-                StoreError::is_transient,
-                async || self.store.put(&path, bytes.clone()).await,
-            )
-            .await?;
-        }
-        Ok(())
+    /// Writes quarantine and the list of windows, then publishes, all in one trace.
+    async fn dispatch(&self, step: Step) -> Result<Outstanding, ProducerError> {
+        let Step {
+            emitted,
+            position,
+            partitions,
+        } = step;
+        let lines = quarantine::lines(&self.source_name, &partitions, &emitted.quarantined);
+        self.writer.write_lines(quarantine::TABLE, lines).await?;
+        self.note_dispatched(&emitted.messages).await?;
+        let confirmations = self.publish(&emitted.messages).await?;
+        Ok(Outstanding {
+            confirmations,
+            position,
+            partitions,
+        })
+    }
+
+    /// Writes the audit's left side.
+    async fn note_dispatched(&self, messages: &[ScoringMessage]) -> Result<(), StoreError> {
+        let windows = messages.iter().flat_map(|message| {
+            message.aggregates.iter().map(|aggregate| Dispatched {
+                sensor: message.sensor.clone(),
+                window_start: aggregate.window_start,
+                window_length: message.window_length,
+                count: aggregate.count,
+            })
+        });
+        let windows: Vec<Dispatched> = windows.collect();
+        self.stats.windows.inc_by(windows.len() as u64);
+        self.writer.write_rows(windows).await.map(|_| ())
     }
 
     async fn publish(&self, messages: &[ScoringMessage]) -> Result<Vec<Confirmation>, ProducerError> {
         let mut confirmations = Vec::with_capacity(messages.len());
+        if messages.is_empty() {
+            return Ok(confirmations);
+        }
         let mut trace = Trace::begin();
+        tracing::debug!(trace_id = %trace.id(), messages = messages.len(), "publishing");
         for message in messages {
             let id = message.id();
             let body = message.encode().map_err(|source| ProducerError::Encode {
@@ -148,19 +126,19 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 }
 
-/// Takes in what else waits, up to a part's worth. Only the newest position counts then.
+/// Merges the steps that wait, up to a part's worth. Only the newest position counts then.
 fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
-    let mut windows: usize = step.messages.iter().map(|message| message.aggregates.len()).sum();
+    let windows_of = |step: &Step| -> usize {
+        let messages = step.emitted.messages.iter();
+        messages.map(|message| message.aggregates.len()).sum()
+    };
+    let mut windows = windows_of(step);
     while windows < WINDOWS_PER_PART
         && let Ok(next) = steps.try_recv()
     {
-        windows += next
-            .messages
-            .iter()
-            .map(|message| message.aggregates.len())
-            .sum::<usize>();
-        step.messages.extend(next.messages);
-        step.quarantined.extend(next.quarantined);
+        windows += windows_of(&next);
+        step.emitted.messages.extend(next.emitted.messages);
+        step.emitted.quarantined.extend(next.emitted.quarantined);
         step.position = next.position;
         step.partitions = next.partitions;
     }

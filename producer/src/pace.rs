@@ -6,7 +6,7 @@ use windrow_common::EventTime;
 
 use crate::source::Reading;
 
-/// Replays no faster than a multiple of real time.
+/// A pace that makes readings due at a multiple of real time.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     speed: f64,
@@ -15,12 +15,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `speed` times as fast as the readings were measured; positive.
+    /// Creates a pace of `speed` times real time; `speed` must be positive.
     pub fn new(speed: f64) -> Self {
         Self { speed, origin: None }
     }
 
-    /// How many of the readings, from the first on, are due.
+    /// Returns how many of the readings, counted from the first, are due.
     pub fn due(&mut self, readings: &[Reading], now: Instant) -> usize {
         let Some(first) = readings.first() else { return 0 };
         let (time, instant) = *self.origin.get_or_insert((first.time, now));

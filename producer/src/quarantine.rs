@@ -1,11 +1,10 @@
-//! Readings that cannot be used, kept with the reason: `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson` by the time
-//! they were set aside.
+//! The quarantine: readings that cannot be used, stored with the reason.
+//!
+//! The files are `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson`, by the time at which the readings were set aside.
 
 use std::fmt;
 
 use serde::Serialize;
-use windrow_common::store::{PartNames, Store, StoreError};
-use windrow_common::{EventTime, retry_while_transient};
 
 use crate::sensors::SensorTable;
 use crate::source::{PartitionIndex, Reading, Unreadable};
@@ -20,9 +19,9 @@ pub enum QuarantineReason {
     NonFinite,
     /// Its value is so large that its square overflows.
     OutOfRange,
-    /// It claims to come from further ahead of its arrival than the allowed skew.
+    /// Its event time is further ahead of its arrival than the allowed skew.
     FarFuture,
-    /// Its interval was dispatched before it came.
+    /// Its interval was dispatched before it arrived.
     Late,
 }
 
@@ -49,14 +48,14 @@ impl fmt::Display for QuarantineReason {
     }
 }
 
-/// One thing set aside.
+/// An item that was set aside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quarantined {
-    /// Which partition it came from.
+    /// The partition it came from.
     pub partition: PartitionIndex,
     /// Why it was set aside.
     pub reason: QuarantineReason,
-    /// The rest of the record, as it is kept.
+    /// The rest of the record, as it is stored.
     record: Record,
 }
 
@@ -72,7 +71,7 @@ struct Record {
     tag: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
-    /// As text, since NaN and infinity are no JSON numbers.
+    /// As text, because JSON has no number for NaN and infinity.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,10 +108,10 @@ impl Quarantined {
     ) -> Self {
         let sensor = sensors.id(reading.sensor);
         let detail = match reason {
-            QuarantineReason::Late => "its interval had been dispatched when it came".to_owned(),
+            QuarantineReason::Late => "its interval was dispatched before the reading arrived".to_owned(),
             QuarantineReason::FarFuture => {
                 format!(
-                    "it is ahead of its arrival at {} by more than the allowed skew",
+                    "its event time is ahead of its arrival at {} by more than the allowed skew",
                     reading.arrival
                 )
             }
@@ -136,7 +135,7 @@ impl Quarantined {
 }
 
 impl fmt::Display for Quarantined {
-    /// What, where from and why, on one line.
+    /// Writes the reason, the offset and the detail on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -146,38 +145,30 @@ impl fmt::Display for Quarantined {
     }
 }
 
-/// Writes one part, waiting out an outage of the store; `partitions` gives the names. Repeats after a crash have the same partition and offset.
-pub(crate) async fn write(
-    store: &Store,
-    names: &mut PartNames,
-    source: &str,
-    partitions: &[String],
-    quarantined: &[Quarantined],
-) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        source: &'a str,
-        partition: &'a str,
-        reason: QuarantineReason,
-        #[serde(flatten)]
-        record: &'a Record,
-    }
-    let path = names.next("quarantine", &EventTime::now().hive_partition(), "ndjson");
-    let mut lines = Vec::new();
-    for entry in quarantined {
-        let partition = partitions.get(entry.partition).map_or("", String::as_str);
-        let line = Line {
-            source,
-            partition,
-            reason: entry.reason,
-            record: &entry.record,
-        };
-        serde_json::to_writer(&mut lines, &line).map_err(|error| StoreError::Damaged {
-            path: path.clone(),
-            why: error.to_string(),
-        })?;
-        lines.push(b'\n');
-    }
-    let write = || store.put(&path, lines.clone());
-    retry_while_transient("writing quarantined readings", StoreError::is_transient, write).await
+/// The table's folder in the store.
+pub(crate) const TABLE: &str = "quarantine";
+
+/// One line of the table.
+#[derive(Serialize)]
+pub(crate) struct Line<'a> {
+    source: &'a str,
+    partition: &'a str,
+    reason: QuarantineReason,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+/// Returns one line for each item that was set aside; `partitions` holds the names. Duplicates after a crash have the
+/// same partition and offset.
+pub(crate) fn lines<'a>(
+    source: &'a str,
+    partitions: &'a [String],
+    quarantined: &'a [Quarantined],
+) -> impl Iterator<Item = Line<'a>> {
+    quarantined.iter().map(move |entry| Line {
+        source,
+        partition: partitions.get(entry.partition).map_or("", String::as_str),
+        reason: entry.reason,
+        record: &entry.record,
+    })
 }

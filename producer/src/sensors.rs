@@ -1,4 +1,4 @@
-//! Sensors as small numbers: a reading on its way through the producer carries an index, not two strings.
+//! Sensors as small numbers: inside the producer, a reading carries an index instead of two strings.
 
 use std::hash::BuildHasher;
 
@@ -6,18 +6,18 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use windrow_common::{SensorId, SensorIdError};
 
-/// Names a sensor within one [`SensorTable`].
+/// The number of a sensor in one [`SensorTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SensorIndex(pub u32);
 
 impl SensorIndex {
-    /// As an index into arrays that run along a [`SensorTable`].
+    /// Returns the number as an index into arrays with one entry for each sensor of the [`SensorTable`].
     pub fn as_usize(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Every sensor seen so far, numbered from 0 in order of appearance.
+/// A table of every sensor seen so far, numbered from 0 in order of appearance.
 #[derive(Debug, Default)]
 pub struct SensorTable {
     ids: Vec<SensorId>,
@@ -26,12 +26,12 @@ pub struct SensorTable {
 }
 
 impl SensorTable {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The index of a sensor, new or known. For a known one nothing is allocated.
+    /// Returns the index of a sensor, and adds the sensor if it is new. A known sensor costs no allocation.
     pub fn intern(&mut self, device: &str, tag: &str) -> Result<SensorIndex, SensorIdError> {
         let hash = self.hasher.hash_one((device, tag));
         let known = self.by_name.find(hash, |&index| {
@@ -51,17 +51,17 @@ impl SensorTable {
         Ok(SensorIndex(index))
     }
 
-    /// The sensor an index stands for; it must come from this table.
+    /// Returns the sensor of an index, which must come from this table.
     pub fn id(&self, index: SensorIndex) -> &SensorId {
         &self.ids[index.as_usize()]
     }
 
-    /// How many sensors there are.
+    /// Returns the number of sensors.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

@@ -27,7 +27,7 @@ pub struct Stats {
     pub(crate) source_total: Gauge,
     lag_events: Family<OfPartition, Gauge>,
     lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
-    source_trouble: Mutex<Option<String>>,
+    source_outage: Mutex<Option<String>>,
 }
 
 /// Which partition of a source.
@@ -151,13 +151,13 @@ impl Stats {
     }
 
     /// Why the source cannot be read at the moment; `None` when it can, as far as is known.
-    pub fn source_trouble(&self) -> Option<String> {
-        self.trouble().clone()
+    pub fn source_outage(&self) -> Option<String> {
+        self.outage().clone()
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+    fn outage(&self) -> MutexGuard<'_, Option<String>> {
         // Nothing panics while it is locked.
-        self.source_trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.source_outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All counts as they are now.
@@ -179,14 +179,14 @@ impl Stats {
     }
 }
 
-#[cfg(feature = "eventhubs")]
 impl Stats {
-    pub(crate) fn set_source_trouble(&self, trouble: Option<String>) {
-        *self.trouble() = trouble;
+    /// Notes why the source cannot be read at the moment, or that it can.
+    pub fn set_source_outage(&self, outage: Option<String>) {
+        *self.outage() = outage;
     }
 
     /// How far behind a partition is.
-    pub(crate) fn set_lag(&self, partition: &str, events: i64, seconds: f64) {
+    pub fn set_lag(&self, partition: &str, events: i64, seconds: f64) {
         let of = OfPartition {
             partition: partition.to_owned(),
         };
@@ -195,7 +195,7 @@ impl Stats {
     }
 
     /// The partition is no longer read here.
-    pub(crate) fn forget_lag(&self, partition: &str) {
+    pub fn forget_lag(&self, partition: &str) {
         let of = OfPartition {
             partition: partition.to_owned(),
         };

@@ -1,7 +1,8 @@
-//! Windows a second of `windrow run`, whole: read, cut windows, queue, score, persist, checkpoint.
+//! Measures windows per second of a whole `windrow run`: read, cut windows, queue, score, persist, checkpoint.
 //!
-//! `cargo bench -p windrow-tests --bench end_to_end`. The fleet reports every ten seconds; its models hold a few dozen
-//! support vectors over four features. A figure is the median of several runs, each into a store with models only.
+//! Run it with `cargo bench -p windrow-tests --bench end_to_end`. The fleet reports every ten seconds; its models hold
+//! a few dozen support vectors over four features. Each figure is the median of several runs, each into a store that
+//! holds only models.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

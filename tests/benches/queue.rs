@@ -1,9 +1,12 @@
-//! What Windrow makes of RabbitMQ's speed: the real producer and worker beside a bare loop of the client library that
-//! publishes, consumes and acks the same messages (bodies and properties) and does no work.
+//! Measures how much of RabbitMQ's throughput Windrow reaches.
 //!
-//! `cargo bench -p windrow-tests --bench queue`, about five minutes. Same broker, queue arguments, confirms in flight
-//! and prefetch; rounds in turn, medians. Windrow's time runs from the start of the producer's process until the last
-//! ack. `BARE_PROPERTIES=none` shows what the loop does without properties.
+//! Compares the real producer and worker with a bare loop of the client library, which publishes, consumes and acks the
+//! same messages (bodies and properties) and does no work. Both use the same broker, queue arguments, prefetch and
+//! number of outstanding confirms; rounds alternate, and each figure is a median. Windrow's time runs from the start of
+//! the producer's process to the last ack.
+//!
+//! Run it with `cargo bench -p windrow-tests --bench queue`; it takes about five minutes. `BARE_PROPERTIES=none` runs
+//! the bare loop without message properties.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write;
@@ -19,9 +22,10 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use tokio::sync::Semaphore;
-use windrow_common::store::Store;
-use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
-use windrow_model::{Kernel, Model, ModelRepository, OneClassSvm};
+use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
+use windrow_model::{Kernel, Model, OneClassSvm};
+use windrow_models::ModelRepository;
+use windrow_store::Store;
 use windrow_tests::{Broker, Service, eventually, windrow};
 
 const ROUNDS: usize = 3;
@@ -30,17 +34,17 @@ const VECTORS: usize = 100;
 const FEATURES: &str = "mean,std,min,max";
 const CONFIRM_WINDOW: usize = 1_000;
 const PREFETCH: u16 = 10_000;
-/// Acks of the bare loop are joined by as many.
+/// The bare loop acks this many messages at once.
 const ACK_EVERY: u64 = 100;
 const START_MS: i64 = 1_767_571_200_000;
 const WINDOW_MS: i64 = 5_000;
 const WITHIN: Duration = Duration::from_secs(300);
 
-/// One shape of work.
+/// The number and size of the messages in one comparison.
 struct Shape {
-    /// Windows, and so rows, of a message.
+    /// Windows per message, and so rows.
     aggregates: u32,
-    /// Messages of a sensor.
+    /// Messages per sensor.
     messages: u32,
 }
 
@@ -93,7 +97,7 @@ fn main() {
     poisoned(&runtime, &broker, folder.path(), &models);
 }
 
-/// Throughput with one message in a hundred that cannot be scored, beside that without.
+/// Compares throughput with one unscorable message in a hundred to throughput without any.
 fn poisoned(runtime: &tokio::runtime::Runtime, broker: &Broker, folder: &Path, models: &Path) {
     let shape = Shape {
         aggregates: 1,
@@ -136,7 +140,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Stores the same model, which finds everything normal, for `sensors` sensors.
+/// Stores the same model for `sensors` sensors; it finds every aggregate normal.
 async fn store_models(folder: &Path, sensors: u32) {
     let store = Store::create(folder.to_str().unwrap()).unwrap();
     let repository = ModelRepository::new(store);
@@ -150,7 +154,7 @@ async fn store_models(folder: &Path, sensors: u32) {
     }
 }
 
-/// One reading in each window of each sensor.
+/// Writes one reading per window and sensor.
 fn write_readings(path: &Path, shape: &Shape) {
     let mut text = "ts,device,tag,value\n".to_owned();
     for window in 0..i64::from(shape.messages * shape.aggregates) {
@@ -162,7 +166,7 @@ fn write_readings(path: &Path, shape: &Shape) {
     fs::write(path, text).unwrap();
 }
 
-/// A body like those the producer makes.
+/// Returns a body like those of the producer's messages.
 fn body(shape: &Shape) -> Vec<u8> {
     let aggregate = |window: u32| Aggregate {
         window_start: EventTime::from_millis(START_MS + i64::from(window) * WINDOW_MS),
@@ -178,15 +182,15 @@ fn body(shape: &Shape) -> Vec<u8> {
         sensor: SensorId::new("d1234", "temp").unwrap(),
         interval: Interval {
             start: EventTime::from_millis(START_MS),
-            length_ms: i64::from(shape.aggregates) * WINDOW_MS,
+            length: Length::from_millis(i64::from(shape.aggregates) * WINDOW_MS),
         },
-        window_ms: WINDOW_MS,
+        window_length: Length::from_millis(WINDOW_MS),
         aggregates: (0..shape.aggregates).map(aggregate).collect(),
     };
     message.encode().unwrap()
 }
 
-/// Properties like those of the producer's messages, or only that the message is persistent.
+/// Returns properties like those of the producer's messages; with `none`, only the persistent flag.
 fn properties(none: bool) -> BasicProperties {
     let persistent = BasicProperties::default().with_delivery_mode(2);
     if none {
@@ -204,7 +208,7 @@ fn properties(none: bool) -> BasicProperties {
         .with_headers(headers)
 }
 
-/// Messages a second from the first publish to the last ack.
+/// Runs the bare loop and returns messages per second from the first publish to the last ack.
 async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
     let connect = || Connection::connect(url, ConnectionProperties::default());
     let (publishing, consuming) = (connect().await.unwrap(), connect().await.unwrap());
@@ -282,8 +286,9 @@ async fn bare_loop(url: &str, body: &[u8], messages: u64) -> f64 {
     rate
 }
 
-/// Messages a second from the start of the producer's process to the last ack, of which those of `scored` sensors have
-/// a model.
+/// Runs Windrow and returns messages per second from the start of the producer's process to the last ack.
+///
+/// Only `scored` of the sensors have a model; messages of the others become dead letters.
 fn windrow_run(
     broker: &Broker,
     models: &Path,
@@ -337,7 +342,7 @@ fn windrow_run(
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
     worker.signal("TERM");
     assert_eq!(worker.wait(WITHIN), 0, "{}", worker.log());
-    // What was benchmarked has to have worked.
+    // A figure counts only if the run lost nothing.
     let (code, _, error) = windrow(
         &[
             &["audit", "--amqp-url", &url],

@@ -1,4 +1,6 @@
-//! Memory of a worker over a long, steady load: `cargo bench -p windrow-tests --bench soak -- 10m`.
+//! Shows the memory of worker and producer under a long, steady load.
+//!
+//! Run it with `cargo bench -p windrow-tests --bench soak -- 10m`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use windrow_common::parse_duration;
 use windrow_tests::{Broker, Service, windrow};
 
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// An hour of event time a minute.
+/// An hour of event time per minute.
 const SPEED: &str = "60";
 const FLEET: &str = "sim:devices=2000,tags=5,period=60s,anomalies=0.02";
 
@@ -35,7 +37,7 @@ fn main() {
         &[&common[..], &read].concat(),
         &path("producer.log"),
     );
-    println!("10,000 sensors, a message of each a second\n");
+    println!("10,000 sensors, one message per second each\n");
     println!(
         "{:>8} {:>12} {:>14} {:>16}",
         "seconds", "predictions", "worker MiB", "producer MiB"
@@ -53,7 +55,7 @@ fn main() {
     }
 }
 
-/// Memory of a process that is in use, in MiB.
+/// Returns the resident memory of a process in MiB.
 fn resident_mib(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

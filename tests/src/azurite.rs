@@ -1,4 +1,4 @@
-//! Azurite, Microsoft's local Azure Storage, as a process of a test's own.
+//! Starts Azurite, Microsoft's Azure Storage emulator, as a process private to one test.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,15 +12,15 @@ use tempfile::TempDir;
 use crate::broker::signal;
 use crate::{Encryption, eventually, free_port};
 
-/// Node.js on two busy cores.
+/// Long enough for Node.js to start on two busy cores.
 const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const OPTIONS: [&str; 3] = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"];
-/// The account and key that Microsoft publishes for it.
+/// The account and key that Microsoft publishes for Azurite.
 const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// A running Azurite, which keeps what it is given between [`Azurite::stop`] and [`Azurite::restart`].
+/// A running Azurite that keeps its blobs between [`Azurite::stop`] and [`Azurite::restart`].
 #[derive(Debug)]
 pub struct Azurite {
     folder: TempDir,
@@ -31,12 +31,12 @@ pub struct Azurite {
 }
 
 impl Azurite {
-    /// Starts it.
+    /// Starts Azurite with shared-key login over HTTP.
     pub fn start() -> Self {
         Self::start_with(&OPTIONS.map(str::to_owned))
     }
 
-    /// Starts one that speaks TLS only, and also takes tokens of Microsoft Entra ID.
+    /// Starts Azurite with TLS only; it also accepts Microsoft Entra ID tokens.
     pub fn encrypted(encryption: &Encryption) -> Self {
         let (certificate, key) = (encryption.path("server.pem"), encryption.path("server.key"));
         let more = ["--oauth", "basic", "--cert", &certificate, "--key", &key];
@@ -49,7 +49,7 @@ impl Azurite {
         )
     }
 
-    /// Starts it with these options, and with ports and a folder of its own.
+    /// Starts Azurite with these options, on free ports and in a temporary folder.
     pub fn start_with(words: &[String]) -> Self {
         let azurite = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -62,7 +62,7 @@ impl Azurite {
         azurite
     }
 
-    /// Starts it again after [`Azurite::stop`], and waits until it accepts connections.
+    /// Restarts Azurite after [`Azurite::stop`] and waits until it accepts connections.
     pub fn restart(&self) {
         let log = fs::File::create(self.folder.path().join("output.log")).unwrap();
         let child = Command::new(program())
@@ -78,7 +78,7 @@ impl Azurite {
             .spawn()
             .unwrap();
         let mut process = self.process.lock().unwrap();
-        assert!(process.replace(child).is_none(), "Azurite runs already");
+        assert!(process.replace(child).is_none(), "Azurite is already running");
         let process = process.as_mut().unwrap();
         eventually(START_WITHIN, "Azurite accepts connections", || {
             if let Some(status) = process.try_wait().unwrap() {
@@ -89,22 +89,23 @@ impl Azurite {
         });
     }
 
-    /// Stops it as an operator does. (Killed, it would forget blobs that it has confirmed: it writes its index every five
-    /// seconds.)
+    /// Stops Azurite with SIGTERM.
+    ///
+    /// A kill would lose confirmed blobs: Azurite writes its index only every five seconds.
     pub fn stop(&self) {
         let mut process = self.process.lock().unwrap().take().unwrap();
         signal(&process, "TERM");
         eventually(STOP_WITHIN, "Azurite stops", || process.try_wait().unwrap());
     }
 
-    /// Where blobs are served.
+    /// Returns the port of the blob service.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The environment variables that lead to it.
+    /// Returns the environment variables that point Windrow at this Azurite.
     pub fn variables(&self) -> [(&'static str, String); 4] {
-        // The certificate is for a name.
+        // The certificate is issued for `localhost`, not for an address.
         let (scheme, host) = match self.encrypted {
             true => ("https", "localhost"),
             false => ("http", "127.0.0.1"),
@@ -132,13 +133,13 @@ impl Drop for Azurite {
     }
 }
 
-/// Where `make test` has npm install it.
+/// Returns the path where `make test` installs Azurite.
 fn program() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let program = workspace.join("target/azurite/node_modules/.bin/azurite");
     assert!(
         program.exists(),
-        "Azurite is not installed: `make test` installs it, or: make target/azurite/package.json"
+        "Azurite is not installed: run `make test`, or `make target/azurite/package.json`"
     );
     program
 }

@@ -1,4 +1,4 @@
-//! A private RabbitMQ node: free ports, a temporary folder, and the means to stop, kill and restart it.
+//! Starts a private RabbitMQ node on free ports in a temporary folder; tests can stop, kill and restart it.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::{eventually, free_port};
 
-/// Debian's package puts the real script here; the one on the PATH changes the user.
+/// Debian's package installs the real script here; the wrapper on the PATH switches to another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-/// On two busy cores a node needs six seconds.
+/// A node starts in six seconds on two busy cores.
 const START_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// A RabbitMQ node of this test's own; it ends with it.
+/// A RabbitMQ node that is killed when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
     folder: TempDir,
@@ -30,14 +30,14 @@ pub struct Broker {
     process: Mutex<Option<Child>>,
 }
 
-/// Certificates of a throwaway authority, as files.
+/// Certificate files issued by a throwaway certificate authority.
 #[derive(Debug)]
 pub struct Encryption {
     folder: TempDir,
 }
 
 impl Encryption {
-    /// An authority, and certificates of it for `localhost` and for a client named `windrow`.
+    /// Creates an authority and its certificates for `localhost` and for a client named `windrow`.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
@@ -45,7 +45,7 @@ impl Encryption {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority
             .distinguished_name
-            .push(DnType::CommonName, "a test's authority");
+            .push(DnType::CommonName, "test authority");
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         write("ca.pem", authority.pem());
         for (file, name) in [("server", "localhost"), ("client", "windrow")] {
@@ -59,7 +59,7 @@ impl Encryption {
         Self { folder }
     }
 
-    /// The path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
+    /// Returns the path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
     pub fn path(&self, file: &str) -> String {
         self.folder.path().join(file).to_str().unwrap().to_owned()
     }
@@ -72,17 +72,17 @@ impl Default for Encryption {
 }
 
 impl Broker {
-    /// A node of its own, for tests that stop or kill it.
+    /// Starts a node for one test, which may stop or kill it.
     pub fn start() -> Self {
         Self::configured(None)
     }
 
-    /// A node that also listens for TLS, and there only takes clients with a certificate.
+    /// Starts a node that also listens on a TLS port, where clients have to present a certificate.
     pub fn encrypted(encryption: &Encryption) -> Self {
         Self::configured(Some(encryption))
     }
 
-    /// The node that tests share which leave it alone; it ends with the last of them.
+    /// Returns the node shared by tests that do not disturb it, and starts it on first use; it ends with its last user.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap();
@@ -96,7 +96,7 @@ impl Broker {
     fn configured(encryption: Option<&Encryption>) -> Self {
         assert!(
             Path::new(SERVER).exists(),
-            "RabbitMQ is not installed: `make test` installs it, or: apt-get install rabbitmq-server"
+            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
         );
         let broker = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -136,7 +136,7 @@ impl Broker {
         broker
     }
 
-    /// Starts the node again after [`Broker::stop`] or [`Broker::kill`], and waits until it accepts connections.
+    /// Restarts the node after [`Broker::stop`] or [`Broker::kill`] and waits until it accepts connections.
     pub fn restart(&self) {
         let folder = self.folder.path();
         let path = |name: &str| folder.join(name);
@@ -154,7 +154,7 @@ impl Broker {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins"))
             .env("ERL_EPMD_PORT", self.names_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            // So that the script becomes the server, and what is killed is the server.
+            // Makes the script exec the server, so that a kill reaches the server and not a shell.
             .env("RUNNING_UNDER_SYSTEMD", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -162,7 +162,7 @@ impl Broker {
             .spawn()
             .unwrap();
         let mut process = self.process.lock().unwrap();
-        assert!(process.replace(child).is_none(), "the broker runs already");
+        assert!(process.replace(child).is_none(), "the broker is already running");
         drop(process);
         eventually(START_WITHIN, "RabbitMQ accepts connections", || {
             if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
@@ -173,14 +173,14 @@ impl Broker {
         });
     }
 
-    /// Stops the node as an operator does.
+    /// Stops the node with SIGTERM.
     pub fn stop(&self) {
         let mut process = self.process.lock().unwrap().take().unwrap();
         signal(&process, "TERM");
         eventually(STOP_WITHIN, "RabbitMQ stops", || process.try_wait().unwrap());
     }
 
-    /// Kills the node.
+    /// Kills the node with SIGKILL.
     pub fn kill(&self) {
         if let Some(mut process) = self.process.lock().unwrap().take() {
             process.kill().unwrap();
@@ -206,29 +206,29 @@ impl Broker {
         );
     }
 
-    /// Everything the node has logged.
+    /// Returns everything the node has logged.
     pub fn log(&self) -> String {
         let logs = fs::read_dir(self.folder.path().join("log")).into_iter().flatten();
         logs.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok())
             .collect()
     }
 
-    /// Its port for plain AMQP.
+    /// Returns the port for plain AMQP.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL to connect to it.
+    /// Returns the URL for plain AMQP.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.port)
     }
 
-    /// The URL to connect to it by TLS.
+    /// Returns the URL for AMQP over TLS.
     pub fn tls_url(&self) -> String {
         format!("amqps://guest:guest@localhost:{}", self.tls_port)
     }
 
-    /// The URL of its management API.
+    /// Returns the URL of the management API.
     pub fn management_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.management_port)
     }
@@ -245,7 +245,7 @@ impl Drop for Broker {
             _ = process.kill();
             _ = process.wait();
         }
-        // The node started a name server, which outlives it.
+        // The node started epmd, Erlang's name server, which outlives the node.
         _ = Command::new("epmd")
             .env("ERL_EPMD_PORT", self.names_port.to_string())
             .arg("-kill")

@@ -1,4 +1,4 @@
-//! What `docker-compose.yml` and `Dockerfile` say, as far as processes are concerned.
+//! Reads from `docker-compose.yml` and `Dockerfile` which processes Docker would start.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,33 +6,33 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// A compose file with its settings filled in.
+/// A compose file with its variables substituted.
 #[derive(Debug, Deserialize)]
 pub struct Compose {
     services: BTreeMap<String, ComposeService>,
 }
 
-/// One service of it.
+/// A service of the compose file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ComposeService {
-    /// `windrow/worker:dev`.
+    /// The image, for instance `windrow/worker:dev`.
     pub image: String,
     entrypoint: Option<Vec<String>>,
     #[serde(default)]
     command: Vec<String>,
-    /// Its variables, without those of the image.
+    /// The environment variables, without those of the image.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// What it waits for.
+    /// The services it waits for, and until when.
     #[serde(default)]
     pub depends_on: BTreeMap<String, Dependency>,
     healthcheck: Option<HealthCheck>,
-    /// It is started by `up` only where these are empty.
+    /// The profiles; `up` starts a service only when it has none.
     #[serde(default)]
     pub profiles: Vec<String>,
 }
 
-/// What a service waits for of another.
+/// The condition under which a service may start after another.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Dependency {
     /// `service_healthy` or `service_completed_successfully`.
@@ -44,7 +44,7 @@ struct HealthCheck {
     test: Vec<String>,
 }
 
-/// What `Dockerfile` says of one of its targets.
+/// One target of `Dockerfile`.
 #[derive(Debug, Default)]
 struct Image {
     entrypoint: Vec<String>,
@@ -55,19 +55,20 @@ struct Image {
 /// A process as Docker would start it.
 #[derive(Clone, Debug)]
 pub struct Container {
-    /// Program and options.
+    /// The program and its arguments.
     pub words: Vec<String>,
-    /// All its variables.
+    /// All environment variables.
     pub environment: BTreeMap<String, String>,
-    /// The command that says whether it is healthy; empty where there is none.
+    /// The health check command; empty if there is none.
     pub healthcheck: Vec<String>,
 }
 
 impl Compose {
-    /// Reads the workspace's own, with these settings and the defaults of all others.
+    /// Reads the workspace's `docker-compose.yml` with these settings; all others keep their defaults.
     pub fn read(settings: &[(&str, &str)]) -> Self {
         let text = workspace_file("docker-compose.yml");
-        let mut compose: Self = serde_saphyr::from_str(&text).expect("docker-compose.yml can be read");
+        let mut compose: Self =
+            serde_saphyr::from_str(&text).expect("docker-compose.yml has the expected structure");
         for service in compose.services.values_mut() {
             service.image = filled_in(&service.image, settings);
             let words = service.entrypoint.iter_mut().flatten();
@@ -83,12 +84,12 @@ impl Compose {
         compose
     }
 
-    /// A service by its name.
+    /// Returns a service by name.
     pub fn service(&self, name: &str) -> &ComposeService {
         (self.services.get(name)).unwrap_or_else(|| panic!("docker-compose.yml has no service {name}"))
     }
 
-    /// What `up` starts, each after all that it depends on.
+    /// Returns the services that `up` starts, each after those it depends on.
     pub fn order(&self) -> Vec<&str> {
         let mut order: Vec<&str> = Vec::new();
         let wanted = || (self.services.iter()).filter(|(_, service)| service.profiles.is_empty());
@@ -101,13 +102,13 @@ impl Compose {
                             .keys()
                             .all(|other| order.contains(&other.as_str()))
                 })
-                .expect("services wait for each other in a circle, or for one that is not started");
+                .expect("no service depends on itself or on one that `up` does not start");
             order.push(next);
         }
         order
     }
 
-    /// The process of a service.
+    /// Returns the process of a service.
     pub fn container(&self, name: &str) -> Container {
         let service = self.service(name);
         let image = Image::of(&service.image);
@@ -127,7 +128,7 @@ impl Compose {
 }
 
 impl Image {
-    /// Of `windrow/TARGET:TAG`, from `Dockerfile`; of another's image nothing is known.
+    /// Reads `windrow/TARGET:TAG` from `Dockerfile`; returns an empty `Image` for images that are not Windrow's.
     fn of(image: &str) -> Self {
         let mut found = Self::default();
         let Some(target) = image
@@ -141,7 +142,8 @@ impl Image {
             .split_once(&format!("\nFROM runtime AS {target}\n"))
             .unwrap_or_else(|| panic!("Dockerfile has no target {target}"));
         let stage = rest.split("\nFROM ").next().unwrap_or_default();
-        let list = |text: &str| -> Vec<String> { serde_json::from_str(text).expect("a list of words") };
+        let list =
+            |text: &str| -> Vec<String> { serde_json::from_str(text).expect("a JSON list of strings") };
         for line in stage.lines() {
             match line.split_once(' ') {
                 Some(("ENTRYPOINT", words)) => found.entrypoint = list(words),
@@ -165,7 +167,7 @@ fn workspace_file(name: &str) -> String {
     fs::read_to_string(workspace.join(name)).unwrap()
 }
 
-/// A text with the setting or the default of each `${NAME:-default}` and `${NAME-default}`, and `$$` as `$`.
+/// Replaces each `${NAME:-default}` and `${NAME-default}` with the setting or its default, and `$$` with `$`.
 fn filled_in(text: &str, settings: &[(&str, &str)]) -> String {
     let mut filled = String::new();
     let mut rest = text;
@@ -178,7 +180,7 @@ fn filled_in(text: &str, settings: &[(&str, &str)]) -> String {
             let (setting, after) = after
                 .strip_prefix('{')
                 .and_then(|after| after.split_once('}'))
-                .unwrap_or_else(|| panic!("a $ that is not of ${{NAME:-default}} in {text}"));
+                .unwrap_or_else(|| panic!("a $ that does not begin ${{NAME:-default}} in {text}"));
             let (name, default) = setting.split_once('-').expect("every setting has a default");
             let set = settings
                 .iter()

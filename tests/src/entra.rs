@@ -1,4 +1,4 @@
-//! A stand-in for Microsoft Entra ID and for the endpoint of a machine's managed identity: tokens, on loopback.
+//! Emulates Microsoft Entra ID and the managed identity endpoint of a machine: issues tokens on loopback.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,12 +27,12 @@ use crate::Encryption;
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const CLIENT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
-/// What Kubernetes writes into a pod and Entra ID exchanges for a token.
+/// The service account token that Kubernetes writes into a pod; Entra ID exchanges it for an access token.
 const FEDERATED_TOKEN: &str = "federated";
 const IDENTITY_HEADER: &str = "let-me-in";
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Gives tokens by TLS to one identity, until it is dropped.
+/// A TLS server that issues tokens to one identity until it is dropped.
 #[derive(Debug)]
 pub struct EntraId {
     address: SocketAddr,
@@ -42,11 +42,11 @@ pub struct EntraId {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Tokens by the resource that they are for.
+/// The last token issued for each resource.
 type Issued = Arc<Mutex<HashMap<String, String>>>;
 
 impl EntraId {
-    /// Serves on a port of its own as `localhost`.
+    /// Starts the server as `localhost` on a free port.
     pub fn start(encryption: &Encryption) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("token"), FEDERATED_TOKEN).unwrap();
@@ -69,7 +69,7 @@ impl EntraId {
         }
     }
 
-    /// The variables that AKS sets in a pod with workload identity, the slash at the end of a URL included.
+    /// Returns the variables that AKS sets in a pod with workload identity, trailing slash of the URL included.
     pub fn workload_identity(&self) -> Vec<(&'static str, String)> {
         let token = self.folder.path().join("token");
         vec![
@@ -84,7 +84,7 @@ impl EntraId {
         ]
     }
 
-    /// The variables of a machine whose identity was made apart from it.
+    /// Returns the variables of a machine with a user-assigned managed identity.
     pub fn managed_identity(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AZURE_CLIENT_ID", CLIENT.to_owned()),
@@ -97,13 +97,15 @@ impl EntraId {
         ]
     }
 
-    /// The token that was last given for a resource, such as `https://storage.azure.com`.
+    /// Returns the last token issued for a resource such as `https://storage.azure.com`.
     pub fn issued(&self, resource: &str) -> Option<String> {
         self.issued.lock().unwrap().get(resource).cloned()
     }
 }
 
-/// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>, with a federated credential.
+/// Exchanges a federated credential for a token.
+///
+/// See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 async fn exchange(State(issued): State<Issued>, body: Bytes) -> (StatusCode, String) {
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     let is = |name: &str, value: &str| form.get(name).is_some_and(|given| given == value);
@@ -126,7 +128,9 @@ async fn exchange(State(issued): State<Issued>, body: Bytes) -> (StatusCode, Str
     }
 }
 
-/// <https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference>
+/// Issues a token to a machine's managed identity.
+///
+/// See <https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference>.
 async fn of_machine(
     State(issued): State<Issued>,
     Query(query): Query<HashMap<String, String>>,
@@ -153,7 +157,7 @@ fn refused() -> (StatusCode, String) {
     (StatusCode::UNAUTHORIZED, why.to_string())
 }
 
-/// A token that says what Azurite wants to read; the signature nobody checks.
+/// Issues a token with the claims that Azurite reads; nobody checks the signature.
 fn issue(issued: &Issued, resource: &str) -> String {
     let resource = resource.trim_end_matches('/');
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());

@@ -1,4 +1,4 @@
-//! A store that fails when it is told to.
+//! An object store that fails on command.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// Errno of a full disk.
+/// `ENOSPC`: the disk is full.
 const NO_SPACE: i32 = 28;
-/// Errno of a connection that broke.
+/// `EPIPE`: the connection broke.
 const BROKEN_PIPE: i32 = 32;
 
-/// Wraps a store in faults; clones share them.
+/// An object store that injects faults into another; clones share the faults.
 #[derive(Clone, Debug)]
 pub struct FlakyStore {
     inner: Arc<dyn ObjectStore>,
@@ -27,7 +27,7 @@ pub struct FlakyStore {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// One operation in this many fails; 0 for none.
+    /// Every `one_in`-th operation fails; 0 for none.
     one_in: AtomicU64,
     operations: AtomicU64,
     full: AtomicBool,
@@ -35,7 +35,7 @@ struct Faults {
 }
 
 impl FlakyStore {
-    /// `inner`, without faults as yet.
+    /// Wraps `inner`, at first without faults.
     pub fn new(inner: impl ObjectStore) -> Self {
         Self {
             inner: Arc::new(inner),
@@ -43,17 +43,17 @@ impl FlakyStore {
         }
     }
 
-    /// From now on every `one_in`-th operation fails; 0 for none.
+    /// Makes every `one_in`-th operation fail from now on; 0 for none.
     pub fn fail_one_in(&self, one_in: u64) {
         self.faults.one_in.store(one_in, Relaxed);
     }
 
-    /// Whether every write fails as on a full disk, from now on.
+    /// Sets whether every write fails from now on, as on a full disk.
     pub fn set_full(&self, full: bool) {
         self.faults.full.store(full, Relaxed);
     }
 
-    /// Operations that have failed.
+    /// Returns the number of operations that have failed.
     pub fn failed(&self) -> u64 {
         self.faults.failed.load(Relaxed)
     }

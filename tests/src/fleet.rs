@@ -1,26 +1,26 @@
-//! Readings of a small fleet, the same each time.
+//! Generates the readings of a small fleet; the same seed always produces the same readings.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-/// One reading as a CSV file has it.
+/// One reading, a row of a CSV file.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Event time, epoch milliseconds.
+    /// Event time in milliseconds since the epoch.
     pub time_ms: i64,
-    /// Device number.
+    /// The device's number.
     pub device: u32,
-    /// What was measured.
+    /// The measured value.
     pub value: f64,
 }
 
-/// Deterministic pseudo-random numbers (SplitMix64, Steele, Lea and Flood 2014).
+/// A deterministic pseudo-random generator (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub struct Draws(pub u64);
 
 impl Draws {
-    /// A number from 0 to below `end`.
+    /// Returns a number from 0 to `end` - 1.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -33,7 +33,7 @@ impl Draws {
 /// 2026-01-05T00:00:00Z.
 const START_MS: i64 = 1_767_571_200_000;
 
-/// A reading a second of every device, in the order of time.
+/// Returns one reading per second of each device, in order of event time.
 pub fn fleet(devices: u32, seconds: u32, seed: u64) -> Vec<Row> {
     let mut draws = Draws(seed);
     let mut rows = Vec::new();

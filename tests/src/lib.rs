@@ -1,6 +1,6 @@
-//! What the integration tests share: the `windrow` program as a person runs it, and readings to feed it.
+//! Shared by the integration tests: runs Windrow's programs and servers as processes, and generates readings for them.
 //!
-//! Everything here is for tests, so what cannot go on panics and says why.
+//! Everything here is for tests, so it panics on failure and says why.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

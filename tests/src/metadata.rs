@@ -1,4 +1,4 @@
-//! A stand-in for Azure's instance metadata service: its scheduled events.
+//! Emulates Azure's instance metadata service, as far as scheduled events need it.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ struct Shared {
 }
 
 impl MetadataService {
-    /// Serves on a port of its own until it is dropped.
+    /// Starts the service on a free port; it ends when it is dropped.
     pub fn start() -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let routes = Router::new()
@@ -45,24 +45,24 @@ impl MetadataService {
         }
     }
 
-    /// Where it is.
+    /// Returns the base URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Announces an event of a type for a machine.
+    /// Announces an event of type `kind` for a machine.
     pub fn announce(&self, id: &str, kind: &str, machine: &str) {
         let event = (id.to_owned(), kind.to_owned(), machine.to_owned());
         self.shared.lock().unwrap().events.push(event);
     }
 
-    /// The events that were told to start.
+    /// Returns the ids of the acknowledged events.
     pub fn acknowledged(&self) -> Vec<String> {
         self.shared.lock().unwrap().acknowledged.clone()
     }
 }
 
-/// As the real one: without the header there is no answer.
+/// Answers only requests with the `Metadata: true` header, as Azure does.
 fn answer(headers: &HeaderMap, body: impl FnOnce() -> String) -> (StatusCode, String) {
     match headers.get("Metadata") {
         Some(value) if value == "true" => (StatusCode::OK, body()),

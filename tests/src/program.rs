@@ -1,4 +1,4 @@
-//! The `windrow` program.
+//! Builds the workspace's programs and runs the `windrow` command line.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// How variables begin that Cargo sets for tests.
+/// Prefixes of the variables that Cargo sets for tests.
 const CARGOS_OWN: [&str; 4] = [
     "CARGO_MANIFEST_",
     "CARGO_PKG_",
@@ -14,20 +14,20 @@ const CARGOS_OWN: [&str; 4] = [
     "CARGO_PRIMARY_PACKAGE",
 ];
 
-/// A program of the workspace, built as this test is.
+/// Returns the path of a program of the workspace, built with the profile of this test.
 pub fn built(program: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
         if cfg!(debug_assertions) {
-            // With the tests, dependencies have the same features as `cargo test --workspace` gives them.
+            // Including the tests keeps the features of `cargo test --workspace`; otherwise dependencies are rebuilt.
             cargo.arg("--tests");
         } else {
             cargo.arg("--release");
         }
-        // Cargo tells this process which package it is of. To build scripts that look at such variables (ring's) it would
-        // be news, and everything would be built again, now and at the next call from outside.
+        // Cargo sets variables with the package of this process. Build scripts that track them (ring's) would see a
+        // change and rebuild everything, now and again at the next call from outside.
         for (name, _) in env::vars_os() {
             if CARGOS_OWN
                 .iter()
@@ -44,7 +44,7 @@ pub fn built(program: &str) -> PathBuf {
     folder.join(program)
 }
 
-/// `command` without this process's own settings of Windrow.
+/// Removes this process's `WINDROW_…` variables from the environment of `command`.
 pub(crate) fn without_settings(mut command: Command) -> Command {
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("WINDROW_")) {
         command.env_remove(name);
@@ -52,11 +52,11 @@ pub(crate) fn without_settings(mut command: Command) -> Command {
     command
 }
 
-/// One command line of `windrow`.
+/// A `windrow` command line, ready to run.
 #[derive(Debug)]
 pub struct Program(Command);
 
-/// `windrow` with these words after it; a path may be among them.
+/// Creates a `windrow` command line with these arguments.
 pub fn windrow(words: &[&str]) -> Program {
     let mut command = without_settings(Command::new(built("windrow")));
     command.args(words);
@@ -64,7 +64,7 @@ pub fn windrow(words: &[&str]) -> Program {
 }
 
 impl Program {
-    /// With these environment variables.
+    /// Adds environment variables.
     pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
         mut self,
         variables: impl IntoIterator<Item = (N, V)>,
@@ -73,7 +73,7 @@ impl Program {
         self
     }
 
-    /// Runs it; its exit code, standard output and standard error.
+    /// Runs it and returns its exit code, standard output and standard error.
     pub fn end(mut self) -> (i32, String, String) {
         let output = self.0.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -84,7 +84,7 @@ impl Program {
         )
     }
 
-    /// Runs it, which has to succeed; its standard output.
+    /// Runs it, expects success and returns its standard output.
     pub fn output(self) -> String {
         let what = format!("{:?}", self.0);
         let (code, output, error) = self.end();
@@ -92,19 +92,19 @@ impl Program {
         output
     }
 
-    /// Runs it, which has to succeed; its standard output as JSON.
+    /// Runs it with `--output json`, expects success and returns the parsed output.
     pub fn json(mut self) -> serde_json::Value {
         self.0.args(["--output", "json"]);
         serde_json::from_str(&self.output()).unwrap()
     }
 
-    /// Starts it and goes on.
+    /// Starts it and returns without waiting for its end.
     pub fn start(mut self) -> Child {
         self.0.stdout(Stdio::null()).spawn().unwrap()
     }
 }
 
-/// Trains models for what is in `source`, with one-minute windows, into `store`.
+/// Trains models for the sensors in `source`, with one-minute windows, into `store`.
 pub fn models_for(source: &str, store: &str) {
     let train = [
         "models",

@@ -1,4 +1,4 @@
-//! `windrow-producer` and `windrow-worker` as real processes.
+//! Runs `windrow-producer` and `windrow-worker` as real processes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::broker::signal;
 use crate::program::{built, without_settings};
 use crate::{eventually, free_port};
 
-/// A running service; killed when it is dropped.
+/// A running service that is killed when it is dropped.
 #[derive(Debug)]
 pub struct Service {
     program: String,
@@ -21,12 +21,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `program` with these words, its log appended to `log`.
+    /// Starts `program` with these arguments and appends its log to `log`.
     pub fn start(program: &str, words: &[&str], log: &str) -> Self {
         Self::start_with(program, words, log, &[])
     }
 
-    /// The same with environment variables.
+    /// Starts `program` as [`Service::start`] does, with these environment variables.
     pub fn start_with(program: &str, words: &[&str], log: &str, variables: &[(&str, &str)]) -> Self {
         let port = free_port();
         let output = fs::File::options().create(true).append(true).open(log).unwrap();
@@ -47,12 +47,12 @@ impl Service {
         }
     }
 
-    /// What `--check-health` of the same program says: its exit code and output.
+    /// Runs the same program with `--check-health` and returns its exit code and output.
     pub fn check_health(&self) -> (i32, String) {
         Self::check_health_at(&self.program, self.port)
     }
 
-    /// The same of `program` at a port.
+    /// Runs `program` with `--check-health` against a port and returns its exit code and output.
     pub fn check_health_at(program: &str, port: u16) -> (i32, String) {
         let output = without_settings(Command::new(built(program)))
             .args(["--check-health", "--listen", &format!("0.0.0.0:{port}")])
@@ -65,28 +65,28 @@ impl Service {
         )
     }
 
-    /// Where it serves health and metrics.
+    /// Returns the port of health checks and metrics.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         signal(&self.process, name);
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills it and waits for its end.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The exit code, if it has ended; 128 + the signal when one ended it.
+    /// Returns the exit code if it has ended, or 128 + the number of the signal that ended it.
     pub fn ended(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt;
         let status = self.process.try_wait().unwrap()?;
@@ -97,7 +97,7 @@ impl Service {
         )
     }
 
-    /// Waits for its end; the exit code.
+    /// Waits for its end and returns the exit code.
     pub fn wait(&mut self, within: Duration) -> i32 {
         let deadline = Instant::now() + within;
         loop {
@@ -115,12 +115,12 @@ impl Service {
         }
     }
 
-    /// Everything it, and others with the same log, have logged.
+    /// Returns the whole log, entries of other services with the same log file included.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Prints what is known of it, for a test that fails.
+    /// Prints readiness, metrics and the end of the log, to explain a failed test.
     fn show(&self) {
         const LINES: usize = 40;
         let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Service {
         eprintln!("{}: {ready:?}\n{values}{last}", self.log.display());
     }
 
-    /// The status code and body of a path it serves; `None` while it does not answer.
+    /// Fetches a path and returns the status code and body; `None` while it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
@@ -152,7 +152,7 @@ impl Service {
         Some((code, body.to_owned()))
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` returns 200.
     pub fn ready(&mut self) {
         eventually(Duration::from_secs(60), "the service is ready", || {
             assert_eq!(self.ended(), None, "it has ended: {}", self.log());
@@ -160,7 +160,7 @@ impl Service {
         });
     }
 
-    /// The sum of a metric over its labels; `None` while it does not answer.
+    /// Returns the sum of a metric over its labels; `None` while the service does not answer.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let (_, body) = self.get("/metrics")?;
         let values = body.lines().filter_map(|line| {

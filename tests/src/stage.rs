@@ -1,4 +1,4 @@
-//! What the process tests play on: readings, a store with models, a broker, and services between them.
+//! Sets up the process tests: a folder with readings and a store, a broker, and services that use them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use crate::{Broker, Service, eventually, windrow};
 use serde_json::Value;
 use tempfile::TempDir;
-use windrow_common::queue::{Amqp, AmqpConfig, QueueNames};
+use windrow_queue::{Amqp, AmqpConfig, QueueNames};
 
-/// A folder, a broker and a name for the queues.
+/// A temporary folder, a broker and a queue prefix that one test's services share.
 #[derive(Debug)]
 pub struct Stage {
     folder: TempDir,
-    /// The broker between its services.
+    /// The broker that the services use.
     pub broker: Arc<Broker>,
     prefix: String,
 }
 
 impl Stage {
-    /// An empty stage.
+    /// Creates a stage with an empty folder.
     pub fn new(broker: Arc<Broker>, prefix: &str) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -28,29 +28,29 @@ impl Stage {
         }
     }
 
-    /// A place in the stage's folder.
+    /// Returns a path in the stage's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The same as text.
+    /// Returns a path in the stage's folder as a string.
     pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// The services' store.
+    /// Returns the services' store.
     pub fn store(&self) -> String {
         self.text("store")
     }
 
-    /// Options that say which broker and queues.
+    /// Returns the options that select the broker and the queues.
     pub fn broker_words(&self) -> Vec<String> {
         ["--amqp-url", &self.broker.url(), "--queue-prefix", &self.prefix]
             .map(str::to_owned)
             .to_vec()
     }
 
-    /// The stage's queue, to publish to by hand.
+    /// Creates a client of the stage's queue, for tests that publish messages themselves.
     pub fn queue_of_its_own(&self) -> Amqp {
         Amqp::new(AmqpConfig {
             names: QueueNames::under(&self.prefix),
@@ -58,13 +58,13 @@ impl Stage {
         })
     }
 
-    /// Starts a worker; `more` are options of this one.
+    /// Starts a worker with the options `more`.
     pub fn worker(&self, name: &str, more: &[&str]) -> Service {
         let log = self.text(&format!("{name}.log"));
         self.service("windrow-worker", &[&["--name", name], more].concat(), &log)
     }
 
-    /// Starts a producer of `source` that ends with it.
+    /// Starts a producer that exits at the end of `source`.
     pub fn producer(&self, source: &str, more: &[&str]) -> Service {
         self.service(
             "windrow-producer",
@@ -73,7 +73,7 @@ impl Stage {
         )
     }
 
-    /// Starts a service with the stage's store and broker, its log in `log`.
+    /// Starts a service with the stage's store and broker, and logs to `log`.
     pub fn service(&self, program: &str, more: &[&str], log: &str) -> Service {
         let mut words = self.broker_words();
         words.extend(["--store", &self.store()].map(str::to_owned));
@@ -82,7 +82,7 @@ impl Stage {
         Service::start(program, &words, log)
     }
 
-    /// Runs `windrow` with the broker's options added; its exit code, output and error.
+    /// Runs `windrow` with the broker's options and returns its exit code, output and error.
     pub fn windrow(&self, words: &[&str]) -> (i32, String, String) {
         let broker = self.broker_words();
         let mut all: Vec<&str> = words.to_vec();
@@ -90,21 +90,21 @@ impl Stage {
         windrow(&all).end()
     }
 
-    /// The same, which has to succeed and print JSON.
+    /// Runs `windrow` with the broker's options, expects success and returns the JSON it prints.
     pub fn json(&self, words: &[&str]) -> Value {
         let (code, output, error) = self.windrow(&[words, &["--output", "json"]].concat());
         assert_eq!(code, 0, "{words:?}: {error}{output}");
         serde_json::from_str(&output).unwrap()
     }
 
-    /// What RabbitMQ says of the queue.
+    /// Returns RabbitMQ's figures of the queue.
     pub fn queue(&self) -> Value {
         self.json(&["queue", "--management-url", &self.broker.management_url()])
     }
 
-    /// Waits until nothing waits in the queue and nothing is with a worker.
+    /// Waits until the queue has no ready and no unacknowledged messages.
     pub fn drained(&self, within: Duration) {
-        // The broker's figures are up to five seconds old: once for what was there, twice to be sure.
+        // The broker's figures are up to five seconds old, so one look could see an old zero: expect three in a row.
         let mut empty = 0;
         eventually(within, "the queue is empty", || {
             let queue = self.queue();
@@ -118,18 +118,18 @@ impl Stage {
         });
     }
 
-    /// Dead letters by message id.
+    /// Returns the dead letters in the queue.
     pub fn dead_letters(&self) -> Vec<Value> {
         self.json(&["dead-letters", "list"]).as_array().unwrap().clone()
     }
 
-    /// The audit, dead letters of the queue included; it has to be clean.
+    /// Runs the audit, the queue's dead letters included, expects it to be clean and returns its totals.
     pub fn audited(&self) -> Value {
         self.json(&["audit", "--store", &self.store()])["all"].clone()
     }
 }
 
-/// All predictions of a store, each once, as CSV.
+/// Returns all predictions of a store as CSV, without duplicates.
 pub fn exported(store: &str) -> String {
     windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }

@@ -1,10 +1,10 @@
-//! Waiting for conditions, not for time.
+//! Waits for conditions instead of sleeping.
 
 use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Asks until `what` is there; panics when it is not there in time.
+/// Calls `ask` until it returns a value; panics with `what` if it does not do so in time.
 pub fn eventually<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
@@ -16,7 +16,7 @@ pub fn eventually<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Opti
     }
 }
 
-/// A port of this machine that nobody listens on at the moment.
+/// Returns a port of this machine on which nobody listens at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

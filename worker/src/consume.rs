@@ -1,19 +1,20 @@
 //! The worker's loop: one owner of the consumer, one write under way while the next batch gathers.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windrow_common::queue::{Consumer, Delivery, Queue};
-use windrow_common::store::{PartNames, Store};
-use windrow_common::{ScoringMessage, Shutdown};
+use tracing::Instrument;
+use windrow_common::ScoringMessage;
+use windrow_queue::{Consumer, Delivery, Queue};
+use windrow_service::Shutdown;
+use windrow_store::{PartWriter, Store};
 
-use crate::batch::{Batch, Written};
+use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
-use crate::score::{Envelope, Scorable, Unscorable, score};
+use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
 use crate::stats::Stats;
 use crate::suspects::Suspects;
 use crate::{WorkerError, WorkerOptions};
@@ -38,13 +39,13 @@ pub async fn run<Q: Queue>(
         consumer = queue.consume(options.prefetch) => consumer?,
         () = shutdown.stopping() => return Ok(()),
     };
-    let names = PartNames::new(&options.name);
     let mut worker = Worker {
+        writer: PartWriter::new(&store, &options.name),
         queue,
         consumer,
         models,
         stats,
-        batch: Batch::default(),
+        gathered: Scored::default(),
         oldest: None,
         held: 0,
         suspects: Suspects::default(),
@@ -52,17 +53,14 @@ pub async fn run<Q: Queue>(
     };
     let mut deliveries = Vec::with_capacity(MICRO_BATCH);
     let mut writing: Option<Writing> = None;
-    let mut idle = Some((store, names));
-    // Ends with the last delivery that was on its way when the stop came.
+    // Ends with the last delivery that was in flight when the stop came.
     let mut intake = true;
     let mut stopping = false;
     loop {
-        if worker.must_flush(intake)
-            && let Some((store, names)) = idle.take()
-        {
-            writing = Some(worker.start_writing(store, names));
+        if writing.is_none() && worker.must_flush(intake) {
+            writing = Some(worker.start_writing());
         }
-        if writing.is_none() && worker.batch.messages() == 0 {
+        if writing.is_none() && worker.gathered.messages() == 0 {
             let group = worker.suspects.next_group();
             if !group.is_empty() {
                 worker.score(group).await?;
@@ -75,36 +73,35 @@ pub async fn run<Q: Queue>(
         let age_due = worker.oldest.map(|oldest| oldest + worker.options.flush_age);
         tokio::select! {
             biased;
-            (store, names, written) = finished(&mut writing) => {
+            written = finished(&mut writing) => {
                 writing = None;
-                idle = Some((store, names));
                 worker.settle(written?).await?;
             }
             () = shutdown.stopping(), if !stopping => {
                 stopping = true;
                 worker.consumer.stop_intake().await;
             }
-            () = until(age_due), if idle.is_some() && age_due.is_some() => {
-                if let Some((store, names)) = idle.take() {
-                    writing = Some(worker.start_writing(store, names));
-                }
+            () = until(age_due), if writing.is_none() && age_due.is_some() => {
+                writing = Some(worker.start_writing());
             }
             received = worker.consumer.receive(&mut deliveries, MICRO_BATCH), if intake && worker.has_room() => {
                 if received? == 0 {
                     intake = false;
                 }
-                worker.take_in(std::mem::take(&mut deliveries)).await?;
+                worker.accept(std::mem::take(&mut deliveries)).await?;
             }
         }
     }
 }
 
-/// A write under way; it owns the store and the names and gives them back.
-type Writing = Pin<Box<dyn Future<Output = (Store, PartNames, Result<Written, WorkerError>)> + Send>>;
+/// A write in progress, in a task of its own.
+type Writing = JoinHandle<Result<Written, WorkerError>>;
 
-async fn finished(writing: &mut Option<Writing>) -> (Store, PartNames, Result<Written, WorkerError>) {
+async fn finished(writing: &mut Option<Writing>) -> Result<Written, WorkerError> {
     match writing {
-        Some(writing) => writing.await,
+        Some(writing) => writing
+            .await
+            .unwrap_or_else(|panic| Err(WorkerError::Panicked(panic.to_string()))),
         None => std::future::pending().await,
     }
 }
@@ -121,9 +118,10 @@ struct Worker<Q: Queue> {
     consumer: Q::Consumer,
     models: ModelCache,
     stats: Arc<Stats>,
+    writer: PartWriter,
     /// Scored, not being written yet.
-    batch: Batch,
-    /// When the batch got its first message.
+    gathered: Scored,
+    /// When the first message of `gathered` came.
     oldest: Option<Instant>,
     /// Messages taken and not settled, suspects and those being written included.
     held: usize,
@@ -135,9 +133,9 @@ impl<Q: Queue> Worker<Q> {
     /// Full enough, or nothing more will come. Half the prefetch is enough: the other half gathers while this one is
     /// written and acked.
     fn must_flush(&self, intake: bool) -> bool {
-        let messages = self.batch.messages();
+        let messages = self.gathered.messages();
         messages > 0
-            && (self.batch.predictions.len() >= self.options.flush_rows
+            && (self.gathered.predictions.len() >= self.options.flush_rows
                 || messages >= usize::from(self.options.prefetch.get()).div_ceil(2)
                 || !self.has_room()
                 || !intake)
@@ -147,29 +145,24 @@ impl<Q: Queue> Worker<Q> {
     /// dealt with before anything new.
     fn has_room(&self) -> bool {
         self.held < usize::from(self.options.prefetch.get())
-            && self.batch.predictions.len() < self.options.flush_rows
+            && self.gathered.predictions.len() < self.options.flush_rows
             && self.suspects.is_empty()
     }
 
-    /// Starts to write the batch on a task of its own, so that it goes on while the next is scored.
-    fn start_writing(&mut self, store: Store, mut names: PartNames) -> Writing {
-        let batch = std::mem::take(&mut self.batch);
+    /// Starts to write what was gathered, in a task of its own, so that it continues while the next is scored.
+    fn start_writing(&mut self) -> Writing {
+        let gathered = std::mem::take(&mut self.gathered);
         self.oldest = None;
-        let (name, stats) = (self.options.name.clone(), Arc::clone(&self.stats));
-        let (store_back, names_back) = (store.clone(), PartNames::new(&self.options.name));
-        let task = tokio::spawn(async move {
-            let written = batch.write(&store, &mut names, &name, &stats).await;
-            (store, names, written)
-        });
-        Box::pin(task.map(|ended| {
-            ended.unwrap_or_else(|error| {
-                let failed = Err(WorkerError::Panicked(error.to_string()));
-                (store_back, names_back, failed)
-            })
-        }))
+        let (writer, worker, stats) = (
+            self.writer.clone(),
+            self.options.name.clone(),
+            Arc::clone(&self.stats),
+        );
+        let write = async move { batch::write(gathered, &writer, &worker, &stats).await };
+        tokio::spawn(write.in_current_span())
     }
 
-    /// Announces, buries and acks what has been written. Dead letters come first, so that acks have no gaps and one
+    /// Announces, dead-letters and acks what has been written. Dead letters come first, so that acks have no gaps and one
     /// frame acks them all.
     async fn settle(&mut self, written: Written) -> Result<(), WorkerError> {
         let Written {
@@ -184,9 +177,9 @@ impl<Q: Queue> Worker<Q> {
         self.held -= settled;
         self.stats.held.dec_by(settled as i64);
         if !dead.is_empty() {
-            let buried = dead.len() as u64;
+            let dead_letters = dead.len() as u64;
             self.consumer.dead_letter(dead).await?;
-            self.stats.dead_letters_in_all.fetch_add(buried, Relaxed);
+            self.stats.dead_letters_in_all.fetch_add(dead_letters, Relaxed);
         }
         let receipts = done.into_iter().map(|envelope| envelope.receipt).collect();
         self.consumer.ack(receipts).await?;
@@ -194,7 +187,7 @@ impl<Q: Queue> Worker<Q> {
     }
 
     /// Scores new deliveries into the batch; those that workers went away with again and again wait.
-    async fn take_in(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
+    async fn accept(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         self.held += deliveries.len();
         // Of all consumers of the process.
         self.stats.held.inc_by(deliveries.len() as i64);
@@ -241,8 +234,8 @@ impl<Q: Queue> Worker<Q> {
         }
         let announce = self.options.announce;
         let scored = tokio::task::spawn_blocking(move || score(scorable, announce)).await;
-        self.batch
-            .take_in(scored.map_err(|error| WorkerError::Panicked(error.to_string()))?);
+        self.gathered
+            .extend(scored.map_err(|panic| WorkerError::Panicked(panic.to_string()))?);
         Ok(())
     }
 
@@ -254,7 +247,7 @@ impl<Q: Queue> Worker<Q> {
             detail,
             "cannot be scored"
         );
-        self.batch.unscorable.push(Unscorable {
+        self.gathered.unscorable.push(Unscorable {
             envelope,
             code,
             detail,
@@ -266,7 +259,7 @@ impl<Q: Queue> Worker<Q> {
         let mut models = Vec::with_capacity(decoded.len());
         let mut missing = Vec::new();
         for (at, (_, message)) in decoded.iter().enumerate() {
-            let model = self.models.at_hand(&message.sensor).await;
+            let model = self.models.cached(&message.sensor).await;
             if model.is_none() {
                 missing.push(at);
             }

@@ -10,13 +10,14 @@ mod score;
 mod stats;
 mod suspects;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrow_common::queue::QueueError;
-use windrow_common::store::{StoreError, TableError};
-use windrow_model::RepositoryError;
+use windrow_common::{HasRemedy, Remedy};
+use windrow_models::RepositoryError;
+use windrow_queue::QueueError;
+use windrow_store::StoreError;
 
 pub use consume::run;
 pub use models::{CacheOptions, ModelCache};
@@ -37,15 +38,21 @@ pub struct WorkerOptions {
     pub announce: bool,
 }
 
+/// Default prefetch. A worker flushes at half of it, so this also bounds the messages of a flush.
+pub const PREFETCH: NonZeroU16 = NonZeroU16::new(10_000).expect("10,000 is not zero");
+/// Default number of predictions that a worker gathers before it writes.
+pub const FLUSH_ROWS: NonZeroUsize = NonZeroUsize::new(100_000).expect("100,000 is not zero");
+/// Default age at which a prediction is written.
+pub const FLUSH_AGE: Duration = Duration::from_secs(1);
+
 impl WorkerOptions {
-    /// The defaults: 20,000 messages, 100,000 predictions, one second, no announcements.
+    /// The defaults of a worker of this name: [`PREFETCH`], [`FLUSH_ROWS`], [`FLUSH_AGE`], no announcements.
     pub fn new(name: &str) -> Self {
-        const PREFETCH: NonZeroU16 = NonZeroU16::new(20_000).expect("20,000 is not zero");
         Self {
             name: name.to_owned(),
             prefetch: PREFETCH,
-            flush_rows: 100_000,
-            flush_age: Duration::from_secs(1),
+            flush_rows: FLUSH_ROWS.get(),
+            flush_age: FLUSH_AGE,
             announce: false,
         }
     }
@@ -63,26 +70,17 @@ pub enum WorkerError {
     /// The models cannot be read, for a reason that concerns more than one of them.
     #[error("{0}")]
     Models(Arc<RepositoryError>),
-    /// Predictions cannot be encoded.
-    #[error("{path} cannot be encoded")]
-    Encode {
-        /// The part.
-        path: String,
-        /// Why.
-        source: TableError,
-    },
-    /// A scoring or encoding thread panicked.
+    /// A scoring thread panicked.
     #[error("a worker thread died: {0}")]
     Panicked(String),
 }
 
-impl WorkerError {
-    /// Whether a person has to change what the program was told, as opposed to the world it met.
-    pub fn is_usage(&self) -> bool {
+impl HasRemedy for WorkerError {
+    fn remedy(&self) -> Remedy {
         match self {
-            Self::Store(error) => error.is_usage(),
-            Self::Queue(QueueError::Amqp(error)) => !error.is_transient(),
-            _ => false,
+            Self::Queue(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
+            Self::Models(_) | Self::Panicked(_) => Remedy::GiveUp,
         }
     }
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 use clap::Parser;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
-use windrow_common::args::{AmqpArgs, StoreArg};
-use windrow_common::queue::{Amqp, Reconnect};
-use windrow_common::service::{Failure, Readiness, ServiceArgs, check_health, reach, run_service};
-use windrow_common::store::Store;
-use windrow_common::{Shutdown, parse_duration};
-use windrow_worker::{CacheOptions, ModelCache, Stats, WorkerError, WorkerOptions};
+use windrow_common::parse_duration;
+use windrow_queue::{Amqp, AmqpArgs, Reconnect};
+use windrow_service::{Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_store::{Store, StoreArg};
+use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
 /// Takes scoring messages from the queue, scores each with its sensor's model and persists the predictions.
 #[derive(Parser, Debug)]
@@ -47,10 +46,10 @@ struct WorkerArgs {
     #[arg(long, value_name = "N", default_value = "1", env = "WINDROW_CONSUMERS")]
     consumers: NonZeroUsize,
     /// Messages a consumer may hold unsettled; they are delivered again if it is killed
-    #[arg(long, value_name = "N", default_value = "10000", env = "WINDROW_PREFETCH")]
+    #[arg(long, value_name = "N", default_value_t = PREFETCH, env = "WINDROW_PREFETCH")]
     prefetch: NonZeroU16,
     /// Predictions a consumer gathers before it writes a part
-    #[arg(long, value_name = "N", default_value = "100000", env = "WINDROW_FLUSH_ROWS")]
+    #[arg(long, value_name = "N", default_value_t = FLUSH_ROWS, env = "WINDROW_FLUSH_ROWS")]
     flush_rows: NonZeroUsize,
     /// Longest a prediction waits before it is written
     #[arg(long, value_name = "DURATION", default_value = "1s", env = "WINDROW_FLUSH_AGE", value_parser = parse_duration)]
@@ -101,7 +100,10 @@ fn main() -> ExitCode {
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);
-    let readiness = Readiness::of_queue_and_store(&amqp, &store);
+    let (broker, blobs) = (amqp.clone(), store.clone());
+    let readiness = Readiness::default()
+        .depend_on("rabbitmq", move || broker.outage())
+        .depend_on("store", move || blobs.outage());
     run_service("windrow-worker", &cli.service, registry, readiness, |shutdown| {
         work(&cli.worker, store, amqp, stats, shutdown)
     })
@@ -115,6 +117,14 @@ fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
         .queue(&client, Reconnect::Forever)
         .map_err(Failure::usage)?;
     Ok((store, amqp))
+}
+
+/// Reaches what the worker depends on before it begins. An outage is waited for; only what takes a person is an error.
+async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
+    // Not a wrong configuration for sure: a role takes minutes to take effect, and somebody may be about to create the
+    // container.
+    store.watch().await.map_err(Failure::failed)?;
+    amqp.connect().await.map_err(Failure::of)
 }
 
 async fn work(
@@ -149,13 +159,7 @@ async fn work(
     }
     while let Some(ended) = consumers.join_next().await {
         let ended = ended.unwrap_or_else(|error| Err(WorkerError::Panicked(error.to_string())));
-        ended.map_err(|error| {
-            if error.is_usage() {
-                Failure::usage(error)
-            } else {
-                Failure::failed(error)
-            }
-        })?;
+        ended.map_err(Failure::of)?;
     }
     amqp.close().await;
     Ok(())

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
-use windrow_common::store::Store;
-use windrow_common::{SensorId, retry_while_transient};
-use windrow_model::{Model, ModelRepository, RepositoryError};
+use windrow_common::SensorId;
+use windrow_model::Model;
+use windrow_models::{ModelRepository, RepositoryError};
+use windrow_store::{Store, wait_out};
 
 use crate::stats::Stats;
 
@@ -71,7 +72,7 @@ impl ModelCache {
     }
 
     /// The sensor's model when it is here and need not be looked at again: the quick way to [`ModelCache::get`].
-    pub(crate) async fn at_hand(&self, sensor: &SensorId) -> Option<Arc<LoadedModel>> {
+    pub(crate) async fn cached(&self, sensor: &SensorId) -> Option<Arc<LoadedModel>> {
         let loaded = self.loaded.get(sensor).await;
         let loaded = loaded.filter(|loaded| !self.is_due(loaded.checked_ms.load(Ordering::Relaxed)));
         if loaded.is_some() {
@@ -144,7 +145,7 @@ impl ModelCache {
 
     /// Reads the sensor's current model, or gives back `known` when that is it.
     async fn load(&self, sensor: &SensorId, known: Option<&Arc<LoadedModel>>) -> ModelFound {
-        let read = retry_while_transient("reading a model", RepositoryError::is_transient, || async {
+        let read = wait_out("reading a model", || async {
             let Some(version) = self.repository.current(sensor).await? else {
                 return Ok(None);
             };

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::queue::{Announcement, Message, Receipt};
 use windrow_common::{Prediction, ScoringMessage};
 use windrow_model::{Scratch, is_anomaly};
+use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
 
@@ -35,7 +35,7 @@ pub(crate) struct Unscorable {
     pub(crate) detail: String,
 }
 
-/// What scoring a micro-batch gave.
+/// What scoring gave: of a micro-batch, or of all that a worker gathers before it writes.
 #[derive(Debug, Default)]
 pub(crate) struct Scored {
     pub(crate) predictions: Vec<Prediction>,
@@ -43,6 +43,21 @@ pub(crate) struct Scored {
     pub(crate) done: Vec<Envelope>,
     pub(crate) unscorable: Vec<Unscorable>,
     pub(crate) announcements: Vec<Announcement>,
+}
+
+impl Scored {
+    /// Messages in it.
+    pub(crate) fn messages(&self) -> usize {
+        self.done.len() + self.unscorable.len()
+    }
+
+    /// Adds another micro-batch.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.predictions.extend(other.predictions);
+        self.done.extend(other.done);
+        self.unscorable.extend(other.unscorable);
+        self.announcements.extend(other.announcements);
+    }
 }
 
 /// What is announced of a message with anomalies.
@@ -93,7 +108,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
                     .predictions
                     .extend(of_windows.map(|(aggregate, &decision)| Prediction {
                         sensor: message.sensor.clone(),
-                        window_ms: message.window_ms,
+                        window_length: message.window_length,
                         aggregate: *aggregate,
                         decision,
                         anomaly: is_anomaly(decision),
@@ -150,7 +165,7 @@ fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcemen
         tag: &first.sensor.tag,
         message,
         model_version: &first.model_version,
-        window_ms: first.window_ms,
+        window_ms: first.window_length.as_millis(),
         windows,
     });
     Some(Announcement {
@@ -162,13 +177,13 @@ fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcemen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Aggregate, EventTime, SensorId};
+    use windrow_common::{Aggregate, EventTime, Length, SensorId};
 
     #[test]
     fn anomalies_of_a_message_are_announced_together_and_calm_ones_not() {
         let prediction = |minute: i64, anomaly| Prediction {
             sensor: SensorId::new("pump.7", "t").unwrap(),
-            window_ms: 60_000,
+            window_length: Length::from_millis(60_000),
             aggregate: Aggregate {
                 window_start: EventTime::from_millis(minute * 60_000),
                 count: 1,

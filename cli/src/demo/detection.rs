@@ -1,20 +1,20 @@
-//! What was flagged beside what was truly wrong.
+//! Compares the flagged windows with the true anomalies of the simulation.
 
 use std::collections::{BTreeMap, HashMap};
 
-use windrow_common::store::Store;
 use windrow_common::{EventTime, Prediction, SensorId};
 use windrow_producer::source::simulator::{Anomaly, AnomalyKind};
+use windrow_store::Store;
 
 use crate::error::CliError;
 
-/// How flagged windows and true anomalies meet.
+/// The result of comparing flagged windows with true anomalies.
 pub(super) struct Detected {
     /// Flagged windows.
     pub(super) flagged: u64,
     /// Of these, windows that touch a true anomaly.
     pub(super) right: u64,
-    /// Flagged windows that touch none, by sensor.
+    /// Flagged windows that touch no true anomaly, by sensor.
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether a window that touches it was flagged.
     pub(super) anomalies: Vec<(Anomaly, bool)>,
@@ -29,17 +29,17 @@ impl Detected {
         self.anomalies.iter().filter(|(_, noticed)| *noticed).count() as u64
     }
 
-    /// Of the flagged windows, the share that touches a true anomaly; `None` if none was flagged.
+    /// Returns the share of flagged windows that touch a true anomaly, or `None` if no window was flagged.
     pub(super) fn precision(&self) -> Option<f64> {
         share(self.right, self.flagged)
     }
 
-    /// Of the true anomalies, the share that was noticed; `None` if there are none.
+    /// Returns the share of true anomalies that were noticed, or `None` if there are none.
     pub(super) fn recall(&self) -> Option<f64> {
         share(self.noticed(), self.episodes())
     }
 
-    /// How many anomalies of a kind there are, and how many were noticed.
+    /// Returns the number of anomalies of a kind, and how many of them were noticed.
     pub(super) fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
         let of_kind = || {
             self.anomalies
@@ -56,7 +56,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Compares the predictions in `store` with the truth.
+/// Compares the predictions in `store` with the true anomalies.
 pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detected, CliError> {
     let mut by_sensor: HashMap<SensorId, Vec<usize>> = HashMap::new();
     for (at, anomaly) in truth.iter().enumerate() {
@@ -93,5 +93,5 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
 
 fn touches(prediction: &Prediction, from: EventTime, to: EventTime) -> bool {
     let start = prediction.aggregate.window_start;
-    start < to && from.as_millis() < start.as_millis() + prediction.window_ms
+    start < to && from.as_millis() < start.as_millis() + prediction.window_length.as_millis()
 }

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use windrow_common::store::Store;
 use windrow_common::{SensorId, format_duration};
 use windrow_producer::source::simulator::AnomalyKind;
+use windrow_store::Store;
 
 use super::{DemoArgs, Detected, Outcome};
 use crate::error::CliError;
 use crate::report::{Card, ChartPoint, Detection, FileLink, Report, SensorChart, TruthSpan, Verdict};
 use crate::show;
 
-/// Sensors shown of each kind of anomaly.
+/// Number of sensors shown for each kind of anomaly.
 const OF_EACH_KIND: usize = 2;
 
 pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) -> Result<Report, CliError> {
@@ -30,8 +30,8 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
     Ok(Report {
         title: "Windrow demo".to_owned(),
         subtitle: format!(
-            "{} devices with {} sensors each, a model for every sensor learnt from {} of history, then {} scored in \
-             windows of {}.",
+            "{} devices with {} sensors each. A model for each sensor was trained on {} of history; then {} was \
+             scored in windows of {}.",
             show::count(args.devices.into()),
             args.tags,
             format_duration(args.history),
@@ -89,9 +89,9 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
         sensors: charts(store, detected).await?,
         files: vec![
             link("Predictions, Parquet by hour", "store/predictions"),
-            link("What was dispatched, Parquet by hour", "store/dispatched"),
-            link("Models, one folder a sensor", "store/models"),
-            link("Readings that could not be used", "store/quarantine"),
+            link("Dispatched windows, Parquet by hour", "store/dispatched"),
+            link("Models, one folder per sensor", "store/models"),
+            link("Quarantined readings", "store/quarantine"),
         ],
     })
 }
@@ -103,7 +103,8 @@ fn link(what: &str, path: &str) -> FileLink {
     }
 }
 
-/// Two sensors of each kind of anomaly, one with an anomaly nobody noticed, one with the most false alarms.
+/// Returns the sensors to chart: two for each kind of noticed anomaly, one with a missed anomaly, and the one with the
+/// most false alarms.
 fn interesting(detected: &Detected) -> BTreeSet<SensorId> {
     let mut sensors = BTreeSet::new();
     for kind in AnomalyKind::ALL {

@@ -1,12 +1,12 @@
-//! From values and times to places on the drawing, and round numbers to mark on the way.
+//! Axes: map values and times to positions in the drawing, and choose round numbers for the ticks.
 
-use windrow_common::EventTime;
+use windrow_common::{EventTime, Length};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// A straight map from [from, to] to places [start, end].
+/// A linear map from the range [from, to] to positions [start, end].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
     from: f64,
@@ -16,7 +16,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// A map for numbers; a range without extent is widened to have one.
+    /// Creates an axis; widens a range without extent.
     pub(super) fn new(from: f64, to: f64, start: f64, end: f64) -> Self {
         let (from, to) = if to > from {
             (from, to)
@@ -27,18 +27,18 @@ impl Axis {
         Self { from, to, start, end }
     }
 
-    /// Where `value` lies, held to a little beyond the ends.
+    /// Returns the position of `value`, clamped to just beyond the ends.
     pub(super) fn place(&self, value: f64) -> f64 {
         let share = ((value - self.from) / (self.to - self.from)).clamp(-0.01, 1.01);
         self.start + share * (self.end - self.start)
     }
 
-    /// Where a time lies.
+    /// Returns the position of a time.
     pub(super) fn at(&self, time: EventTime) -> f64 {
         self.place(time.as_millis() as f64)
     }
 
-    /// Round numbers within the range, about `wanted` of them, and their distance: 1, 2 or 5 times a power of ten.
+    /// Returns about `wanted` round numbers within the range, and their distance: 1, 2 or 5 times a power of ten.
     pub(super) fn ticks(&self, wanted: f64) -> (Vec<f64>, f64) {
         let rough = (self.to - self.from) / wanted;
         let power = 10_f64.powf(rough.log10().floor());
@@ -54,7 +54,7 @@ impl Axis {
         (ticks, step)
     }
 
-    /// Round times within the range, at most 14 of them.
+    /// Returns at most 14 round times within the range.
     pub(super) fn time_ticks(&self) -> Vec<EventTime> {
         let length = self.to - self.from;
         let steps = [1, 2, 5, 10, 15, 30].map(|n| n * MINUTE).into_iter();
@@ -71,9 +71,9 @@ impl Axis {
     }
 }
 
-/// Whether a time is a midnight, which is marked with its date.
+/// Returns whether a time is midnight; its tick shows the date.
 pub(super) fn is_midnight(time: EventTime) -> bool {
-    time.floor(DAY) == time
+    time.floor(Length::from_millis(DAY)) == time
 }
 
 #[cfg(test)]

@@ -15,12 +15,12 @@ const VALUES: f64 = 200.0;
 const BETWEEN: f64 = 20.0;
 const DECISIONS: f64 = 58.0;
 const BELOW: f64 = 26.0;
-/// About the width of a character of a label.
+/// Approximate width of a character in a label.
 const CHARACTER: f64 = 6.3;
-/// A true anomaly of one reading would not be seen.
+/// Minimum width of a true anomaly; without it, an anomaly of one reading would be invisible.
 const NARROWEST: f64 = 3.0;
 
-/// The chart as a `figure`.
+/// Renders a chart as a `figure` element.
 pub(super) fn figure(chart: &SensorChart, window_ms: i64) -> String {
     let series = Series::new(chart, window_ms);
     let mut out = format!(
@@ -53,7 +53,7 @@ fn caption(chart: &SensorChart, series: &Series) -> String {
     )
 }
 
-/// A label above the values, in a row where it fits.
+/// A label above the values.
 struct Label {
     x: f64,
     row: usize,
@@ -69,7 +69,7 @@ struct Drawing<'a> {
     time: Axis,
     values: Axis,
     decisions: Axis,
-    /// The decision up to which the strip's scale is about linear.
+    /// The magnitude of a decision up to which the strip's scale is about linear.
     usual_decision: f64,
     top: f64,
 }
@@ -123,7 +123,7 @@ impl<'a> Drawing<'a> {
         self.decisions.place((decision / self.usual_decision).asinh())
     }
 
-    /// The middle of a window, which is where its point is drawn.
+    /// Returns the position of a window's middle, where its point is drawn.
     fn x(&self, point: &ChartPoint) -> f64 {
         self.time
             .place(point.time.as_millis() as f64 + self.window_ms as f64 / 2.0)
@@ -194,7 +194,7 @@ impl<'a> Drawing<'a> {
                 ),
             );
         }
-        // At the left edge, out of the way of a first mark's text.
+        // At the left edge, clear of the first tick's text.
         push(
             svg,
             format_args!(
@@ -264,7 +264,7 @@ impl<'a> Drawing<'a> {
                 );
             }
             band.push('z');
-            // A run of one point has no line; its round ends show.
+            // A run of one point has no line; the round ends of a tiny one make it visible.
             line.push_str("h.01");
         }
         push(
@@ -356,7 +356,7 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// A measured value to five significant digits, which is what sensors have.
+/// Formats a measured value to five significant digits, about the resolution of a sensor.
 fn significant_value(value: f64) -> String {
     let power = if value == 0.0 {
         0.0
@@ -366,7 +366,7 @@ fn significant_value(value: f64) -> String {
     number(value, 10_f64.powf(power - 4.0))
 }
 
-/// Finds each label the lowest row in which it does not touch the one before it.
+/// Places each label in the lowest row where it does not touch the label before it.
 fn labels(chart: &SensorChart, series: &Series, time: &Axis) -> Vec<Label> {
     let mut ends: Vec<f64> = Vec::new();
     let mut labels = Vec::new();
@@ -400,7 +400,7 @@ fn labels(chart: &SensorChart, series: &Series, time: &Axis) -> Vec<Label> {
     labels
 }
 
-/// Appends to a text, which cannot fail.
+/// Appends to a string, which cannot fail.
 fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(arguments);
 }

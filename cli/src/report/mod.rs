@@ -1,7 +1,7 @@
 //! The report of a run: one HTML file that needs nothing but a browser.
 //!
-//! Pure: what is to be shown comes in, the page's text comes out. No script and no outside resource is used, so the file
-//! opens from disk, can be mailed, and prints.
+//! Rendering is pure: it turns a [`Report`] into the text of the page. The page uses no script and no external
+//! resource, so the file opens from disk, can be mailed, and prints.
 
 mod axis;
 mod chart;
@@ -15,31 +15,31 @@ use windrow_common::EventTime;
 
 pub(crate) use page::render;
 
-/// Everything the page shows, in its order.
+/// The contents of the page, in page order.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     /// The headline.
     pub(crate) title: String,
-    /// What was run, in a sentence or two under the headline; may be empty.
+    /// A sentence or two under the headline about the run; may be empty.
     pub(crate) subtitle: String,
     /// The figures at the top.
     pub(crate) summary: Vec<Card>,
-    /// What the audit says.
+    /// The result of the audit.
     pub(crate) audit: Verdict,
-    /// How many of the true anomalies were noticed; empty where the truth is unknown.
+    /// How many true anomalies of each kind were noticed; empty when the true anomalies are unknown.
     pub(crate) detection: Vec<Detection>,
     /// Length of a window.
     pub(crate) window: Duration,
-    /// One chart each.
+    /// The sensors, with one chart each.
     pub(crate) sensors: Vec<SensorChart>,
-    /// Where things are.
+    /// Where to find what the run wrote.
     pub(crate) files: Vec<FileLink>,
 }
 
-/// One figure.
+/// A figure at the top of the page.
 #[derive(Clone, Debug)]
 pub(crate) struct Card {
-    /// What it is, in a word or two.
+    /// Its name, in a word or two.
     pub(crate) label: String,
     /// The figure, formatted.
     pub(crate) value: String,
@@ -47,34 +47,34 @@ pub(crate) struct Card {
     pub(crate) note: String,
 }
 
-/// A yes or no, with its sentence.
+/// A result, passed or failed, with its reason.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
-    /// Whether all is well.
+    /// Whether the audit passed.
     pub(crate) ok: bool,
-    /// Why, in a line.
+    /// The reason, in one line.
     pub(crate) line: String,
 }
 
-/// How well one kind of anomaly was noticed.
+/// How many anomalies of one kind were noticed.
 #[derive(Clone, Debug)]
 pub(crate) struct Detection {
     /// The kind.
     pub(crate) kind: String,
-    /// How many there were.
+    /// Number of anomalies of this kind.
     pub(crate) episodes: u64,
-    /// In how many of them at least one window was flagged.
+    /// Of these, anomalies with at least one flagged window.
     pub(crate) detected: u64,
 }
 
-/// One sensor's windows and its truth.
+/// One sensor's windows and true anomalies.
 #[derive(Clone, Debug)]
 pub(crate) struct SensorChart {
     /// Its name.
     pub(crate) sensor: String,
-    /// Its windows, by time.
+    /// Its windows, in time order.
     pub(crate) windows: Vec<ChartPoint>,
-    /// When it really was wrong, by time; empty where that is unknown.
+    /// Its true anomalies, in time order; empty when they are unknown.
     pub(crate) truth: Vec<TruthSpan>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct ChartPoint {
     pub(crate) min: f64,
     /// Largest of them.
     pub(crate) max: f64,
-    /// The model's score; above 0 is normal.
+    /// The model's decision; above 0 is normal.
     pub(crate) decision: f64,
     /// Whether it was flagged.
     pub(crate) anomaly: bool,
@@ -106,7 +106,7 @@ pub(crate) struct TruthSpan {
     pub(crate) kind: String,
 }
 
-/// Something the run wrote.
+/// A link to something the run wrote.
 #[derive(Clone, Debug)]
 pub(crate) struct FileLink {
     /// What it is.

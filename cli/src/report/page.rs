@@ -7,7 +7,7 @@ use windrow_common::format_duration;
 
 const STYLE: &str = include_str!("style.css");
 
-/// The whole page.
+/// Renders the whole page.
 pub(crate) fn render(report: &Report) -> String {
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -63,9 +63,9 @@ fn detection(rows: &[Detection]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut out = "<section>\n<h2>What was noticed</h2>\n\
-        <p>The simulator knows the truth: each anomaly it put into the readings, by kind. An anomaly counts as noticed \
-        when at least one window that touches it was flagged.</p>\n\
+    let mut out = "<section>\n<h2>Detected anomalies</h2>\n\
+        <p>The simulator knows every anomaly that it put into the readings. An anomaly counts as noticed when at least \
+        one window that touches it was flagged.</p>\n\
         <div class=\"wide\"><table>\n<thead><tr><th>Kind</th><th class=\"n\">Anomalies</th><th class=\"n\">Noticed</th>\
         <th colspan=\"2\">Share</th></tr></thead>\n<tbody>\n"
         .to_owned();
@@ -110,13 +110,14 @@ fn charts(report: &Report) -> String {
     let window = format_duration(report.window);
     let mut out = format!(
         "<section>\n<h2>Sensors</h2>\n\
-         <p>Each chart is one sensor. The line is the mean of each window of {window}; the band around it reaches from the \
-         window\u{2019}s smallest reading to its largest. The strip below is the model\u{2019}s decision: above zero the \
-         window is normal, otherwise it is flagged, with a dot on the line. (The strip\u{2019}s scale is compressed \
-         towards its ends.)</p>\n<p>{}Rest the pointer on a dot or a span for its figures.</p>\n<ul class=\"legend\">\n",
+         <p>Each chart shows one sensor. The line is the mean of each window of {window}; the band around it \
+         reaches from the window\u{2019}s smallest reading to its largest. The strip below is the \
+         model\u{2019}s decision: above zero the window is normal; otherwise it is flagged, with a dot on the \
+         line. The strip\u{2019}s scale is compressed towards its ends.</p>\n\
+         <p>{}Point at a dot or a span to see its figures.</p>\n<ul class=\"legend\">\n",
         if known {
-            "Shaded spans are the true anomalies, which the model was never told of. A full dot lies in one of them, a \
-             hollow dot outside all. "
+            "Shaded spans are the true anomalies, which the model does not know. A filled dot lies in one of them, \
+             a hollow dot outside all of them. "
         } else {
             ""
         }
@@ -175,8 +176,7 @@ fn files(files: &[FileLink]) -> String {
         return String::new();
     }
     let mut out =
-        "<section>\n<h2>Where everything is</h2>\n<div class=\"wide\"><table class=\"files\">\n<tbody>\n"
-            .to_owned();
+        "<section>\n<h2>Files</h2>\n<div class=\"wide\"><table class=\"files\">\n<tbody>\n".to_owned();
     for file in files {
         out.push_str(&format!(
             "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",

@@ -1,29 +1,29 @@
-//! What of a sensor's windows is drawn: few enough points, in runs without a hole.
+//! Reduces a sensor's windows to what is drawn: few enough points, in runs without gaps.
 
 use super::{ChartPoint, SensorChart, TruthSpan};
 
-/// How many points a line has at most, and how many flags are marked at most: more than pixels to show them.
+/// Maximum number of points in a line, and of marked flags: more than a screen has pixels to show them.
 pub(super) const MAX_POINTS: usize = 1_500;
 
 /// A flagged window, and whether it touches a true anomaly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Flag {
     pub(super) point: ChartPoint,
-    /// Place in [`SensorChart::truth`].
+    /// Index in [`SensorChart::truth`].
     pub(super) truth: Option<usize>,
 }
 
 /// A sensor's windows, ready to draw.
 #[derive(Debug)]
 pub(super) struct Series {
-    /// Runs of points without a hole between them.
+    /// Runs of points without a gap inside.
     pub(super) runs: Vec<Vec<ChartPoint>>,
-    /// The flagged windows, all of them or, where they are very many, an even selection.
+    /// The flagged windows: all of them, or an even selection of at most [`MAX_POINTS`].
     pub(super) flags: Vec<Flag>,
-    /// How many windows were flagged, and how many of those outside every true anomaly.
+    /// Number of flagged windows, and of those outside every true anomaly.
     pub(super) flagged: usize,
     pub(super) outside: usize,
-    /// For each true anomaly whether a window in it was flagged.
+    /// For each true anomaly, whether a window that touches it was flagged.
     pub(super) noticed: Vec<bool>,
 }
 
@@ -69,7 +69,7 @@ fn touches(point: &ChartPoint, span: &TruthSpan, window_ms: i64) -> bool {
     start < span.to.as_millis() && span.from.as_millis() < start + window_ms.max(1)
 }
 
-/// Cuts the points where windows are missing, and merges neighbours until few enough are left.
+/// Splits the points where windows are missing, and merges neighbours down to at most [`MAX_POINTS`].
 fn runs(points: &[ChartPoint]) -> Vec<Vec<ChartPoint>> {
     let mut distances: Vec<i64> = points
         .windows(2)
@@ -85,7 +85,7 @@ fn runs(points: &[ChartPoint]) -> Vec<Vec<ChartPoint>> {
     merged.chunk_by(|a, b| !hole(a, b)).map(<[_]>::to_vec).collect()
 }
 
-/// One point for several: the extremes stay, the lowest decision speaks for all.
+/// Merges several points into one that keeps their extremes and their lowest decision.
 fn merged(points: &[ChartPoint]) -> ChartPoint {
     let mut whole = points[0];
     for point in &points[1..] {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use windrow_common::SensorId;
+use windrow_common::{Length, SensorId};
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
 use windrow_producer::source::{Batch, Read, Source, Until};
@@ -9,7 +9,7 @@ use super::*;
 
 const WINDOW_MS: i64 = 60_000;
 
-/// A simulated day of some sensors, with a stand-in for a model: how far a window is from what is usual.
+/// Returns a simulated day of some sensors. In place of a model, it scores a window's distance from the typical level.
 fn sample() -> Report {
     let config: SimulatorConfig = "sim:devices=3,tags=4,anomalies=0.08,gaps=0.01".parse().unwrap();
     let mut simulator = Simulator::new(config, Until::CaughtUp).unwrap();
@@ -19,7 +19,7 @@ fn sample() -> Report {
         for reading in &batch.readings {
             let sensor = windows.entry(table.id(reading.sensor).clone()).or_default();
             sensor
-                .entry(reading.time.floor(WINDOW_MS))
+                .entry(reading.time.floor(Length::from_millis(WINDOW_MS)))
                 .or_default()
                 .push(reading.value);
         }
@@ -62,7 +62,7 @@ fn sample() -> Report {
         ],
         audit: Verdict {
             ok: true,
-            line: "12,000 messages dispatched = 12,000 predicted + 0 dead-lettered; 0 lost, 0 repeats.".into(),
+            line: "12,000 messages dispatched = 12,000 predicted + 0 dead-lettered; 0 lost, 0 duplicates.".into(),
         },
         detection: [("spike", 61, 58), ("level shift", 48, 45), ("stuck value", 55, 49), ("noise burst", 43, 43), ("drift", 50, 47)]
             .map(|(kind, episodes, detected)| Detection { kind: kind.into(), episodes, detected })
@@ -119,7 +119,7 @@ fn scored(windows: &BTreeMap<EventTime, Vec<f64>>) -> Vec<ChartPoint> {
     points.into_iter().map(|(point, _)| point).collect()
 }
 
-/// Fails where a tag is not closed by its own end tag.
+/// Fails when a tag is not closed by its own end tag.
 fn assert_balanced(html: &str) {
     let mut open: Vec<&str> = Vec::new();
     let body = &html[html.find("<html").unwrap()..];
@@ -158,7 +158,7 @@ fn the_page_needs_nothing_from_outside_and_stays_small() {
     }
     assert!(
         !html.contains("NaN") && !html.contains("inf"),
-        "no drawing has a place that is no number"
+        "every position in a drawing is a number"
     );
 }
 
@@ -228,7 +228,7 @@ fn an_empty_run_has_a_page_too() {
     assert_balanced(&render(&report));
 }
 
-/// Not a test: writes the sample page to the folder for temporary files, to be looked at.
+/// Not a test: writes the sample page to the temporary folder, to look at.
 #[test]
 #[ignore = "writes a file to look at"]
 fn write_the_sample_page() {

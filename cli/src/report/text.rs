@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use windrow_common::EventTime;
 
-/// Displays a text so that it is nothing but text, in an element or a quoted attribute.
+/// A text that is displayed with its markup escaped, for an element or a quoted attribute.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -25,7 +25,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A number with as many decimals as `step`, the distance at which numbers are still told apart, calls for.
+/// Formats a number with as many decimals as `step` needs, the smallest difference that has to show.
 pub(super) fn number(value: f64, step: f64) -> String {
     let decimals = if step > 0.0 {
         (-step.log10().floor()).clamp(0.0, 9.0)
@@ -41,7 +41,7 @@ pub(super) fn number(value: f64, step: f64) -> String {
     }
 }
 
-/// A number to three significant digits.
+/// Formats a number to three significant digits.
 pub(super) fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
@@ -49,12 +49,12 @@ pub(super) fn significant(value: f64) -> String {
     number(value, 10_f64.powf(value.abs().log10().floor() - 2.0))
 }
 
-/// `14:30`, in UTC.
+/// Formats a time of day: `14:30`, in UTC.
 pub(super) fn clock(time: EventTime) -> String {
     time.to_string()[11..16].to_owned()
 }
 
-/// `5 Jan`, in UTC.
+/// Formats a date: `5 Jan`, in UTC.
 pub(super) fn day(time: EventTime) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -65,13 +65,13 @@ pub(super) fn day(time: EventTime) -> String {
     format!("{} {name}", text[8..10].trim_start_matches('0'))
 }
 
-/// `2026-01-05 14:30:00 UTC`.
+/// Formats a time with its date: `2026-01-05 14:30:00 UTC`.
 pub(super) fn moment(time: EventTime) -> String {
     let text = time.to_string();
     format!("{} {} UTC", &text[..10], text[11..].trim_end_matches('Z'))
 }
 
-/// `1 window`, `2 windows`.
+/// Formats a count with its noun: `1 window`, `2 windows`.
 pub(super) fn count(count: usize, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")

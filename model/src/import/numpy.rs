@@ -5,21 +5,21 @@
 //! | 0 to 4 | `_reconstruct(ndarray, (0,), b'b')` with the state `(1, shape, dtype, is_fortran, data)` |
 //! | 5 | `_frombuffer(data, dtype, shape, 'C' or 'F')` |
 //!
-//! A number that numpy calculated is `scalar(dtype, data)`. The data are the bytes themselves; protocols below 3 have no
-//! bytes and say `_codecs.encode(text, 'latin1')`.
+//! A numpy number is `scalar(dtype, data)`. The data are plain bytes; protocols below 3 have no bytes and use
+//! `_codecs.encode(text, 'latin1')`.
 
 use std::borrow::Cow;
 
 use super::value::{Global, Id, Value, Values};
 
-/// An array of numbers of any type, in rows.
+/// An array of numbers, converted to f64 and stored row by row.
 #[derive(Debug, PartialEq)]
 pub(super) struct Array {
     pub(super) shape: Vec<usize>,
     pub(super) numbers: Vec<f64>,
 }
 
-/// How a number lies in the bytes.
+/// The type and byte order of an array's numbers.
 #[derive(Clone, Copy)]
 struct Element {
     kind: Kind,
@@ -42,13 +42,13 @@ struct Parts {
     fortran: bool,
 }
 
-/// What cannot be read, as the end of a sentence that begins with the attribute.
+/// The reason why a value cannot be read, as the end of a sentence that begins with the attribute.
 type Problem = &'static str;
 
 const NO_ARRAY: Problem = "is not an array that numpy wrote";
 const NO_NUMBER: Problem = "is not a number";
 const DAMAGED: Problem = "is an array whose size does not match its contents: the file is damaged";
-const WRONG_TYPE: Problem = "is not made of numbers of type f4, f8, i4 or i8";
+const WRONG_TYPE: Problem = "does not hold numbers of type f4, f8, i4 or i8";
 
 impl Array {
     /// Reads an array of one or two dimensions.
@@ -76,11 +76,11 @@ impl Array {
     }
 }
 
-/// Reads a number, be it Python's or numpy's.
+/// Reads a Python or numpy number.
 pub(super) fn number(values: &Values<'_>, id: Id) -> Result<f64, Problem> {
     match values.get(id) {
         Value::Float(number) => Ok(*number),
-        #[allow(clippy::cast_precision_loss)] // Parameters are nowhere near 2^53.
+        #[allow(clippy::cast_precision_loss)] // Parameters are far below 2^53.
         Value::Int(number) => Ok(*number as f64),
         _ => {
             let Some(([dtype, bytes], _)) = values.call(id, Global::Scalar) else {
@@ -96,7 +96,7 @@ pub(super) fn number(values: &Values<'_>, id: Id) -> Result<f64, Problem> {
     }
 }
 
-/// Reads an array of texts, as the names of a table's columns are kept.
+/// Reads an array of texts, such as the column names of a table.
 pub(super) fn texts<'v>(values: &'v Values<'_>, id: Id) -> Option<Vec<&'v str>> {
     let items = values.items(parts(values, id)?.data)?;
     items.iter().map(|item| values.text(*item)).collect()
@@ -134,7 +134,7 @@ fn parts(values: &Values<'_>, id: Id) -> Option<Parts> {
     })
 }
 
-/// The bytes that a value stands for.
+/// Returns the bytes that a value stands for.
 fn data<'v>(values: &'v Values<'_>, id: Id) -> Option<Cow<'v, [u8]>> {
     if let Value::Bytes(bytes) = values.get(id) {
         return Some(Cow::Borrowed(bytes));
@@ -197,7 +197,7 @@ impl Element {
             Kind::F4 => self.each(bytes, |bytes| f32::from_be_bytes(bytes).into()),
             Kind::F8 => self.each(bytes, f64::from_be_bytes),
             Kind::I4 => self.each(bytes, |bytes| i32::from_be_bytes(bytes).into()),
-            #[allow(clippy::cast_precision_loss)] // As numpy does when it calculates with them.
+            #[allow(clippy::cast_precision_loss)] // As numpy converts them in arithmetic.
             Kind::I8 => self.each(bytes, |bytes| i64::from_be_bytes(bytes) as f64),
         }
     }

@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use super::value::{Global, Id, Object, Value, Values};
 use super::{ImportError, MAX_INSTRUCTIONS};
 
-/// Newest protocol there is.
+/// Newest pickle protocol.
 const PROTOCOL: u8 = 5;
 
 struct Machine<'a> {
     bytes: &'a [u8],
-    /// Of the next byte.
+    /// Position of the next byte.
     at: usize,
-    /// Of the instruction being followed, for errors.
+    /// Position of the current instruction, for errors.
     instruction: usize,
     values: Values<'a>,
     stack: Vec<Id>,
-    /// Heights of the stack at which `MARK` was said.
+    /// Height of the stack at each open `MARK`.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
 }
@@ -54,7 +54,7 @@ impl<'a> Machine<'a> {
                     return Err(ImportError::Protocol(version));
                 }
             }
-            // FRAME: how much to read ahead, which has been done.
+            // FRAME: how much to read ahead; the whole file is in memory already.
             0x95 => {
                 self.take(8)?;
             }
@@ -86,7 +86,7 @@ impl<'a> Machine<'a> {
             0x8a => self.long()?,
             b'F' => {
                 let number = parse(self.line()?);
-                let number = number.ok_or_else(|| self.malformed("a float that is no number"))?;
+                let number = number.ok_or_else(|| self.malformed("a float that is not a number"))?;
                 self.push(Value::Float(number));
             }
             b'G' => {
@@ -96,7 +96,7 @@ impl<'a> Machine<'a> {
 
             b'V' => {
                 let text = raw_unicode_escape(self.line()?);
-                let text = text.ok_or_else(|| self.malformed("text with a wrong escape"))?;
+                let text = text.ok_or_else(|| self.malformed("text with an invalid escape"))?;
                 self.push(Value::Text(text));
             }
             0x8c => {
@@ -119,7 +119,7 @@ impl<'a> Machine<'a> {
                 let length = u32::from_le_bytes(self.array()?);
                 self.push_bytes(length.into())?;
             }
-            // BINBYTES8 and BYTEARRAY8, which differ in what Python lets one do to them.
+            // BINBYTES8 and BYTEARRAY8 differ only in whether Python may change the bytes.
             0x8e | 0x96 => {
                 let length = u64::from_le_bytes(self.array()?);
                 self.push_bytes(length)?;
@@ -171,7 +171,7 @@ impl<'a> Machine<'a> {
 
             b'p' => {
                 let place = parse(self.line()?);
-                let place = place.ok_or_else(|| self.malformed("a memo number that is none"))?;
+                let place = place.ok_or_else(|| self.malformed("an invalid memo number"))?;
                 self.memorise(place)?;
             }
             b'q' => {
@@ -185,7 +185,7 @@ impl<'a> Machine<'a> {
             0x94 => self.memorise(self.memo.len() as u64)?,
             b'g' => {
                 let place = parse(self.line()?);
-                let place = place.ok_or_else(|| self.malformed("a memo number that is none"))?;
+                let place = place.ok_or_else(|| self.malformed("an invalid memo number"))?;
                 self.recall(place)?;
             }
             b'h' => {
@@ -204,15 +204,15 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Some(module), Some(name)) = (self.values.text(module), self.values.text(name)) else {
-                    return Err(self.malformed("a class whose name is no text"));
+                    return Err(self.malformed("a class whose name is not text"));
                 };
                 let global = Global::named(module, name)?;
                 self.push(Value::Global(global));
             }
-            // REDUCE and NEWOBJ: what is called is only noted down.
+            // REDUCE and NEWOBJ: the call is recorded, not made.
             b'R' | 0x81 => self.note_call()?,
             b'b' => self.note_state()?,
-            // INST names what it wants to run: say the name.
+            // INST names the class it would run, so the error can name it too.
             b'i' => {
                 Global::named(self.name()?, self.name()?)?;
                 return Err(self.unknown(code));
@@ -226,7 +226,7 @@ impl<'a> Machine<'a> {
     fn end(mut self) -> Result<Values<'a>, ImportError> {
         self.values.root = self.pop()?;
         if !self.stack.is_empty() || !self.marks.is_empty() {
-            return Err(self.malformed("an end with things left over"));
+            return Err(self.malformed("an end with values left over"));
         }
         if self.at < self.bytes.len() {
             return Err(ImportError::Trailing {
@@ -247,7 +247,7 @@ impl<'a> Machine<'a> {
         ImportError::Instruction { code, at }
     }
 
-    /// The next `count` bytes, which stay where they are: a wrong count costs no memory.
+    /// Returns the next `count` bytes without copying them, so that a wrong count costs no memory.
     fn take(&mut self, count: usize) -> Result<&'a [u8], ImportError> {
         let taken = self.bytes[self.at..].get(..count);
         let taken = taken.ok_or(ImportError::CutOff(self.bytes.len()))?;
@@ -264,7 +264,7 @@ impl<'a> Machine<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// Up to the next line feed, which is passed over.
+    /// Returns the bytes up to the next line feed, and skips the line feed.
     fn line(&mut self) -> Result<&'a [u8], ImportError> {
         let end = self.bytes[self.at..].iter().position(|byte| *byte == b'\n');
         let line = self.take(end.ok_or(ImportError::CutOff(self.bytes.len()))?)?;
@@ -274,11 +274,11 @@ impl<'a> Machine<'a> {
 
     fn name(&mut self) -> Result<&'a str, ImportError> {
         let line = self.line()?;
-        str::from_utf8(line).map_err(|_| self.malformed("a class whose name is no text"))
+        str::from_utf8(line).map_err(|_| self.malformed("a class whose name is not text"))
     }
 
     fn counted(&mut self, length: u64) -> Result<&'a [u8], ImportError> {
-        // Past usize it is past the end too.
+        // A length past usize is past the end too.
         self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
@@ -288,7 +288,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push_int(&mut self, digits: &[u8]) -> Result<(), ImportError> {
-        let number = parse(digits).ok_or_else(|| self.malformed("an integer that is none of 64 bits"))?;
+        let number = parse(digits).ok_or_else(|| self.malformed("an integer that does not fit 64 bits"))?;
         self.push(Value::Int(number));
         Ok(())
     }
@@ -306,21 +306,21 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// LONG1: two's complement, little endian, as short as can be.
+    /// Reads a LONG1: two's complement, little endian, in as few bytes as possible.
     fn long(&mut self) -> Result<(), ImportError> {
         let length = self.byte()?;
         let bytes = self.take(length.into())?;
         let sign = bytes.last().is_some_and(|last| *last >= 0x80);
         let mut filled = [if sign { 0xff } else { 0 }; 8];
         let Some(low) = filled.get_mut(..bytes.len()) else {
-            return Err(self.malformed("an integer that is none of 64 bits"));
+            return Err(self.malformed("an integer that does not fit 64 bits"));
         };
         low.copy_from_slice(bytes);
         self.push(Value::Int(i64::from_le_bytes(filled)));
         Ok(())
     }
 
-    /// The top of the stack, which may not lie below a mark.
+    /// Pops the top of the stack, but not past a mark.
     fn pop(&mut self) -> Result<Id, ImportError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -331,7 +331,7 @@ impl<'a> Machine<'a> {
             .ok_or_else(|| self.malformed("too little on the stack"))
     }
 
-    /// All above the last mark, and the mark.
+    /// Pops all values above the last mark, and the mark.
     fn pop_mark(&mut self) -> Result<Vec<Id>, ImportError> {
         let mark = self
             .marks
@@ -340,7 +340,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// The top of the stack, left there.
+    /// Returns the top of the stack and leaves it there.
     fn top(&mut self) -> Result<Id, ImportError> {
         let id = self.pop()?;
         self.stack.push(id);
@@ -360,7 +360,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Id>) -> Result<(), ImportError> {
         let list = self.top()?;
         let Value::List(list) = self.values.get_mut(list) else {
-            return Err(self.malformed("items for what is no list"));
+            return Err(self.malformed("items for a value that is not a list"));
         };
         list.extend(items);
         Ok(())
@@ -373,7 +373,7 @@ impl<'a> Machine<'a> {
             Value::Dict(dict) if odd.is_empty() => {
                 dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
-            _ => return Err(self.malformed("keys and values for what is no dict")),
+            _ => return Err(self.malformed("keys and values for a value that is not a dict")),
         }
         Ok(())
     }
@@ -403,7 +403,7 @@ impl<'a> Machine<'a> {
                 }));
                 Ok(())
             }
-            _ => Err(self.malformed("a call that is none")),
+            _ => Err(self.malformed("an invalid call")),
         }
     }
 
@@ -415,7 +415,7 @@ impl<'a> Machine<'a> {
                 object.state = Some(state);
                 Ok(())
             }
-            _ => Err(self.malformed("a state for what can have none")),
+            _ => Err(self.malformed("a state for a value that cannot have one")),
         }
     }
 }
@@ -424,7 +424,7 @@ fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Python's encoding of that name: each byte a character, but for `\uXXXX` and `\UXXXXXXXX`.
+/// Decodes Python's `raw_unicode_escape`: each byte is a character, except in `\uXXXX` and `\UXXXXXXXX`.
 fn raw_unicode_escape(line: &[u8]) -> Option<Cow<'_, str>> {
     if let Ok(text) = str::from_utf8(line)
         && line.is_ascii()

@@ -1,12 +1,12 @@
-//! From scikit-learn's objects to a model: the few attributes that scoring needs, under the names that all versions
-//! from 0.19 on give them.
+//! Conversion of scikit-learn's objects to a model: the few attributes that scoring needs, under the names that all
+//! versions from 0.19 on use.
 
 use super::numpy::{self, Array};
 use super::value::{Global, Id, Value, Values};
 use super::{ImportError, shown};
 use crate::{Features, Kernel, Model, ModelError, OneClassSvm, Scaler};
 
-/// An object whose attributes are wanted, and its class, for errors.
+/// An object to read attributes from, with its class for errors.
 #[derive(Clone, Copy)]
 struct Estimator<'v, 'a> {
     values: &'v Values<'a>,
@@ -14,7 +14,7 @@ struct Estimator<'v, 'a> {
     class: &'static str,
 }
 
-/// The model that the pickle holds.
+/// Returns the model that the pickle holds.
 pub(super) fn model(values: &Values<'_>, features: Features) -> Result<Model, ImportError> {
     let (scaler, svm) = steps(values)?;
     for estimator in scaler.iter().chain([&svm]) {
@@ -35,7 +35,7 @@ pub(super) fn model(values: &Values<'_>, features: Features) -> Result<Model, Im
 
 type Steps<'v, 'a> = (Option<Estimator<'v, 'a>>, Estimator<'v, 'a>);
 
-/// The scaler, if there is one, and the SVM.
+/// Returns the scaler, if there is one, and the SVM.
 fn steps<'v, 'a>(values: &'v Values<'a>) -> Result<Steps<'v, 'a>, ImportError> {
     let root = values.root;
     let svm = |id| Estimator {
@@ -86,9 +86,9 @@ fn steps<'v, 'a>(values: &'v Values<'a>) -> Result<Steps<'v, 'a>, ImportError> {
     Ok((scaler, last))
 }
 
-/// What the scaler does; nothing if both its halves are off.
+/// Returns the scaler, or `None` if it neither centres nor scales.
 fn standard_scaler(scaler: Estimator<'_, '_>, dimension: usize) -> Result<Option<Scaler>, ImportError> {
-    // scikit-learn computes some of the numbers even if it is told not to use them.
+    // scikit-learn stores some of the numbers even if its options say not to use them.
     let part = |switch, numbers| -> Result<Option<Vec<f64>>, ImportError> {
         let on = scaler.flag(switch)?;
         Ok(if on {
@@ -117,7 +117,7 @@ fn one_class_svm(svm: Estimator<'_, '_>) -> Result<OneClassSvm, ImportError> {
     let &[count, dimension] = vectors.shape.as_slice() else {
         return Err(svm.wrong("support_vectors_", "is not a table of vectors"));
     };
-    // The underlined ones are what decision_function uses; models fitted by hand may have only the others.
+    // decision_function uses the names with a leading underscore; models fitted by hand may have only the others.
     let coefficients = svm.first_of(["_dual_coef_", "dual_coef_"])?.numbers;
     if coefficients.len() != count {
         return Err(svm.wrong("dual_coef_", "has another length than `support_vectors_`"));
@@ -162,13 +162,15 @@ fn degree(svm: Estimator<'_, '_>) -> Result<u32, ImportError> {
     if degree.fract() != 0.0 {
         return Err(svm.wrong("degree", "is not a whole number"));
     }
-    #[allow(clippy::cast_possible_truncation)] // Saturates, and is refused then.
+    #[allow(clippy::cast_possible_truncation)] // Saturates, and is then refused.
     let degree = degree as i64;
     u32::try_from(degree).map_err(|_| ModelError::Degree(degree).into())
 }
 
 impl Estimator<'_, '_> {
-    /// Only if the model was fitted on a table whose columns have the names of features: then they have to be those.
+    /// Checks the features against the columns of the table that the model was fitted on.
+    ///
+    /// Columns that do not have the names of features are not checked.
     fn check_columns(self, features: &Features) -> Result<(), ImportError> {
         let names = self.optional("feature_names_in_");
         let names = names.and_then(|names| numpy::texts(self.values, names));
@@ -216,7 +218,7 @@ impl Estimator<'_, '_> {
         Array::read(self.values, id).map_err(|problem| self.wrong(attribute, problem))
     }
 
-    /// The first of two attributes, or the second if that is not there.
+    /// Reads the first of two attributes, or the second if the first is missing.
     fn first_of(self, [first, second]: [&'static str; 2]) -> Result<Array, ImportError> {
         self.array(if self.optional(first).is_some() {
             first

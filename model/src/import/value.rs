@@ -1,17 +1,17 @@
-//! What a pickle holds: values that point at each other by number.
+//! The contents of a pickle: values that refer to each other by number.
 //!
-//! Numbers, not boxes: a value may be in many places and even inside itself, and however deep they are nested, nothing
-//! here or in `Drop` recurses.
+//! They use numbers, not boxes: a value may occur in many places, even inside itself. Neither this code nor `Drop`
+//! recurses, however deep the nesting.
 
 use std::borrow::Cow;
 
 use super::{ImportError, shown};
 
-/// The place of a value in [`Values`].
+/// The index of a value in [`Values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id(u32);
 
-/// One value; `'a` is the pickle, which long texts and bytes stay part of.
+/// A value that borrows its bytes, and its text where possible, from the pickle (`'a`).
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     None,
@@ -27,7 +27,7 @@ pub(super) enum Value<'a> {
     Object(Object),
 }
 
-/// What Python would have called, with what, and the state it would have set afterwards. Here none of it happens.
+/// A call that Python would have made, with its arguments and the state to set afterwards; it is never made here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Object {
     pub(super) called: Global,
@@ -42,19 +42,19 @@ pub(super) enum Global {
     Pipeline,
     StandardScaler,
     OneClassSvm,
-    /// Makes an empty array, which its state then fills.
+    /// Creates an empty array, which its state then fills.
     Reconstruct,
-    /// Makes an array from bytes: protocol 5.
+    /// Creates an array from bytes, in protocol 5.
     FromBuffer,
     Scalar,
     Ndarray,
     Dtype,
-    /// Makes an empty object of a class: protocols 0 and 1.
+    /// Creates an empty object of a class, in protocols 0 and 1.
     Reconstructor,
     PlainObject,
-    /// Text to bytes: how protocols below 3 write bytes.
+    /// Converts text to bytes: protocols below 3 write bytes this way.
     Encode,
-    /// How protocols below 3 write no bytes.
+    /// Creates empty bytes: protocols below 3 write them this way.
     NoBytes,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Values<'a> {
 }
 
 impl Global {
-    /// The class or function of this name, if it is one that is needed.
+    /// Returns the class or function of this name, or an error if no model needs it.
     pub(super) fn named(module: &str, name: &str) -> Result<Self, ImportError> {
         match (module, name) {
             ("sklearn.pipeline", "Pipeline") => Ok(Self::Pipeline),
@@ -91,7 +91,7 @@ impl Global {
 }
 
 impl<'a> Values<'a> {
-    /// A new, empty collection; its root has to be set.
+    /// Creates an empty collection; the caller sets its root.
     pub(super) fn new() -> Self {
         Self {
             all: Vec::new(),
@@ -99,7 +99,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Adds a value.
+    /// Adds a value and returns its index.
     pub(super) fn add(&mut self, value: Value<'a>) -> Id {
         // There are fewer values than instructions, which are bounded.
         #[allow(clippy::cast_possible_truncation)]
@@ -130,7 +130,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The items of a list or tuple.
+    /// Returns the items of a list or tuple.
     pub(super) fn items(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Value::Tuple(items) | Value::List(items) => Some(items),
@@ -145,13 +145,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The arguments that `called` was called with, and the state, if that is what this value is.
+    /// Returns the arguments and the state of a value that is a call of `called`.
     pub(super) fn call(&self, id: Id, called: Global) -> Option<(&[Id], Option<Id>)> {
         let object = self.object(id).filter(|object| object.called == called)?;
         Some((self.tuple(object.arguments)?, object.state))
     }
 
-    /// The class of an object, however it was made.
+    /// Returns the class of an object, whichever call creates it.
     pub(super) fn class(&self, id: Id) -> Option<Global> {
         let object = self.object(id)?;
         if object.called != Global::Reconstructor {
@@ -163,17 +163,17 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The attribute of an object, from the state it was given.
+    /// Returns an attribute from the state of an object.
     pub(super) fn attribute(&self, id: Id, name: &str) -> Option<Id> {
         let Value::Dict(pairs) = self.get(self.object(id)?.state?) else {
             return None;
         };
-        // The last one of a name is the one that Python would keep.
+        // Python keeps the last value of a name.
         let pair = pairs.iter().rev().find(|(key, _)| self.text(*key) == Some(name));
         pair.map(|(_, value)| *value)
     }
 
-    /// What a value is, for people.
+    /// Returns what a value is, in words for an error message.
     pub(super) fn kind(&self, id: Id) -> &'static str {
         match self.get(id) {
             Value::None => "None",

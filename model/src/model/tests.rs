@@ -16,7 +16,7 @@ const KERNELS: [Kernel; 4] = [
     },
 ];
 
-/// `count` numbers between -2 and 2 that look random and are the same everywhere.
+/// Returns `count` pseudo-random numbers between -2 and 2, the same on every machine.
 fn numbers(seed: u64, count: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -45,7 +45,7 @@ fn model(kernel: Kernel, vectors: usize, dimension: usize, scaled: bool) -> Mode
     Model::new(features(dimension), scaler, svm.unwrap(), "test").unwrap()
 }
 
-/// The definition, straight from libsvm, with the system's exp and tanh.
+/// Computes a decision by libsvm's definition, with the system's exp and tanh.
 fn by_definition(model: &Model, row: &[f64]) -> f64 {
     let mut row = row.to_vec();
     if let Some(scaler) = model.scaler() {

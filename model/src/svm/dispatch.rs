@@ -1,15 +1,15 @@
-//! The same loop for the CPU at hand.
+//! The choice of the scoring loop's compilation for this CPU.
 
 use std::fmt;
 
 use super::score::{self, Linear, Polynomial, Rbf, Sigmoid, Similarity};
 use super::{Kernel, OneClassSvm};
 
-/// One compilation of the scoring loop, for a set of CPU features this CPU has.
+/// A compilation of the scoring loop for a set of features that this CPU has.
 ///
-/// All of them give the same decisions bit for bit: they are the same source, without fused multiply-adds, summing in
-/// the same order, with our own exp. A fleet of mixed machines therefore agrees with itself, and a replay with the
-/// first run. The fastest is chosen by itself; naming one is for tests and measurements.
+/// All paths compute the same decisions bit for bit: they share one source, without fused multiply-adds, with one order
+/// of summation and our own exp. So mixed machines agree with each other, and a replay agrees with the first run.
+/// Scoring picks the fastest path; only tests and benchmarks name one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodePath(Features);
 
@@ -23,9 +23,9 @@ enum Features {
 }
 
 impl CodePath {
-    /// Every path this CPU can take, the fastest last.
+    /// Returns every path that this CPU can run, the fastest last.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut)] // Elsewhere than on x86-64 there is only one.
+        #[allow(unused_mut)] // Other architectures than x86-64 have only one.
         let mut paths = vec![Self(Features::Baseline)];
         #[cfg(target_arch = "x86_64")]
         {
@@ -39,10 +39,10 @@ impl CodePath {
         paths
     }
 
-    /// The fastest path of this CPU.
+    /// Returns the fastest path of this CPU.
     #[inline]
     pub fn best() -> Self {
-        // The standard library asks the CPU once and remembers.
+        // The standard library queries the CPU once and caches the answer.
         #[cfg(target_arch = "x86_64")]
         {
             if has_avx512() {
@@ -55,7 +55,7 @@ impl CodePath {
         Self(Features::Baseline)
     }
 
-    /// One decision for each row; the lengths agree.
+    /// Writes one decision for each row; the lengths must agree.
     pub(super) fn run(self, svm: &OneClassSvm, rows: &[f64], decisions: &mut [f64]) {
         match svm.kernel {
             Kernel::Linear => self.with(Linear, svm, rows, decisions),
@@ -89,7 +89,7 @@ impl CodePath {
     ) {
         match self.0 {
             Features::Baseline => score::decide::<S, D>(similarity, svm, rows, decisions),
-            // SAFETY: a `CodePath` is only ever made by `available` and `best`, which have seen the CPU's features.
+            // SAFETY: only `available` and `best` create a `CodePath`, and both check the CPU's features.
             #[cfg(target_arch = "x86_64")]
             Features::Avx2 => unsafe { decide_avx2::<S, D>(similarity, svm, rows, decisions) },
             // SAFETY: as above.

@@ -1,12 +1,12 @@
 //! Eight f64 side by side, and the elementary functions on them.
 //!
-//! Everything is written as plain arithmetic on arrays of eight: the compiler turns it into one AVX-512, two AVX or
-//! four SSE2 instructions as the surrounding function's target features allow, and each lane sees the same IEEE 754
-//! operations in the same order every time. Rust never contracts `a * b + c` into a fused multiply-add on its own.
+//! Everything is plain arithmetic on arrays of eight. The compiler turns it into one AVX-512, two AVX or four SSE2
+//! instructions, depending on the target features of the surrounding function. Each lane goes through the same IEEE 754
+//! operations in the same order every time: Rust never contracts `a * b + c` into a fused multiply-add on its own.
 
 use std::ops::{Add, Mul, Sub};
 
-/// Lanes of one [`Lanes`].
+/// Number of lanes in a [`Lanes`].
 pub(super) const LANES: usize = 8;
 
 /// Eight numbers, as one AVX-512 register holds them.
@@ -14,13 +14,13 @@ pub(super) const LANES: usize = 8;
 #[repr(C, align(64))]
 pub(super) struct Lanes(pub(super) [f64; LANES]);
 
-/// What the kernels need of a number: one number, or eight in lanes.
+/// The arithmetic that kernels need, on one number or on eight in lanes.
 pub(super) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    /// The same number in every lane.
+    /// Returns the same number in every lane.
     fn splat(value: f64) -> Self;
     /// Applies `f` to every lane.
     fn map(self, f: impl Fn(f64) -> f64) -> Self;
-    /// Applies `f` to every lane and its fellow in `other`.
+    /// Applies `f` to every lane and the matching lane of `other`.
     fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self;
 }
 
@@ -78,7 +78,7 @@ lanewise!(Sub, sub, -);
 lanewise!(Mul, mul, *);
 
 impl Lanes {
-    /// The sum of the lanes, always in this order.
+    /// Returns the sum of the lanes, always added in the same order.
     #[inline(always)]
     pub(super) fn sum(self) -> f64 {
         let [a, b, c, d, e, f, g, h] = self.0;
@@ -86,11 +86,11 @@ impl Lanes {
     }
 }
 
-/// exp(x) is taken as 0 from about −708.7 down, where it would leave the normal numbers (2e-308): the exponent this
-/// gives is −1,023, whose bits are those of 0.
+/// Smallest argument of exp. Below about −708.7, exp(x) leaves the normal numbers (2e-308) and counts as 0: this
+/// argument has the exponent −1,023, whose bits are those of 0.
 const SMALLEST: f64 = -709.0;
 
-/// Adding it rounds to a whole number and leaves that number, biased by 1,023 as exponents are, in the lowest bits.
+/// Adding this rounds to a whole number, and leaves that number in the lowest bits, biased by 1,023 like an exponent.
 const ROUND: f64 = 6_755_399_441_055_744.0 + 1_023.0;
 
 /// ln 2 in two parts; the first has 32 zero bits at its end, so that its product with an exponent is exact (fdlibm).
@@ -112,7 +112,8 @@ const Q: [f64; 10] = [
     2.510_042_415_700_506_7e-8,
 ];
 
-/// exp(x) for x ≤ 0 as (scale, p): scale·(1 + p), scale a power of two and |p| < 0.42; p is NaN where x is.
+/// Returns exp(x) for x ≤ 0 as (scale, p), with exp(x) = scale·(1 + p): scale is a power of two and |p| < 0.42. If x is
+/// NaN, so is p.
 #[inline(always)]
 fn exp_parts<N: Number>(x: N) -> (N, N) {
     let x = x.map(|x| if x < SMALLEST { SMALLEST } else { x });
@@ -120,7 +121,7 @@ fn exp_parts<N: Number>(x: N) -> (N, N) {
     let exponent = rounded - N::splat(ROUND);
     let r = (x - exponent * N::splat(LN_2_HIGH)) - exponent * N::splat(LN_2_LOW);
     let q = |at: usize| N::splat(Q[at]);
-    // Pairs, then pairs of pairs (Estrin): a third of the waiting of Horner's scheme.
+    // Pairs, then pairs of pairs (Estrin's scheme): a third of the latency of Horner's scheme.
     let r2 = r * r;
     let r4 = r2 * r2;
     let low = (q(0) + q(1) * r) + (q(2) + q(3) * r) * r2;
@@ -130,14 +131,14 @@ fn exp_parts<N: Number>(x: N) -> (N, N) {
     (rounded.map(|rounded| f64::from_bits(rounded.to_bits() << 52)), p)
 }
 
-/// exp(x) for x ≤ 0 (or NaN), to within 1 ulp; 0 below −708.7.
+/// Returns exp(x) for x ≤ 0 (or NaN), to within 1 ulp; 0 below −708.7.
 #[inline(always)]
 pub(super) fn exp_of_nonpositive<N: Number>(x: N) -> N {
     let (scale, p) = exp_parts(x);
     scale + scale * p
 }
 
-/// tanh(x), to within 4 ulp: −expm1(−2|x|) / (expm1(−2|x|) + 2), with the sign of x.
+/// Returns tanh(x), to within 4 ulp: −expm1(−2|x|) / (expm1(−2|x|) + 2), with the sign of x.
 #[inline(always)]
 pub(super) fn tanh<N: Number>(x: N) -> N {
     let (scale, p) = exp_parts(x.map(|x| -2.0 * x.abs()));
@@ -147,7 +148,7 @@ pub(super) fn tanh<N: Number>(x: N) -> N {
     ratio.zip(x, f64::copysign)
 }
 
-/// x to a whole power by repeated squaring, multiplying in libsvm's order.
+/// Returns x to a whole power by repeated squaring, multiplying in libsvm's order.
 #[inline(always)]
 pub(super) fn power<N: Number>(x: N, degree: u32) -> N {
     let (mut square, mut result, mut left) = (x, N::splat(1.0), degree);
@@ -165,7 +166,7 @@ pub(super) fn power<N: Number>(x: N, degree: u32) -> N {
 mod tests {
     use super::*;
 
-    /// Distance in units of the last place of `right`.
+    /// Returns the distance in units of the last place of `right`.
     fn ulps(got: f64, right: f64) -> f64 {
         let ulp = f64::from_bits(right.abs().to_bits() + 1) - right.abs();
         (got - right).abs() / ulp
@@ -181,7 +182,7 @@ mod tests {
             .chain(points(-1.0, 1_000_000))
             .map(|x| ulps(exp_of_nonpositive(x), x.exp()))
             .fold(0.0, f64::max);
-        // The system's own is off by up to half an ulp, so that 1.5 here means at most 1 + 0.5.
+        // The system's exp is off by up to half an ulp itself, so the limit is 1 + 0.5.
         assert!(worst <= 1.5, "{worst}");
     }
 

@@ -8,17 +8,17 @@ use crate::{Feature, ModelError};
 pub use dispatch::CodePath;
 use lanes::{LANES, Lanes};
 
-/// Most support vectors a model may have: scoring one row then takes a millisecond, and the model 64 MiB.
+/// Most support vectors a model may have: with so many, a row takes a millisecond to score and the model takes 64 MiB.
 pub const MAX_SUPPORT_VECTORS: usize = 1 << 20;
 
-/// Highest degree of a polynomial kernel; scikit-learn's default is 3, and past a few dozen f64 over- or underflows.
+/// Highest degree of a polynomial kernel. scikit-learn's default is 3; past a few dozen, f64 overflows or underflows.
 pub const MAX_DEGREE: u32 = 64;
 
 /// Up to this many vectors are summed one by one, with eight rows side by side: padding them to eight lanes would cost
 /// more than it gains.
 const FEW: usize = 4;
 
-/// How alike two rows are.
+/// A kernel that measures how similar two rows are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kernel {
     /// x·y
@@ -46,7 +46,7 @@ pub enum Kernel {
     },
 }
 
-/// A one-class SVM: decision(x) = Σ coefficientᵢ · K(vectorᵢ, x) + intercept, above 0 for what it takes as normal.
+/// A one-class SVM: decision(x) = Σ coefficientᵢ · K(vectorᵢ, x) + intercept, which is above 0 for a normal row.
 ///
 /// Schölkopf et al., "Estimating the support of a high-dimensional distribution" (2001), with the signs of libsvm and
 /// scikit-learn.
@@ -57,8 +57,8 @@ pub struct OneClassSvm {
     coefficients: Box<[f64]>,
     intercept: f64,
     kernel: Kernel,
-    /// The vectors once more, eight at a time: the first feature of eight vectors, their second feature, ..., as the
-    /// scoring loop reads them. The last block is padded with copies of the last vector.
+    /// The vectors again, in blocks of eight as the scoring loop reads them: the first feature of eight vectors, their
+    /// second feature, and so on. The last block is padded with copies of the last vector.
     blocks: Box<[Lanes]>,
     /// The coefficients of each block; 0 for padding.
     weights: Box<[Lanes]>,
@@ -85,7 +85,7 @@ impl Kernel {
 }
 
 impl OneClassSvm {
-    /// An SVM from its arrays: `vectors` row by row, `dimension` numbers each, one coefficient a vector.
+    /// Creates an SVM from its arrays: `vectors` row by row, `dimension` numbers each, and one coefficient per vector.
     pub fn new(
         dimension: usize,
         vectors: Vec<f64>,
@@ -143,39 +143,39 @@ impl OneClassSvm {
         })
     }
 
-    /// Length of a support vector, and of a row to score.
+    /// Returns the length of a support vector, which is also the length of a row to score.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// The support vectors, row by row.
+    /// Returns the support vectors, row by row.
     pub fn vectors(&self) -> &[f64] {
         &self.vectors
     }
 
-    /// One dual coefficient for each support vector.
+    /// Returns one dual coefficient for each support vector.
     pub fn coefficients(&self) -> &[f64] {
         &self.coefficients
     }
 
-    /// What is added to the weighted sum.
+    /// Returns the number that is added to the weighted sum.
     pub fn intercept(&self) -> f64 {
         self.intercept
     }
 
-    /// How rows are compared.
+    /// Returns the kernel.
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
 
-    /// Memory the arrays take.
+    /// Returns the memory that the arrays take, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let plain = self.vectors.len() + self.coefficients.len();
         let blocked = (self.blocks.len() + self.weights.len()) * LANES;
         (plain + blocked) * size_of::<f64>()
     }
 
-    /// One decision for each row of (scaled) `rows`; the lengths must agree.
+    /// Writes one decision for each of the scaled `rows`; the lengths must agree.
     pub(crate) fn decide(&self, path: CodePath, rows: &[f64], decisions: &mut [f64]) {
         debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
         path.run(self, rows, decisions);

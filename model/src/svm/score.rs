@@ -3,14 +3,14 @@
 use super::lanes::{LANES, Lanes, Number, exp_of_nonpositive, power, tanh};
 use super::{FEW, OneClassSvm};
 
-/// A kernel with its parameters, in the two steps the loop takes: a sum over the features, then a function of it.
+/// A kernel with its parameters, in the two steps of the loop: a sum over the features, then a function of that sum.
 pub(super) trait Similarity: Copy {
-    /// What one feature adds to the sum.
+    /// Returns what one feature adds to the sum.
     fn term<N: Number>(vector: N, row: N) -> N;
-    /// The kernel's value, given the sum.
+    /// Returns the kernel's value for a sum.
     fn finish<N: Number>(self, sum: N) -> N;
 
-    /// The kernel's value for a vector and a row.
+    /// Returns the kernel's value for a vector and a row.
     #[inline(always)]
     fn of<N: Number, const D: usize>(self, vector: &[N; D], row: &[N; D]) -> N {
         let mut sum = Self::term(vector[0], row[0]);
@@ -89,8 +89,8 @@ impl Similarity for Sigmoid {
 
 /// Decides every row; inlined into one function for each code path, kernel and number of features.
 ///
-/// The number of features is a constant because a sum carried through an inner loop of unknown length costs a third
-/// more, and there are only seven features.
+/// The number of features is a constant: a sum over an inner loop of unknown length costs a third more, and there are
+/// only seven features.
 #[inline(always)]
 pub(super) fn decide<S: Similarity, const D: usize>(
     similarity: S,
@@ -108,11 +108,11 @@ pub(super) fn decide<S: Similarity, const D: usize>(
 
 /// Rows whose eight partial sums are kept before they are added up.
 ///
-/// Adding them up at once would be the same, but then the compiler, which finds its vectors backwards from where
-/// results go, starts from the pairs of that addition and makes the whole loop two lanes wide instead of eight.
+/// Adding them up at once would return the same result from slower code. The compiler looks for vectors backwards from
+/// the stores: it would start from the pairs of that addition, and make the whole loop two lanes wide instead of eight.
 const TILE: usize = 8;
 
-/// Many vectors: eight of them at a time against one row.
+/// Decides with many vectors: eight of them at a time against one row.
 #[inline(always)]
 fn many<S: Similarity, const D: usize>(
     similarity: S,
@@ -137,8 +137,9 @@ fn many<S: Similarity, const D: usize>(
     }
 }
 
-/// Few vectors: one at a time, against eight rows while there are eight. A row has the same operations in the same
-/// order either way.
+/// Decides with few vectors: one at a time against eight rows, then against each remaining row.
+///
+/// A row goes through the same operations in the same order either way.
 #[inline(always)]
 fn few<S: Similarity, const D: usize>(
     similarity: S,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{Scratch, is_anomaly};
 
-/// Rows that look random and are the same everywhere.
+/// Returns pseudo-random rows, the same on every machine.
 fn rows(count: usize, dimension: usize) -> Vec<f64> {
     let mut state = 42_u64;
     let mut next = || {

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use windrow_model::{Features, Model, Scratch};
 
-/// The versions of scikit-learn that pickled.
+/// The versions of scikit-learn that wrote the pickles.
 pub(crate) const VERSIONS: [&str; 2] = ["1.1.3", "1.9.1"];
 
-/// A pickled model and what scikit-learn decided with it.
+/// A pickled model and scikit-learn's decisions with it.
 #[derive(Deserialize)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -20,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) decisions: Vec<f64>,
 }
 
-/// Data, and what scikit-learn learnt from it.
+/// A data set and the models that scikit-learn fitted to it.
 #[derive(Deserialize)]
 pub(crate) struct DataSet {
     pub(crate) name: String,
@@ -34,9 +34,9 @@ pub(crate) struct DataSet {
 pub(crate) struct Fit {
     pub(crate) options: serde_json::Value,
     pub(crate) standardise: bool,
-    /// With a tolerance of 1e-3.
+    /// Labels with a tolerance of 1e-3.
     pub(crate) usual_labels: String,
-    /// With a tolerance of 1e-8.
+    /// Labels with a tolerance of 1e-8.
     pub(crate) labels: String,
     pub(crate) decisions_of_every_third: Vec<f64>,
 }
@@ -61,7 +61,7 @@ pub(crate) fn cases(version: &str) -> Vec<Case> {
     read(&format!("pickles/{version}/cases.json"))
 }
 
-/// One case of the newer scikit-learn.
+/// Returns a case of the newer scikit-learn.
 pub(crate) fn case(name: &str) -> Case {
     let case = cases(VERSIONS[1]).into_iter().find(|case| case.name == name);
     case.unwrap()

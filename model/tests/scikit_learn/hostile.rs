@@ -1,5 +1,5 @@
-//! Pickles made to do harm: nothing in them is run, and none brings the program down or makes it take much memory.
-#![allow(unsafe_code)] // To count what is allocated.
+//! Hostile pickles: nothing in them is run, and none crashes the program or makes it allocate much memory.
+#![allow(unsafe_code)] // The counting allocator needs it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,7 +21,7 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: every call goes on to the system's allocator as it is.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.set(ALLOCATED.get().saturating_add(layout.size()));
@@ -39,7 +39,7 @@ fn features() -> Features {
     "mean".parse().unwrap()
 }
 
-/// Imports, and sees to it that all that was allocated on the way is in proportion to the file.
+/// Imports a pickle and asserts that the memory allocated is in proportion to the file.
 fn import_modestly(pickle: &[u8], features: Features) -> Result<Model, ImportError> {
     let before = ALLOCATED.get();
     let result = import(pickle, features);
@@ -84,12 +84,12 @@ fn whatever_is_asked_for_is_named_and_not_run() {
             b"\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93(Vid\nt}\x92.",
             "subprocess.Popen",
         ),
-        // Within the state of what is allowed.
+        // Inside the state of an allowed class.
         (
             b"csklearn.svm._classes\nOneClassSVM\n)\x81}Vkernel\ncos\nsystem\n(Vid\ntRsb.",
             "os.system",
         ),
-        // Through what is allowed.
+        // Reached through an allowed module or class.
         (
             b"csklearn.svm._classes\nos.system\n.",
             "sklearn.svm._classes.os.system",
@@ -104,7 +104,7 @@ fn whatever_is_asked_for_is_named_and_not_run() {
             b"cnumpy.random._pickle\n__randomstate_ctor\n.",
             "numpy.random._pickle.__randomstate_ctor",
         ),
-        // Nothing that a terminal acts on gets into the message.
+        // Terminal control codes are escaped in the message.
         (b"c\x1b[2J\nx\n.", "\\u{1b}[2J.x"),
     ] {
         let error = refused(pickle);
@@ -127,7 +127,7 @@ fn instructions_that_no_model_needs_are_refused() {
         (b'o', &b"(csklearn.svm._classes\nOneClassSVM\no."[..]),
         (b'i', b"(isklearn.svm._classes\nOneClassSVM\n."),
         (0x92, b"csklearn.svm._classes\nOneClassSVM\n)}\x92."),
-        // Persistent ids, the extension registry, buffers from elsewhere, sets.
+        // Persistent ids, the extension registry, out-of-band buffers, sets.
         (b'P', b"NP1\n."),
         (b'Q', b"NQ."),
         (0x82, b"N\x82\x01."),
@@ -141,7 +141,7 @@ fn instructions_that_no_model_needs_are_refused() {
             "{error:?}"
         );
     }
-    // A call of what is not a class but was made from one.
+    // A call of an object instead of a class.
     let called = refused(b"csklearn.svm._classes\nOneClassSVM\n)R)R.");
     assert!(
         matches!(called, ImportError::Malformed { at: 37, .. }),
@@ -151,7 +151,7 @@ fn instructions_that_no_model_needs_are_refused() {
 
 #[test]
 fn calls_of_what_is_allowed_are_not_made_either() {
-    // In Python each of these takes a terabyte.
+    // In Python each of these allocates a terabyte.
     for call in [
         &b"c__builtin__\nbytes\n(I1099511627776\ntR"[..],
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1099511627776\ntVb\ntR",
@@ -194,7 +194,7 @@ fn depth_and_cycles_are_no_trouble() {
     assert_eq!(refused(&deep(b"\x85\x85")), ImportError::TooLong);
     assert!(matches!(refused(&deep(b"(")), ImportError::Malformed { .. }));
     assert!(matches!(refused(&deep(b"]")), ImportError::Malformed { .. }));
-    // A list in itself, a pipeline that is its own step, and one that is its own state.
+    // A list inside itself, a pipeline that is its own step, and one that is its own state.
     assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list"));
     let own_step = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0}Vsteps\n((Va\nh\0tlsb.");
     assert!(

@@ -1,4 +1,4 @@
-//! What can be imported decides as scikit-learn did; what cannot says why.
+//! Imported models decide as scikit-learn does, and refused pickles say why.
 
 use windrow_model::{ImportError, Kernel, ModelError, import, is_anomaly};
 
@@ -63,7 +63,7 @@ fn the_parts_of_a_model_are_those_of_the_pickle() {
     };
     match model("poly-4d").svm().kernel() {
         Kernel::Polynomial { gamma, coef0, degree } => {
-            // scikit-learn's "scale" on standardised data, but for rounding.
+            // scikit-learn's "scale" on standardised data, up to rounding.
             assert!((gamma - 0.25).abs() < 1e-12 && coef0 == 1.0 && degree == 3);
         }
         other => panic!("{other:?} is not {cubic:?}"),
@@ -97,7 +97,7 @@ fn features_have_to_be_the_columns_it_was_fitted_on() {
     );
 }
 
-/// What the error says about a pickle written by hand.
+/// Returns the error for a handwritten pickle.
 fn refused(pickle: impl AsRef<[u8]>) -> ImportError {
     import(pickle.as_ref(), "mean".parse().unwrap()).unwrap_err()
 }
@@ -105,7 +105,7 @@ fn refused(pickle: impl AsRef<[u8]>) -> ImportError {
 const SVM: &str = "csklearn.svm._classes\nOneClassSVM\n)\u{81}";
 const SCALER: &str = "csklearn.preprocessing._data\nStandardScaler\n)\u{81}";
 
-/// An instruction above 0x7f is one byte in a pickle and two in a `str`.
+/// Converts characters to bytes: an instruction above 0x7f is one byte in a pickle but two in a `str`.
 fn bytes(pickle: &str) -> Vec<u8> {
     pickle
         .chars()
@@ -195,7 +195,7 @@ fn pipelines_of_other_shapes_are_refused_and_named() {
     }
 }
 
-/// A linear SVM with one vector, whose parts are given as a pickle has them.
+/// Returns a pickled linear SVM with one vector, from its pickled parts.
 fn svm_of(vectors: &str, coefficients: &str, intercept: &str) -> Vec<u8> {
     bytes(&format!(
         "{SVM}}}(V_sparse\nI00\nVkernel\nVlinear\nVsupport_vectors_\n{vectors}V_dual_coef_\n{coefficients}\
@@ -203,7 +203,7 @@ fn svm_of(vectors: &str, coefficients: &str, intercept: &str) -> Vec<u8> {
     ))
 }
 
-/// An array of protocol 0: its shape, type, and bytes as text.
+/// Returns an array in protocol 0, from its shape, type, byte order and bytes as text.
 fn array(shape: &str, dtype: &str, order: &str, data: &str) -> String {
     format!(
         "cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n({shape}tcnumpy\ndtype\n(V{dtype}\n\

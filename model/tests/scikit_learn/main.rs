@@ -1,7 +1,7 @@
-//! Beside scikit-learn: models it pickled decide as it did, whatever else a pickle holds is refused, and models trained
-//! here say what those say that it trained on the same data.
+//! Comparison with scikit-learn: its pickled models decide here as they do there, other pickles are refused, and models
+//! trained here label as scikit-learn's do on the same data.
 //!
-//! What scikit-learn made lies in `tests/fixtures` of the workspace, and `make_models.py` there makes it anew.
+//! scikit-learn's files are in the workspace's `tests/fixtures`; `make_models.py` there recreates them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 

@@ -1,10 +1,10 @@
-//! Models trained here say what scikit-learn's say.
+//! Models trained here label as scikit-learn's do.
 
 use windrow_model::{Gamma, TrainKernel, TrainOptions, is_anomaly, train};
 
 use crate::fixtures::{Fit, data_sets, decide};
 
-/// The options under our names.
+/// Converts scikit-learn's options to ours.
 fn options(fit: &Fit) -> TrainOptions {
     let number = |name: &str| fit.options[name].as_f64();
     TrainOptions {
@@ -29,9 +29,7 @@ fn options(fit: &Fit) -> TrainOptions {
 
 #[test]
 fn trained_models_label_as_scikit_learns_do() {
-    println!(
-        "data     of held-out labels: other than scikit-learn's at tol 1e-8, at tol 1e-3; largest difference"
-    );
+    println!("data     held-out labels unlike scikit-learn's at tol 1e-8, at tol 1e-3; largest difference");
     for data in data_sets() {
         for fit in &data.fits {
             let model = train(&data.rows, data.features(), &options(fit)).unwrap();
@@ -43,7 +41,7 @@ fn trained_models_label_as_scikit_learns_do() {
                     .filter(|(decision, label)| is_anomaly(**decision) != (*label == '-'))
                     .count()
             };
-            let (tight, usual) = (others(&fit.labels), others(&fit.usual_labels));
+            let (tight, loose) = (others(&fit.labels), others(&fit.usual_labels));
             let right = &fit.decisions_of_every_third;
             let largest = right.iter().fold(0.0, |all: f64, right| all.max(right.abs()));
             let difference = decisions.iter().step_by(3).zip(right);
@@ -51,7 +49,7 @@ fn trained_models_label_as_scikit_learns_do() {
                 all.max((decision - right).abs())
             });
             println!(
-                "{:<8} {tight:>2} {usual:>3} of {} {:.1e}  {} {}",
+                "{:<8} {tight:>2} {loose:>3} of {} {:.1e}  {} {}",
                 data.name,
                 decisions.len(),
                 difference / largest,
@@ -64,7 +62,7 @@ fn trained_models_label_as_scikit_learns_do() {
                 data.name,
                 fit.options
             );
-            // The solver stops short of the plane itself where kernels are in the thousands; the labels are the same.
+            // With kernel values in the thousands, the solver stops short of the exact plane; the labels are the same.
             let close = if largest > 1e3 { 1e-2 } else { 1e-5 };
             assert!(
                 difference <= close * largest,

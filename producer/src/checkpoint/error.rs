@@ -1,6 +1,7 @@
 //! What can go wrong with a checkpoint.
 
-use windrow_common::store::StoreError;
+use windrow_common::{HasRemedy, Remedy};
+use windrow_store::StoreError;
 
 /// What can go wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +66,12 @@ pub enum CheckpointError {
     },
 }
 
-impl CheckpointError {
-    /// Whether a person has to change what the program was told, as opposed to the world it met.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::OtherWindows { .. } | Self::OtherHub { .. } | Self::BeyondEnd { .. }
-        )
+impl HasRemedy for CheckpointError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::OtherWindows { .. } | Self::OtherHub { .. } | Self::BeyondEnd { .. } => Remedy::FixConfig,
+            Self::Damaged { .. } | Self::TakenOver { .. } => Remedy::GiveUp,
+        }
     }
 }

@@ -8,8 +8,8 @@ mod error;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use windrow_common::store::{Store, StoreError, Version};
-use windrow_common::{EventTime, encode_segment, format_duration, random, retry_while_transient};
+use windrow_common::{EventTime, Length, encode_segment, random};
+use windrow_store::{Store, StoreError, Version, wait_out};
 
 pub use error::CheckpointError;
 
@@ -18,11 +18,10 @@ use crate::window::{PartitionPosition, Position, Windowing};
 
 /// What shares a watermark and a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub enum Group {
     /// All partitions of a source that belongs to one producer.
     Whole,
     /// A partition that may move between producers.
-    #[cfg_attr(not(feature = "eventhubs"), allow(dead_code))]
     Partition {
         /// Its name.
         name: String,
@@ -36,7 +35,8 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) fn name(&self) -> &str {
+    /// Its name in the store and in logs.
+    pub fn name(&self) -> &str {
         match self {
             Self::Whole => "all",
             Self::Partition { name, .. } => name,
@@ -46,7 +46,7 @@ impl Group {
 
 /// A source's checkpoint, and the right to replace it.
 #[derive(Debug)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     store: Store,
     path: String,
     windowing: Windowing,
@@ -76,14 +76,16 @@ struct Saved {
 }
 
 /// Where a partition that may move is resumed, whoever reads it.
-#[cfg(feature = "eventhubs")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Resume {
-    pub(crate) path: String,
-    pub(crate) partition: String,
-    pub(crate) at: Offset,
-    /// What lies below has been read.
-    pub(crate) judged: Offset,
+pub struct Resume {
+    /// The checkpoint's blob.
+    pub path: String,
+    /// The partition's name.
+    pub partition: String,
+    /// The first offset that is still needed.
+    pub at: Offset,
+    /// Everything below has been read.
+    pub judged: Offset,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -158,7 +160,7 @@ impl Checkpoint {
             owner: unique_name(),
         };
         let read = || store.get_versioned(&checkpoint.path);
-        let read = retry_while_transient("reading the checkpoint", StoreError::is_transient, read).await?;
+        let read = wait_out("reading the checkpoint", read).await?;
         if let Some((bytes, version)) = read {
             checkpoint.restore(&bytes)?;
             checkpoint.version = Some(version);
@@ -180,16 +182,13 @@ impl Checkpoint {
             why,
         };
         let saved: Saved = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-        let Windowing {
-            window_ms,
-            interval_ms,
-            ..
-        } = self.windowing;
-        if (saved.window_ms, saved.interval_ms) != (window_ms, interval_ms) {
+        let Windowing { window, interval, .. } = self.windowing;
+        let then = [saved.window_ms, saved.interval_ms].map(Length::from_millis);
+        if then != [window, interval] {
             return Err(CheckpointError::OtherWindows {
                 path: self.path.clone(),
-                then: windows_text(saved.window_ms, saved.interval_ms),
-                now: windows_text(window_ms, interval_ms),
+                then: windows_text(then),
+                now: windows_text([window, interval]),
             });
         }
         if let Some(now) = &self.hub {
@@ -231,15 +230,10 @@ impl Checkpoint {
     }
 
     /// Where each partition of `source` that may move is resumed, of which `hub` has to be the hub.
-    #[cfg(feature = "eventhubs")]
-    pub(crate) async fn resumes(
-        store: &Store,
-        source: &str,
-        hub: &str,
-    ) -> Result<Vec<Resume>, CheckpointError> {
+    pub async fn resumes(store: &Store, source: &str, hub: &str) -> Result<Vec<Resume>, CheckpointError> {
         let folder = folder(source);
         let list = || store.list(&folder);
-        let blobs = retry_while_transient("listing checkpoints", StoreError::is_transient, list).await?;
+        let blobs = wait_out("listing checkpoints", list).await?;
         let mut resumes = Vec::new();
         for path in blobs.into_iter().map(|blob| blob.path) {
             let name = path.strip_prefix(&folder).unwrap_or(&path);
@@ -247,7 +241,7 @@ impl Checkpoint {
                 continue;
             }
             let read = || store.get(&path);
-            let bytes = retry_while_transient("reading a checkpoint", StoreError::is_transient, read).await?;
+            let bytes = wait_out("reading a checkpoint", read).await?;
             // One that is damaged is complained of by whoever opens it.
             let Some(saved) = bytes.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok()) else {
                 continue;
@@ -302,8 +296,8 @@ impl Checkpoint {
                 )
             });
         let saved = Saved {
-            window_ms: self.windowing.window_ms,
-            interval_ms: self.windowing.interval_ms,
+            window_ms: self.windowing.window.as_millis(),
+            interval_ms: self.windowing.interval.as_millis(),
             dispatched_through: (self.dispatched_through > EventTime::MIN)
                 .then(|| self.dispatched_through.to_string()),
             partitions: partitions.collect(),
@@ -315,7 +309,7 @@ impl Checkpoint {
             why: error.to_string(),
         })?;
         let write = || self.store.put_if(&self.path, json.clone(), self.version.as_ref());
-        match retry_while_transient("saving the checkpoint", StoreError::is_transient, write).await {
+        match wait_out("saving the checkpoint", write).await {
             Ok(version) => self.version = Some(version),
             Err(StoreError::Conflict { .. }) => self.version = Some(self.written_after_all(&json).await?),
             Err(error) => return Err(error.into()),
@@ -327,7 +321,7 @@ impl Checkpoint {
     /// then meets the first. (The owner in it tells ours from another's.)
     async fn written_after_all(&self, json: &[u8]) -> Result<Version, CheckpointError> {
         let read = || self.store.get_versioned(&self.path);
-        match retry_while_transient("reading the checkpoint", StoreError::is_transient, read).await? {
+        match wait_out("reading the checkpoint", read).await? {
             Some((bytes, version)) if bytes == json => Ok(version),
             _ => Err(CheckpointError::TakenOver {
                 path: self.path.clone(),
@@ -341,13 +335,12 @@ fn folder(source: &str) -> String {
 }
 
 /// Told apart from every other process's and partition's.
-pub(crate) fn unique_name() -> String {
+pub fn unique_name() -> String {
     format!("{}-{:016x}", std::process::id(), random())
 }
 
-fn windows_text(window_ms: i64, interval_ms: i64) -> String {
-    let text = |ms: i64| format_duration(std::time::Duration::from_millis(ms.unsigned_abs()));
-    format!("{} and intervals of {}", text(window_ms), text(interval_ms))
+fn windows_text([window, interval]: [Length; 2]) -> String {
+    format!("{window} and intervals of {interval}")
 }
 
 #[cfg(test)]

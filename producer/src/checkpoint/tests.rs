@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::window::WindowConfig;
+use windrow_common::{HasRemedy, Remedy};
 
 const HUB: &str = "eventhubs://fleet.example/readings";
 
@@ -114,7 +115,7 @@ async fn a_hub_of_the_same_name_is_refused() {
         open(other).await.unwrap_err(),
         Checkpoint::resumes(&store, "s", other).await.unwrap_err(),
     ] {
-        assert!(error.is_usage());
+        assert!(error.remedy() == Remedy::FixConfig);
         let text = error.to_string();
         assert!(text.contains(HUB) && text.contains(other), "{text}");
     }

@@ -1,70 +1,87 @@
-//! Where readings come from: a few partitions, each an ordered run of readings with offsets.
+//! Sources of readings: a source has a few partitions, and each partition is an ordered run of readings with offsets.
 
-#[cfg(feature = "eventhubs")]
-pub mod eventhubs;
+pub mod decode;
 pub mod file;
+mod paced;
 pub mod simulator;
 
 use std::path::PathBuf;
 
-use windrow_common::EventTime;
+use windrow_common::{EventTime, HasRemedy, Remedy};
 
 use crate::sensors::{SensorIndex, SensorTable};
 
-/// How the URL of an Event Hub begins.
+/// The scheme that starts the URL of an Event Hub.
 pub const EVENT_HUBS: &str = "eventhubs://";
 
-/// Position within a partition: bytes of the (decompressed) file, rows of a Parquet file, a sequence number.
+pub use paced::Paced;
+
+/// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub u64);
 
-/// A partition's place in [`Source::partitions`]; it stays the same while the source lives.
+/// The index of a partition in [`Source::partitions`]; it does not change while the source lives.
 pub type PartitionIndex = usize;
 
-/// One measurement, as sources hand it over.
+/// One measurement, as a source returns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// Who and what, by index into the [`SensorTable`] it was read with.
+    /// The sensor, as an index into the [`SensorTable`] it was read with.
     pub sensor: SensorIndex,
     /// When it was measured.
     pub time: EventTime,
-    /// When it reached the source (a broker's enqueue time), or when it was read where the source keeps no such time.
+    /// When it reached the source (a broker's enqueue time); the time of the read if the source keeps no such time.
     pub arrival: EventTime,
-    /// What was measured; may be non-finite, which the windower quarantines.
+    /// The measured value. The windower quarantines a non-finite one.
     pub value: f64,
-    /// Where it lies in its partition.
+    /// Its position in its partition.
     pub offset: Offset,
 }
 
-/// Something in a partition that is not a reading.
+/// An item of a partition that cannot be decoded into a reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Where it lies.
+    /// Its position in its partition.
     pub offset: Offset,
-    /// Its line, counted from 1, where the source counts lines and has read from the first.
+    /// Its line, counted from 1; `None` unless the source counts lines and has read from the first one on.
     pub line: Option<u64>,
-    /// What is wrong with it, for a person.
+    /// What is wrong with it, for a person to read.
     pub detail: String,
     /// The raw text, cut to [`MAX_RAW_BYTES`].
     pub raw: String,
 }
 
-/// How much of something unreadable is kept.
+/// How many bytes of an unreadable item are kept.
 pub const MAX_RAW_BYTES: usize = 512;
 
-/// A run of one partition: what [`Source::read`] fills. Reused from call to call.
+/// A run of items of one partition, which [`Source::read`] fills. Reused from call to call.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Which partition.
+    /// The partition that the items come from.
     pub partition: PartitionIndex,
-    /// Its readings, by offset.
+    /// The readings, in offset order.
     pub readings: Vec<Reading>,
-    /// What could not be read, by offset.
+    /// The items that could not be read, in offset order.
     pub unreadable: Vec<Unreadable>,
-    /// Where the partition goes on: everything below is in this batch or an earlier one.
+    /// Where the partition continues: every item below this offset is in this batch or an earlier one.
     pub next: Offset,
-    /// Whether the partition ends here for good: with [`Until::CaughtUp`], or a file that cannot grow.
+    /// Whether the partition ends here for good: with [`Until::CaughtUp`], or because the file cannot grow.
     pub ended: bool,
+    /// The clock that [`Reading::arrival`] comes from.
+    pub arrivals: Arrivals,
+    /// For each partition, whether it has more readings that only wait for their turn. Such a partition is silent, but
+    /// not idle.
+    pub waiting: Vec<bool>,
+}
+
+/// The clock that [`Reading::arrival`] comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrivals {
+    /// The reader's clock: the time differs when the same reading is read again.
+    #[default]
+    OfReader,
+    /// The source's own clock: the time is the same on every read.
+    OfSource,
 }
 
 impl Batch {
@@ -75,80 +92,74 @@ impl Batch {
         self.unreadable.clear();
         self.next = Offset(0);
         self.ended = false;
+        self.arrivals = Arrivals::OfReader;
+        self.waiting.clear();
     }
 }
 
-/// What a call of [`Source::read`] found.
+/// The result of a call to [`Source::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// The batch holds the next run of a partition.
     Batch,
-    /// Nothing new at the moment; ask again in a while.
-    Idle,
+    /// Nothing is new at the moment; call again later.
+    Idle {
+        /// Everything that arrived before this time has been read; `None` if the source does not know.
+        complete_until: Option<EventTime>,
+    },
     /// Every partition has ended.
-    End,
+    End {
+        /// As for [`Read::Idle`].
+        complete_until: Option<EventTime>,
+    },
 }
 
-/// How far a source is read.
+/// How far to read a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// To the end each partition had when it was opened.
+    /// To the end that each partition had when it was opened.
     CaughtUp,
-    /// For ever: what is appended is read too.
+    /// Without an end: appended readings are read too.
     Stopped,
 }
 
-/// How much of a source has been read, for a progress bar, in a unit of its own (bytes, readings).
+/// How much of a source has been read, for a progress bar. The unit (bytes, readings) depends on the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Read so far, what earlier runs read included.
+    /// The amount read so far, including what earlier runs read.
     pub done: u64,
-    /// All there is, when that is known.
+    /// The whole amount, if it is known.
     pub total: Option<u64>,
 }
 
-/// A stream of readings in partitions. It blocks, so it has a thread of its own.
+/// A stream of readings in partitions. Its calls block, so it runs on a thread of its own.
 ///
-/// Reading a partition again from any offset gives the same readings with the same offsets.
+/// Reading a partition again from any offset returns the same readings with the same offsets.
 pub trait Source: Send {
-    /// The partitions' names, which checkpoints are kept under; a source that runs on may append to them.
+    /// Returns the names of the partitions, under which checkpoints are stored. A followed source may append names.
     fn partitions(&self) -> &[String];
 
-    /// Moves a partition to where an earlier run left it. Called before the first [`Source::read`].
+    /// Moves a partition to the offset where an earlier run stopped. Called before the first [`Source::read`].
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError>;
 
-    /// Event time of the partition's next reading, where the source has looked ahead. Asked after the seeks.
-    fn look_ahead(&self, _partition: PartitionIndex) -> Option<EventTime> {
+    /// Returns the event time of the partition's next reading, if the source has looked ahead. Called when a partition
+    /// is added.
+    fn next_time(&self, _partition: PartitionIndex) -> Option<EventTime> {
         None
     }
 
-    /// Whether the partition has readings at hand that only wait for their turn: then its silence does not mean that it
-    /// is idle.
-    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool;
-
-    /// Whether [`Reading::arrival`] is the source's own, the same whenever it is read again.
-    fn keeps_arrivals(&self) -> bool {
-        false
-    }
-
-    /// The time before which nothing has arrived in the partition that has not been read; `None` where the source does
-    /// not know.
-    fn complete_until(&self, _partition: PartitionIndex) -> Option<EventTime> {
-        None
-    }
-
-    /// Reads the next run of some partition into `batch`, at best the one furthest behind in event time, so that no
-    /// more windows are open at once than need be.
+    /// Reads the next run of a partition into `batch`. Prefers the partition furthest behind in event time, so that no
+    /// more windows are open at once than needed.
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError>;
 
-    /// How far it is.
+    /// Returns how much has been read.
     fn progress(&self) -> Progress;
 }
 
-/// What can go wrong with a source as a whole; bad readings are [`Unreadable`] instead.
+/// An error of a source as a whole; a bad reading is an [`Unreadable`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The path is not there, or holds no file of a known kind.
+    /// The path does not exist, or holds no file of a known kind.
     #[error("{}: {why}", .path.display())]
     NoInput {
         /// The path given.
@@ -156,7 +167,7 @@ pub enum SourceError {
         /// What was looked for.
         why: String,
     },
-    /// A file lacks a column that is needed.
+    /// A file lacks a required column.
     #[error("{}: no column `{wanted}` for the {role}; the file has {found}", .path.display())]
     MissingColumn {
         /// The file.
@@ -168,17 +179,17 @@ pub enum SourceError {
         /// The names found.
         found: String,
     },
-    /// A file cannot be read (any further).
+    /// A file cannot be read, or not to its end.
     #[error("{}: cannot read at offset {offset}: {source}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The offset at which the read failed.
         offset: u64,
-        /// What the system or the decompressor said.
+        /// The error of the system or the decompressor.
         source: std::io::Error,
     },
-    /// A file is not what its name says.
+    /// The content of a file does not match its name.
     #[error("{}: {why}", .path.display())]
     Format {
         /// The file.
@@ -186,10 +197,10 @@ pub enum SourceError {
         /// What is wrong.
         why: String,
     },
-    /// A checkpoint points past the end: the file is not the one an earlier run read.
+    /// A checkpoint points past the end: the file is not the one that an earlier run read.
     #[error(
-        "{}: the checkpoint says byte or row {offset} was read, but the file ends at {end}: it was replaced; \
-         give the new data another --source-name", .path.display()
+        "{}: the checkpoint says byte or row {offset} was read, but the file ends at {end}, \
+         so it was replaced; give the new data another --source-name", .path.display()
     )]
     Shrunk {
         /// The file.
@@ -199,22 +210,21 @@ pub enum SourceError {
         /// Where the file ends.
         end: u64,
     },
-    /// A source description such as `sim:…` cannot be used.
+    /// A source specification such as `sim:…` is not valid.
     #[error("`{spec}`: {why}")]
     Spec {
-        /// As given.
+        /// The specification as given.
         spec: String,
         /// What is wrong with it.
         why: String,
     },
 }
 
-impl SourceError {
-    /// Whether a person has to change what the program was told, as opposed to the world it met.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::NoInput { .. } | Self::MissingColumn { .. } | Self::Spec { .. }
-        )
+impl HasRemedy for SourceError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoInput { .. } | Self::MissingColumn { .. } | Self::Spec { .. } => Remedy::FixConfig,
+            Self::Read { .. } | Self::Format { .. } | Self::Shrunk { .. } => Remedy::GiveUp,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use windrow_common::{MAX_AGGREGATES, format_duration};
+use windrow_common::{Length, MAX_AGGREGATES, format_duration};
 
 /// Longest window or interval, in days.
 const MAX_DAYS: u64 = 366;
@@ -74,11 +74,11 @@ pub enum WindowConfigError {
     },
 }
 
-/// A checked [`WindowConfig`], in milliseconds of event time.
+/// A checked [`WindowConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windowing {
-    pub(crate) window_ms: i64,
-    pub(crate) interval_ms: i64,
+    pub(crate) window: Length,
+    pub(crate) interval: Length,
     pub(crate) out_of_orderness: Duration,
     pub(crate) allowed_lateness: Duration,
     pub(crate) max_skew: Duration,
@@ -115,8 +115,8 @@ impl WindowConfig {
             }
         }
         Ok(Windowing {
-            window_ms: self.window.as_millis() as i64,
-            interval_ms: interval.as_millis() as i64,
+            window: Length::from_duration(self.window),
+            interval: Length::from_duration(interval),
             out_of_orderness: self.out_of_orderness,
             allowed_lateness: self.allowed_lateness,
             max_skew: self.max_skew,

@@ -10,7 +10,7 @@
 //!
 //! What silence means. A partition without readings for a while no longer holds the others back: it is idle. Where the
 //! source knows that nothing has arrived in it since, time is taken to go on in it as it does on the wall, and its last
-//! intervals close, too ([`Windower::complete_until`]): the last windows of a machine that died are worth scoring.
+//! intervals close, too ([`Windower::idle`]): the last windows of a machine that died are worth scoring.
 //!
 //! What a checkpoint must say. A [`Position`] holds the event time dispatched through, and for each partition two
 //! offsets. From `resume` on, readings are needed by an undispatched interval. Below `judged`, everything has been
@@ -21,9 +21,10 @@ mod accumulator;
 mod config;
 mod exact_sum;
 mod open_interval;
+mod watermark;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use windrow_common::{EventTime, ScoringMessage};
 
@@ -31,9 +32,10 @@ pub use config::{WindowConfig, WindowConfigError, Windowing};
 
 use crate::quarantine::{QuarantineReason, Quarantined};
 use crate::sensors::SensorTable;
-use crate::source::{Batch, Offset, PartitionIndex, Reading};
+use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
 use open_interval::OpenInterval;
+use watermark::Watermark;
 
 /// Where a group of partitions stands, as a checkpoint keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,16 @@ pub struct Position {
     pub dispatched_through: EventTime,
     /// Along the partitions.
     pub partitions: Vec<PartitionPosition>,
+}
+
+impl Position {
+    /// The start of `partitions` partitions of which nothing has been read.
+    pub fn start(partitions: usize) -> Self {
+        Self {
+            dispatched_through: EventTime::MIN,
+            partitions: vec![PartitionPosition::default(); partitions],
+        }
+    }
 }
 
 /// Where one partition stands.
@@ -53,7 +65,7 @@ pub struct PartitionPosition {
     pub judged: Offset,
 }
 
-/// What became of the readings so far.
+/// Counts of what became of the readings so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Put in a window.
@@ -62,12 +74,19 @@ pub struct Tally {
     pub replayed: u64,
 }
 
+/// What a [`Windower`] gives out.
+#[derive(Debug, Default)]
+pub struct Emitted {
+    /// Of intervals that have closed, by interval.
+    pub messages: Vec<ScoringMessage>,
+    /// What cannot be used, with the reasons.
+    pub quarantined: Vec<Quarantined>,
+}
+
 /// Cuts the readings of a group of partitions into windows. The partitions share one watermark.
 #[derive(Debug)]
 pub struct Windower {
     windowing: Windowing,
-    /// Whether no watermark goes beyond when its reading arrived.
-    arrivals_are_kept: bool,
     /// By start.
     open: VecDeque<OpenInterval>,
     /// Index into `open` of the interval that took the last reading.
@@ -79,66 +98,57 @@ pub struct Windower {
 
 #[derive(Clone, Copy, Debug)]
 struct Partition {
-    /// Latest event time seen less the out-of-orderness.
-    watermark: EventTime,
-    /// Where the watermark would be by now, had readings gone on; the beginning of time while they do.
-    projected: EventTime,
-    /// When its last accepted reading arrived.
-    arrived: EventTime,
+    watermark: Watermark,
     /// Where the next batch starts.
     next: Offset,
     /// From the checkpoint: an earlier run dealt with everything below.
     judged_before: Offset,
     /// This run has dealt with everything below.
     judged: Offset,
-    ended: bool,
-    last_active: Instant,
 }
 
 impl Windower {
     /// A windower without open windows, where `position` says an earlier run left off.
     pub fn new(windowing: Windowing, position: &Position, now: Instant) -> Self {
+        Self::with_next_times(windowing, position, |_| None, now)
+    }
+
+    /// A windower for the partitions of `source`, which has been moved to `position`.
+    pub fn of_source(windowing: Windowing, position: &Position, source: &dyn Source, now: Instant) -> Self {
+        Self::with_next_times(windowing, position, |partition| source.next_time(partition), now)
+    }
+
+    fn with_next_times(
+        windowing: Windowing,
+        position: &Position,
+        next_time: impl Fn(PartitionIndex) -> Option<EventTime>,
+        now: Instant,
+    ) -> Self {
         let mut windower = Self {
             windowing,
-            arrivals_are_kept: false,
             open: VecDeque::new(),
             recent: 0,
             partitions: Vec::new(),
             dispatched_through: position.dispatched_through,
             tally: Tally::default(),
         };
-        for partition in &position.partitions {
-            windower.add_partition(*partition, now);
+        for (index, partition) in position.partitions.iter().enumerate() {
+            windower.add_partition(*partition, next_time(index), now);
         }
         windower
     }
 
-    /// Says that readings come with the time of their arrival as the source keeps it, the same in every replay: then a
-    /// device whose clock is ahead does not make the others late, since nothing is believed complete before it arrived.
-    pub fn trust_arrivals(&mut self) {
-        self.arrivals_are_kept = true;
-    }
-
-    /// Takes in one more partition, after the ones known.
-    pub fn add_partition(&mut self, position: PartitionPosition, now: Instant) {
+    /// Adds a partition after the known ones. `next_time` is the event time of its next reading, where that is known.
+    pub fn add_partition(&mut self, position: PartitionPosition, next_time: Option<EventTime>, now: Instant) {
         self.partitions.push(Partition {
-            watermark: EventTime::MIN,
-            projected: EventTime::MIN,
-            arrived: EventTime::MIN,
+            watermark: Watermark::new(next_time, self.windowing.out_of_orderness, now),
             next: position.resume,
             judged_before: position.judged,
             judged: position.judged,
-            ended: false,
-            last_active: now,
         });
     }
 
-    /// How many partitions there are.
-    pub fn partitions(&self) -> usize {
-        self.partitions.len()
-    }
-
-    /// What became of the readings so far.
+    /// Counts of what became of the readings so far.
     pub fn tally(&self) -> Tally {
         self.tally
     }
@@ -148,209 +158,67 @@ impl Windower {
         self.open.iter().map(OpenInterval::len).sum()
     }
 
-    /// Says that a partition's next reading is of `time`, known from looking ahead: windows that a partition not yet
-    /// begun cannot touch need not wait for it.
-    pub fn look_ahead(&mut self, partition: PartitionIndex, time: EventTime) {
-        let watermark = time.saturating_sub(self.windowing.out_of_orderness);
-        let partition = &mut self.partitions[partition];
-        partition.watermark = partition.watermark.max(watermark);
-    }
-
-    /// Says that a partition is silent only because its readings wait for their turn.
-    pub fn keep_active(&mut self, partition: PartitionIndex, now: Instant) {
-        self.partitions[partition].last_active = now;
-    }
-
-    /// Says that all which arrived in a partition before `at` (on the wall's clock) has been taken in. When that makes it
-    /// silent for longer than a partition may be, time goes on in it without readings, as far as closes what is open.
-    pub fn complete_until(&mut self, partition: PartitionIndex, at: EventTime) {
-        let Some(last) = self.open.back() else { return };
-        let enough = EventTime::from_millis(last.start.as_millis() + self.windowing.interval_ms)
-            .saturating_add(self.windowing.allowed_lateness);
-        let partition = &mut self.partitions[partition];
-        let silent_since = partition.arrived.saturating_add(self.windowing.idle_after);
-        if let Ok(beyond) = u64::try_from(at.as_millis().saturating_sub(silent_since.as_millis())) {
-            let projected = partition.watermark.saturating_add(Duration::from_millis(beyond));
-            partition.projected = projected.min(enough);
+    /// Takes a batch, which it leaves without its unreadable rows, and closes the intervals that the watermark has passed.
+    pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
+        self.quarantine_unreadable(batch, &mut out.quarantined);
+        for reading in &batch.readings {
+            self.observe(
+                batch.partition,
+                batch.arrivals,
+                reading,
+                sensors,
+                &mut out.quarantined,
+            );
         }
-    }
-
-    /// Takes in what is no reading of a batch, before any of its readings is observed.
-    pub fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
-        let judged_before = self.partitions[batch.partition].judged_before;
-        for unreadable in batch.unreadable.drain(..) {
-            if unreadable.offset < judged_before {
-                self.tally.replayed += 1;
-            } else {
-                quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
-            }
-        }
-    }
-
-    /// Takes in readings of one partition, in order; what is no use goes to `quarantined`.
-    pub fn observe(
-        &mut self,
-        partition: PartitionIndex,
-        readings: &[Reading],
-        now: Instant,
-        quarantined: &mut Vec<Quarantined>,
-        sensors: &SensorTable,
-    ) {
-        let Some(last) = readings.last() else { return };
-        for reading in readings {
-            self.observe_one(partition, reading, quarantined, sensors);
-        }
-        let partition = &mut self.partitions[partition];
-        partition.last_active = now;
-        partition.projected = EventTime::MIN;
-        partition.judged = partition.judged.max(Offset(last.offset.0 + 1));
-    }
-
-    /// Notes the end of a batch whose contents were all taken in.
-    pub fn finish_batch(&mut self, batch: &Batch) {
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
         partition.judged = partition.judged.max(batch.next);
-        partition.ended |= batch.ended;
+        if !batch.readings.is_empty() {
+            partition.watermark.note_read(now);
+        }
+        if batch.ended {
+            partition.watermark.note_end();
+        }
+        for (partition, _) in self
+            .partitions
+            .iter_mut()
+            .zip(&batch.waiting)
+            .filter(|(_, waits)| **waits)
+        {
+            partition.watermark.note_waiting(now);
+        }
+        self.close_complete(sensors, now, out);
     }
 
-    #[inline]
-    fn observe_one(
+    /// Lets time pass while there is nothing to read. `complete_until` says that everything that arrived in the group
+    /// before that time (of the wall clock) has been taken. Where that makes a partition silent for longer than a partition
+    /// may be, event time continues in it without readings, far enough to close what is open.
+    pub fn idle(
         &mut self,
-        at: PartitionIndex,
-        reading: &Reading,
-        quarantined: &mut Vec<Quarantined>,
+        complete_until: Option<EventTime>,
         sensors: &SensorTable,
-    ) {
-        let partition = &mut self.partitions[at];
-        let interval_start = reading.time.floor(self.windowing.interval_ms);
-        let reason = if !reading.value.is_finite() {
-            Some(QuarantineReason::NonFinite)
-        } else if reading.value.abs() > MAX_ABS_VALUE {
-            Some(QuarantineReason::OutOfRange)
-        } else if reading.time > reading.arrival.saturating_add(self.windowing.max_skew) {
-            Some(QuarantineReason::FarFuture)
-        } else if reading.time < self.dispatched_through
-            || interval_start.as_millis() + self.windowing.interval_ms
-                <= partition
-                    .watermark
-                    .saturating_sub(self.windowing.allowed_lateness)
-                    .as_millis()
-        {
-            Some(QuarantineReason::Late)
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            if reading.offset < partition.judged_before {
-                self.tally.replayed += 1;
-            } else {
-                quarantined.push(Quarantined::reading(at, reason, reading, sensors));
-            }
-            return;
-        }
-        let seen = if self.arrivals_are_kept {
-            reading.time.min(reading.arrival)
-        } else {
-            reading.time
-        };
-        let watermark = seen.saturating_sub(self.windowing.out_of_orderness);
-        partition.watermark = partition.watermark.max(watermark);
-        partition.arrived = partition.arrived.max(reading.arrival);
-        self.tally.accepted += 1;
-        let interval = self.interval_at(interval_start);
-        interval.note_offset(at, reading.offset);
-        let window_start = if self.windowing.window_ms == self.windowing.interval_ms {
-            interval_start
-        } else {
-            reading.time.floor(self.windowing.window_ms)
-        };
-        self.open[self.recent].add(reading.sensor, window_start, reading.time, reading.value);
-    }
-
-    /// The open interval that starts at `start`, made when it is not there; `recent` points to it afterwards.
-    #[inline]
-    fn interval_at(&mut self, start: EventTime) -> &mut OpenInterval {
-        if self
-            .open
-            .get(self.recent)
-            .is_none_or(|recent| recent.start != start)
-        {
-            self.recent = match self.open.binary_search_by_key(&start, |interval| interval.start) {
-                Ok(at) => at,
-                Err(at) => {
-                    self.open.insert(at, OpenInterval::new(start));
-                    at
-                }
-            };
-        }
-        &mut self.open[self.recent]
-    }
-
-    /// The event time up to which the group is believed complete: the minimum over its partitions, without those that
-    /// have ended or are idle. `None` while no partition says anything. Once all have ended, what they all had passed
-    /// stays complete.
-    fn watermark(&self, now: Instant) -> Option<EventTime> {
-        let passed = |p: &Partition| p.watermark.max(p.projected);
-        if self.partitions.iter().all(|partition| partition.ended) {
-            return self.partitions.iter().map(passed).min();
-        }
-        let waited_for = |p: &&Partition| {
-            let silence = now.saturating_duration_since(p.last_active);
-            !p.ended && (silence < self.windowing.idle_after || p.projected > EventTime::MIN)
-        };
-        self.partitions.iter().filter(waited_for).map(passed).min()
-    }
-
-    /// Closes the intervals the watermark has passed and appends their messages to `into`; whether there were any.
-    pub fn close_ready(
-        &mut self,
         now: Instant,
-        sensors: &SensorTable,
-        into: &mut Vec<ScoringMessage>,
-    ) -> bool {
-        let Some(watermark) = self.watermark(now) else {
-            return false;
-        };
-        let complete = watermark.saturating_sub(self.windowing.allowed_lateness);
-        self.close_through(complete.floor(self.windowing.interval_ms), sensors, into)
+        out: &mut Emitted,
+    ) {
+        if let (Some(at), Some(last)) = (complete_until, self.open.back()) {
+            let enough = self
+                .end_of(last.start)
+                .saturating_add(self.windowing.allowed_lateness);
+            for partition in &mut self.partitions {
+                partition.watermark.project(at, self.windowing.idle_after, enough);
+            }
+        }
+        self.close_complete(sensors, now, out);
     }
 
     /// Closes every open interval, at the end of a source whose end is final.
-    pub fn close_all(&mut self, sensors: &SensorTable, into: &mut Vec<ScoringMessage>) -> bool {
-        let Some(last) = self.open.back() else {
-            return false;
-        };
-        let end = EventTime::from_millis(last.start.as_millis() + self.windowing.interval_ms);
-        self.close_through(end, sensors, into)
+    pub fn close_all(&mut self, sensors: &SensorTable, out: &mut Emitted) {
+        if let Some(last) = self.open.back() {
+            self.close_through(self.end_of(last.start), sensors, out);
+        }
     }
 
-    fn close_through(
-        &mut self,
-        end: EventTime,
-        sensors: &SensorTable,
-        into: &mut Vec<ScoringMessage>,
-    ) -> bool {
-        self.dispatched_through = self.dispatched_through.max(end);
-        let mut closed = false;
-        while self.open.front().is_some_and(|interval| interval.start < end)
-            && let Some(interval) = self.open.pop_front()
-        {
-            interval.into_messages(
-                self.windowing.window_ms,
-                self.windowing.interval_ms,
-                sensors,
-                into,
-            );
-            closed = true;
-        }
-        if closed {
-            self.recent = 0;
-        }
-        closed
-    }
-
-    /// Where the group stands once all messages and quarantined readings given out so far are safe.
+    /// Where the group stands once everything emitted so far is safe.
     pub fn position(&self) -> Position {
         let partitions = self
             .partitions
@@ -369,6 +237,135 @@ impl Windower {
             dispatched_through: self.dispatched_through,
             partitions: partitions.collect(),
         }
+    }
+
+    fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
+        let judged_before = self.partitions[batch.partition].judged_before;
+        for unreadable in batch.unreadable.drain(..) {
+            if unreadable.offset < judged_before {
+                self.tally.replayed += 1;
+            } else {
+                quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
+            }
+        }
+    }
+
+    /// Puts a reading into its window, or into `quarantined`.
+    #[inline]
+    fn observe(
+        &mut self,
+        at: PartitionIndex,
+        arrivals: Arrivals,
+        reading: &Reading,
+        sensors: &SensorTable,
+        quarantined: &mut Vec<Quarantined>,
+    ) {
+        let Windowing {
+            window,
+            interval,
+            out_of_orderness,
+            ..
+        } = self.windowing;
+        let interval_start = reading.time.floor(interval);
+        let partition = &mut self.partitions[at];
+        if let Some(reason) = reject(
+            &self.windowing,
+            reading,
+            interval_start,
+            partition.watermark.reached(),
+            self.dispatched_through,
+        ) {
+            if reading.offset < partition.judged_before {
+                self.tally.replayed += 1;
+            } else {
+                quarantined.push(Quarantined::reading(at, reason, reading, sensors));
+            }
+            return;
+        }
+        // Nothing is believed complete before it has arrived: a device whose clock is ahead then makes no other late. That
+        // holds in a replay only where the arrival is the same.
+        let seen = match arrivals {
+            Arrivals::OfSource => reading.time.min(reading.arrival),
+            Arrivals::OfReader => reading.time,
+        };
+        partition
+            .watermark
+            .advance(seen, reading.arrival, out_of_orderness);
+        self.tally.accepted += 1;
+        let open = self.interval_at(interval_start);
+        open.note_offset(at, reading.offset);
+        let window_start = if window == interval {
+            interval_start
+        } else {
+            reading.time.floor(window)
+        };
+        open.add(reading.sensor, window_start, reading.time, reading.value);
+    }
+
+    /// The open interval that starts at `start`, created when it does not exist; `recent` points to it afterwards.
+    #[inline]
+    fn interval_at(&mut self, start: EventTime) -> &mut OpenInterval {
+        if self
+            .open
+            .get(self.recent)
+            .is_none_or(|recent| recent.start != start)
+        {
+            self.recent = match self.open.binary_search_by_key(&start, |interval| interval.start) {
+                Ok(at) => at,
+                Err(at) => {
+                    self.open.insert(at, OpenInterval::new(start));
+                    at
+                }
+            };
+        }
+        &mut self.open[self.recent]
+    }
+
+    fn end_of(&self, interval_start: EventTime) -> EventTime {
+        EventTime::from_millis(interval_start.as_millis() + self.windowing.interval.as_millis())
+    }
+
+    fn close_complete(&mut self, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
+        let watermarks = self.partitions.iter().map(|partition| &partition.watermark);
+        if let Some(watermark) = watermark::of_group(watermarks, now, self.windowing.idle_after) {
+            let complete = watermark.saturating_sub(self.windowing.allowed_lateness);
+            self.close_through(complete.floor(self.windowing.interval), sensors, out);
+        }
+    }
+
+    fn close_through(&mut self, end: EventTime, sensors: &SensorTable, out: &mut Emitted) {
+        self.dispatched_through = self.dispatched_through.max(end);
+        while self.open.front().is_some_and(|interval| interval.start < end)
+            && let Some(interval) = self.open.pop_front()
+        {
+            interval.into_messages(&self.windowing, sensors, &mut out.messages);
+            self.recent = 0;
+        }
+    }
+}
+
+/// Why a reading belongs in no window; `None` when it does. `reached` is its partition's watermark.
+#[inline]
+fn reject(
+    windowing: &Windowing,
+    reading: &Reading,
+    interval_start: EventTime,
+    reached: EventTime,
+    dispatched_through: EventTime,
+) -> Option<QuarantineReason> {
+    if !reading.value.is_finite() {
+        Some(QuarantineReason::NonFinite)
+    } else if reading.value.abs() > MAX_ABS_VALUE {
+        Some(QuarantineReason::OutOfRange)
+    } else if reading.time > reading.arrival.saturating_add(windowing.max_skew) {
+        Some(QuarantineReason::FarFuture)
+    } else if reading.time < dispatched_through
+        || interval_start.as_millis() + windowing.interval.as_millis()
+            <= reached.saturating_sub(windowing.allowed_lateness).as_millis()
+    {
+        Some(QuarantineReason::Late)
+    } else {
+        None
     }
 }
 

@@ -2,6 +2,7 @@
 
 use windrow_common::{EventTime, Interval, ScoringMessage};
 
+use super::Windowing;
 use super::accumulator::Accumulator;
 use crate::sensors::{SensorIndex, SensorTable};
 use crate::source::{Offset, PartitionIndex};
@@ -104,14 +105,13 @@ impl OpenInterval {
     /// One message a sensor, its windows in time order; sensors in order of appearance.
     pub(super) fn into_messages(
         self,
-        window_ms: i64,
-        interval_ms: i64,
+        windowing: &Windowing,
         sensors: &SensorTable,
         into: &mut Vec<ScoringMessage>,
     ) {
         let interval = Interval {
             start: self.start,
-            length_ms: interval_ms,
+            length: windowing.interval,
         };
         for (sensor, latest) in self.latest.iter().enumerate() {
             let mut aggregates = Vec::new();
@@ -126,7 +126,7 @@ impl OpenInterval {
                 into.push(ScoringMessage {
                     sensor,
                     interval,
-                    window_ms,
+                    window_length: windowing.window,
                     aggregates,
                 });
             }

@@ -42,10 +42,7 @@ fn reading(sensor: u32, second: i64, value: f64, offset: u64) -> Reading {
 }
 
 fn start(partitions: usize) -> Position {
-    Position {
-        dispatched_through: EventTime::MIN,
-        partitions: vec![PartitionPosition::default(); partitions],
-    }
+    Position::start(partitions)
 }
 
 /// A windower with everything it gave out.
@@ -53,8 +50,8 @@ struct Run {
     windower: Windower,
     table: SensorTable,
     now: Instant,
-    messages: Vec<ScoringMessage>,
-    quarantined: Vec<Quarantined>,
+    arrivals: Arrivals,
+    out: Emitted,
 }
 
 impl Run {
@@ -65,40 +62,52 @@ impl Run {
             windower,
             table: sensors(),
             now,
-            messages: Vec::new(),
-            quarantined: Vec::new(),
+            arrivals: Arrivals::OfReader,
+            out: Emitted::default(),
         }
     }
 
+    /// Whether an interval closed.
     fn feed(&mut self, partition: usize, readings: &[Reading], ended: bool) -> bool {
-        self.windower
-            .observe(partition, readings, self.now, &mut self.quarantined, &self.table);
-        let next = readings
-            .last()
-            .map_or(Offset(0), |last| Offset(last.offset.0 + 1));
-        self.windower.finish_batch(&Batch {
+        let mut batch = Batch {
             partition,
-            next,
+            readings: readings.to_vec(),
+            next: readings
+                .last()
+                .map_or(Offset(0), |last| Offset(last.offset.0 + 1)),
             ended,
+            arrivals: self.arrivals,
             ..Batch::default()
-        });
+        };
+        let before = self.out.messages.len();
         self.windower
-            .close_ready(self.now, &self.table, &mut self.messages)
+            .take(&mut batch, &self.table, self.now, &mut self.out);
+        self.out.messages.len() > before
+    }
+
+    /// Whether an interval closed.
+    fn idle(&mut self, complete_until: Option<EventTime>) -> bool {
+        let before = self.out.messages.len();
+        self.windower
+            .idle(complete_until, &self.table, self.now, &mut self.out);
+        self.out.messages.len() > before
     }
 
     fn finish(&mut self) {
-        self.windower.close_all(&self.table, &mut self.messages);
+        self.windower.close_all(&self.table, &mut self.out);
     }
 
     fn by_id(&self) -> BTreeMap<String, ScoringMessage> {
-        self.messages
+        self.out
+            .messages
             .iter()
             .map(|message| (message.id(), message.clone()))
             .collect()
     }
 
     fn reasons(&self) -> Vec<QuarantineReason> {
-        self.quarantined
+        self.out
+            .quarantined
             .iter()
             .map(|quarantined| quarantined.reason)
             .collect()
@@ -118,7 +127,7 @@ fn an_interval_closes_when_the_watermark_passes_its_end_and_the_lateness() {
         false
     ));
     assert!(run.feed(0, &[reading(0, 28, 3.0, 3)], false));
-    let closed = &run.messages;
+    let closed = &run.out.messages;
     assert_eq!(closed.len(), 1);
     assert_eq!(closed[0].id(), "d/0@1970-01-01T00:00:00Z+20s/10s");
     let windows: Vec<i64> = closed[0]
@@ -147,8 +156,10 @@ fn a_reading_behind_a_dispatched_interval_is_late() {
 
 #[test]
 fn a_partition_not_begun_holds_back_only_what_it_can_touch() {
-    let mut run = Run::new(windowing(10, 10, 0, 0), &start(2));
-    run.windower.look_ahead(1, EventTime::from_millis(25_000));
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let next_time = Some(EventTime::from_millis(25_000));
+    run.windower
+        .add_partition(PartitionPosition::default(), next_time, run.now);
     run.feed(
         0,
         &[
@@ -158,7 +169,7 @@ fn a_partition_not_begun_holds_back_only_what_it_can_touch() {
         ],
         false,
     );
-    assert_eq!(run.messages.len(), 1);
+    assert_eq!(run.out.messages.len(), 1);
 }
 
 #[test]
@@ -175,7 +186,7 @@ fn a_wrong_clock_moves_nobodys_watermark() {
         false,
     );
     assert_eq!(run.reasons(), [QuarantineReason::FarFuture]);
-    assert!(run.messages.is_empty());
+    assert!(run.out.messages.is_empty());
 }
 
 #[test]
@@ -183,7 +194,7 @@ fn a_clock_that_is_ahead_makes_nobody_late_where_arrivals_are_kept() {
     for kept in [true, false] {
         let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
         if kept {
-            run.windower.trust_arrivals();
+            run.arrivals = Arrivals::OfSource;
         }
         let arrived = |sensor, second: i64, ahead: i64, offset| Reading {
             arrival: EventTime::from_millis(second * 1_000),
@@ -198,8 +209,8 @@ fn a_clock_that_is_ahead_makes_nobody_late_where_arrivals_are_kept() {
         run.feed(0, &readings, false);
         let late = run.reasons().len();
         assert_eq!(late, if kept { 0 } else { 2 });
-        assert_eq!(run.messages.len(), 1);
-        assert_eq!(run.messages[0].aggregates[0].count, if kept { 2 } else { 1 });
+        assert_eq!(run.out.messages.len(), 1);
+        assert_eq!(run.out.messages[0].aggregates[0].count, if kept { 2 } else { 1 });
     }
 }
 
@@ -212,15 +223,14 @@ fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
     run.now += 10 * windowing.idle_after;
     let closes = |run: &mut Run, silence_ms| {
         let at = EventTime::from_millis(NOW_MS + silence_ms);
-        run.windower.complete_until(0, at);
-        run.windower.close_ready(run.now, &run.table, &mut run.messages)
+        run.idle(Some(at))
     };
     // Unless it is known that nothing has arrived, silence says nothing.
-    assert!(!run.windower.close_ready(run.now, &run.table, &mut run.messages));
+    assert!(!run.idle(None));
     // The interval ends 6 s after the last reading; it may come 2 s out of order and be 3 s late.
     assert!(!closes(&mut run, idle_after + 6_000 + 2_000 + 3_000 - 1));
     assert!(closes(&mut run, idle_after + 6_000 + 2_000 + 3_000));
-    assert_eq!(run.messages.len(), 1);
+    assert_eq!(run.out.messages.len(), 1);
     assert_eq!(run.windower.open_windows(), 0);
     let position = run.windower.position();
     assert_eq!(position.dispatched_through, EventTime::from_millis(10_000));
@@ -233,7 +243,7 @@ fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
     run.feed(0, &[reading(0, 5, 1.0, 2), reading(0, 12, 1.0, 3)], false);
     assert_eq!(run.reasons(), [QuarantineReason::Late]);
     assert_eq!(run.windower.open_windows(), 1);
-    assert!(!run.windower.close_ready(run.now, &run.table, &mut run.messages));
+    assert!(!run.idle(None));
     assert!(closes(&mut run, 1_000 * idle_after));
     run.feed(0, &[reading(0, 22, 1.0, 4)], false);
     assert_eq!(run.reasons().len(), 1);
@@ -253,7 +263,7 @@ fn values_that_cannot_be_aggregated_are_quarantined() {
     run.finish();
     use QuarantineReason::{NonFinite, OutOfRange};
     assert_eq!(run.reasons(), [NonFinite, NonFinite, OutOfRange]);
-    assert_eq!(run.messages[0].aggregates[0].count, 1);
+    assert_eq!(run.out.messages[0].aggregates[0].count, 1);
 }
 
 #[test]
@@ -262,14 +272,11 @@ fn the_slowest_partition_holds_the_watermark_until_it_ends_or_falls_idle() {
     let mut run = Run::new(windowing, &start(2));
     assert!(!run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 30, 1.0, 1)], false));
     assert!(run.feed(1, &[reading(1, 2, 1.0, 0), reading(1, 11, 1.0, 1)], false));
-    assert_eq!(run.messages.len(), 2);
+    assert_eq!(run.out.messages.len(), 2);
     run.now += windowing.idle_after / 2;
     assert!(!run.feed(0, &[reading(0, 31, 1.0, 2)], false));
     run.now += windowing.idle_after / 2;
-    assert!(
-        run.windower.close_ready(run.now, &run.table, &mut run.messages),
-        "partition 1 is idle"
-    );
+    assert!(run.idle(None), "partition 1 is idle");
     let mut run = Run::new(windowing, &start(2));
     run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 30, 1.0, 1)], false);
     assert!(run.feed(1, &[], true), "partition 1 has ended");
@@ -307,8 +314,11 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     };
     again
         .windower
-        .quarantine_unreadable(&mut batch, &mut again.quarantined);
-    assert_eq!((again.quarantined.len(), again.windower.tally().replayed), (0, 2));
+        .take(&mut batch, &again.table, again.now, &mut again.out);
+    assert_eq!(
+        (again.out.quarantined.len(), again.windower.tally().replayed),
+        (0, 2)
+    );
     again.feed(0, &[reading(0, 4, 9.0, 3)], false);
     assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
 }
@@ -357,7 +367,8 @@ fn feed_all(
 }
 
 fn quarantine_keys(run: &Run) -> BTreeMap<(usize, String), QuarantineReason> {
-    run.quarantined
+    run.out
+        .quarantined
         .iter()
         .map(|q| ((q.partition, q.to_string()), q.reason))
         .collect()
@@ -424,7 +435,7 @@ proptest! {
             let mut run = Run::new(windowing(5, 10, 5, 0), &start(1));
             readings.chunks(7).for_each(|chunk| { run.feed(0, chunk, false); });
             run.finish();
-            (run.by_id(), run.quarantined.len())
+            (run.by_id(), run.out.quarantined.len())
         };
         prop_assert_eq!(run(&shuffled), run(&ordered));
     }
@@ -433,11 +444,11 @@ proptest! {
     fn every_reading_is_accepted_or_quarantined(streams in streams(), lengths in proptest::collection::vec(0_usize..50, 5)) {
         let mut run = Run::new(windowing(5, 20, 5, 0), &start(streams.len()));
         feed_all(&mut run, &streams, &start(streams.len()), &lengths, usize::MAX);
-        let in_messages: u64 = run.messages.iter().flat_map(|m| &m.aggregates).map(|a| a.count).sum();
+        let in_messages: u64 = run.out.messages.iter().flat_map(|m| &m.aggregates).map(|a| a.count).sum();
         let read: usize = streams.iter().map(Vec::len).sum();
         prop_assert_eq!(in_messages, run.windower.tally().accepted);
-        prop_assert_eq!(in_messages as usize + run.quarantined.len(), read);
-        for message in &run.messages {
+        prop_assert_eq!(in_messages as usize + run.out.quarantined.len(), read);
+        for message in &run.out.messages {
             prop_assert!(ScoringMessage::decode(&message.encode().unwrap()).is_ok());
         }
     }

@@ -1,4 +1,4 @@
-//! Events that are no readings.
+//! Events that are not readings go to quarantine.
 
 use std::fs;
 use std::io::Write;
@@ -55,14 +55,14 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
     assert_eq!(quarantine.lines().count(), bad.len());
 }
 
-/// A few kilobytes that unpack to so many blanks.
+/// Returns a few kilobytes of gzip that unpack to `bytes` blanks.
 fn packed(bytes: usize) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(&vec![b' '; bytes]).unwrap();
     packed.finish().unwrap()
 }
 
-/// All text under a folder.
+/// Returns the text of all files under a folder.
 fn text_of(folder: &std::path::Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! What a restart reads again.
+//! A restarted producer resumes from its checkpoint.
 
 use windrow_tests::{eventually, exported};
 
@@ -29,7 +29,7 @@ fn a_restart_reads_no_more_than_the_open_windows_again() {
         .sum();
     let again = after - before - u64::from(PARTITIONS);
     println!("{before} events at first, {again} again after the restart");
-    // Windows of five seconds, and five more that a reading may be late, of sixty.
+    // Of 60 s, a restart rereads an open window (5 s) and the out-of-orderness (5 s), so less than a quarter.
     assert!(again * 4 <= before, "{again} of {before}");
     hub.stage.drained(WITHIN);
     worker.signal("TERM");

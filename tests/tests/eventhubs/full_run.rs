@@ -1,4 +1,4 @@
-//! From `windrow send` to predictions.
+//! Follows readings from `windrow send` to predictions.
 
 use windrow_tests::{copy_models, exported, windrow};
 
@@ -8,7 +8,7 @@ use super::{EXIT_WITHIN, HubStage, WITHIN};
 fn a_fleet_sent_to_a_hub_is_scored_as_it_is_from_a_file() {
     let hub = HubStage::new("fullrun");
     let stage = &hub.stage;
-    // Two of the simulator's partitions, so that the sender has something to bring in step.
+    // Two partitions, so that the sender has to keep them in step.
     let fleet = "sim:devices=60,tags=3,period=5s,partitions=2,seed=8,start=2026-01-05T00:00:00Z";
     let train = format!("{fleet},duration=2h");
     windrow(&[

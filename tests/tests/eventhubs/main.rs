@@ -1,4 +1,4 @@
-//! The whole path from an Event Hub to predictions: the official client against the local hub, real services, RabbitMQ.
+//! Tests the whole path from an Event Hub to predictions: the official client and a local hub, real services, RabbitMQ.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_events;
@@ -14,15 +14,15 @@ use windrow_test_hub::{Hub, HubConfig};
 use windrow_tests::{Broker, Row, Service, Stage, copy_models, fleet, windrow, write_csv};
 
 const PARTITIONS: u16 = 8;
-/// Of the fleet's readings.
+/// The seed of the fleet's readings.
 const SEED: u64 = 5;
 const WITHIN: Duration = Duration::from_secs(120);
 const EXIT_WITHIN: Duration = Duration::from_secs(60);
 const WINDOW: [&str; 2] = ["--window", "5s"];
-/// A minute of event time behind every reading of [`HubStage::fleet`], in milliseconds since the epoch.
+/// An hour after the first reading of [`HubStage::fleet`] and so later than all, in milliseconds since the epoch.
 const AFTER_ALL_MS: i64 = 1_767_571_200_000 + 3_600_000;
 
-/// A stage with a hub in front of it.
+/// A stage with a local Event Hub as its source.
 struct HubStage {
     stage: Stage,
     hub: Hub,
@@ -44,8 +44,9 @@ impl HubStage {
         }
     }
 
-    /// Writes readings of a fleet, trains its models, and scores it all in one process: the number of predictions. The
-    /// readings are in `readings.csv`, what has to come of them in the store `quiet`.
+    /// Writes a fleet's readings, trains its models, scores it in one process and returns the number of predictions.
+    ///
+    /// The readings are in `readings.csv`, the expected predictions in the store `quiet`.
     fn fleet(&self, devices: u32, seconds: u32) -> u64 {
         let (source, store, quiet) = (
             self.stage.text("readings.csv"),
@@ -63,7 +64,7 @@ impl HubStage {
         run["predictions"].as_u64().unwrap()
     }
 
-    /// A reading as an event of its device's partition.
+    /// Appends a reading to its device's partition.
     fn append(&self, row: &Row) {
         let Row {
             time_ms,
@@ -75,7 +76,7 @@ impl HubStage {
         self.hub.append(partition, body.into_bytes(), []).unwrap();
     }
 
-    /// Options that say how to reach the hub.
+    /// Returns the options to reach the hub and log in.
     fn login(&self) -> Vec<String> {
         [
             "--eventhubs-connection-string",
@@ -87,7 +88,7 @@ impl HubStage {
         .to_vec()
     }
 
-    /// Sends a source to the hub; `more` are options of `windrow send`.
+    /// Sends a source to the hub with `windrow send` and the options `more`.
     fn send(&self, source: &str, more: &[&str]) -> serde_json::Value {
         let login = self.login();
         let mut words = vec!["send", "eventhubs://localhost/readings", "--source", source];
@@ -96,7 +97,7 @@ impl HubStage {
         windrow(&words).json()
     }
 
-    /// Starts a producer of the hub with a log of its own.
+    /// Starts a producer that reads the hub and logs to `NAME.log`.
     fn producer(&self, name: &str, more: &[&str]) -> Service {
         let login = self.login();
         let mut words = vec![
@@ -114,8 +115,7 @@ impl HubStage {
         self.stage.service("windrow-producer", &words, &log)
     }
 
-    /// A reading of a device that is not of the fleet in each partition, far behind all others in event time: with it
-    /// all windows before are complete.
+    /// Appends to each partition a reading of another device, later than all others, which completes all their windows.
     fn end_all_windows(&self) {
         for partition in 0..PARTITIONS {
             let body = format!(r#"{{"ts":{AFTER_ALL_MS},"device":"end","tag":"temp","value":1}}"#);
@@ -123,7 +123,7 @@ impl HubStage {
         }
     }
 
-    /// How many windows have been dispatched, whoever did.
+    /// Returns how many windows all producers together have dispatched.
     fn dispatched(&self) -> u64 {
         let (_, output, _) =
             self.stage

@@ -1,4 +1,4 @@
-//! What a person can get wrong: one clear line each, and no key in it.
+//! Each wrong setting ends a producer with one clear line that does not reveal the key.
 
 use windrow_test_hub::{Hub, HubConfig};
 

@@ -1,4 +1,4 @@
-//! Producers that share a hub, and a hub that misbehaves.
+//! Producers share a hub, and survive one that misbehaves.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use windrow_tests::{Draws, Service, eventually, exported, fleet};
 
 use super::{EXIT_WITHIN, HubStage, PARTITIONS, SEED, WITHIN};
 
-/// How many partitions the producers read that answer, each.
+/// Returns how many partitions each producer reads; 0 for a producer that does not answer.
 fn shares(producers: &[&Service]) -> Vec<usize> {
     let share = |producer: &&Service| {
         let (_, metrics) = producer.get("/metrics").unwrap_or_default();
@@ -43,7 +43,7 @@ fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service])
 #[test]
 fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     let hub = HubStage::new("sharing");
-    // Long enough that a partition moves while the hub is asked about it: its lag is then another's to tell.
+    // Slow answers: a partition can move while its producer asks the hub about it, and must then not report its lag.
     hub.hub.delay_answers(Duration::from_millis(40));
     let windows = hub.fleet(400, 60);
     let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
@@ -56,7 +56,7 @@ fn partitions_move_between_producers_and_every_window_is_predicted_once() {
         let sending = scope.spawn(|| hub.send(&source, &["--speed", "1.5"]));
         std::thread::sleep(Duration::from_secs(8));
         first.kill();
-        // A kill leaves its partitions to expire; a stop gives them back.
+        // After a kill, ownership of the partitions has to expire; a stop releases it.
         eventually(WITHIN, "the second takes over", || {
             (shares(&[&second]) == [usize::from(PARTITIONS)]).then_some(())
         });
@@ -79,8 +79,9 @@ fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
 }
 
-/// Stops a producer, at a moment when it does not hold the lock of the store's folder: then nobody else can write before it
-/// goes on, as they say. (A cloud's store has no lock to hold.)
+/// Freezes a producer with SIGSTOP at a moment when it does not hold the lock of the store's folder.
+///
+/// A process frozen with the lock would block all other writers until it continues. (A cloud store has no such lock.)
 fn freeze(hub: &HubStage, producer: &Service) {
     let lock = std::fs::File::open(hub.stage.path("store").join(".windrow.lock")).unwrap();
     eventually(WITHIN, "a moment without the lock", || {
@@ -94,7 +95,7 @@ fn freeze(hub: &HubStage, producer: &Service) {
     });
 }
 
-/// As by a virtual machine that is moved: it does not know that its partitions have gone to another meanwhile.
+/// A virtual machine freezes when it is migrated: its producer wakes without knowing that it lost its partitions.
 #[test]
 fn a_producer_that_was_frozen_does_no_harm_when_it_thaws() {
     let hub = HubStage::new("frozen");
@@ -143,7 +144,7 @@ fn a_hub_that_drops_connections_and_detaches_links_loses_nothing() {
     let mut draws = Draws(11);
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
-            // Not through the client: what a sender sends again, the hub has twice.
+            // Not through the client, whose retries would leave duplicates in the hub.
             for second in fleet(300, 40, SEED).chunks(300) {
                 second.iter().for_each(|row| hub.append(row));
                 std::thread::sleep(Duration::from_millis(500));

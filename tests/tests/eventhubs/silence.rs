@@ -1,4 +1,4 @@
-//! Partitions without events: they end, they close their windows, and what they forgot is told.
+//! Partitions without events have an end and close their windows; events that expire unread are counted.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use windrow_tests::eventually;
 
 use super::{EXIT_WITHIN, HubStage, WITHIN};
 
-/// Sequence number of the first event, as in a hub that is not new.
+/// The sequence number of the first event: not 0, as in a hub whose first events have expired.
 const FIRST: i64 = 5_000;
 const SECONDS: i64 = 4;
 
@@ -23,7 +23,7 @@ fn old_hub(prefix: &str) -> HubStage {
     hub
 }
 
-/// A few seconds of readings of one device, from now on back, as if they had come in just now.
+/// Appends readings of one device for the last few seconds, up to now.
 fn append(hub: &HubStage, partition: u16) {
     let first_ms = EventTime::now().as_millis() - SECONDS * 1_000;
     for second in 0..SECONDS {
@@ -50,12 +50,12 @@ fn a_partition_that_falls_silent_closes_its_last_windows() {
     let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
     eventually(
         WITHIN,
-        "the windows are dispatched, with no reading after them",
+        "the windows are dispatched although no reading follows",
         closed,
     );
     producer.signal("TERM");
     assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
-    // Its next run needs none of them again.
+    // The next run rereads none of them.
     let before = hub.hub.delivered(1);
     let mut producer = hub.producer("p", &[&SHORT[..], &["--until-caught-up"]].concat());
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
@@ -94,7 +94,7 @@ fn partitions_that_are_empty_expired_or_older_than_the_start_have_an_end() {
         !producer.log().contains("expired"),
         "before the first start nothing could expire"
     );
-    // A start in time goes for sources without a checkpoint.
+    // `--start` applies only to sources without a checkpoint.
     std::thread::sleep(Duration::from_secs(1));
     let start = EventTime::now().to_string();
     let fresh = ["--source-name", "fresh", "--start", &start];
@@ -125,7 +125,7 @@ fn events_that_expire_unread_are_counted() {
     });
     producer.signal("TERM");
     assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
-    // What is gone is not waited for.
+    // The next run does not wait for expired events.
     let mut producer = hub.producer("p3", &keep);
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
 }

@@ -1,25 +1,24 @@
-//! Everything dies, in an order that a seed decides, and every window is predicted once all the same.
+//! Kills and stops everything in an order drawn from a seed; every window is still predicted exactly once.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use windrow_common::SensorId;
-use windrow_common::queue::Queue;
-use windrow_tests::{Broker, Draws, Service, fleet, windrow, write_csv};
+use windrow_queue::Queue;
+use windrow_tests::{Broker, Draws, Service, Stage, copy_models, exported, fleet, windrow, write_csv};
 
 use super::{message, scoring_message};
-use windrow_tests::{Stage, copy_models, exported};
 
 const DEVICES: u32 = 2_000;
 const SECONDS: u32 = 100;
 const WORKERS: usize = 3;
 const POISON: usize = 20;
-/// How long things go wrong.
+/// How long faults are injected.
 const TROUBLE: Duration = Duration::from_secs(75);
 const QUIET_WITHIN: Duration = Duration::from_secs(180);
 const EXIT_WITHIN: Duration = Duration::from_secs(60);
 
-/// What can go wrong.
+/// A fault that the test injects.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     KillWorker(usize),
@@ -31,7 +30,7 @@ enum Fault {
 }
 
 fn faults(draws: &mut Draws) -> Vec<Fault> {
-    // Every kind, the cheap ones several times, in a random order.
+    // Every kind of fault, the quick ones several times, in random order.
     let mut faults = vec![
         Fault::KillBroker,
         Fault::StopBroker,
@@ -65,7 +64,7 @@ impl Fleet<'_> {
     }
 
     fn start_producer(stage: &Stage, source: &str) -> Service {
-        // Paced, so that it is at work for as long as things go wrong.
+        // Paced, so that it keeps working while faults are injected.
         stage.producer(source, &["--window", "5s", "--speed", "1.6"])
     }
 
@@ -135,7 +134,8 @@ fn whatever_dies_every_window_is_predicted_once() {
     let windows = windrow(&run).json()["predictions"].as_u64().unwrap();
     assert!(windows >= 40_000, "{windows}");
 
-    // Makes the queues, so that what is confirmed from here on is safe (see the queue's settling time).
+    // Creates the queues first, so that every message confirmed from here on is safe (see `SETTLING` in
+    // queue/src/amqp/connection.rs).
     let mut poison = publish_poison(&stage);
     let mut fleet = Fleet {
         stage: &stage,
@@ -169,7 +169,7 @@ fn whatever_dies_every_window_is_predicted_once() {
         exported(&quiet) == exported(&store),
         "the predictions differ from those of a quiet run"
     );
-    // A worker that is killed between burying and acking buries twice.
+    // A worker killed between publishing a dead letter and acking the message publishes it twice.
     let mut dead: Vec<String> = stage
         .dead_letters()
         .iter()
@@ -181,7 +181,7 @@ fn whatever_dies_every_window_is_predicted_once() {
     assert_eq!(dead, poison);
 }
 
-/// Messages that no worker can score: half of them rubbish, half of a sensor without a model. Gives their ids.
+/// Publishes messages that no worker can score, half of them undecodable, half without a model; returns their ids.
 fn publish_poison(stage: &Stage) -> Vec<String> {
     let queue = stage.queue_of_its_own();
     let messages = (0..POISON).map(|number| {

@@ -1,13 +1,12 @@
-//! The dead-letter queue as an operator meets it: list, show, replay, purge.
+//! Tests the dead-letter commands against RabbitMQ: list, show, replay, purge.
 
 use std::time::Duration;
 
 use serde_json::json;
-use windrow_common::queue::Queue;
-use windrow_tests::{Broker, fleet, windrow, write_csv};
+use windrow_queue::Queue;
+use windrow_tests::{Broker, Stage, fleet, windrow, write_csv};
 
 use super::{impatient, message, queue};
-use windrow_tests::Stage;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -67,7 +66,7 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
         (&20.into(), &30.into())
     );
 
-    // The errors are also in the store, for who has no access to the broker.
+    // The store holds the errors too, for people without access to the broker.
     let reports = std::process::Command::new("grep")
         .args(["-rc", "no-model", &stage.text("store/errors")])
         .output();
@@ -108,12 +107,12 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
     assert_eq!(worker.wait(SOON), 0);
 }
 
-/// The letters are published and confirmed before they are deleted: with the scoring queue gone, none is.
+/// A replay deletes a dead letter only after its message is confirmed: without a scoring queue it deletes none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_dies_loses_nothing() {
     use lapin::{Connection, ConnectionProperties};
     use std::num::NonZeroU16;
-    use windrow_common::queue::{Consumer, Reason};
+    use windrow_queue::{Consumer, Reason};
 
     let broker = Broker::shared();
     let queue = queue(&broker, "dying_replay");
@@ -153,14 +152,14 @@ async fn a_replay_that_dies_loses_nothing() {
         .queue_delete("dying_replay.score".into(), Default::default())
         .await
         .unwrap();
-    // `letters()` reads over a second connection, which declares the queue again; so delete it once that is open.
+    // `dead_letters()` opens a second connection, which redeclares the queue; so delete it again once that is open.
     assert_eq!(operator.dead_letters().list(10).await.unwrap().len(), 10);
     channel
         .queue_delete("dying_replay.score".into(), Default::default())
         .await
         .unwrap();
     operator.dead_letters().replay(|_| true).await.unwrap_err();
-    // The broker puts back what the replay had in hand in its own time.
+    // The broker returns the replay's unacknowledged messages to the queue asynchronously.
     let all_there = async {
         while queue.dead_letters().list(1_000).await.unwrap().len() < 300 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -168,7 +167,7 @@ async fn a_replay_that_dies_loses_nothing() {
     };
     tokio::time::timeout(SOON, all_there)
         .await
-        .expect("all letters are still there");
+        .expect("all dead letters are still in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

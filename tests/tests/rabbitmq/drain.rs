@@ -1,16 +1,14 @@
-//! Stopping workers: asked, told by Azure, told twice, and with the store away.
+//! Stops workers: by a signal, by an Azure notice, by a second signal, and during an outage of the store.
 
 use std::fs;
 use std::time::Duration;
 
-use windrow_tests::{Broker, MetadataService, eventually, fleet, windrow, write_csv};
-
-use windrow_tests::Stage;
+use windrow_tests::{Broker, MetadataService, Stage, eventually, fleet, windrow, write_csv};
 
 const SOON: Duration = Duration::from_secs(60);
 const MINUTES: Duration = Duration::from_secs(180);
 
-/// A stage with `devices` sensors, models for them, and `seconds` / 5 messages of each in the queue.
+/// Creates a stage with `devices` sensors, their models, and `seconds` / 5 messages of each in the queue.
 fn with_backlog(prefix: &str, devices: u32, seconds: u32) -> Stage {
     let stage = Stage::new(Broker::shared(), prefix);
     let source = stage.text("readings.csv");
@@ -65,7 +63,7 @@ fn a_busy_worker_that_is_stopped_leaves_nothing_to_be_delivered_again() {
 fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
     let stage = with_backlog("notice", 20, 60);
     let azure = MetadataService::start();
-    // It would write only after ten minutes, so when the notice comes it has everything in hand.
+    // It would flush only after ten minutes, so it still holds everything when the notice comes.
     let words = ["--scheduled-events", azure.url(), "--flush-age", "10m"];
     let mut worker = stage.worker("fleet", &words);
     azure.announce("A1", "Reboot", "fleet_7");
@@ -74,7 +72,7 @@ fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
         let held = worker.metric("windrow_worker_held_messages");
         held.filter(|held| *held == 240.0)
     });
-    // It looks for notices every second.
+    // It polls for notices every second.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(
         worker.ended(),
@@ -82,7 +80,7 @@ fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
         "a notice that does not concern it stopped it: {}",
         worker.log()
     );
-    // Without the store it cannot finish.
+    // Without the store it cannot finish its drain.
     fs::rename(stage.path("store"), stage.path("away")).unwrap();
     fs::write(stage.path("store"), "").unwrap();
     azure.announce("A3", "Preempt", "fleet_7");
@@ -108,13 +106,13 @@ fn an_outage_of_the_store_is_waited_for_and_spends_no_deliveries() {
             .metric("windrow_worker_predictions_total")
             .filter(|count| *count > 0.0)
     });
-    // An empty folder stands in its place, as where something is no longer mounted.
+    // An empty folder takes its place, as after an unmount.
     fs::rename(stage.path("store"), stage.path("away")).unwrap();
     fs::create_dir(stage.path("store")).unwrap();
-    let trouble = eventually(SOON, "the worker is not ready", || {
+    let outage = eventually(SOON, "the worker is not ready", || {
         worker.get("/readyz").filter(|(code, _)| *code == 503)
     });
-    assert!(trouble.1.contains("store"), "{trouble:?}");
+    assert!(outage.1.contains("store"), "{outage:?}");
     assert_eq!(
         worker.get("/healthz").unwrap().0,
         200,
@@ -141,7 +139,7 @@ fn an_outage_of_the_store_is_waited_for_and_spends_no_deliveries() {
 #[test]
 fn a_drain_that_cannot_finish_ends_in_time_and_a_second_signal_ends_it_at_once() {
     let stage = with_backlog("overdue", 10, 60);
-    // It would write only after ten minutes, so when the stop comes it has everything in hand.
+    // It would flush only after ten minutes, so it still holds everything when the stop comes.
     let holding = |timeout| {
         let worker = stage.worker("holding", &["--flush-age", "10m", "--drain-timeout", timeout]);
         eventually(SOON, "it holds the messages", || {

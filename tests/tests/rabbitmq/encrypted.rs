@@ -1,4 +1,4 @@
-//! TLS: an authority of our own, a client that shows its certificate, and one that does not.
+//! TLS to the broker with a private authority: a client that presents its certificate, and one that does not.
 
 use std::time::Duration;
 
@@ -41,13 +41,13 @@ fn the_broker_is_reached_by_tls_with_certificates_of_a_private_authority() {
     worker.signal("TERM");
     assert_eq!(worker.wait(SOON), 0);
 
-    // Without trust in the authority, and without a certificate to show, there is no connection.
+    // A client that does not trust the authority, or has no certificate to present, cannot connect.
     let (code, _, error) = windrow(&["dead-letters", "list", "--amqp-url", &url]).end();
     assert!(code != 0 && error.contains("localhost"), "{code} {error}");
     let (code, _, error) = windrow(&["dead-letters", "list", "--amqp-url", &url, "--amqp-ca", &ca]).end();
     assert!(code != 0 && error.contains("localhost"), "{code} {error}");
 
-    // A service says what is wrong with the certificate and ends: waiting will not mend it.
+    // A service reports the certificate error and ends, because waiting does not fix it.
     let words = ["--store", &store, "--amqp-url", &url];
     let mut distrustful = Service::start("windrow-worker", &words, &path("distrustful.log"));
     let code = eventually(SOON, "it has ended", || distrustful.ended());

@@ -1,14 +1,16 @@
-//! A worker on a store that fails now and then, and then is full.
+//! A worker on a store that fails now and then, and later is full.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
 use tokio::task::JoinHandle;
-use windrow_common::queue::Queue;
-use windrow_common::store::Store;
-use windrow_common::{SensorId, Shutdown};
-use windrow_model::{Kernel, Model, ModelRepository, OneClassSvm};
+use windrow_common::SensorId;
+use windrow_model::{Kernel, Model, OneClassSvm};
+use windrow_models::ModelRepository;
+use windrow_queue::Queue;
+use windrow_service::Shutdown;
+use windrow_store::Store;
 use windrow_tests::{Broker, FlakyStore};
 use windrow_worker::{CacheOptions, ModelCache, Stats, WorkerOptions};
 
@@ -55,15 +57,13 @@ async fn a_worker_waits_for_a_store_that_fails_or_is_full_and_loses_nothing() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let trouble = until("the full disk shows", &worker, || {
-        store
-            .trouble()
-            .filter(|trouble| trouble.contains("No space left"))
+    let outage = until("the full disk shows", &worker, || {
+        store.outage().filter(|outage| outage.contains("No space left"))
     })
     .await;
     assert!(
-        trouble.contains("predictions/") && trouble.contains("flaky:///"),
-        "{trouble}"
+        outage.contains("predictions/") && outage.contains("flaky:///"),
+        "{outage}"
     );
     let before = stats.counts().predictions;
     assert!(

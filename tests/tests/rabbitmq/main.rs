@@ -1,4 +1,4 @@
-//! Windrow on RabbitMQ: the queue's promises, and real processes that are killed, cut off and drained.
+//! Tests Windrow on RabbitMQ: the queue's promises, and real processes that are killed, disconnected and drained.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chaos;
@@ -10,11 +10,12 @@ mod flaky;
 mod recovery;
 mod refusals;
 
-use windrow_common::queue::{Amqp, AmqpConfig, Message, QueueNames, Reconnect};
-use windrow_common::{Aggregate, EventTime, Interval, ScoringMessage, SensorId};
+use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
+use windrow_queue::testing::message;
+use windrow_queue::{Amqp, AmqpConfig, Message, QueueNames, Reconnect};
 use windrow_tests::Broker;
 
-/// A queue of its own on `broker`.
+/// Creates a queue client with its own queues on `broker`.
 fn queue(broker: &Broker, prefix: &str) -> Amqp {
     Amqp::new(AmqpConfig {
         names: QueueNames::under(prefix),
@@ -23,7 +24,7 @@ fn queue(broker: &Broker, prefix: &str) -> Amqp {
     })
 }
 
-/// The same for a command, which does not wait for the broker.
+/// Creates a queue client that fails instead of waiting for the broker, as a command's does.
 fn impatient(broker: &Broker, prefix: &str) -> Amqp {
     Amqp::new(AmqpConfig {
         names: QueueNames::under(prefix),
@@ -33,27 +34,17 @@ fn impatient(broker: &Broker, prefix: &str) -> Amqp {
     })
 }
 
-fn message(id: &str) -> Message {
-    Message {
-        id: id.to_owned(),
-        kind: ScoringMessage::KIND.into(),
-        content_type: ScoringMessage::CONTENT_TYPE.into(),
-        enqueued_at: EventTime::from_millis(1_767_571_200_123),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
-        body: id.as_bytes().to_vec().into(),
-    }
-}
-
-/// A message of one window that workers can score, if the sensor has a model.
+/// Creates a message of one window that workers can score if the sensor has a model.
 fn scoring_message(sensor: SensorId, start_ms: i64, window_ms: i64) -> Message {
+    let window_length = Length::from_millis(window_ms);
     let start = EventTime::from_millis(start_ms);
     let scoring = ScoringMessage {
         sensor,
         interval: Interval {
             start,
-            length_ms: window_ms,
+            length: window_length,
         },
-        window_ms,
+        window_length,
         aggregates: vec![Aggregate {
             window_start: start,
             count: 1,

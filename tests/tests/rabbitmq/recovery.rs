@@ -1,4 +1,4 @@
-//! The broker goes and comes back; so does everything published and everything delivered.
+//! Publishers and consumers survive a broker that is stopped, killed or cut off, and lose no message.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::{Channel, Connection, ConnectionProperties};
-use windrow_common::queue::{Announcement, Consumer, Queue};
+use windrow_queue::{Announcement, Consumer, Queue};
 use windrow_tests::{Broker, Draws};
 
 use super::{message, queue};
@@ -14,7 +14,7 @@ use super::{message, queue};
 const MESSAGES: usize = 20_000;
 const WITHIN: Duration = Duration::from_secs(150);
 
-/// Publishes while the broker is stopped, killed and its connections are cut, and consumes all the while.
+/// Publishes and consumes while the broker is stopped and killed and its connections are closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_broker_does_every_confirmed_message_arrives() {
     let broker = Arc::new(Broker::start());
@@ -24,7 +24,7 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
         for id in 0..MESSAGES {
             confirmations.push(publishing.publish(message(&id.to_string())).await.unwrap());
             if id % 200 == 0 {
-                // Slow enough for the faults below to fall in between.
+                // Slow enough for the faults below to happen meanwhile.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -61,7 +61,7 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
         broker.stop();
         broker.restart();
         pause();
-        // Consumers are cancelled, publishers find no queue: both declare it again.
+        // The broker cancels consumers, and publishers find no queue: both redeclare it.
         broker.control(&["delete_queue", "recovery.score", "--if-empty", "false"].as_slice()[..2]);
         broker
     });
@@ -70,7 +70,7 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
         .await
         .expect("published in time")
         .unwrap();
-    // What lay in the deleted queue is gone with it, so everything is published once more, as a replay would.
+    // The deleted queue took its messages with it, so publish everything once more, as a replay would.
     for id in 0..MESSAGES {
         let confirmation = publishing.publish(message(&id.to_string())).await.unwrap();
         tokio::spawn(confirmation.wait());
@@ -80,7 +80,7 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
         .expect("all arrived in time")
         .unwrap();
     assert_eq!(arrived.len(), MESSAGES);
-    assert!(publishing.trouble().is_none());
+    assert!(publishing.outage().is_none());
     drop(broker);
 }
 
@@ -110,7 +110,7 @@ async fn an_exchange_that_was_deleted_is_declared_again() {
     announce().await;
 }
 
-/// A worker waits for messages beside other things, so it gives up waiting at any moment, also while it subscribes.
+/// A worker selects between messages and other events, so it can cancel a receive at any moment, even mid-subscription.
 #[tokio::test]
 async fn a_subscription_that_was_given_up_half_way_keeps_no_message() {
     const MESSAGES: usize = 40;
@@ -124,8 +124,8 @@ async fn a_subscription_that_was_given_up_half_way_keeps_no_message() {
             .queue_delete("halfway.score".into(), Default::default())
             .await;
         deleted.unwrap();
-        // The first declares the queue again.
-        // RabbitMQ 3.10.8 gives messages of a queue made again within 20 ms to the consumers of the one before.
+        // The first receive redeclares the queue. Wait before publishing: RabbitMQ 3.10.8 delivers messages of a queue
+        // that is recreated within 20 ms to the consumers of the deleted one.
         tokio::time::sleep(Duration::from_millis(500)).await;
         for id in 0..MESSAGES {
             let confirmation = publishing.publish(message(&id.to_string())).await.unwrap();

@@ -1,20 +1,19 @@
-//! What is wrong with the broker is told in one line that names it, and never with the password.
+//! Each broker error is one line that names the broker and never reveals the password.
 
 use std::time::Duration;
 
-use windrow_tests::{Broker, Service, eventually, free_port, windrow};
+use windrow_tests::{Broker, Service, Stage, eventually, free_port, windrow};
 
 use super::message;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use windrow_common::queue::{Amqp, AmqpConfig, Queue, Reconnect};
-use windrow_tests::Stage;
+use windrow_queue::{Amqp, AmqpConfig, Queue, Reconnect};
 
 const SOON: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "hunter2-s3cret";
 
-/// What the programs say when the broker's URL is `url`: a worker, which may wait, and a command, which may not.
+/// What a worker (which may wait for the broker) and a command (which may not) say about a broker URL.
 struct Said {
     worker: Option<i32>,
     log: String,
@@ -22,14 +21,14 @@ struct Said {
     error: String,
 }
 
-/// All that may be logged, by the client library too.
+/// A log filter that shows everything, the client library's log included.
 const EVERYTHING: &str = "debug,lapin=debug,object_store=debug";
 
 fn say(stage: &Stage, name: &str, url: &str, prefix: &str) -> Said {
     let store = stage.store();
     std::fs::create_dir_all(&store).unwrap();
     let log = stage.text(&format!("{name}.log"));
-    // By file, as a careful person does it.
+    // The URL comes from a file, the way that keeps the password out of the process list.
     let file = stage.text(&format!("{name}.url"));
     std::fs::write(&file, format!("{url}\n")).unwrap();
     let words = ["--store", &store, "--log", EVERYTHING, "--queue-prefix", prefix];
@@ -190,7 +189,7 @@ async fn a_foreign_queue_under_our_name_is_an_error_that_says_so() {
 async fn a_message_that_no_queue_takes_is_an_error_and_not_silence() {
     let broker = Broker::shared();
     let queue = Amqp::new(AmqpConfig {
-        names: windrow_common::queue::QueueNames::under("unroutable"),
+        names: windrow_queue::QueueNames::under("unroutable"),
         reconnect: Reconnect::Never,
         ..AmqpConfig::new(broker.url().parse().unwrap())
     });

@@ -1,4 +1,4 @@
-//! Killed in the middle, again and again.
+//! Kills `windrow run` ten times and compares its predictions with those of an undisturbed run.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -52,8 +52,8 @@ fn ten_kills_change_nothing() {
     let mut draws = Draws(u64::try_from(seed % u128::from(u64::MAX)).unwrap());
     println!("{draws:?}");
     for kill in 0..KILLS {
-        // Two hours at this speed take longer than all kills together, and kills come before and after checkpoints (the
-        // first is saved after about a second and a half).
+        // At this speed the two hours outlast all ten runs, and kills fall both before and after checkpoints: the first
+        // checkpoint is saved after about 1.5 s.
         let mut child = run(text(&killed), &["--speed", "200"]).start();
         std::thread::sleep(Duration::from_millis(draws.below(4_000)));
         assert!(

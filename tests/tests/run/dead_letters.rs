@@ -1,4 +1,4 @@
-//! What cannot be scored is kept with its reason until someone replays or purges it, and the audit counts it.
+//! Dead letters are kept with their reason until someone replays or purges them, and the audit counts them.
 
 use windrow_tests::{fleet, models_for, windrow, write_csv};
 
@@ -8,7 +8,7 @@ use super::{audited, text};
 fn dead_letters_are_kept_replayed_and_purged() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    // Models for two devices of five.
+    // Only two of the five devices have models.
     write_csv(&path("two.csv"), &fleet(2, 600, 6));
     write_csv(&path("five.csv"), &fleet(5, 600, 6));
     let (two, five, store) = (path("two.csv"), path("five.csv"), path("store"));
@@ -40,7 +40,7 @@ fn dead_letters_are_kept_replayed_and_purged() {
     let shown = windrow(&["dead-letters", "show", "--store", store, id]).json();
     assert_eq!(shown["aggregates"].as_array().unwrap().len(), 1, "{shown}");
 
-    // Nothing is mended yet: a replay says so and keeps every letter.
+    // The models are still missing: a replay says so and keeps every dead letter.
     let replay = ["dead-letters", "replay", "--store", store];
     let (code, _, error) = windrow(&[&replay[..], &["--sensor", "d3/temp"]].concat()).end();
     assert!(code == 1 && error.contains("10 messages"), "{code} {error}");

@@ -1,4 +1,4 @@
-//! Bad input is contained and named; bad command lines end at the start with one sentence.
+//! Bad readings go to quarantine with their reason; a bad command line ends at the start with one sentence.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `windrow run` as a person meets it: killed, fed in disorder, fed rubbish, and on the reference's own data.
+//! Tests `windrow run`: killed, on readings out of order, on bad input, and on the reference architecture's own data.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crash;
@@ -13,12 +13,12 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// All predictions of a store, each once, as CSV.
+/// Returns all predictions of a store as CSV, without duplicates.
 fn exported(store: &str) -> String {
     windrow_tests::windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }
 
-/// The audit of a store, which has to be clean.
+/// Runs the audit of a store, expects it to be clean and returns its totals.
 fn audited(store: &str) -> serde_json::Value {
     windrow_tests::windrow(&["audit", "--store", store]).json()["all"].clone()
 }

@@ -1,10 +1,10 @@
-//! Readings out of order: within the bound nothing changes, beyond it they are late and counted.
+//! Readings out of order within the bound change nothing; readings beyond it are late, and counted.
 
 use windrow_tests::{Draws, Row, fleet, models_for, windrow, write_csv};
 
 use super::{audited, exported, text};
 
-/// The rows as they arrive when each is late by a random time below `most_ms`.
+/// Returns the rows in order of arrival when each is delayed by a random time below `most_ms`.
 fn delayed(rows: &[Row], most_ms: u64) -> Vec<Row> {
     let mut draws = Draws(5);
     let mut arriving: Vec<(i64, Row)> = rows

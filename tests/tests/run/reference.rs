@@ -1,5 +1,7 @@
-//! The reference architecture's own data and models, which are not in this repository: their folder is
-//! `WINDROW_REFERENCE`, or `../shared/reference` beside this repository. `make reference` runs it.
+//! Compares Windrow with the reference architecture on its own data and models; `make reference` runs these tests.
+//!
+//! The data are not in this repository: `WINDROW_REFERENCE` names their folder, by default `../shared/reference` beside
+//! this repository.
 
 use std::collections::HashMap;
 use std::env;
@@ -15,7 +17,7 @@ fn reference() -> PathBuf {
     let folder = env::var_os("WINDROW_REFERENCE").map_or_else(|| PathBuf::from(beside), PathBuf::from);
     assert!(
         folder.join("sensor_data.csv").exists(),
-        "the reference's data are not in {}: say where with WINDROW_REFERENCE",
+        "the reference's data are not in {}: set WINDROW_REFERENCE to their folder",
         folder.display()
     );
     folder

@@ -1,21 +1,21 @@
-//! A store in Azure Blob Storage, which is Azurite here.
+//! Tests a store in Azure Blob Storage, with Azurite as its stand-in.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::azure::MicrosoftAzureBuilder;
-use windrow_common::store::{Store, StoreError};
+use windrow_store::{Store, StoreError};
 use windrow_tests::{Azurite, Broker, Encryption, Service, Stage, eventually, fleet, windrow, write_csv};
 
 const STORE: &str = "az://windrow/of/this/test";
 const SOON: Duration = Duration::from_secs(60);
 const MINUTES: Duration = Duration::from_secs(180);
-/// Of a fleet of so many sensors, in windows of five seconds.
+/// The fleet's size; `WINDOWS` counts its windows of five seconds.
 const SENSORS: u32 = 40;
 const SECONDS: u32 = 300;
 const WINDOWS: u32 = SENSORS * SECONDS / 5;
 
-/// Makes the container, by the way.
+/// Trains a model, which also creates the container.
 const TRAIN: [&str; 6] = [
     "models",
     "train",
@@ -44,7 +44,7 @@ fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again()
     let train = [
         "models", "train", "--source", &source, "--store", STORE, "--window", "5s", "--nu", "0.1",
     ];
-    // Makes the container, too.
+    // Training also creates the container.
     windrow(&train).envs(variables.clone()).output();
 
     let broker = stage.broker_words();
@@ -69,16 +69,13 @@ fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again()
         (count > 0.0).then_some(())
     });
     azurite.stop();
-    let (_, trouble) = eventually(SOON, "the worker is not ready", || {
+    let (_, outage) = eventually(SOON, "the worker is not ready", || {
         worker.get("/readyz").filter(|(code, _)| *code == 503)
     });
-    assert!(
-        trouble.contains("store: ") && trouble.contains(STORE),
-        "{trouble}"
-    );
+    assert!(outage.contains("store: ") && outage.contains(STORE), "{outage}");
     let before = worker.metric("windrow_worker_predictions_total").unwrap();
     assert!(before < f64::from(WINDOWS), "it was done before the outage");
-    // One that is started meanwhile waits as well.
+    // A worker started during the outage waits as well.
     let mut late = start("windrow-worker", &["--flush-age", "100ms"]);
 
     azurite.restart();

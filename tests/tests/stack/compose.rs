@@ -1,5 +1,6 @@
-//! `docker compose up`, without Docker: exactly the processes of `docker-compose.yml`, hosts mapped to loopback, with
-//! Debian's RabbitMQ and npm's Azurite in the place of their images.
+//! Tests `docker compose up` without Docker: starts exactly the processes of `docker-compose.yml` on loopback.
+//!
+//! Debian's RabbitMQ and npm's Azurite replace their images.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +12,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use windrow_tests::{Azurite, Broker, Compose, Container, built, eventually, free_port, signal};
 
-/// As the README promises, from the start of the first container.
+/// The README promises predictions this soon after the first container starts.
 const PREDICTIONS_WITHIN: Duration = Duration::from_secs(120);
-/// A day takes a program built for tests minutes to train on.
+/// Shorter than the default of a day, on which a debug build would train for minutes.
 const HISTORY: &str = "1h";
 const STEP_WITHIN: Duration = Duration::from_secs(60);
-/// `docker compose up --scale worker=2`.
+/// As in `docker compose up --scale worker=2`.
 const WORKERS: usize = 2;
 
 struct Stack {
@@ -44,7 +45,7 @@ impl Stack {
         let azurite: Vec<String> = azurite
             .into_iter()
             .skip(1)
-            // Address, ports and folder are the test's own.
+            // The test chooses its own address, ports and folder.
             .filter(|word| !["--location", "/data"].contains(&word.as_str()))
             .map(|word| word.replace("0.0.0.0", "127.0.0.1"))
             .collect();
@@ -62,7 +63,7 @@ impl Stack {
         self.folder.path().join(name)
     }
 
-    /// A text in which hosts and ports of the stack's network, and its volume, are those of this machine.
+    /// Replaces the hosts, ports and volume of the stack with those of this machine.
     fn local(&self, text: &str, health_port: u16) -> String {
         let host = |port: u16| format!("127.0.0.1:{port}");
         let secrets = self.path("secrets");
@@ -79,7 +80,7 @@ impl Stack {
         .fold(text.to_owned(), |text, (there, here)| text.replace(there, here))
     }
 
-    /// A service's process, at home on this machine.
+    /// Returns a service's process with hosts, ports and paths of this machine.
     fn container(&self, service: &str) -> Container {
         let port = free_port();
         let Container {
@@ -97,7 +98,7 @@ impl Stack {
         }
     }
 
-    /// A command as in a container: with its variables only, in a folder where nothing is to be written.
+    /// Creates a command that runs as in a container: only with its own variables, in a folder that must stay empty.
     fn command(&self, words: &[String], environment: &BTreeMap<String, String>) -> Command {
         let (program, options) = words.split_first().expect("a program");
         let ours = built("windrow");
@@ -116,7 +117,7 @@ impl Stack {
         command
     }
 
-    /// Starts everything, each service when those it depends on are as it wants them.
+    /// Starts all services, each once its `depends_on` conditions hold.
     fn up(&mut self) {
         let order: Vec<String> = self.compose.order().into_iter().map(str::to_owned).collect();
         for service in order {
@@ -125,7 +126,7 @@ impl Stack {
             }
             match service.as_str() {
                 "rabbitmq" => self.let_the_user_in(),
-                // Is there from the beginning.
+                // `Stack::new` has already started it.
                 "azurite" => {}
                 "worker" => {
                     for number in 1..=WORKERS {
@@ -137,7 +138,7 @@ impl Stack {
         }
     }
 
-    /// What the image of RabbitMQ does with its variables, which the service's command sets.
+    /// Creates the user whose name and password the service's command passes to RabbitMQ's image.
     fn let_the_user_in(&self) {
         let images_own = self.path("bin/docker-entrypoint.sh");
         fs::create_dir(images_own.parent().unwrap()).unwrap();
@@ -175,7 +176,7 @@ impl Stack {
 
     fn wait_for(&mut self, service: &str, condition: &str) {
         match (service, condition) {
-            // Its health check asks the node by its name; this one was waited for when it was started.
+            // Its health check expects the node name of the image; `Broker::start` has already waited for this node.
             ("rabbitmq", _) => {}
             ("azurite", "service_healthy") => {
                 let Container {
@@ -197,7 +198,7 @@ impl Stack {
                 let code = self.exit_code(service);
                 assert_eq!(code, Some(0), "{service}: {}", self.log(service));
             }
-            _ => panic!("{service}: what is {condition}?"),
+            _ => panic!("{service}: unknown condition {condition} in depends_on"),
         }
     }
 
@@ -216,7 +217,7 @@ impl Stack {
         .code()
     }
 
-    /// `docker compose stop` of one container.
+    /// Stops one container as `docker compose stop` does.
     fn stop(&mut self, name: &str) {
         signal(&self.running[name].process, "TERM");
         let code = self.exit_code(name);
@@ -227,7 +228,7 @@ impl Stack {
         fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
     }
 
-    /// `docker compose run --rm cli …`: the exit code and the standard output.
+    /// Runs `docker compose run --rm cli …` and returns the exit code and the standard output.
     fn cli(&self, words: &[&str]) -> (Option<i32>, String) {
         let container = self.container("cli");
         let mut all = container.words;
@@ -236,7 +237,7 @@ impl Stack {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     }
 
-    /// The audit's exit code and sums.
+    /// Runs the audit and returns its exit code and totals.
     fn audit(&self) -> (Option<i32>, serde_json::Value) {
         let (code, output) = self.cli(&["audit", "--output", "json"]);
         let audit: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
@@ -300,7 +301,7 @@ fn the_compose_file_starts_a_stack_in_which_predictions_arrive_and_the_audit_agr
     let (code, all) = stack.audit();
     println!("{all}");
     assert_eq!(code, Some(0), "{all}");
-    // A window of each sensor, but of those whose simulated episode is silence.
+    // A window of each sensor, except those silenced by a simulated episode.
     assert!(all["predicted"].as_u64() >= Some(90), "{all}");
     assert_eq!(all["lost"], 0);
     let written = fs::read_dir(stack.path("root")).unwrap().count();

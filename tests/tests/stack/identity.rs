@@ -1,4 +1,4 @@
-//! Logged in to Azure by an identity instead of a key: a pod's on AKS, a machine's in a scale set.
+//! Logs in to Azure with an identity instead of a key: a pod's on AKS, or a machine's in a scale set.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn an_identity_that_is_refused_is_said_in_a_sentence() {
     }
 }
 
-/// Trains, sends, dispatches and scores with an identity as the only login, to the store and to the hub.
+/// Trains, sends, dispatches and scores, with an identity as the only login to the store and the hub.
 fn scores_a_fleet(prefix: &str, identity: fn(&EntraId) -> Vec<(&'static str, String)>) {
     let encryption = Encryption::new();
     let (entra, azurite) = (EntraId::start(&encryption), Azurite::encrypted(&encryption));

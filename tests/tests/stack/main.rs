@@ -1,4 +1,4 @@
-//! What surrounds the programs where they are deployed: the compose file, and a store in the cloud.
+//! Tests the programs as they are deployed: from the compose file, with a cloud store, logged in by identity.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod blobs;

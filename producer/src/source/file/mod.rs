@@ -1,22 +1,9 @@
-//! Readings from files: CSV, NDJSON and Parquet, one file or a folder of them, each file a partition.
+//! Readings from files (CSV, NDJSON and Parquet): one file or a folder of files, where each file is a partition.
 //!
-//! Rows become readings in one place for each kind (`csv`, `ndjson`, `parquet`), on top of the lines (`lines`) of a
-//! decompressed stream (`stream`). `partition` opens and closes the files, and [`FileSource`] says whose turn it is.
+//! [`decode`](super::decode) turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
+//! decides which file is read next.
 
-mod cells;
-mod csv;
-mod decoder;
-mod json_object;
-mod json_row;
-mod json_scan;
-mod kind;
-mod lines;
-mod mapping;
-mod ndjson;
-mod parquet;
 mod partition;
-mod quoted;
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -30,33 +17,28 @@ use windrow_common::EventTime;
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
 
-pub(super) use cells::{Output, ROWS_PER_BATCH};
-use kind::InputFile;
+use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
 use partition::Partition;
 
-#[cfg(feature = "eventhubs")]
-pub(super) use json_object::{Names, ObjectReader};
-pub use mapping::ColumnMapping;
-
-/// How often a folder is looked through for new files.
+/// How often a folder is scanned for new files.
 const RESCAN_EVERY: Duration = Duration::from_secs(1);
 
-/// How often files read to their end are looked at for what was appended.
+/// How often files that were read to their end are checked for appended rows.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// How many files are held open, as far as others can be closed instead: well below the usual limit of 1,024.
+/// How many files are kept open, as long as others can be closed instead. It is well below the common limit of 1,024.
 const MAX_OPEN_FILES: usize = 128;
 
-/// Replays files, and follows them if it is not to end.
+/// A source that replays files, and follows them with [`Until::Stopped`].
 ///
-/// The files of a folder are read in step by event time: daily files one after another, a file for each device in
-/// turns. The order depends on the files and the offsets alone.
+/// It reads the files of a folder in step by event time: daily files one after another, a file per device in turns. The
+/// order depends only on the files and the offsets.
 pub struct FileSource {
     mapping: ColumnMapping,
     until: Until,
     partitions: Vec<Partition>,
     names: Vec<String>,
-    /// How many runs were read.
+    /// How many runs have been read.
     calls: u64,
     last_poll: Instant,
     poll_every: Duration,
@@ -69,15 +51,15 @@ struct Folder {
     last_scan: Instant,
     scan_every: Duration,
     known: HashSet<String>,
-    /// Files that must be complete to be read, with their size when last seen: one that still grows is left alone.
+    /// The files that must be complete to be read, with their size when last seen. A file that still grows is not read
+    /// yet.
     unsettled: HashMap<String, u64>,
 }
 
 impl FileSource {
-    /// Opens the file or folder at `path`, with every file's columns checked. A folder that is followed may be empty.
+    /// Opens the file or folder at `path` and checks the columns of every file. A followed folder may be empty.
     ///
-    /// A last line without newline is a row of a file read until caught up, and waits for its end in one that is
-    /// followed.
+    /// With [`Until::CaughtUp`], a last line without a newline is a row; in a followed file, it waits for its end.
     pub fn open(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
         let no_input = |why: String| SourceError::NoInput {
             path: path.to_owned(),
@@ -85,13 +67,13 @@ impl FileSource {
         };
         let metadata = fs::metadata(path).map_err(|error| no_input(format!("cannot be read: {error}")))?;
         let files = if metadata.is_dir() {
-            let files = kind::list(path)?;
+            let files = decode::list(path)?;
             if files.is_empty() && until == Until::CaughtUp {
-                return Err(no_input(format!("holds no file named {}", kind::ENDINGS)));
+                return Err(no_input(format!("holds no file named {}", decode::ENDINGS)));
             }
             files
         } else {
-            vec![kind::single(path)?]
+            vec![decode::single(path)?]
         };
         let now = Instant::now();
         let mut source = Self {
@@ -123,13 +105,13 @@ impl FileSource {
         Ok(())
     }
 
-    /// Adds a file that turned up in a folder which is being followed. One that is no good is told of as something
-    /// unreadable: it must not stop the others.
+    /// Adds a file that appeared in a followed folder. A file that cannot be used is reported as unreadable, because it
+    /// must not stop the others.
     fn add_later(&mut self, file: InputFile) -> Result<(), SourceError> {
         let name = file.name.clone();
         match self.add(file.clone()) {
             Ok(()) => {}
-            // Gone before it was looked at.
+            // The file was deleted before it was opened.
             Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(());
             }
@@ -146,7 +128,7 @@ impl FileSource {
                     .push(Partition::unusable(file, self.until, error.to_string()));
             }
         }
-        // Known only now: a file that could not be opened is tried, and reported, again.
+        // The file counts as known only now, so a file that could not be read is retried and reported again.
         if let Some(folder) = &mut self.folder {
             folder.unsettled.remove(&name);
             folder.known.insert(name);
@@ -154,7 +136,7 @@ impl FileSource {
         Ok(())
     }
 
-    /// Of the partitions with something to read, the one furthest behind in event time.
+    /// Returns the partition furthest behind in event time, among those with something to read.
     fn furthest_behind(&self) -> Option<PartitionIndex> {
         let ready = self
             .partitions
@@ -166,7 +148,7 @@ impl FileSource {
             .map(|(index, _)| index)
     }
 
-    /// Looks for what was appended to files and for new files, now and then.
+    /// Looks for appended rows and for new files, if the last look is long enough ago.
     fn look_around(&mut self) -> Result<(), SourceError> {
         let now = Instant::now();
         if now.duration_since(self.last_poll) >= self.poll_every {
@@ -185,7 +167,7 @@ impl FileSource {
         Ok(())
     }
 
-    /// Closes the file that was not read for the longest time, if too many are open.
+    /// Closes the least recently read file, if too many are open.
     fn make_room(&mut self) {
         if self
             .partitions
@@ -207,7 +189,7 @@ impl FileSource {
 
 impl Folder {
     fn new_files(&mut self) -> Result<Vec<InputFile>, SourceError> {
-        let mut files = kind::list(&self.path)?;
+        let mut files = decode::list(&self.path)?;
         files.retain(|file| {
             if self.known.contains(&file.name) {
                 return false;
@@ -232,12 +214,8 @@ impl Source for FileSource {
         self.partitions[partition].seek(to, &self.mapping)
     }
 
-    fn look_ahead(&self, partition: PartitionIndex) -> Option<EventTime> {
+    fn next_time(&self, partition: PartitionIndex) -> Option<EventTime> {
         self.partitions.get(partition)?.look_ahead()
-    }
-
-    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool {
-        self.partitions[partition].is_ready()
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
@@ -250,21 +228,23 @@ impl Source for FileSource {
             if !self.partitions[index].is_open() {
                 self.make_room();
             }
-            let mut out = Output {
+            let mut out = RowSink {
                 sensors,
                 batch,
                 arrival: EventTime::now(),
                 limit: ROWS_PER_BATCH,
             };
             self.partitions[index].read(&self.mapping, self.calls, &mut out)?;
-            // Half a line at the end of a file that is followed is nothing to speak of.
+            // Half a line at the end of a followed file results in an empty batch.
             if !batch.readings.is_empty() || !batch.unreadable.is_empty() || batch.ended {
+                let waiting = self.partitions.iter().map(Partition::is_ready);
+                batch.waiting.extend(waiting);
                 return Ok(Read::Batch);
             }
         }
         Ok(match self.until {
-            Until::CaughtUp => Read::End,
-            Until::Stopped => Read::Idle,
+            Until::CaughtUp => Read::End { complete_until: None },
+            Until::Stopped => Read::Idle { complete_until: None },
         })
     }
 

@@ -5,16 +5,13 @@ use std::{fs, io};
 use windrow_common::EventTime;
 
 use crate::sensors::SensorTable;
+use crate::source::decode::{
+    ColumnMapping, Compression, Decoder, End, InputFile, LastLine, RowPosition, RowSink, Step,
+};
 use crate::source::{Batch, Offset, Reading, SourceError, Until};
 use crate::window::MAX_ABS_VALUE;
 
-use super::cells::Output;
-use super::decoder::{Decoder, End, Position, Step};
-use super::kind::InputFile;
-use super::lines::LastLine;
-use super::mapping::ColumnMapping;
-
-/// How many bad rows at the start of a file are passed over in search of its first event time.
+/// How many rows at the start of a file are searched for its first event time.
 const PEEKED_ROWS: usize = 1_000;
 
 /// A file, and how far it has been read.
@@ -22,15 +19,15 @@ pub(super) struct Partition {
     pub(super) file: InputFile,
     until: Until,
     state: State,
-    position: Position,
-    /// Bytes on disk: all there are to read, or those seen so far of a file that is followed.
+    position: RowPosition,
+    /// Bytes on disk: all there are to read, or those seen so far of a followed file.
     size: u64,
     /// Bytes on disk that are done.
     done: u64,
     reached: Option<EventTime>,
-    /// Event time of the first reading that counts from the position on, until that is read.
+    /// Event time of the first usable reading from the position on, until that reading is read.
     ahead: Option<EventTime>,
-    /// When it was read last, in calls of [`Partition::read`] to any partition.
+    /// When it was last read, counted in calls of [`Partition::read`] to any partition.
     last_read: u64,
 }
 
@@ -38,22 +35,22 @@ enum State {
     /// To be opened at the position.
     Closed,
     Open(Decoder),
-    /// Read to where it ends at the moment.
+    /// Read to the end it has at the moment.
     Waiting,
-    /// Read to its end.
+    /// Read to its end, for good.
     Ended,
-    /// Of no use, for this reason, which is yet to be told.
+    /// Cannot be used, for this reason, which is not reported yet.
     Unusable(String),
 }
 
 impl Partition {
-    /// The partition of `file`, of which columns and first event time are looked up.
+    /// Creates the partition of `file`: checks its columns and looks up its first event time.
     pub(super) fn new(file: InputFile, until: Until, mapping: &ColumnMapping) -> Result<Self, SourceError> {
         let mut partition = Self {
             file,
             until,
             state: State::Closed,
-            position: Position::default(),
+            position: RowPosition::default(),
             size: 0,
             done: 0,
             reached: None,
@@ -65,13 +62,13 @@ impl Partition {
         Ok(partition)
     }
 
-    /// The partition of a file that cannot be opened: all it has is the reason, as something unreadable.
+    /// Creates the partition of a file that cannot be opened; its only item is the reason, as unreadable.
     pub(super) fn unusable(file: InputFile, until: Until, why: String) -> Self {
         Self {
             file,
             until,
             state: State::Unusable(why),
-            position: Position::default(),
+            position: RowPosition::default(),
             size: 0,
             done: 0,
             reached: None,
@@ -80,37 +77,37 @@ impl Partition {
         }
     }
 
-    /// Goes on from `to`, an offset that an earlier run was handed.
+    /// Continues from `to`, an offset that an earlier run returned.
     pub(super) fn seek(&mut self, to: Offset, mapping: &ColumnMapping) -> Result<(), SourceError> {
         self.state = State::Closed;
-        self.position = Position {
+        self.position = RowPosition {
             offset: to.0,
             line: None,
         };
-        // A compressed text has to be read all the way to there, which is done once, when its turn comes; until then
-        // the event time it starts with has to do.
+        // Compressed text must be read all the way to `to`. That is done once, when its turn comes; until then the
+        // event time it starts with is used.
         if self.reopens_cheaply() {
             self.peek(mapping)?;
         }
         Ok(())
     }
 
-    /// Event time of the next reading, as far as nothing has been read yet.
+    /// Returns the event time of the next reading, as long as nothing has been read.
     pub(super) fn look_ahead(&self) -> Option<EventTime> {
         self.ahead
     }
 
-    /// The event time it has got to, or that it starts with.
+    /// Returns the event time it has reached, or the one it starts with.
     pub(super) fn reached(&self) -> Option<EventTime> {
         self.reached
     }
 
-    /// Whether there is something to read.
+    /// Returns whether there is something to read.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.state, State::Closed | State::Open(_) | State::Unusable(_))
     }
 
-    /// When it was read last, if it holds a file open that can be closed and opened again without reading it anew.
+    /// Returns when it was last read, if its file is open and can be reopened without reading it from the start.
     pub(super) fn can_be_closed(&self) -> Option<u64> {
         (self.is_open() && self.reopens_cheaply()).then_some(self.last_read)
     }
@@ -126,7 +123,7 @@ impl Partition {
         }
     }
 
-    /// Bytes on disk that are done, and all.
+    /// Returns the bytes on disk that are done, and all of them.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.done.min(self.size), self.size)
     }
@@ -136,7 +133,7 @@ impl Partition {
         &mut self,
         mapping: &ColumnMapping,
         call: u64,
-        out: &mut Output<'_>,
+        out: &mut RowSink<'_>,
     ) -> Result<(), SourceError> {
         self.last_read = call;
         self.ahead = None;
@@ -172,17 +169,17 @@ impl Partition {
             Err(source) if is_damage(&source) => {
                 let offset = decoder.read_to();
                 let detail = format!(
-                    "damaged or incomplete at byte or row {offset}: {source}; what lies behind is read by a run \
-                     that finds the file whole"
+                    "damaged or incomplete at byte or row {offset}: {source}; once the file is whole, \
+                     a later run reads the rest"
                 );
-                // Not moved past: a later run goes on from here.
+                // The position stays before the damage, so that a later run continues from here.
                 out.unreadable(self.position.offset, self.position.line, detail, b"");
                 self.give_up(out.batch);
             }
             Err(source) => {
                 let offset = decoder.read_to();
                 self.state = State::Closed;
-                // Rows before the damage are good: they go out first, and the next read meets the damage again.
+                // The rows before the error are good: they are returned first, and the next read meets the error again.
                 if out.batch.readings.is_empty() && out.batch.unreadable.is_empty() {
                     return Err(SourceError::Read {
                         path: self.file.path.clone(),
@@ -195,7 +192,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Nothing more to read in a file of `size` bytes, for now or for good.
+    /// Ends a file of `size` bytes, for now or for good.
     fn end(&mut self, batch: &mut Batch, size: u64) {
         if self.until == Until::Stopped && self.file.can_grow() {
             self.size = size;
@@ -205,19 +202,19 @@ impl Partition {
         }
     }
 
-    /// Nothing will ever be read from the file again.
+    /// Ends the file for good.
     fn give_up(&mut self, batch: &mut Batch) {
         self.done = self.size;
         self.state = State::Ended;
         batch.ended = true;
     }
 
-    /// Looks whether a file that was read to its end has grown.
+    /// Checks whether a file that was read to its end has grown.
     pub(super) fn poll(&mut self) -> Result<(), SourceError> {
         if !matches!(self.state, State::Waiting) {
             return Ok(());
         }
-        // A file that was read and then removed is no news.
+        // A file may be removed after it was read; that is not an error.
         let Ok(metadata) = fs::metadata(&self.file.path) else {
             return Ok(());
         };
@@ -234,7 +231,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Opens the file, checks its columns and takes the event time of the first reading from the position on.
+    /// Opens the file, checks its columns and looks up the event time of the first usable reading from the position on.
     fn peek(&mut self, mapping: &ColumnMapping) -> Result<(), SourceError> {
         (self.reached, self.ahead) = (None, None);
         let Some(mut decoder) = self.open(mapping)? else {
@@ -244,13 +241,13 @@ impl Partition {
         let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
         for _ in 0..PEEKED_ROWS {
             batch.clear(0);
-            let mut out = Output {
+            let mut out = RowSink {
                 sensors: &mut sensors,
                 batch: &mut batch,
                 arrival: EventTime::now(),
                 limit: 1,
             };
-            // Whatever is wrong with the rows comes up again when they are read.
+            // Errors in the rows come up again when the rows are read.
             let step = decoder.decode(&mut out);
             if let Some(reading) = batch.readings.first() {
                 self.reached = self.reached.or(Some(reading.time));
@@ -288,17 +285,17 @@ impl Partition {
     }
 
     fn reopens_cheaply(&self) -> bool {
-        self.file.compression == super::kind::Compression::None
+        self.file.compression == Compression::None
     }
 }
 
-/// Whether the windower takes the reading in whatever skew it allows. One that it quarantines moves no watermark, so it
-/// must not by being looked ahead to either.
+/// Returns whether the windower accepts the reading, whatever skew it allows. A quarantined reading moves no watermark,
+/// so looking ahead to it must not move one either.
 fn counts(reading: &Reading) -> bool {
     reading.time <= reading.arrival && reading.value.abs() <= MAX_ABS_VALUE
 }
 
-/// The event time a run of readings stands for: of its first, middle and last, the one in between, so that a device
+/// Returns the event time that stands for a run of readings: the median of its first, middle and last one. So a device
 /// with a wrong clock does not make the whole file wait for the others.
 fn typical_time(readings: &[Reading]) -> Option<EventTime> {
     let past = |reading: &&Reading| reading.time <= reading.arrival;
@@ -310,7 +307,7 @@ fn typical_time(readings: &[Reading]) -> Option<EventTime> {
     Some(first.min(last).max(first.max(last).min(middle)))
 }
 
-/// Whether a file's bytes are wrong, as opposed to the system that could not hand them over.
+/// Returns whether the bytes of the file are wrong, as opposed to a system error while reading them.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

@@ -17,7 +17,7 @@ use crate::source::Unreadable;
 
 const HEADER: &str = "ts,device,tag,value\n";
 
-/// A reading, without what differs from run to run; the value by its bits.
+/// A reading without what differs from run to run, and with the value as bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     device: String,
@@ -27,7 +27,7 @@ struct Seen {
     offset: u64,
 }
 
-/// What came out of one partition.
+/// What was read from one partition.
 #[derive(Debug, Default)]
 struct Log {
     readings: Vec<Seen>,
@@ -44,7 +44,7 @@ impl Log {
             .collect()
     }
 
-    /// Everything by offset, and what is unreadable by its reason.
+    /// Returns everything by offset; an unreadable item as its reason.
     fn all(&self) -> Vec<(u64, Result<Seen, String>)> {
         let readings = self.readings.iter().map(|seen| (seen.offset, Ok(seen.clone())));
         let unreadable = self
@@ -57,7 +57,7 @@ impl Log {
     }
 }
 
-/// Reads until there is nothing more, at least for now; by partition.
+/// Reads until there is nothing more, at least for now; returns one log per partition.
 fn drain(source: &mut FileSource) -> Vec<Log> {
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
     let mut logs: Vec<Log> = Vec::new();
@@ -84,7 +84,7 @@ fn drain(source: &mut FileSource) -> Vec<Log> {
 
 fn open(path: &Path, until: Until) -> FileSource {
     let mut source = FileSource::open(path, &ColumnMapping::default(), until).unwrap();
-    // Tests ask, they do not wait.
+    // Tests poll on every read and do not wait.
     source.poll_every = Duration::ZERO;
     if let Some(folder) = &mut source.folder {
         folder.scan_every = Duration::ZERO;
@@ -99,7 +99,7 @@ fn read_from(path: &Path, offset: u64) -> Log {
     drain(&mut source).remove(0)
 }
 
-/// A file of these bytes in a folder of its own.
+/// Creates a file of these bytes in a folder of its own.
 fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -107,7 +107,7 @@ fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What a file of these bytes holds.
+/// Reads a file of these bytes.
 fn read(name: &str, bytes: impl AsRef<[u8]>) -> Log {
     let (_folder, path) = file(name, bytes);
     read_from(&path, 0)
@@ -140,7 +140,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// Rows of one sensor, a second apart from `start` on, with values 0, 1, 2, ...
+/// Returns rows of one sensor, a second apart from `start` on, with values 0, 1, 2, ...
 fn rows(start: i64, count: i64) -> String {
     (0..count)
         .map(|at| format!("{},d,t,{at}\n", EventTime::from_millis((start + at) * 1_000)))

@@ -1,4 +1,4 @@
-//! What the simulated fleet looks like, and its text form `sim:key=value,…`.
+//! The configuration of a simulated fleet, and its text form `sim:key=value,…`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,22 +8,22 @@ use windrow_common::{EventTime, format_duration, parse_duration};
 
 use crate::source::SourceError;
 
-/// The fleet, the stretch of time, and what goes wrong in it.
+/// The size of the fleet, the time its readings cover, and what goes wrong in it.
 ///
-/// The text form lists any of these as `sim:devices=100,tags=5,…`; what is left out has its default.
+/// The text form lists any of these keys, as in `sim:devices=100,tags=5,…`; the others have their defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulatorConfig {
     /// `devices`: how many devices there are; default 100.
     pub devices: u32,
     /// `tags`: how many sensors each device has; default 5.
     pub tags: u32,
-    /// `start`: where the readings begin; default 2026-01-05T00:00:00Z, a Monday.
+    /// `start`: when the readings begin; default 2026-01-05T00:00:00Z, a Monday.
     pub start: EventTime,
     /// `duration`: how much time the readings cover, `forever` for no end (`None`); default 1d.
     pub duration: Option<Duration>,
     /// `period`: the time between two readings of a sensor, up to 10m; default 10s.
     pub period: Duration,
-    /// `seed`: another seed is another fleet; default 1.
+    /// `seed`: another seed gives another fleet; default 1.
     pub seed: u64,
     /// `anomalies`: the probability that a given hour of a given sensor holds an anomalous episode; default 0.02,
     /// about one episode per sensor every two days.
@@ -31,10 +31,10 @@ pub struct SimulatorConfig {
     /// `disorder`: each reading arrives late by a random time up to this, so the event times of a partition are out of
     /// order by at most as much; default 5s.
     pub disorder: Duration,
-    /// `gaps`: the share of its time for which a sensor is silent, in gaps of 1 to 20 minutes; default 0.001.
+    /// `gaps`: the share of time that a sensor is silent, in gaps of 1 to 20 minutes; default 0.001.
     pub gaps: f64,
-    /// `partitions`: how many partitions the devices are dealt out to in turn; default 4, or one a device where there
-    /// are fewer.
+    /// `partitions`: how many partitions the devices are distributed over in turn; default 4, or one per device if
+    /// there are fewer.
     pub partitions: u32,
 }
 
@@ -50,9 +50,9 @@ const MAX_PARTITIONS: u32 = 1_024;
 const MAX_PERIOD: Duration = Duration::from_secs(600);
 /// Bounds the readings that wait for delivery, which are held in memory: 16 bytes each.
 const MAX_IN_FLIGHT: u128 = 20_000_000;
-/// Bounds how many periods late a reading can be: the count has ten bits in a delivery's sort key.
+/// Bounds how many periods late a reading can be: the count has 12 bits in a delivery's sort key.
 const MAX_DISORDER_PERIODS: u128 = 1_000;
-/// Above, gaps of 1 to 20 minutes, at most one an hour, could not fill the share.
+/// Safely below 0.175, the most that gaps of 1 to 20 minutes can fill at one per hour.
 const MAX_GAPS: f64 = 0.1;
 
 impl Default for SimulatorConfig {
@@ -73,7 +73,7 @@ impl Default for SimulatorConfig {
 }
 
 impl fmt::Display for SimulatorConfig {
-    /// The text form, every key written out; it reads back as the same fleet.
+    /// Writes the text form with every key; it parses back to the same fleet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = self
             .duration
@@ -146,7 +146,7 @@ impl SimulatorConfig {
         Ok(())
     }
 
-    /// Says what is absurd about this fleet, if anything is.
+    /// Checks that every value makes sense; the error names the first one that does not.
     pub(super) fn check(&self) -> Result<(), String> {
         let sensors = u64::from(self.devices) * u64::from(self.tags);
         if sensors == 0 || sensors > MAX_SENSORS {
@@ -195,7 +195,7 @@ impl SimulatorConfig {
         if late_periods > MAX_DISORDER_PERIODS || (late_periods + 2) * u128::from(sensors) > MAX_IN_FLIGHT {
             return Err(format!(
                 "disorder is {}, {late_periods} periods; at most {MAX_DISORDER_PERIODS} periods and {MAX_IN_FLIGHT} \
-                 readings of the fleet can be under way",
+                 readings of the fleet can be in flight",
                 format_duration(self.disorder)
             ));
         }
@@ -206,7 +206,7 @@ impl SimulatorConfig {
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
     value
         .parse()
-        .map_err(|_| format!("{key}: `{value}` is not a number it can be"))
+        .map_err(|_| format!("{key}: `{value}` is not a valid number"))
 }
 
 fn duration(key: &str, value: &str) -> Result<Duration, String> {

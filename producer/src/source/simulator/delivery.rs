@@ -1,8 +1,9 @@
 //! One partition: its sensors' readings in the order in which they arrive.
 //!
-//! Every step each sensor measures once, at its own moment of the step, and the reading travels for a random time. A
-//! partition's offsets number the readings by arrival; a silent sensor's are counted but not delivered, as in a
-//! compacted log, so that how many came before any moment follows from the delays of the few steps before it.
+//! In every step each sensor measures once, at its own moment of the step, and the reading travels for a random time. A
+//! partition's offsets number the readings by arrival. The readings of a silent sensor are counted but not delivered,
+//! as in a compacted log. So the number of readings before any moment follows from the delays of the few steps before
+//! it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,34 +16,34 @@ use super::signal::{Grid, Sensor};
 use crate::sensors::SensorIndex;
 use crate::source::{Batch, Offset, Reading};
 
-/// How many readings a batch holds at most: enough to make the call around it cheap.
+/// How many readings a batch holds at most: enough to make the call per batch cheap.
 const BATCH_READINGS: usize = 4_096;
 /// How many steps a batch of a small fleet spans at most, so that no partition runs far ahead of the others.
 const BATCH_STEPS: usize = 64;
 
-/// A reading under way.
+/// A reading in flight.
 #[derive(Clone, Copy, Debug)]
 struct Delivery {
-    /// Sorts a frame by arrival; from the top: 20 bits of milliseconds since the frame's start, 12 bits of steps between
-    /// measurement and frame, 32 bits of sensor.
+    /// Sorts a frame by arrival. From the top: 20 bits of milliseconds since the frame's start, 12 bits of steps
+    /// between measurement and frame, 32 bits of sensor.
     key: u64,
-    /// [`SILENT`] where the sensor says nothing.
+    /// [`SILENT`] if the sensor is silent.
     value: f64,
 }
 
 const SILENT: f64 = f64::NAN;
 
-/// What changes about a sensor from hour to hour and knot to knot.
+/// The properties of a sensor that change from stretch to stretch and from knot to knot.
 #[derive(Clone, Debug)]
 struct Now {
-    /// The slow part of the signal at the knot before, and its rise up to the next one.
+    /// The slow part of the signal at the last knot, and its rise to the next one.
     from: f64,
     rise: f64,
     unusual: Range<i64>,
     plan: Plan,
 }
 
-/// How a partition was made; shared by all of them.
+/// The settings that all partitions share.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub(super) grid: Grid,
@@ -58,25 +59,25 @@ pub(super) struct Partition {
     setting: Setting,
     sensors: Vec<Sensor>,
     now: Vec<Now>,
-    /// Which knot and stretch `now` is for.
+    /// The knot and stretch that `now` is for.
     now_at: Option<(i64, i64)>,
-    /// Names of the sensors in the table of the reader; empty until it first reads.
+    /// The indices of the sensors in the reader's table; empty until the first read.
     pub(super) indices: Vec<SensorIndex>,
-    /// Readings by the step (frame) in which they arrive: the first is for step `frame`.
+    /// Readings in flight by the step (frame) in which they arrive; the first entry is for step `frame`.
     under_way: VecDeque<Vec<Delivery>>,
     frame: i64,
-    /// What arrived in step `frame - 1`, in order, and how much of it has been read.
+    /// The readings that arrived in step `frame - 1`, in order; `taken` of them have been read.
     arrived: Vec<Delivery>,
     taken: usize,
     next: u64,
-    /// Whether the reader has been told that it ended.
+    /// Whether the end has been reported to the reader.
     pub(super) end_told: bool,
 }
 
 impl Partition {
     pub(super) fn new(setting: Setting, sensors: Vec<Sensor>) -> Self {
         let period = setting.grid.period_ms as u64;
-        // A reading made in the last moment of a step with the longest delay arrives this many frames later.
+        // Even a reading from the last moment of a step, with the longest delay, arrives within this many frames.
         let frames = setting.disorder_ms.div_ceil(period) + 1;
         Self {
             frame: setting.steps.start,
@@ -97,12 +98,12 @@ impl Partition {
         &self.sensors
     }
 
-    /// How far it has been read, in steps.
+    /// Returns how far it has been read, in steps.
     pub(super) fn frame(&self) -> i64 {
         self.frame
     }
 
-    /// How many offsets it has in all.
+    /// Returns how many offsets it has in all.
     pub(super) fn total(&self) -> u64 {
         let steps = (self.setting.steps.end - self.setting.steps.start) as u64;
         steps.saturating_mul(self.sensors.len() as u64)
@@ -116,7 +117,7 @@ impl Partition {
         self.next >= self.total()
     }
 
-    /// Goes to `offset`: regenerates the steps whose readings may be under way at that moment, and no others.
+    /// Moves to `offset`; regenerates only the steps whose readings may be in flight at that moment.
     pub(super) fn seek(&mut self, offset: u64) {
         self.arrived.clear();
         self.under_way.iter_mut().for_each(Vec::clear);
@@ -146,7 +147,7 @@ impl Partition {
         }
     }
 
-    /// Reads on into `batch`, which is empty; `indices` must be filled.
+    /// Reads the next readings into `batch`, which must be empty; `indices` must be filled.
     pub(super) fn read(&mut self, batch: &mut Batch) {
         let period = self.setting.grid.period_ms;
         let mut room = BATCH_READINGS;
@@ -182,7 +183,7 @@ impl Partition {
         batch.next = Offset(self.next);
     }
 
-    /// Makes the readings of step `frame`, then lets arrive what does in that step.
+    /// Creates the readings of step `frame`, then collects those that arrive in that step.
     fn next_frame(&mut self) {
         if self.frame < self.setting.steps.end {
             self.measure(self.frame);
@@ -224,7 +225,7 @@ impl Partition {
         }
     }
 
-    /// Brings `now` up to `step`, when that is in another knot or stretch than the step before.
+    /// Updates `now` for `step`, if that is in another knot or stretch than the step before.
     fn refresh(&mut self, step: i64) {
         let Setting { grid, rates, .. } = &self.setting;
         let (knot, stretch) = (grid.knot_of(step), grid.stretch_of(step));

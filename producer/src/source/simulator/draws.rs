@@ -1,8 +1,8 @@
-//! Random numbers by counter: any draw of any stream can be made without making the ones before it.
+//! Random numbers by counter: any draw of any stream can be computed without the ones before it.
 //!
 //! A stream is SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014), whose n-th
-//! number is a hash of `key + n * GOLDEN`. It is written out here rather than taken from a crate, so that a seed means
-//! the same fleet for ever.
+//! number is a hash of `key + n * GOLDEN`. It is written out here instead of taken from a crate, so that a seed always
+//! means the same fleet.
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -13,19 +13,21 @@ pub(super) const fn mix(z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A key that is independent of `key` and of what other names give.
+/// Returns a key that is independent of `key` and of the keys of other names.
 pub(super) const fn derive(key: u64, name: u64) -> u64 {
     mix(key ^ mix(name.wrapping_add(GOLDEN)))
 }
 
-/// The number at place `counter` of the stream `key`.
+/// Returns the number at place `counter` of the stream `key`.
 pub(super) const fn draw(key: u64, counter: i64) -> u64 {
     mix(key.wrapping_add((counter as u64).wrapping_mul(GOLDEN)))
 }
 
-/// A bell curve of mean 0 and variance 1 from the upper 48 bits of a draw; the lower 16 stay free for another use.
+/// Returns a value from a bell curve of mean 0 and variance 1, from the upper 48 bits of a draw. The lower 16 bits stay
+/// free for another use.
 ///
-/// The sum of four uniforms (Irwin-Hall): bounded by 3.46, which a clean sensor's noise should be, and cheap.
+/// It is the sum of four uniforms (Irwin-Hall). That is cheap, and bounded by 3.46, as the noise of a clean sensor
+/// should be.
 pub(super) fn bell(bits: u64) -> f64 {
     const CENTRE: f64 = 4.0 * 4_095.0 / 2.0;
     /// One over the standard deviation of the sum: each part has variance (4096² − 1) / 12.
@@ -35,7 +37,7 @@ pub(super) fn bell(bits: u64) -> f64 {
     (sum as f64 - CENTRE) * SCALE
 }
 
-/// Draws of one stream in a row, for what needs several of them.
+/// Consecutive draws of one stream, for a caller that needs several of them.
 pub(super) struct Draws {
     key: u64,
     drawn: i64,
@@ -46,23 +48,23 @@ impl Draws {
         Self { key, drawn: 0 }
     }
 
-    /// Uniform in [0, 1).
+    /// Draws uniformly from [0, 1).
     pub(super) fn unit(&mut self) -> f64 {
         self.drawn += 1;
         (draw(self.key, self.drawn) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Uniform in [low, high).
+    /// Draws uniformly from [low, high).
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
 
-    /// Uniform among 0 to `count` − 1; 0 where `count` is not positive.
+    /// Draws uniformly from 0 to `count` − 1; returns 0 if `count` is not positive.
     pub(super) fn below(&mut self, count: i64) -> i64 {
         (self.unit() * count.max(0) as f64) as i64
     }
 
-    /// −1 or 1.
+    /// Draws −1 or 1.
     pub(super) fn sign(&mut self) -> f64 {
         if self.unit() < 0.5 { -1.0 } else { 1.0 }
     }

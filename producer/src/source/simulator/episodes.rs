@@ -1,7 +1,7 @@
 //! What goes wrong with a sensor: gaps and labelled anomalies.
 //!
-//! Each sensor's time is cut into hours (stretches), and whether an hour holds a gap or an anomaly, and which, is drawn
-//! for that hour alone. An episode lies within its hour, so a reading needs to know of no other hour.
+//! Each sensor's time is cut into hours (stretches). Each hour has its own draw of whether it holds a gap or an
+//! anomaly, and which. An episode lies within its hour, so a reading depends on no other hour.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,33 +11,33 @@ use windrow_common::{EventTime, SensorId};
 use super::draws::{Draws, bell, derive, draw};
 use super::signal::{Grid, Sensor};
 
-/// A labelled anomaly: the truth that predictions are held against.
+/// A labelled anomaly: the truth that predictions are compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomaly {
-    /// Whose readings are wrong.
+    /// The sensor whose readings are wrong.
     pub sensor: SensorId,
-    /// In which way.
+    /// In which way they are wrong.
     pub kind: AnomalyKind,
     /// Time of the first wrong reading.
     pub from: EventTime,
-    /// Just after the last wrong reading (1 ms), so that [from, to) touches only windows with wrong readings in reach.
+    /// 1 ms after the last wrong reading, so that [from, to) touches no window after that reading's.
     pub to: EventTime,
 }
 
-/// The ways in which simulated sensors go wrong.
+/// A way in which a simulated sensor goes wrong.
 ///
 /// Sizes are in standard deviations of the sensor's noise; its daily swing is 2 to 4 of them to either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnomalyKind {
     /// One to three readings jump by 5 to 16.
     Spike,
-    /// Everything is 3 to 10 higher or lower for 10 to 45 minutes.
+    /// All readings are 3 to 10 higher or lower for 10 to 45 minutes.
     LevelShift,
     /// The last good value is repeated for 10 to 45 minutes.
     Stuck,
     /// The noise is 2 to 5 times as strong for 5 to 30 minutes.
     NoiseBurst,
-    /// The value runs away, by 4 to 12 in the end, over 25 to 50 minutes.
+    /// The value drifts away steadily, by 4 to 12 in the end, over 25 to 50 minutes.
     Drift,
 }
 
@@ -51,7 +51,7 @@ impl AnomalyKind {
         Self::Drift,
     ];
 
-    /// For tables and labels.
+    /// Returns the name for tables and labels.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spike => "spike",
@@ -76,11 +76,11 @@ pub(super) struct Rates {
     gap: f64,
 }
 
-/// Gaps last 1 to 20 minutes, evenly.
+/// Gaps last 1 to 20 minutes, evenly distributed.
 const GAP_MINUTES: (f64, f64) = (1.0, 20.0);
 
 impl Rates {
-    /// From the share of hours with an anomaly, and the share of time that is silent.
+    /// Creates the rates from the share of hours with an anomaly and the share of silent time.
     pub(super) fn new(anomalies: f64, gaps: f64) -> Self {
         let mean_minutes = (GAP_MINUTES.0 + GAP_MINUTES.1) / 2.0;
         Self {
@@ -95,16 +95,16 @@ impl Rates {
 pub(super) struct Episode {
     pub(super) kind: AnomalyKind,
     pub(super) steps: Range<i64>,
-    /// In the unit of the value, with its sign.
+    /// In the unit of the value; may be negative.
     size: f64,
-    /// For a stuck value: where.
+    /// The value at which a stuck sensor stays.
     held: f64,
 }
 
 /// What goes wrong with one sensor in one stretch.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Steps at which it is silent.
+    /// The steps at which the sensor is silent.
     pub(super) silent: Range<i64>,
     pub(super) anomaly: Option<Episode>,
 }
@@ -125,7 +125,7 @@ impl Plan {
         Self { silent, anomaly }
     }
 
-    /// The steps at which anything is not as usual.
+    /// Returns a range that covers every step with a gap or an anomaly.
     pub(super) fn unusual(&self) -> Range<i64> {
         match &self.anomaly {
             None => self.silent.clone(),
@@ -136,7 +136,8 @@ impl Plan {
         }
     }
 
-    /// The anomaly with those steps of it that are `within` and not silent, first to last; none if there are none.
+    /// Returns the anomaly with its steps `within` that range, from the first to the last that is not silent; `None` if
+    /// all of them are silent.
     pub(super) fn heard(&self, within: &Range<i64>) -> Option<(AnomalyKind, Range<i64>)> {
         let episode = self.anomaly.as_ref()?;
         let mut heard = episode.steps.start.max(within.start)..episode.steps.end.min(within.end);
@@ -179,7 +180,7 @@ impl Episode {
         }
     }
 
-    /// What the sensor says at `step` instead of `clean`.
+    /// Returns the value that the sensor reports at `step` instead of `clean`.
     pub(super) fn apply(&self, sensor: &Sensor, step: i64, clean: f64) -> f64 {
         match self.kind {
             AnomalyKind::Spike | AnomalyKind::LevelShift => clean + self.size,
@@ -193,7 +194,7 @@ impl Episode {
     }
 }
 
-/// A run of steps of a length within `minutes` (at least one step), anywhere in the stretch.
+/// Draws a run of steps anywhere in the stretch, with a length within `minutes` but at least one step.
 fn place(draws: &mut Draws, grid: &Grid, stretch: i64, minutes: (f64, f64)) -> Range<i64> {
     let wanted = draws.between(minutes.0, minutes.1) * 60_000.0 / grid.period_ms as f64;
     let length = (wanted as i64).clamp(1, grid.stretch_steps);

@@ -1,9 +1,11 @@
 //! A simulated fleet, for demonstrations, tests and measurements: `sim:devices=100,tags=5,…`.
 //!
-//! The fleet is one endless signal that follows from the seed: a reading is a pure function of seed, sensor and time
-//! step, and `start` and `duration` only cut a slice. So reading again from any offset gives the same again, the day
-//! before a slice is history of the same sensors, and the same slice with `anomalies=0` is what they would have said
-//! had nothing gone wrong: gaps, noise and delays stay the same.
+//! The seed fixes one endless signal: a reading is a pure function of seed, sensor and time step, and `start` and
+//! `duration` only cut a slice of it. Therefore:
+//!
+//! - Reading again from any offset returns the same readings.
+//! - The day before a slice is history of the same sensors.
+//! - The same slice with `anomalies=0` is the fleet without anomalies: gaps, noise and delays stay the same.
 
 mod config;
 mod delivery;
@@ -23,7 +25,7 @@ use self::signal::{Grid, Sensor, device_name, tag_name};
 use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
 use crate::sensors::SensorTable;
 
-/// The readings of a simulated fleet, as a source.
+/// A source that reads from a simulated fleet.
 #[derive(Debug)]
 pub struct Simulator {
     config: SimulatorConfig,
@@ -34,10 +36,10 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// The fleet that `config` describes.
+    /// Creates the fleet that `config` describes.
     ///
-    /// Both ways of reading end after the configured duration; what [`Until::Stopped`] adds is that the source is then
-    /// idle rather than at its end. It makes readings as fast as they are asked for: pacing is the caller's.
+    /// The readings end after the configured duration. With [`Until::Stopped`], the source is then idle instead of at
+    /// its end. It creates readings as fast as the caller asks for them; the caller does the pacing.
     pub fn new(config: SimulatorConfig, until: Until) -> Result<Self, SourceError> {
         let wrong = |why: String| SourceError::Spec {
             spec: config.to_string(),
@@ -46,11 +48,11 @@ impl Simulator {
         config.check().map_err(wrong)?;
         if until == Until::CaughtUp && config.duration.is_none() {
             return Err(wrong(
-                "duration=forever has no end to catch up with; give a duration such as 1d".to_owned(),
+                "duration=forever has no end to read to; set a duration such as 1d".to_owned(),
             ));
         }
         let grid = Grid::new(config.period.as_millis() as i64);
-        // Steps are whole periods since the epoch, so that slices that touch neither overlap nor leave one out.
+        // Steps are whole periods since the epoch, so that adjacent slices neither overlap nor leave out a step.
         let step_from = |time: EventTime| {
             time.as_millis().div_euclid(grid.period_ms)
                 + i64::from(time.as_millis().rem_euclid(grid.period_ms) > 0)
@@ -84,8 +86,8 @@ impl Simulator {
         })
     }
 
-    /// The anomalies whose readings are among those simulated, by time: all of a run with a duration, those so far of
-    /// one without.
+    /// Returns the anomalies that have simulated readings, by time: all of them for a run with a duration, those so far
+    /// for a run without.
     pub fn labels(&self) -> Vec<Anomaly> {
         let Setting {
             grid, steps, rates, ..
@@ -105,7 +107,7 @@ impl Simulator {
         let stretches = grid.stretch_of(within.start)..=grid.stretch_of(within.end);
         let mut labels = Vec::new();
         for sensor in self.partitions.iter().flat_map(Partition::sensors) {
-            // The names are within the bounds of a sensor's, as `names_are_sensors` shows.
+            // These names are always valid, as the test `names_are_sensors` shows.
             let Ok(id) = SensorId::new(&device_name(sensor.device), &tag_name(sensor.tag)) else {
                 continue;
             };
@@ -127,10 +129,10 @@ impl Simulator {
     }
 }
 
-/// Names that differ where the readings do: a checkpoint of one fleet must not make another one skip its start. The
-/// duration is left out, so a longer run goes on where a shorter one ended.
+/// Returns names that differ where the readings do: a checkpoint of one fleet must not make another fleet skip its
+/// start. The names leave out the duration, so a longer run continues where a shorter one ended.
 fn partition_names(config: &SimulatorConfig) -> Vec<String> {
-    /// Changed when the same configuration comes to mean other readings.
+    /// Changes when the same configuration yields other readings.
     const FORMULA: u64 = 1;
     let without_end = SimulatorConfig {
         duration: None,
@@ -155,10 +157,6 @@ impl Source for Simulator {
         Ok(())
     }
 
-    fn has_more_at_hand(&self, partition: PartitionIndex) -> bool {
-        !self.partitions[partition].ended()
-    }
-
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
         let behind = self
             .partitions
@@ -168,8 +166,8 @@ impl Source for Simulator {
             .min_by_key(|(_, partition)| partition.frame());
         let Some((index, _)) = behind else {
             return Ok(match self.until {
-                Until::CaughtUp => Read::End,
-                Until::Stopped => Read::Idle,
+                Until::CaughtUp => Read::End { complete_until: None },
+                Until::Stopped => Read::Idle { complete_until: None },
             });
         };
         let partition = &mut self.partitions[index];
@@ -191,6 +189,8 @@ impl Source for Simulator {
         }
         partition.end_told = partition.ended();
         batch.ended = partition.end_told && self.until == Until::CaughtUp;
+        let waiting = self.partitions.iter().map(|partition| !partition.ended());
+        batch.waiting.extend(waiting);
         Ok(Read::Batch)
     }
 

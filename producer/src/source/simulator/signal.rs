@@ -1,14 +1,14 @@
-//! What a sensor would say if nothing ever went wrong with it.
+//! The clean signal of a sensor: what it measures when nothing goes wrong.
 
 use super::draws::{Draws, bell, derive, draw};
 
 const MS_PER_DAY: f64 = 86_400_000.0;
 /// The slow part of a signal is computed at knots this far apart and interpolated linearly between them.
 const KNOT_MS: i64 = 300_000;
-/// How long an hour is that holds at most one gap and one anomaly.
+/// The length of a stretch, which holds at most one gap and one anomaly.
 const STRETCH_MS: i64 = 3_600_000;
 
-/// Time in steps of one period since the epoch, and the coarser divisions that depend on it.
+/// Time in steps of one period since the epoch, and its coarser divisions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     /// Length of a step.
@@ -36,18 +36,18 @@ impl Grid {
         step.div_euclid(self.knot_steps)
     }
 
-    /// How far `step` is from its knot to the next one, in [0, 1).
+    /// Returns how far `step` is on the way from its knot to the next one, in [0, 1).
     pub(super) fn fraction_of(&self, step: i64) -> f64 {
         step.rem_euclid(self.knot_steps) as f64 / self.knot_steps as f64
     }
 }
 
-/// What a tag measures, typically.
+/// A quantity that a tag typically measures.
 struct Quantity {
     name: &'static str,
     level: f64,
     noise: f64,
-    /// 10 to the power of the decimals that its sensors report.
+    /// 10 to the power of the number of decimals that its sensors report.
     scale: f64,
 }
 
@@ -60,8 +60,8 @@ const fn quantity(name: &'static str, level: f64, noise: f64, scale: f64) -> Qua
     }
 }
 
-/// °C, bar, mm/s, A and l/min; the noise is at least 25 of the last digit's units, so that a value that stands still is
-/// one that is stuck.
+/// In °C, bar, mm/s, A and l/min. The noise is at least 25 units of the last digit, so that only a stuck value stands
+/// still.
 const QUANTITIES: [Quantity; 5] = [
     quantity("temperature", 65.0, 0.45, 100.0),
     quantity("pressure", 4.2, 0.035, 1_000.0),
@@ -71,12 +71,12 @@ const QUANTITIES: [Quantity; 5] = [
 ];
 const OTHER: Quantity = quantity("", 50.0, 0.5, 100.0);
 
-/// The name of the device with this number, counted from 0.
+/// Returns the name of the device with this number, counted from 0.
 pub(super) fn device_name(device: u32) -> String {
     format!("device-{:03}", device + 1)
 }
 
-/// The name of the tag with this number, counted from 0.
+/// Returns the name of the tag with this number, counted from 0.
 pub(super) fn tag_name(tag: u32) -> String {
     match QUANTITIES.get(tag as usize) {
         Some(quantity) => quantity.name.to_owned(),
@@ -84,16 +84,16 @@ pub(super) fn tag_name(tag: u32) -> String {
     }
 }
 
-/// One sensor's character: everything about it that does not change with time.
+/// The properties of a sensor that do not change with time.
 ///
-/// It follows from (seed, device, tag) alone, so a sensor is the same one in a fleet of any size.
+/// They follow from (seed, device, tag) alone, so a sensor is the same in a fleet of any size.
 #[derive(Clone, Debug)]
 pub(super) struct Sensor {
     pub(super) device: u32,
     pub(super) tag: u32,
     /// When within each period it measures.
     pub(super) phase_ms: u32,
-    /// Standard deviation of its white noise, the measure of everything else.
+    /// Standard deviation of its white noise; all other variations are multiples of it.
     pub(super) noise: f64,
     scale: f64,
     level: f64,
@@ -102,7 +102,7 @@ pub(super) struct Sensor {
     white_key: u64,
     wander_key: u64,
     drift_key: u64,
-    /// Where its gaps and anomalies are drawn from.
+    /// The stream that its gaps and anomalies are drawn from.
     pub(super) episode_key: u64,
 }
 
@@ -120,7 +120,7 @@ impl Sensor {
             scale: quantity.scale,
             level: quantity.level * draws.between(0.85, 1.15),
             swing: noise * draws.between(2.0, 4.0),
-            // Tags peak at different hours, the devices of one tag at about the same.
+            // Tags peak at different hours; the devices of one tag peak at about the same hour.
             shift_of_day: 0.13 * f64::from(tag) + draws.between(0.0, 0.08),
             white_key: derive(key, 1),
             wander_key: derive(key, 2),
@@ -129,21 +129,21 @@ impl Sensor {
         }
     }
 
-    /// The level with its daily and weekly shape, wander (minutes) and drift (days), at a knot.
+    /// Returns the level with its daily and weekly shape, wander (minutes) and drift (days), at a knot.
     pub(super) fn knot(&self, grid: &Grid, knot: i64) -> f64 {
         let days = (knot * grid.knot_steps) as f64 * (grid.period_ms as f64 / MS_PER_DAY);
         let day = days + self.shift_of_day;
         let daily = 0.8 * wave(day) + 0.25 * wave(2.0 * day + 0.1);
-        // The epoch was a Thursday: the trough is in the night from Saturday to Sunday. It is mild, so that one day's
-        // readings can stand for the next day's.
+        // The epoch was a Thursday, so the trough is in the night from Saturday to Sunday. It is mild, so that one
+        // day's readings can stand for the next day's.
         let weekly = 0.12 * wave((days - 4.75) / 7.0);
         self.level
             + self.swing * (daily + weekly)
             + self.noise * (0.45 * self.wander(knot) + 0.4 * self.drift(days))
     }
 
-    /// Noise that stays for a while: a first-order autoregression, cut off where its memory has faded to a quarter so
-    /// that it can be computed at any knot.
+    /// Returns noise that persists for a while: a first-order autoregression. It is cut off where its memory has faded
+    /// to a quarter, so that it can be computed at any knot.
     fn wander(&self, knot: i64) -> f64 {
         const KEEP: f64 = 0.8;
         let (mut weight, mut sum, mut squares) = (1.0, 0.0, 0.0_f64);
@@ -155,7 +155,7 @@ impl Sensor {
         sum / squares.sqrt()
     }
 
-    /// What ageing and weather do: from one random value to the next within two days.
+    /// Returns the effect of ageing and weather, which moves from one random value to the next within two days.
     fn drift(&self, days: f64) -> f64 {
         let at = days / 2.0;
         let from = at.floor();
@@ -164,19 +164,20 @@ impl Sensor {
         a + (b - a) * way * way * (3.0 - 2.0 * way)
     }
 
-    /// The random bits of one reading: noise above, delay below.
+    /// Returns the random bits of one reading: the upper ones for the noise, the lower ones for the delay.
     pub(super) fn bits(&self, step: i64) -> u64 {
         draw(self.white_key, step)
     }
 
-    /// As the sensor reports it: a few decimals.
+    /// Rounds a value to the decimals that the sensor reports.
     pub(super) fn round(&self, value: f64) -> f64 {
-        /// Adding and taking away 1.5 x 2^52 rounds to a whole number without a call into libm.
+        /// Adding and subtracting 1.5 x 2^52 rounds to a whole number without a call into libm.
         const WHOLE: f64 = 6_755_399_441_055_744.0;
         (value * self.scale + WHOLE - WHOLE) / self.scale
     }
 
-    /// The clean value at a step, from scratch: what the simulator computes faster by keeping its knots.
+    /// Computes the clean value at a step from scratch. The simulator computes the same faster, because it keeps the
+    /// knots.
     pub(super) fn clean(&self, grid: &Grid, step: i64) -> f64 {
         let knot = grid.knot_of(step);
         let from = self.knot(grid, knot);
@@ -185,7 +186,8 @@ impl Sensor {
     }
 }
 
-/// A sine wave to within 6 %, made of two parabolas: unlike a libm's sine it has the same bits on every platform.
+/// Returns a sine wave to within 6 %, built from two parabolas. Unlike libm's sine, it has the same bits on every
+/// platform.
 fn wave(turns: f64) -> f64 {
     let x = turns - turns.floor() - 0.5;
     -16.0 * x * (0.5 - x.abs())

@@ -3,12 +3,13 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::source::Reading;
+use windrow_common::Length;
 
 fn config(spec: &str) -> SimulatorConfig {
     spec.parse().unwrap()
 }
 
-/// Everything from where each partition stands to the end, by partition, sensors as numbers of `sensors`.
+/// Reads each partition from its position to its end, with sensors numbered by `sensors`.
 fn drain(simulator: &mut Simulator, sensors: &mut SensorTable) -> Vec<Vec<Reading>> {
     let mut all = vec![Vec::new(); simulator.partitions().len()];
     let mut ended = vec![false; all.len()];
@@ -30,7 +31,7 @@ fn readings(spec: &str) -> Vec<Vec<Reading>> {
     drain(&mut simulator, &mut SensorTable::new())
 }
 
-/// Values by sensor and time.
+/// Returns the values by sensor and time.
 fn values(spec: &str) -> BTreeMap<(SensorId, EventTime), f64> {
     let mut simulator = Simulator::new(config(spec), Until::CaughtUp).unwrap();
     let mut sensors = SensorTable::new();
@@ -84,7 +85,7 @@ fn reading_from_any_offset_equals_the_uninterrupted_run() {
                     let to = if other == partition { from } else { u64::MAX };
                     again.seek(other, Offset(to)).unwrap();
                 }
-                // The other partitions were interned first in the run before; the table is reused for equal numbers.
+                // The first run interned the other partitions too; its table is reused so that the numbers are equal.
                 let rest = drain(&mut again, &mut sensors);
                 let expected = whole.iter().filter(|reading| reading.offset.0 >= from);
                 assert!(rest[partition].iter().eq(expected), "from {from}");
@@ -219,7 +220,10 @@ fn without_an_end_it_goes_on_and_with_one_it_turns_idle() {
         count += 1;
     }
     assert!(count > 0);
-    assert_eq!(simulator.read(&mut sensors, &mut batch).unwrap(), Read::Idle);
+    assert_eq!(
+        simulator.read(&mut sensors, &mut batch).unwrap(),
+        Read::Idle { complete_until: None }
+    );
     assert_eq!(
         simulator.progress(),
         Progress {
@@ -253,11 +257,14 @@ fn names_are_sensors() {
     assert!(SensorId::new(&device_name(u32::MAX - 1), &tag_name(u32::MAX - 1)).is_ok());
 }
 
-/// Mean, standard deviation, smallest and largest value of the windows of a minute, by sensor and minute.
+/// Returns mean, standard deviation, minimum and maximum of one-minute windows, by sensor and minute.
 fn windows(spec: &str) -> BTreeMap<(SensorId, EventTime), [f64; 4]> {
     let mut found: BTreeMap<(SensorId, EventTime), Vec<f64>> = BTreeMap::new();
     for ((sensor, time), value) in values(spec) {
-        found.entry((sensor, time.floor(60_000))).or_default().push(value);
+        found
+            .entry((sensor, time.floor(Length::from_millis(60_000))))
+            .or_default()
+            .push(value);
     }
     found
         .into_iter()

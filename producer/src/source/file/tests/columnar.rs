@@ -1,4 +1,4 @@
-//! Parquet files with their columns in whatever types they come in.
+//! Parquet files with columns of every supported type.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use arrow_array::{
 
 use super::*;
 
-/// In groups of a few rows, so that a file has many.
+/// Writes the columns in groups of a few rows, so that a file has several groups.
 fn written(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),
@@ -29,7 +29,7 @@ fn written(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     bytes
 }
 
-/// Rows of time in ms, device, tag and value.
+/// Writes rows of time in ms, device, tag and value.
 pub(super) fn parquet(rows: &[(i64, String, String, f64)]) -> Vec<u8> {
     written(vec![
         (

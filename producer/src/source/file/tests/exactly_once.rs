@@ -1,4 +1,4 @@
-//! Whatever is written is read, each reading once, wherever the reading stops and goes on.
+//! Everything that is written is read exactly once, wherever the reader stops and continues.
 
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn ndjson(rows: &[Row]) -> Vec<u8> {
     text
 }
 
-/// The rows as files of every kind.
+/// Writes the rows as files of every kind.
 fn files(rows: &[Row]) -> Vec<(TempDir, PathBuf)> {
     let (csv, ndjson) = (csv(rows), ndjson(rows));
     vec![
@@ -54,7 +54,7 @@ fn files(rows: &[Row]) -> Vec<(TempDir, PathBuf)> {
     ]
 }
 
-/// A line of a CSV file as it might be found; some hold a reading, some open a quote.
+/// Generates a line that a CSV file may contain; some hold a reading, some open a quote.
 fn any_line() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0..100_u32).prop_map(|value| format!("1,d,t,{value}\n")),
@@ -119,7 +119,7 @@ proptest! {
             ("a.csv", format!("{HEADER}{}", lines.concat()).into_bytes())
         };
         let (_folder, path) = file(name, &text);
-        // What a quote left open at the end hides is never complete to one who follows.
+        // If a quote is left open at the end, the rows after it never become complete in a followed file.
         let expected = drain(&mut open(&path, Until::Stopped)).remove(0).all();
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len())).collect();
         cuts.sort_unstable();

@@ -1,9 +1,9 @@
-//! Several files: whose turn it is, and what is known of those whose turn has not come.
+//! Several files: which one is read next, and what is known of those that are not read yet.
 
 use windrow_common::ScoringMessage;
 
 use super::*;
-use crate::window::{PartitionPosition, Position, WindowConfig, Windower};
+use crate::window::{Emitted, Position, WindowConfig, Windower};
 
 const DAY: i64 = 86_400;
 /// 2026-01-01
@@ -17,45 +17,34 @@ fn folder(files: &[(&str, String)]) -> TempDir {
     folder
 }
 
-/// Rows of a day from `start` on, a minute apart.
+/// Returns the rows of a day from `start` on, a minute apart.
 fn day(start: i64, device: &str) -> String {
     (0..DAY / 60)
         .map(|at| format!("{},{device},t,{at}\n", start + at * 60))
         .collect()
 }
 
-/// Reads to the end through the windower, as the ingest thread does; after each run, `look` sees which partition it
-/// was of, the messages it led to and how many windows are open.
+/// Reads to the end through the windower, as the ingest thread does. After each run, `look` gets its partition, the
+/// messages it led to and the number of open windows.
 fn ingest(source: &mut FileSource, mut look: impl FnMut(usize, &[ScoringMessage], usize)) -> usize {
     let config = WindowConfig {
         window: Duration::from_secs(3_600),
         ..WindowConfig::default()
     };
-    let position = Position {
-        dispatched_through: EventTime::MIN,
-        partitions: vec![PartitionPosition::default(); source.partitions().len()],
-    };
+    let position = Position::start(source.partitions().len());
     let now = Instant::now();
-    let mut windower = Windower::new(config.validate().unwrap(), &position, now);
-    for partition in 0..source.partitions().len() {
-        if let Some(time) = source.look_ahead(partition) {
-            windower.look_ahead(partition, time);
-        }
-    }
-    let (mut sensors, mut batch, mut quarantined) = (SensorTable::new(), Batch::default(), Vec::new());
-    let (mut messages, mut count) = (Vec::new(), 0);
+    let mut windower = Windower::of_source(config.validate().unwrap(), &position, source, now);
+    let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+    let (mut out, mut count) = (Emitted::default(), 0);
     while source.read(&mut sensors, &mut batch).unwrap() == Read::Batch {
-        windower.quarantine_unreadable(&mut batch, &mut quarantined);
-        windower.observe(batch.partition, &batch.readings, now, &mut quarantined, &sensors);
-        windower.finish_batch(&batch);
-        windower.close_ready(now, &sensors, &mut messages);
-        look(batch.partition, &messages, windower.open_windows());
-        count += messages.len();
-        messages.clear();
+        windower.take(&mut batch, &sensors, now, &mut out);
+        look(batch.partition, &out.messages, windower.open_windows());
+        count += out.messages.len();
+        out.messages.clear();
     }
-    windower.close_all(&sensors, &mut messages);
-    assert_eq!(quarantined, []);
-    count + messages.len()
+    windower.close_all(&sensors, &mut out);
+    assert_eq!(out.quarantined, []);
+    count + out.messages.len()
 }
 
 #[test]
@@ -81,7 +70,7 @@ fn daily_files_are_read_one_after_another_and_their_windows_closed_on_the_way() 
     );
     assert!(order.is_sorted(), "{order:?}");
     assert_eq!((first_day, messages), (24, 5 * 24));
-    // A run is a day here, whose windows close behind it; the last day's wait for the end.
+    // A run is a day here, and its windows close after it; those of the last day wait for the end.
     assert!(most_open <= 25, "{most_open} windows were open");
 }
 
@@ -115,14 +104,14 @@ fn looking_ahead_tells_the_next_reading_until_it_is_read() {
     let mut source = open(folder.path(), Until::CaughtUp);
     let at = |second| Some(EventTime::from_millis(second * 1_000));
     assert_eq!(
-        [0, 1, 2, 9].map(|partition| source.look_ahead(partition)),
+        [0, 1, 2, 9].map(|partition| source.next_time(partition)),
         [at(START), at(START + DAY), None, None]
     );
     let second_row = HEADER.len() as u64 + rows(START, 1).len() as u64;
     source.seek(1, Offset(second_row)).unwrap();
-    assert_eq!(source.look_ahead(1), at(START + DAY + 1));
+    assert_eq!(source.next_time(1), at(START + DAY + 1));
     drain(&mut source);
-    assert_eq!(source.look_ahead(1), None);
+    assert_eq!(source.next_time(1), None);
 }
 
 #[test]
@@ -133,7 +122,7 @@ fn a_first_reading_that_will_be_quarantined_is_not_looked_ahead_to() {
         ("2.csv", rows(START + 5, 10)),
     ]);
     let mut source = open(folder.path(), Until::CaughtUp);
-    assert_eq!(source.look_ahead(0), Some(EventTime::from_millis(START * 1_000)));
+    assert_eq!(source.next_time(0), Some(EventTime::from_millis(START * 1_000)));
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
     source.read(&mut sensors, &mut batch).unwrap();
     assert_eq!(batch.partition, 0);

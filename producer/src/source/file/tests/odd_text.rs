@@ -1,7 +1,7 @@
-//! Text files as they are found: line ends, byte order marks, quotes, damage, and rows that are no readings.
+//! Text files as they occur in practice: line ends, byte order marks, quotes, damage, and rows that are not readings.
 
-use super::super::lines::MAX_ROW_BYTES;
 use super::*;
+use crate::source::decode::MAX_ROW_BYTES;
 
 fn reasons(log: &Log) -> Vec<(Option<u64>, u64, &str)> {
     log.unreadable

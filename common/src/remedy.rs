@@ -1,0 +1,30 @@
+//! What an error asks for, decided once per error type.
+
+use std::error::Error;
+
+/// What helps against an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The dependency is away, slow or full: wait and retry.
+    Wait,
+    /// A person has to change an option, or what it names. Retrying does not help.
+    FixConfig,
+    /// Neither: this blob, message or run has failed.
+    GiveUp,
+}
+
+impl Remedy {
+    /// The exit code of a program that ends with such an error: 2 when the configuration is wrong, otherwise 1.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::FixConfig => 2,
+            Self::Wait | Self::GiveUp => 1,
+        }
+    }
+}
+
+/// An error that knows its remedy.
+pub trait HasRemedy: Error {
+    /// What helps against this error.
+    fn remedy(&self) -> Remedy;
+}

@@ -1,0 +1,176 @@
+//! Command-line options for an Event Hub: how to reach it and how to read it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use windrow_common::{EventTime, parse_duration};
+
+use crate::{EntraLogin, EventHub, EventHubError, EventHubSource, Login, Start};
+use windrow_producer::source::Until;
+use windrow_producer::source::decode::ColumnMapping;
+
+/// Size limit of a connection string file, in bytes.
+const MAX_STRING_BYTES: u64 = 64 << 10;
+
+/// Options that say how to reach a hub.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Event Hubs")]
+pub struct HubArgs {
+    /// Connection string with a shared access key [default: Microsoft Entra ID]
+    #[arg(
+        long,
+        value_name = "STRING",
+        env = "WINDROW_EVENTHUBS_CONNECTION_STRING",
+        hide_env_values = true
+    )]
+    eventhubs_connection_string: Option<String>,
+    /// File with the connection string; keeps its key out of the environment and the process list
+    #[arg(long, value_name = "FILE", env = "WINDROW_EVENTHUBS_CONNECTION_STRING_FILE")]
+    eventhubs_connection_string_file: Option<PathBuf>,
+    /// Entra ID identity to use without a connection string [default: workload-identity if
+    /// AZURE_FEDERATED_TOKEN_FILE is set, as on AKS, otherwise managed-identity]
+    #[arg(long, value_enum, value_name = "KIND", env = "WINDROW_EVENTHUBS_IDENTITY")]
+    eventhubs_identity: Option<IdentityKind>,
+    /// Endpoint to connect to instead of the namespace, such as amqp://host:5672 for an emulator
+    #[arg(long, value_name = "URL", env = "WINDROW_EVENTHUBS_ENDPOINT")]
+    eventhubs_endpoint: Option<String>,
+}
+
+/// Options that say how to read a hub.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Event Hubs")]
+pub struct ReadHubArgs {
+    #[command(flatten)]
+    hub: HubArgs,
+    /// Consumer group
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "$Default",
+        env = "WINDROW_CONSUMER_GROUP"
+    )]
+    consumer_group: String,
+    /// Where to start in a partition without a checkpoint: earliest, latest, or an enqueued time such as
+    /// 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "WHERE", default_value = "earliest", env = "WINDROW_START", value_parser = start)]
+    start: Start,
+    /// Events to prefetch per partition; they wait in memory, whatever their size
+    #[arg(long, value_name = "N", default_value = "300", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    eventhubs_prefetch: u32,
+    /// How long a silent producer keeps its partitions before the others take them over; it renews its claims three
+    /// times as often
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
+    ownership_expiry: Duration,
+}
+
+/// The Entra ID identity that a process uses.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum IdentityKind {
+    /// The pod's federated token, from the AZURE_* variables that AKS sets
+    WorkloadIdentity,
+    /// The machine's managed identity; if it has several, the one whose client id is in AZURE_CLIENT_ID
+    ManagedIdentity,
+    /// The account logged in with the Azure CLI or azd
+    Cli,
+}
+
+impl std::fmt::Debug for HubArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubArgs")
+            .field("eventhubs_endpoint", &self.eventhubs_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HubArgs {
+    /// Returns the hub named by a URL `eventhubs://HOST/HUB`.
+    pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
+        let endpoint = given(self.eventhubs_endpoint.as_deref()).map(str::to_owned);
+        EventHub::new(url, self.login(url)?, endpoint)
+    }
+
+    fn login(&self, url: &str) -> Result<Login, EventHubError> {
+        let path = self.eventhubs_connection_string_file.as_ref();
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        if let Some(string) = given(self.eventhubs_connection_string.as_deref()) {
+            if path.is_some() {
+                let why = "give a connection string or a file with one, not both".to_owned();
+                return Err(EventHubError::Config(url.to_owned(), why));
+            }
+            return Ok(Login::ConnectionString(string.to_owned()));
+        }
+        if let Some(path) = path {
+            let unreadable = |why: String| {
+                let why = format!("connection string file {}: {why}", path.display());
+                EventHubError::Config(url.to_owned(), why)
+            };
+            let bytes = fs::metadata(path)
+                .map_err(|error| unreadable(error.to_string()))?
+                .len();
+            if bytes > MAX_STRING_BYTES {
+                return Err(unreadable(format!("it has {bytes} bytes; at most {MAX_STRING_BYTES} are read")));
+            }
+            let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+            return Ok(Login::ConnectionString(string.trim().to_owned()));
+        }
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let default = match set("AZURE_FEDERATED_TOKEN_FILE") {
+            Some(_) => IdentityKind::WorkloadIdentity,
+            None => IdentityKind::ManagedIdentity,
+        };
+        Ok(Login::Entra(match self.eventhubs_identity.unwrap_or(default) {
+            IdentityKind::WorkloadIdentity => EntraLogin::WorkloadIdentity,
+            IdentityKind::ManagedIdentity => EntraLogin::ManagedIdentity(set("AZURE_CLIENT_ID")),
+            IdentityKind::Cli => EntraLogin::Cli,
+        }))
+    }
+}
+
+impl ReadHubArgs {
+    /// Returns the source named by a URL `eventhubs://HOST/HUB`.
+    pub fn source(
+        &self,
+        url: &str,
+        mapping: ColumnMapping,
+        until: Until,
+    ) -> Result<EventHubSource, EventHubError> {
+        Ok(EventHubSource {
+            hub: self.hub.hub(url)?,
+            consumer_group: self.consumer_group.clone(),
+            start: self.start,
+            prefetch: self.eventhubs_prefetch,
+            ownership_expiry: self.ownership_expiry,
+            mapping,
+            until,
+        })
+    }
+}
+
+/// Returns the text unless it is empty. Compose files set unused variables to the empty string.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    let past = |time: EventTime| match time <= EventTime::now() {
+        true => Ok(Start::At(time)),
+        false => Err("the time is in the future".to_owned()),
+    };
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        time => EventTime::parse(time.as_bytes())
+            .map_err(|error| format!("write earliest, latest or a time: {error}"))
+            .and_then(past),
+    }
+}
+
+fn ownership_expiry(text: &str) -> Result<Duration, String> {
+    let expiry = parse_duration(text).map_err(|error| error.to_string())?;
+    if expiry < Duration::from_secs(3) {
+        return Err("use at least 3s; a short delay would miss a shorter one".to_owned());
+    }
+    Ok(expiry)
+}

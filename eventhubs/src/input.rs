@@ -1,0 +1,52 @@
+//! A source that is either this producer's alone or shared with others.
+
+use clap::Args;
+use windrow_producer::args::SourceArgs;
+use windrow_producer::source::{Source, Until};
+use windrow_producer::{Pipeline, ProducerError};
+use windrow_queue::Queue;
+use windrow_service::Shutdown;
+
+use crate::{EventHubSource, ReadHubArgs, SharingError, sharing};
+
+/// Which source, an Event Hub included.
+#[derive(Args, Clone, Debug)]
+pub struct InputArgs {
+    /// The source.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    event_hub: ReadHubArgs,
+}
+
+/// An opened source.
+pub enum Input {
+    /// All its partitions are this producer's.
+    Own(Box<dyn Source>),
+    /// Its partitions are shared with other producers.
+    Shared(Box<EventHubSource>),
+}
+
+impl InputArgs {
+    /// Opens the source, with columns and files checked.
+    pub fn open(&self, until: Until) -> Result<Input, SharingError> {
+        if self.source.is_event_hub() {
+            let mapping = self.source.mapping();
+            let source = self.event_hub.source(&self.source.source, mapping, until)?;
+            return Ok(Input::Shared(Box::new(source)));
+        }
+        let source = self.source.open(until).map_err(ProducerError::from)?;
+        Ok(Input::Own(source))
+    }
+}
+
+impl Input {
+    /// Runs `pipeline` on the source until it ends or a stop is requested. When it returns `Ok`, everything published is
+    /// confirmed and the checkpoints say so.
+    pub async fn run<Q: Queue>(self, pipeline: Pipeline<Q>, shutdown: Shutdown) -> Result<(), SharingError> {
+        match self {
+            Self::Own(source) => Ok(pipeline.run(source, shutdown).await?),
+            Self::Shared(source) => sharing::run(*source, pipeline, shutdown).await,
+        }
+    }
+}

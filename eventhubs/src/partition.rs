@@ -1,0 +1,178 @@
+//! One partition as a [`Source`]: what the receiving task hands over, decoded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use windrow_common::EventTime;
+
+use crate::event::{Event, EventDecoder};
+use windrow_producer::sensors::SensorTable;
+use windrow_producer::source::decode::{ColumnMapping, ROWS_PER_BATCH, RowSink};
+use windrow_producer::source::{
+    Arrivals, Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError,
+};
+
+/// A received event, and the room it takes up until it is decoded.
+pub(crate) struct Incoming {
+    pub(crate) event: Event,
+    /// Held only to be returned.
+    #[allow(dead_code)]
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+/// How far a partition is read, for those who watch its lag.
+#[derive(Debug)]
+pub(crate) struct ReadTo {
+    /// The sequence number it goes on at.
+    next: AtomicU64,
+    /// Enqueued time of the last event read, in milliseconds since the epoch.
+    enqueued_ms: AtomicI64,
+    /// What was enqueued before this time is read, in milliseconds since the epoch.
+    complete_until_ms: AtomicI64,
+}
+
+impl ReadTo {
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Relaxed)
+    }
+
+    pub(crate) fn enqueued_ms(&self) -> i64 {
+        self.enqueued_ms.load(Relaxed)
+    }
+
+    /// Says that nothing was left to read at a time.
+    pub(crate) fn is_complete_until(&self, time: EventTime) {
+        self.complete_until_ms.fetch_max(time.as_millis(), Relaxed);
+    }
+}
+
+/// What of a partition was settled when the session began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// When the hub was asked.
+    pub(crate) asked_at: EventTime,
+    /// Where it begins when it has no checkpoint, where that has a number.
+    pub(crate) start: Option<Offset>,
+    /// The oldest event that is still kept.
+    pub(crate) oldest: Offset,
+    /// Where to stop, if it is to stop.
+    pub(crate) end: Option<Offset>,
+}
+
+/// The events of one partition from the one it is sought to.
+pub(crate) struct PartitionSource {
+    names: [String; 1],
+    events: mpsc::Receiver<Incoming>,
+    decoder: EventDecoder,
+    read_to: Arc<ReadTo>,
+    next: Offset,
+    bounds: Bounds,
+    events_read: u64,
+}
+
+impl PartitionSource {
+    pub(crate) fn new(
+        partition: &str,
+        events: mpsc::Receiver<Incoming>,
+        mapping: &ColumnMapping,
+        bounds: Bounds,
+    ) -> Self {
+        Self {
+            names: [partition.to_owned()],
+            events,
+            decoder: EventDecoder::new(mapping),
+            read_to: Arc::new(ReadTo {
+                next: AtomicU64::new(0),
+                enqueued_ms: AtomicI64::new(EventTime::now().as_millis()),
+                complete_until_ms: AtomicI64::new(EventTime::MIN.as_millis()),
+            }),
+            next: Offset(0),
+            bounds,
+            events_read: 0,
+        }
+    }
+
+    pub(crate) fn read_to(&self) -> Arc<ReadTo> {
+        Arc::clone(&self.read_to)
+    }
+
+    fn complete_until(&self) -> Option<EventTime> {
+        let time = EventTime::from_millis(self.read_to.complete_until_ms.load(Relaxed));
+        (time > EventTime::MIN).then_some(time)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.bounds.end.is_some_and(|end| self.next >= end)
+    }
+}
+
+impl Source for PartitionSource {
+    fn partitions(&self) -> &[String] {
+        &self.names
+    }
+
+    fn seek(&mut self, _: PartitionIndex, to: Offset) -> Result<(), SourceError> {
+        // What has expired does not come any more; without this an empty partition would be waited for.
+        self.next = to.max(self.bounds.oldest);
+        self.read_to.next.store(self.next.0, Relaxed);
+        if self.has_ended() {
+            self.read_to.is_complete_until(self.bounds.asked_at);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        if self.has_ended() {
+            return Ok(Read::End {
+                complete_until: self.complete_until(),
+            });
+        }
+        batch.clear(0);
+        let before = self.next;
+        // An event is taken in whole: its readings share an offset, and a checkpoint cannot stand between them.
+        while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH && !self.has_ended() {
+            let Ok(Incoming { event, .. }) = self.events.try_recv() else {
+                break;
+            };
+            // A receiver may begin earlier than it needs to.
+            if event.offset < self.next {
+                continue;
+            }
+            let mut out = RowSink {
+                sensors,
+                batch,
+                arrival: event.enqueued,
+                limit: usize::MAX,
+            };
+            self.decoder.decode(&event, &mut out);
+            self.next = Offset(event.offset.0 + 1);
+            self.read_to
+                .enqueued_ms
+                .store(event.enqueued.as_millis(), Relaxed);
+            self.events_read += 1;
+        }
+        self.read_to.next.store(self.next.0, Relaxed);
+        batch.next = self.next;
+        batch.arrivals = Arrivals::OfSource;
+        batch.waiting.push(!self.events.is_empty());
+        batch.ended = self.has_ended();
+        if batch.ended {
+            self.read_to.is_complete_until(self.bounds.asked_at);
+        }
+        Ok(if self.next == before {
+            Read::Idle {
+                complete_until: self.complete_until(),
+            }
+        } else {
+            Read::Batch
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            done: self.events_read,
+            total: None,
+        }
+    }
+}

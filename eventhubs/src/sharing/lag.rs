@@ -1,0 +1,136 @@
+//! How far behind the partitions are, asked of the hub on a connection of its own.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_messaging_eventhubs::ConsumerClient;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use windrow_common::EventTime;
+
+use super::EventHubSource;
+use crate::EventHubError;
+use crate::client::part_with;
+use crate::partition::ReadTo;
+use windrow_producer::Stats;
+
+/// How long the hub may take to say where a partition ends.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The partitions that are being read, and how far.
+#[derive(Default)]
+pub(crate) struct Watched(RefCell<HashMap<String, Arc<ReadTo>>>);
+
+impl Watched {
+    pub(crate) fn insert(&self, partition: &str, read_to: Arc<ReadTo>) {
+        self.0.borrow_mut().insert(partition.to_owned(), read_to);
+    }
+
+    pub(crate) fn remove(&self, partition: &str) {
+        self.0.borrow_mut().remove(partition);
+    }
+
+    /// Whether this is still the reading of that partition.
+    fn has(&self, partition: &str, read_to: &Arc<ReadTo>) -> bool {
+        let watched = self.0.borrow();
+        watched
+            .get(partition)
+            .is_some_and(|now| Arc::ptr_eq(now, read_to))
+    }
+
+    fn all(&self) -> Vec<(String, Arc<ReadTo>)> {
+        let watched = self.0.borrow();
+        let each = watched
+            .iter()
+            .map(|(partition, read_to)| (partition.clone(), Arc::clone(read_to)));
+        each.collect()
+    }
+}
+
+/// Watches until the hub has other partitions than `known`, which it says.
+pub(crate) async fn watch(
+    source: &EventHubSource,
+    stats: &Stats,
+    watched: &Watched,
+    known: &HashSet<String>,
+    every: Duration,
+) -> EventHubError {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut connection = None;
+    loop {
+        tick.tick().await;
+        match look(source, stats, watched, &mut connection).await {
+            Ok(partitions) if partitions == *known => {}
+            Ok(partitions) => {
+                return EventHubError::Away {
+                    hub: source.hub.to_string(),
+                    why: format!(
+                        "it had {} partitions and has {} now",
+                        known.len(),
+                        partitions.len()
+                    ),
+                    busy: false,
+                };
+            }
+            Err(error) => {
+                // The partitions' own receivers say whether the hub is away. What is not known is not told.
+                tracing::debug!(%error, "cannot tell how far behind the partitions are");
+                for (partition, _) in watched.all() {
+                    stats.forget_lag(&partition);
+                }
+                if let Some(client) = connection.take() {
+                    part_with("watching connection", client.close()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells how far behind each partition is, and returns which there are.
+async fn look(
+    source: &EventHubSource,
+    stats: &Stats,
+    watched: &Watched,
+    connection: &mut Option<ConsumerClient>,
+) -> Result<HashSet<String>, EventHubError> {
+    let hub = &source.hub;
+    let client = match connection {
+        Some(client) => client,
+        None => {
+            let opening = timeout(ANSWER_WITHIN, hub.consumer(&source.consumer_group));
+            let opened = opening.await.map_err(|_| hub.silent(ANSWER_WITHIN))??;
+            connection.insert(opened)
+        }
+    };
+    let properties = timeout(ANSWER_WITHIN, client.get_eventhub_properties()).await;
+    let properties = properties
+        .map_err(|_| hub.silent(ANSWER_WITHIN))?
+        .map_err(|error| hub.error(&error))?;
+    for (partition, read_to) in watched.all() {
+        let asked_at = EventTime::now();
+        let state = timeout(ANSWER_WITHIN, client.get_partition_properties(&partition)).await;
+        let state = state
+            .map_err(|_| hub.silent(ANSWER_WITHIN))?
+            .map_err(|error| hub.error(&error))?;
+        if !watched.has(&partition, &read_to) {
+            // Lost while the hub was asked; a lag would be told for ever.
+            continue;
+        }
+        let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);
+        let events = match state.is_empty {
+            true => 0,
+            false => (state.last_enqueued_sequence_number + 1 - next).max(0),
+        };
+        let behind_ms = asked_at.as_millis() - read_to.enqueued_ms();
+        let seconds = if events > 0 {
+            behind_ms.max(0) as f64 / 1_000.0
+        } else {
+            read_to.is_complete_until(asked_at);
+            0.0
+        };
+        stats.set_lag(&partition, events, seconds);
+    }
+    Ok(properties.partition_ids.into_iter().collect())
+}

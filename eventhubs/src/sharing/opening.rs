@@ -1,0 +1,142 @@
+//! How a session begins: where each partition begins and ends, and whether the checkpoints are of this hub.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use azure_messaging_eventhubs::models::{EventHubPartitionProperties, StartPositions};
+use azure_messaging_eventhubs::{EventHubsError, EventProcessor, StartLocation, StartPosition};
+use windrow_common::EventTime;
+use windrow_queue::Queue;
+
+use super::ownership::{Hub, Ownerships};
+use super::{EventHubSource, RENEWALS, Start};
+use crate::SharingError;
+use crate::partition::Bounds;
+use windrow_producer::Pipeline;
+use windrow_producer::checkpoint::{Checkpoint, CheckpointError, Resume};
+use windrow_producer::source::{Offset, Until};
+
+/// An open connection to the hub.
+pub(crate) struct Opened {
+    pub(crate) processor: Arc<EventProcessor>,
+    pub(crate) ownerships: Arc<Ownerships>,
+    /// Its partitions.
+    pub(crate) partitions: HashMap<String, Bounds>,
+}
+
+/// Opens a connection; `known` are the partitions of the sessions before.
+pub(crate) async fn open<Q: Queue>(
+    source: &EventHubSource,
+    pipeline: &Pipeline<Q>,
+    known: &HashSet<String>,
+) -> Result<Opened, SharingError> {
+    let hub = &source.hub;
+    let failed = |error: EventHubsError| hub.error(&error);
+    let source_name = &pipeline.options.source_name;
+    // Before the hub is asked where its partitions end, so that none can be ahead of it.
+    let resumes = Checkpoint::resumes(&pipeline.store, source_name, &hub.to_string()).await?;
+    let client = hub.consumer(&source.consumer_group).await?;
+    let properties = client.get_eventhub_properties().await.map_err(failed)?;
+    let mut partitions = HashMap::new();
+    let mut positions = StartPositions::default();
+    (positions.default.location, positions.default.inclusive) = match source.start {
+        Start::Earliest | Start::Latest => (StartLocation::Earliest, false),
+        Start::At(time) => (StartLocation::EnqueuedTime(system_time(time)), true),
+    };
+    for partition in properties.partition_ids {
+        let asked_at = EventTime::now();
+        let state = client
+            .get_partition_properties(&partition)
+            .await
+            .map_err(failed)?;
+        if let Some(resume) = resumes.iter().find(|resume| resume.partition == partition) {
+            check_end(resume, &state)?;
+        }
+        // All of one that was added since is wanted.
+        let is_new = !known.is_empty() && !known.contains(&partition);
+        let start = if is_new { Start::Earliest } else { source.start };
+        let bounds = bounds_of(&state, start, source.until, asked_at);
+        if let Some(begin) = bounds.start {
+            // As a number: `@latest` would skip what comes between now and the attach.
+            let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
+            let position = StartPosition {
+                location: StartLocation::SequenceNumber(before),
+                inclusive: false,
+            };
+            positions.per_partition.insert(partition.clone(), position);
+        }
+        partitions.insert(partition, bounds);
+    }
+    let names = Hub {
+        url: hub.to_string(),
+        namespace: hub.host.clone(),
+        name: hub.name.clone(),
+        consumer_group: source.consumer_group.clone(),
+    };
+    let ownerships = Arc::new(Ownerships::new(&pipeline.store, source_name, names));
+    let span = |duration: Duration| azure_core::time::Duration::try_from(duration).unwrap_or_default();
+    let processor = EventProcessor::builder()
+        .with_update_interval(span(source.ownership_expiry / RENEWALS))
+        .with_partition_expiration_duration(span(source.ownership_expiry))
+        .with_prefetch(source.prefetch)
+        .with_start_positions(positions)
+        .build(client, Arc::clone(&ownerships) as _)
+        .await
+        .map_err(failed)?;
+    Ok(Opened {
+        processor,
+        ownerships,
+        partitions,
+    })
+}
+
+fn system_time(time: EventTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or_default())
+}
+
+fn offset(number: i64) -> Offset {
+    Offset(u64::try_from(number).unwrap_or_default())
+}
+
+/// Where a partition begins and ends for a session that starts now.
+fn bounds_of(state: &EventHubPartitionProperties, start: Start, until: Until, asked_at: EventTime) -> Bounds {
+    let oldest = offset(state.beginning_sequence_number);
+    let next = if state.is_empty {
+        oldest
+    } else {
+        offset(state.last_enqueued_sequence_number + 1)
+    };
+    let nothing_since = |time| {
+        state.is_empty
+            || state
+                .last_enqueued_time_utc
+                .is_some_and(|last| last < system_time(time))
+    };
+    let start = match start {
+        Start::Latest => Some(next),
+        Start::At(time) if nothing_since(time) => Some(next),
+        Start::Earliest => Some(oldest),
+        Start::At(_) => None,
+    };
+    Bounds {
+        asked_at,
+        start,
+        oldest,
+        end: (until == Until::CaughtUp).then_some(next),
+    }
+}
+
+/// Refuses a checkpoint that is ahead of its partition. (Where nothing is left, the hub's numbers say too little.)
+fn check_end(resume: &Resume, state: &EventHubPartitionProperties) -> Result<(), CheckpointError> {
+    let end = offset(state.last_enqueued_sequence_number + 1);
+    if state.is_empty || resume.judged <= end {
+        return Ok(());
+    }
+    Err(CheckpointError::BeyondEnd {
+        path: resume.path.clone(),
+        partition: resume.partition.clone(),
+        judged: resume.judged.0,
+        end: end.0,
+    })
+}

@@ -1,0 +1,246 @@
+//! Who reads which partition, in the store: `checkpoints/<source>/owners/<partition>.json`.
+//!
+//! The client library decides who should own what; this is where it writes that down. A claim is a conditional write,
+//! so of two claims one fails. Only the checkpoint's own conditional write keeps a stale owner from doing harm: what is
+//! kept here may be out of date at any time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::Etag;
+use azure_core::time::OffsetDateTime;
+use azure_messaging_eventhubs::CheckpointStore;
+use azure_messaging_eventhubs::models::{Checkpoint as Position, Ownership};
+use serde::{Deserialize, Serialize};
+use windrow_common::{EventTime, encode_segment};
+use windrow_store::{Store, StoreError, Version, wait_out};
+
+use windrow_producer::checkpoint::Checkpoint;
+
+/// Ownerships of one source.
+#[derive(Debug)]
+pub(crate) struct Ownerships {
+    store: Store,
+    source: String,
+    hub: Hub,
+    /// This process's last claim of each partition.
+    mine: Mutex<HashMap<String, String>>,
+    claimed_at: Mutex<Instant>,
+}
+
+/// How the client library names the hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub {
+    /// How this program names it.
+    pub(crate) url: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) consumer_group: String,
+}
+
+/// One blob.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    /// Absent once the owner has given the partition back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// Different in each claim: what a renewal has to know of the one before.
+    claim: String,
+}
+
+impl Ownerships {
+    pub(crate) fn new(store: &Store, source: &str, hub: Hub) -> Self {
+        Self {
+            store: store.clone(),
+            source: source.to_owned(),
+            hub,
+            mine: Mutex::default(),
+            claimed_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn mine(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        // Nothing panics while it is locked.
+        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folder(&self) -> String {
+        format!("checkpoints/{}/owners", encode_segment(&self.source))
+    }
+
+    fn path(&self, partition: &str) -> String {
+        format!("{}/{}.json", self.folder(), encode_segment(partition))
+    }
+
+    async fn read(&self, path: &str) -> Result<Option<(Claim, Version)>, StoreError> {
+        let read = || self.store.get_versioned(path);
+        let read = wait_out("reading an ownership", read).await?;
+        // A blob that is no claim is as good as none: it is overwritten.
+        Ok(read.map(|(bytes, version)| {
+            let claim = serde_json::from_slice(&bytes).unwrap_or(Claim {
+                owner: None,
+                claim: String::new(),
+            });
+            (claim, version)
+        }))
+    }
+
+    /// Writes a claim; `None` when someone else was first.
+    async fn write(
+        &self,
+        path: &str,
+        claim: &Claim,
+        version: Option<&Version>,
+    ) -> Result<Option<()>, StoreError> {
+        let json = serde_json::to_vec(claim).map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        let write = || self.store.put_if(path, json.clone(), version);
+        match wait_out("claiming a partition", write).await {
+            Ok(_) => Ok(Some(())),
+            Err(StoreError::Conflict { .. }) => {
+                // A write may succeed and its answer be lost; the next try then meets the first.
+                let found = self.read(path).await?;
+                let ours = found.is_some_and(|(found, _)| found == *claim);
+                Ok(ours.then_some(()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn claim(&self, ownership: &Ownership) -> Result<Option<Ownership>, StoreError> {
+        let path = self.path(&ownership.partition_id);
+        let current = self.read(&path).await?;
+        let known = ownership.etag.as_ref().map(Etag::to_string);
+        if let Some((claim, _)) = &current
+            && known.as_deref() != Some(&claim.claim)
+        {
+            return Ok(None);
+        }
+        let claim = Claim {
+            owner: ownership.owner_id.clone(),
+            claim: azure_core::Uuid::new_v4().to_string(),
+        };
+        let version = current.map(|(_, version)| version);
+        let claimed = self.write(&path, &claim, version.as_ref()).await?;
+        if claimed.is_some() {
+            self.mine()
+                .insert(ownership.partition_id.clone(), claim.claim.clone());
+        }
+        Ok(claimed.map(|()| Ownership {
+            etag: Some(claim.claim.into()),
+            last_modified_time: Some(OffsetDateTime::now_utc()),
+            ..ownership.clone()
+        }))
+    }
+
+    /// Every partition that has ever been owned.
+    async fn list(&self) -> Result<Vec<(String, Claim, EventTime)>, StoreError> {
+        let folder = self.folder();
+        let list = || self.store.list(&folder);
+        let blobs = wait_out("listing ownerships", list).await?;
+        let mut claims = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let name = blob
+                .path
+                .rsplit('/')
+                .next()
+                .and_then(|name| name.strip_suffix(".json"));
+            let Some(partition) = name else { continue };
+            if let Some((claim, _)) = self.read(&blob.path).await? {
+                claims.push((partition.to_owned(), claim, blob.modified));
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Whether the client has claimed nothing for so long, though it should have several times.
+    pub(crate) fn stalled(&self, expiry: Duration) -> bool {
+        let claimed_at = self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed_at.elapsed() > expiry
+    }
+
+    /// Partitions that another process claimed less than `expiry` ago.
+    pub(crate) async fn of_others(&self, expiry: Duration) -> Result<HashSet<String>, StoreError> {
+        let oldest = EventTime::now().saturating_sub(expiry);
+        let claims = self.list().await?.into_iter();
+        let mine = self.mine();
+        let others = claims.filter(|(partition, claim, modified)| {
+            *modified > oldest && claim.owner.is_some() && mine.get(partition) != Some(&claim.claim)
+        });
+        Ok(others.map(|(partition, ..)| partition).collect())
+    }
+
+    /// Gives back what this process owns, so that others need not wait until it expires.
+    pub(crate) async fn release(&self) -> Result<(), StoreError> {
+        let mine = std::mem::take(&mut *self.mine());
+        for (partition, last) in mine {
+            let path = self.path(&partition);
+            if let Some((claim, version)) = self.read(&path).await?
+                && claim.claim == last
+            {
+                let claim = Claim { owner: None, ..claim };
+                self.write(&path, &claim, Some(&version)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: StoreError) -> azure_core::Error {
+    azure_core::Error::new(ErrorKind::Other, error)
+}
+
+#[async_trait]
+impl CheckpointStore for Ownerships {
+    async fn claim_ownership(&self, ownerships: &[Ownership]) -> azure_core::Result<Vec<Ownership>> {
+        let mut claimed = Vec::with_capacity(ownerships.len());
+        for ownership in ownerships {
+            claimed.extend(self.claim(ownership).await.map_err(failed)?);
+        }
+        *self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(claimed)
+    }
+
+    async fn list_ownerships(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Ownership>> {
+        let claims = self.list().await.map_err(failed)?;
+        let ownerships = claims.into_iter().map(|(partition_id, claim, modified)| {
+            let since_epoch = Duration::from_millis(u64::try_from(modified.as_millis()).unwrap_or_default());
+            Ownership {
+                fully_qualified_namespace: self.hub.namespace.clone(),
+                event_hub_name: self.hub.name.clone(),
+                consumer_group: self.hub.consumer_group.clone(),
+                partition_id,
+                owner_id: claim.owner,
+                etag: Some(claim.claim.into()),
+                last_modified_time: Some((UNIX_EPOCH + since_epoch).into()),
+            }
+        });
+        Ok(ownerships.collect())
+    }
+
+    /// Where each partition's receiver begins. (The library's checkpoint is the last event that is done with; ours the
+    /// first that is still needed.)
+    async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
+        let resumes = Checkpoint::resumes(&self.store, &self.source, &self.hub.url).await;
+        let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+        let positions = resumes.into_iter().map(|resume| Position {
+            fully_qualified_namespace: self.hub.namespace.clone(),
+            event_hub_name: self.hub.name.clone(),
+            consumer_group: self.hub.consumer_group.clone(),
+            partition_id: resume.partition,
+            offset: None,
+            sequence_number: Some(i64::try_from(resume.at.0).unwrap_or(i64::MAX) - 1),
+        });
+        Ok(positions.collect())
+    }
+
+    async fn update_checkpoint(&self, _: Position) -> azure_core::Result<()> {
+        // Ours say more than this one could; they are saved with what has been dispatched.
+        Ok(())
+    }
+}

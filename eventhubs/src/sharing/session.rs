@@ -1,0 +1,300 @@
+//! The partitions that are this producer's, each read by a pipeline of its own.
+//!
+//! A session holds a connection. In it the client's event processor claims partitions and hands out receivers; each
+//! becomes a pipeline that ends when its partition goes to another producer. Any failure of the connection ends the
+//! session: the pipelines forget their open windows, and the next session builds them again from the checkpoints.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_messaging_eventhubs::EventProcessor;
+use azure_messaging_eventhubs::processor::PartitionClient;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, interval, timeout};
+use windrow_common::{Backoff, HasRemedy, Remedy};
+use windrow_queue::Queue;
+use windrow_service::{Shutdown, ShutdownTrigger};
+
+use super::lag::{Watched, watch};
+use super::opening::{Opened, open};
+use super::ownership::Ownerships;
+use super::receiver::{Ended, Receiver, room_for_bodies};
+use super::{EventHubSource, FIRST_WAIT, LONGEST_WAIT, RENEWALS};
+use crate::client::part_with;
+use crate::partition::{Bounds, PartitionSource};
+use crate::{EventHubError, SharingError};
+use windrow_producer::Pipeline;
+use windrow_producer::checkpoint::Group;
+use windrow_producer::source::Until;
+
+/// Events between the receiver and the pipeline's thread: about what is decoded at a time.
+const EVENTS_AHEAD: usize = 4_096;
+/// How long a hub may take to let a session begin.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Reads the partitions that fall to this producer until a stop is asked for or, if it is to stop there, all are read
+/// to their end.
+pub(crate) async fn run<Q: Queue>(
+    source: EventHubSource,
+    pipeline: Pipeline<Q>,
+    mut shutdown: Shutdown,
+) -> Result<(), SharingError> {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut known = HashSet::new();
+    // A hub that has been read is right, and what it refuses later may pass: a key that is being exchanged.
+    let mut has_worked = false;
+    loop {
+        let began = Instant::now();
+        let ended = session(&source, &pipeline, &mut known, shutdown.clone()).await;
+        if began.elapsed() > LONGEST_WAIT {
+            has_worked = true;
+            backoff.reset();
+        }
+        let error = match ended {
+            Ok(()) => return Ok(()),
+            Err(SharingError::Hub(error)) if error.remedy() == Remedy::Wait || has_worked => error,
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(%error, "reading again from the checkpoints");
+        pipeline.stats.set_source_outage(Some(error.to_string()));
+        let wait = backoff.next_wait().max(error.least_wait());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.stopping() => return Ok(()),
+        }
+    }
+}
+
+async fn session<Q: Queue>(
+    source: &EventHubSource,
+    pipeline: &Pipeline<Q>,
+    known: &mut HashSet<String>,
+    mut shutdown: Shutdown,
+) -> Result<(), SharingError> {
+    let opened = tokio::select! {
+        opened = timeout(OPEN_WITHIN, open(source, pipeline, known)) => match opened {
+            Ok(opened) => opened?,
+            Err(_) => return Err(source.hub.silent(OPEN_WITHIN).into()),
+        },
+        () = shutdown.stopping() => return Ok(()),
+    };
+    pipeline.stats.set_source_outage(None);
+    let Opened {
+        processor,
+        ownerships,
+        partitions,
+    } = opened;
+    known.extend(partitions.keys().cloned());
+    let watched = Watched::default();
+    let mut session = Session {
+        source,
+        pipeline,
+        ownerships: &ownerships,
+        bounds: partitions,
+        watched: &watched,
+        room: room_for_bodies(),
+        reading: HashMap::new(),
+        waiting: HashMap::new(),
+        finished: HashMap::new(),
+        pipelines: FuturesUnordered::new(),
+        stopping: false,
+        failure: None,
+    };
+    let every = source.ownership_expiry / RENEWALS;
+    let watch = watch(source, &pipeline.stats, &watched, known, every);
+    let ended = session.run(&processor, watch, shutdown).await;
+    drop(session);
+    ownerships.release().await?;
+    if let Some(processor) = Arc::into_inner(processor) {
+        part_with("processor", processor.close()).await;
+    }
+    ended
+}
+
+/// A partition being read.
+struct ActivePartition {
+    trigger: Arc<ShutdownTrigger>,
+    superseded: Rc<Cell<bool>>,
+}
+
+struct Session<'a, Q> {
+    source: &'a EventHubSource,
+    pipeline: &'a Pipeline<Q>,
+    ownerships: &'a Ownerships,
+    bounds: HashMap<String, Bounds>,
+    watched: &'a Watched,
+    room: Arc<Semaphore>,
+    reading: HashMap<String, ActivePartition>,
+    /// Handed out again while the pipeline before is still winding down.
+    waiting: HashMap<String, Arc<PartitionClient>>,
+    /// Kept, since a client that is gone is handed out again.
+    finished: HashMap<String, Arc<PartitionClient>>,
+    /// The client's streams cannot leave the thread they were made on, so the receivers share one task.
+    pipelines: FuturesUnordered<LocalBoxFuture<'static, (String, Ended)>>,
+    stopping: bool,
+    failure: Option<SharingError>,
+}
+
+impl<Q: Queue> Session<'_, Q> {
+    async fn run(
+        &mut self,
+        processor: &EventProcessor,
+        watch: impl Future<Output = EventHubError>,
+        mut shutdown: Shutdown,
+    ) -> Result<(), SharingError> {
+        let mut claiming = pin!(processor.run());
+        let mut watch = pin!(watch);
+        let mut check = interval(self.source.ownership_expiry / RENEWALS);
+        loop {
+            if self.stopping && self.pipelines.is_empty() {
+                return self.failure.take().map_or(Ok(()), Err);
+            }
+            tokio::select! {
+                ended = &mut claiming, if !self.stopping => {
+                    let error = match ended {
+                        Ok(()) => EventHubError::Away {
+                            hub: self.source.hub.to_string(),
+                            why: "claiming partitions has ended".to_owned(),
+                            busy: false,
+                        },
+                        Err(error) => self.source.hub.error(&error),
+                    };
+                    self.fail(error.into());
+                }
+                client = processor.next_partition_client(), if !self.stopping => match client {
+                    Ok(client) => self.start(client),
+                    Err(error) => self.fail(self.source.hub.error(&error).into()),
+                },
+                Some((partition, ended)) = self.pipelines.next() => self.note_end(partition, ended).await,
+                changed = &mut watch, if !self.stopping => self.fail(changed.into()),
+                _ = check.tick(), if !self.stopping => self.check().await,
+                () = shutdown.stopping(), if !self.stopping => self.stop(),
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for reading in self.reading.values() {
+            reading.trigger.stop();
+        }
+    }
+
+    fn fail(&mut self, error: SharingError) {
+        self.failure.get_or_insert(error);
+        self.stop();
+    }
+
+    /// Starts the pipeline of a partition that has become ours.
+    fn start(&mut self, client: Arc<PartitionClient>) {
+        let partition = client.get_partition_id().to_owned();
+        if let Some(before) = self.reading.get(&partition) {
+            before.trigger.stop();
+            before.superseded.set(true);
+            self.waiting.insert(partition, client);
+            return;
+        }
+        tracing::info!(partition, "reads a partition");
+        let Some(bounds) = self.bounds.get(&partition).copied() else {
+            // Added this very moment; the next session knows it.
+            let why = format!("partition {partition} was added");
+            let hub = self.source.hub.to_string();
+            return self.fail(
+                EventHubError::Away {
+                    hub,
+                    why,
+                    busy: false,
+                }
+                .into(),
+            );
+        };
+        let (events, to_decode) = mpsc::channel(EVENTS_AHEAD);
+        let source = PartitionSource::new(&partition, to_decode, &self.source.mapping, bounds);
+        self.watched.insert(&partition, source.read_to());
+        let (trigger, stop) = Shutdown::new();
+        let trigger = Arc::new(trigger);
+        let superseded = Rc::new(Cell::new(false));
+        self.reading.insert(
+            partition.clone(),
+            ActivePartition {
+                trigger: Arc::clone(&trigger),
+                superseded: Rc::clone(&superseded),
+            },
+        );
+        let group = Group::Partition {
+            name: partition.clone(),
+            hub: self.source.hub.to_string(),
+            start: bounds.start,
+            oldest: bounds.oldest,
+        };
+        let ran = self
+            .pipeline
+            .clone()
+            .run_group(Box::new(source), group, stop.clone());
+        let receiver = Receiver {
+            client,
+            superseded,
+            events,
+            room: Arc::clone(&self.room),
+            source: self.source.clone(),
+            trigger,
+            stop,
+        };
+        let ran = tokio::spawn(ran);
+        self.pipelines
+            .push(receiver.feed(ran).map(|ended| (partition, ended)).boxed_local());
+    }
+
+    async fn note_end(&mut self, partition: String, ended: Ended) {
+        self.reading.remove(&partition);
+        self.watched.remove(&partition);
+        self.pipeline.stats.forget_lag(&partition);
+        match ended {
+            Ended::Lost => tracing::info!(partition, "the partition goes to another producer"),
+            Ended::Stopped => {}
+            Ended::CaughtUp(client) => {
+                self.finished.insert(partition.clone(), client);
+                self.stop_when_caught_up().await;
+            }
+            Ended::Failed(error) => self.fail(error),
+        }
+        if let Some(client) = self.waiting.remove(&partition)
+            && !self.stopping
+        {
+            self.start(client);
+        }
+    }
+
+    /// Looks whether claims are renewed, and whether all is done.
+    async fn check(&mut self) {
+        if self.ownerships.stalled(self.source.ownership_expiry) {
+            // The client waits for an answer that does not come, and others are taking our partitions.
+            return self.fail(self.source.hub.silent(self.source.ownership_expiry).into());
+        }
+        self.stop_when_caught_up().await;
+    }
+
+    /// Stops once every partition is read to its end here, or is another producer's.
+    async fn stop_when_caught_up(&mut self) {
+        if self.source.until == Until::Stopped || !self.reading.is_empty() || self.finished.is_empty() {
+            return;
+        }
+        match self.ownerships.of_others(self.source.ownership_expiry).await {
+            Ok(others) => {
+                let done =
+                    |partition: &String| self.finished.contains_key(partition) || others.contains(partition);
+                if self.bounds.keys().all(done) {
+                    self.stop();
+                }
+            }
+            Err(error) => self.fail(error.into()),
+        }
+    }
+}

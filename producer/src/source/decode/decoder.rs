@@ -1,0 +1,178 @@
+//! The decoder of an open file of any kind.
+
+use std::io;
+
+use crate::source::SourceError;
+
+use super::csv::CsvDecoder;
+use super::kind::{Compression, InputFile, Kind};
+use super::lines::{LastLine, Lines};
+use super::mapping::ColumnMapping;
+use super::ndjson::NdjsonDecoder;
+use super::parquet::ParquetDecoder;
+use super::sink::{RowSink, Step};
+use super::stream::Stream;
+
+/// The position of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::source) struct RowPosition {
+    /// The offset of the row. An offset before the first row stands for the first row.
+    pub(in crate::source) offset: u64,
+    /// The line of the row, if it is known.
+    pub(in crate::source) line: Option<u64>,
+}
+
+/// Where a file ends, and how its last line is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct End {
+    /// The size on disk at which the file is taken to end; `None` for the end it has at the moment.
+    pub(in crate::source) size: Option<u64>,
+    /// How to treat a last line without a newline.
+    pub(in crate::source) last_line: LastLine,
+}
+
+/// A decoder for the rows of an open file.
+pub(in crate::source) enum Decoder {
+    Csv(Box<CsvDecoder>),
+    Ndjson(Box<NdjsonDecoder>),
+    Parquet(Box<ParquetDecoder>),
+}
+
+impl Decoder {
+    /// Opens `file` at `from`; returns `None` if the file has no complete header (yet).
+    pub(in crate::source) fn open(
+        file: &InputFile,
+        from: RowPosition,
+        end: End,
+        mapping: &ColumnMapping,
+    ) -> Result<Option<Self>, SourceError> {
+        let text_decoder = match file.kind {
+            Kind::Parquet => {
+                return Ok(Some(Self::Parquet(Box::new(ParquetDecoder::open(
+                    file,
+                    from.offset,
+                    mapping,
+                )?))));
+            }
+            Kind::Csv { delimiter } => {
+                let lines = open_lines(file, end)?;
+                CsvDecoder::open(lines, &file.path, delimiter, end.last_line, mapping)?
+                    .map(|decoder| Self::Csv(Box::new(decoder)))
+            }
+            Kind::Ndjson => {
+                let mut decoder = NdjsonDecoder::new(open_lines(file, end)?, end.last_line, mapping);
+                if from.offset == 0 {
+                    decoder.check_fields(&file.path)?;
+                }
+                Some(Self::Ndjson(Box::new(decoder)))
+            }
+        };
+        let Some(mut decoder) = text_decoder else {
+            return if from.offset == 0 {
+                Ok(None)
+            } else {
+                Err(shrunk(file, from.offset, 0))
+            };
+        };
+        if let Some(lines) = decoder.lines_mut()
+            && from.offset > lines.offset()
+            && let Err(end) = lines
+                .seek(from.offset, from.line)
+                .map_err(|source| read_error(file, lines.read_to(), source))?
+        {
+            return Err(shrunk(file, from.offset, end));
+        }
+        Ok(Some(decoder))
+    }
+
+    /// Reads rows into `out` until it is full or the file ends.
+    pub(in crate::source) fn decode(&mut self, out: &mut RowSink<'_>) -> io::Result<Step> {
+        match self {
+            Self::Csv(decoder) => decoder.decode(out),
+            Self::Ndjson(decoder) => decoder.decode(out),
+            Self::Parquet(decoder) => decoder.decode(out),
+        }
+    }
+
+    /// Returns the position of the next row.
+    pub(in crate::source) fn position(&self) -> RowPosition {
+        match self.lines() {
+            Ok(lines) => RowPosition {
+                offset: lines.offset(),
+                line: lines.line(),
+            },
+            Err(parquet) => RowPosition {
+                offset: parquet.next_row(),
+                line: None,
+            },
+        }
+    }
+
+    /// Returns how far the file has been read, which is where an error occurred.
+    pub(in crate::source) fn read_to(&self) -> u64 {
+        self.lines().map_or_else(ParquetDecoder::next_row, Lines::read_to)
+    }
+
+    /// Returns how many bytes of the `size` on disk are done.
+    pub(in crate::source) fn disk_position(&self, compression: Compression, size: u64) -> u64 {
+        match self.lines() {
+            Ok(lines) if compression == Compression::None => lines.offset(),
+            Ok(lines) => lines.disk_position(),
+            Err(parquet) => {
+                let rows = u128::from(parquet.rows().max(1));
+                (u128::from(size) * u128::from(parquet.next_row()) / rows) as u64
+            }
+        }
+    }
+
+    /// Returns the size on disk of a file that was read to its end; `size` if the decoder does not know it.
+    pub(in crate::source) fn disk_size(&self, size: u64) -> u64 {
+        self.lines().map_or(size, Lines::disk_position)
+    }
+
+    /// Returns the lines of a text file, or else the Parquet decoder, which has none.
+    fn lines(&self) -> Result<&Lines, &ParquetDecoder> {
+        match self {
+            Self::Csv(decoder) => Ok(decoder.lines()),
+            Self::Ndjson(decoder) => Ok(decoder.lines()),
+            Self::Parquet(decoder) => Err(decoder),
+        }
+    }
+
+    fn lines_mut(&mut self) -> Option<&mut Lines> {
+        match self {
+            Self::Csv(decoder) => Some(decoder.lines_mut()),
+            Self::Ndjson(decoder) => Some(decoder.lines_mut()),
+            Self::Parquet(_) => None,
+        }
+    }
+}
+
+fn open_lines(file: &InputFile, end: End) -> Result<Lines, SourceError> {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let open = || {
+        let mut lines = Lines::new(Stream::open(&file.path, file.compression, end.size)?);
+        while lines.data().len() < BYTE_ORDER_MARK.len() && lines.more()? {}
+        if lines.data().starts_with(BYTE_ORDER_MARK) {
+            lines.consume(BYTE_ORDER_MARK.len(), 0);
+        }
+        Ok(lines)
+    };
+    open().map_err(|source| read_error(file, 0, source))
+}
+
+fn read_error(file: &InputFile, offset: u64, source: io::Error) -> SourceError {
+    SourceError::Read {
+        path: file.path.clone(),
+        offset,
+        source,
+    }
+}
+
+fn shrunk(file: &InputFile, offset: u64, end: u64) -> SourceError {
+    SourceError::Shrunk {
+        path: file.path.clone(),
+        offset,
+        end,
+    }
+}

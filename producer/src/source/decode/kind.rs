@@ -1,0 +1,179 @@
+//! Finds the kind of a file by its name, and lists the files of a folder.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::source::SourceError;
+
+/// The format of a file's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Kind {
+    /// Delimited text with a header.
+    Csv { delimiter: u8 },
+    /// One JSON object per line.
+    Ndjson,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// The compression of a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// The known file name endings, for messages.
+pub(in crate::source) const ENDINGS: &str =
+    ".csv, .tsv, .ndjson, .jsonl, .json (each also with .gz or .zst appended) or .parquet";
+
+/// A file that is read as one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct InputFile {
+    pub(in crate::source) path: PathBuf,
+    /// The partition's name: the path below the given folder, or the file's own name.
+    pub(in crate::source) name: String,
+    pub(in crate::source) kind: Kind,
+    pub(in crate::source) compression: Compression,
+}
+
+impl InputFile {
+    /// Returns the file at `path` under `name`, if its ending is known.
+    fn known(path: PathBuf, name: String) -> Option<Self> {
+        let lower = name.to_ascii_lowercase();
+        let (stem, compression) = if let Some(stem) = lower.strip_suffix(".gz") {
+            (stem, Compression::Gzip)
+        } else if let Some(stem) = lower.strip_suffix(".zst") {
+            (stem, Compression::Zstd)
+        } else {
+            (&*lower, Compression::None)
+        };
+        let kind = match stem.rsplit_once('.')?.1 {
+            "csv" => Kind::Csv { delimiter: b',' },
+            "tsv" => Kind::Csv { delimiter: b'\t' },
+            "ndjson" | "jsonl" | "json" => Kind::Ndjson,
+            "parquet" if compression == Compression::None => Kind::Parquet,
+            _ => return None,
+        };
+        Some(Self {
+            path,
+            name,
+            kind,
+            compression,
+        })
+    }
+
+    /// Returns whether appended rows can be read. Only uncompressed text allows it, because it needs no end to be
+    /// complete.
+    pub(in crate::source) fn can_grow(&self) -> bool {
+        self.kind != Kind::Parquet && self.compression == Compression::None
+    }
+}
+
+/// Returns the file at `path`.
+pub(in crate::source) fn single(path: &Path) -> Result<InputFile, SourceError> {
+    let name = utf8_name(path)?;
+    InputFile::known(path.to_owned(), name).ok_or_else(|| SourceError::NoInput {
+        path: path.to_owned(),
+        why: format!("unknown file name ending; a file to read is named {ENDINGS}"),
+    })
+}
+
+/// Lists the files of known kinds below `folder`, sorted by name. Skips hidden files: they are still being written, or
+/// hold no data.
+pub(in crate::source) fn list(folder: &Path) -> Result<Vec<InputFile>, SourceError> {
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        let unreadable = |source| SourceError::Read {
+            path: folder.clone(),
+            offset: 0,
+            source,
+        };
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
+            let shown = path.to_string_lossy().into_owned();
+            if !is_folder && InputFile::known(path.clone(), shown).is_none() {
+                continue;
+            }
+            let name = format!("{prefix}{}", utf8_name(&path)?);
+            // Links to files are followed. Links to folders are not, because they could form a cycle.
+            if is_folder {
+                folders.push((path, format!("{name}/")));
+            } else if let Some(file) = InputFile::known(path, name)
+                && fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file())
+            {
+                files.push(file);
+            }
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Returns the name of the file at `path`, which must be UTF-8.
+///
+/// A checkpoint is stored under the partition's name. Replacing invalid bytes could give two files the same name.
+fn utf8_name(path: &Path) -> Result<String, SourceError> {
+    let name = path.file_name().unwrap_or_default();
+    name.to_str().map(str::to_owned).ok_or_else(|| SourceError::Read {
+        path: path.to_owned(),
+        offset: 0,
+        source: io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8 text"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str) -> Option<(Kind, Compression)> {
+        InputFile::known(name.into(), name.into()).map(|file| (file.kind, file.compression))
+    }
+
+    #[test]
+    fn the_ending_tells_the_kind_in_any_case() {
+        let csv = Kind::Csv { delimiter: b',' };
+        assert_eq!(known("a.csv"), Some((csv, Compression::None)));
+        assert_eq!(known("A.CSV.GZ"), Some((csv, Compression::Gzip)));
+        assert_eq!(
+            known("a.tsv.zst"),
+            Some((Kind::Csv { delimiter: b'\t' }, Compression::Zstd))
+        );
+        assert_eq!(known("a.b.jsonl"), Some((Kind::Ndjson, Compression::None)));
+        assert_eq!(known("a.Parquet"), Some((Kind::Parquet, Compression::None)));
+        for other in ["a.parquet.gz", "a.txt", "csv", "a.gz", "a.csv.bz2", ""] {
+            assert_eq!(known(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_listed_by_name_all_the_way_down() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("b/deep")).unwrap();
+        fs::create_dir_all(folder.path().join("dir.csv")).unwrap();
+        fs::create_dir_all(folder.path().join(".hidden")).unwrap();
+        for name in [
+            "c.csv",
+            "b/deep/x.json",
+            "a.csv.gz",
+            "README.md",
+            ".d.csv",
+            ".hidden/e.csv",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names: Vec<_> = list(folder.path())
+            .unwrap()
+            .into_iter()
+            .map(|file| file.name)
+            .collect();
+        assert_eq!(names, ["a.csv.gz", "b/deep/x.json", "c.csv"]);
+    }
+}

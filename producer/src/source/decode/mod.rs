@@ -1,0 +1,33 @@
+//! Decodes bytes into readings: one module for each format, on top of the lines of a decompressed stream.
+//!
+//! ```text
+//! stream ─▶ lines ─▶ csv, ndjson ─▶ cells ─▶ sink
+//!                    parquet ──────────────▶ sink
+//! ```
+//!
+//! [`ObjectReader`] reads single JSON objects, for NDJSON files and for events.
+
+mod cells;
+mod csv;
+mod decoder;
+mod json_object;
+mod json_row;
+mod json_scan;
+mod kind;
+mod lines;
+mod mapping;
+mod ndjson;
+mod parquet;
+mod quoted;
+mod sink;
+mod stream;
+
+pub(super) use decoder::{Decoder, End, RowPosition};
+pub use json_object::{DefaultNames, ObjectReader};
+pub(super) use kind::{Compression, ENDINGS, InputFile, list, single};
+pub(super) use lines::LastLine;
+#[cfg(test)]
+pub(super) use lines::MAX_ROW_BYTES;
+pub use mapping::ColumnMapping;
+pub(super) use sink::Step;
+pub use sink::{ROWS_PER_BATCH, RowSink};

@@ -1,0 +1,99 @@
+//! Watermarks: the event time up to which a partition, and a group of them, is believed complete.
+//!
+//! A partition's watermark is the latest event time read from it less the out-of-orderness. A group's is the minimum over
+//! its partitions, without those that have ended or are idle (T. Akidau et al., "The Dataflow Model", VLDB 2015; Flink's
+//! bounded out-of-orderness with idleness).
+
+use std::time::{Duration, Instant};
+
+use windrow_common::EventTime;
+
+/// How complete one partition is believed to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watermark {
+    /// Latest event time seen less the out-of-orderness.
+    reached: EventTime,
+    /// Where the watermark would be by now if readings had continued; [`EventTime::MIN`] while they do.
+    projected: EventTime,
+    /// When the last accepted reading arrived.
+    arrived: EventTime,
+    last_active: Instant,
+    ended: bool,
+}
+
+impl Watermark {
+    /// Of a partition that has not been read. `next_time` is the event time of its next reading, where that is known:
+    /// windows it cannot touch need not wait for it.
+    pub(super) fn new(next_time: Option<EventTime>, out_of_orderness: Duration, now: Instant) -> Self {
+        Self {
+            reached: next_time.map_or(EventTime::MIN, |time| time.saturating_sub(out_of_orderness)),
+            projected: EventTime::MIN,
+            arrived: EventTime::MIN,
+            last_active: now,
+            ended: false,
+        }
+    }
+
+    /// Where readings have taken it.
+    pub(super) fn reached(&self) -> EventTime {
+        self.reached
+    }
+
+    /// Advances to `seen`, the event time of an accepted reading, less the out-of-orderness.
+    #[inline]
+    pub(super) fn advance(&mut self, seen: EventTime, arrival: EventTime, out_of_orderness: Duration) {
+        self.reached = self.reached.max(seen.saturating_sub(out_of_orderness));
+        self.arrived = self.arrived.max(arrival);
+    }
+
+    /// Notes that the partition has been read.
+    pub(super) fn note_read(&mut self, now: Instant) {
+        self.last_active = now;
+        self.projected = EventTime::MIN;
+    }
+
+    /// Notes that the partition is silent only because its readings wait for their turn.
+    pub(super) fn note_waiting(&mut self, now: Instant) {
+        self.last_active = now;
+    }
+
+    /// Notes that nothing more will come.
+    pub(super) fn note_end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Notes that everything that arrived before `at` has been read. Once the partition has been silent for longer than
+    /// `idle_after`, event time continues in it at the pace of the wall clock, up to `enough`.
+    pub(super) fn project(&mut self, at: EventTime, idle_after: Duration, enough: EventTime) {
+        let silent_since = self.arrived.saturating_add(idle_after);
+        if let Ok(beyond) = u64::try_from(at.as_millis().saturating_sub(silent_since.as_millis())) {
+            let projected = self.reached.saturating_add(Duration::from_millis(beyond));
+            self.projected = projected.min(enough);
+        }
+    }
+
+    fn passed(&self) -> EventTime {
+        self.reached.max(self.projected)
+    }
+
+    fn holds_back(&self, now: Instant, idle_after: Duration) -> bool {
+        let silence = now.saturating_duration_since(self.last_active);
+        !self.ended && (silence < idle_after || self.projected > EventTime::MIN)
+    }
+}
+
+/// The watermark of a group: the minimum over its partitions, without those that have ended or are idle. `None` while no
+/// partition says anything. Once all have ended, what they all had passed stays complete.
+pub(super) fn of_group<'a>(
+    partitions: impl Iterator<Item = &'a Watermark> + Clone,
+    now: Instant,
+    idle_after: Duration,
+) -> Option<EventTime> {
+    if partitions.clone().all(|partition| partition.ended) {
+        return partitions.map(Watermark::passed).min();
+    }
+    partitions
+        .filter(|partition| partition.holds_back(now, idle_after))
+        .map(Watermark::passed)
+        .min()
+}

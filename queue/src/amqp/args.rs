@@ -1,0 +1,151 @@
+//! Options that name a broker and its queues.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{Amqp, AmqpConfig, AmqpError, AmqpUrl, QueueNames, Reconnect, Tls};
+use windrow_common::{HasRemedy, Remedy};
+
+/// Which RabbitMQ, and what the queues there are called.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "RabbitMQ")]
+pub struct AmqpArgs {
+    /// The broker: amqp://user:password@host:5672/vhost, or amqps://…; ?auth_mechanism=external logs in by certificate
+    #[arg(long, value_name = "URL", env = "WINDROW_AMQP_URL", hide_env_values = true)]
+    pub amqp_url: Option<String>,
+    /// A file with the URL, so that its password is in neither the environment nor the process list
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_AMQP_URL_FILE",
+        conflicts_with = "amqp_url"
+    )]
+    pub amqp_url_file: Option<PathBuf>,
+    /// Certificate (PEM) of the authority that signed the broker's [default: those the system trusts]
+    #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_CA")]
+    pub amqp_ca: Option<PathBuf>,
+    /// This client's certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_CERT", requires = "amqp_key")]
+    pub amqp_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM, PKCS #8)
+    #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_KEY", requires = "amqp_cert")]
+    pub amqp_key: Option<PathBuf>,
+    /// The queues are PREFIX.score and PREFIX.dead, the exchange PREFIX.anomalies
+    #[arg(long, value_name = "PREFIX", default_value = "windrow", env = "WINDROW_QUEUE_PREFIX", value_parser = prefix)]
+    pub queue_prefix: String,
+    /// The scoring queue, if it is to be called otherwise
+    #[arg(long, value_name = "NAME", env = "WINDROW_QUEUE_SCORE", value_parser = prefix)]
+    pub queue_score: Option<String>,
+    /// The dead-letter queue, if it is to be called otherwise
+    #[arg(long, value_name = "NAME", env = "WINDROW_QUEUE_DEAD", value_parser = prefix)]
+    pub queue_dead: Option<String>,
+    /// The exchange of anomalies, if it is to be called otherwise
+    #[arg(long, value_name = "NAME", env = "WINDROW_EXCHANGE_ANOMALIES", value_parser = prefix)]
+    pub exchange_anomalies: Option<String>,
+    /// How often a message that workers went away with is delivered again before it becomes a dead letter; less than
+    /// 12 do not suffice to tell the message that takes workers with it from those beside it
+    #[arg(long, value_name = "N", default_value_t = 20, env = "WINDROW_DELIVERY_LIMIT",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub delivery_limit: u32,
+    /// Messages that may be published and not yet confirmed
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        env = "WINDROW_CONFIRM_WINDOW"
+    )]
+    pub confirm_window: NonZeroUsize,
+}
+
+/// What is wrong with [`AmqpArgs`].
+#[derive(Debug, thiserror::Error)]
+pub enum AmqpArgsError {
+    /// Neither URL nor file.
+    #[error("which RabbitMQ? Give --amqp-url, --amqp-url-file, WINDROW_AMQP_URL or WINDROW_AMQP_URL_FILE")]
+    NoUrl,
+    /// The URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] AmqpError),
+    /// A file cannot be read.
+    #[error("{option} {}: {source}", .path.display())]
+    File {
+        /// Which option names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl HasRemedy for AmqpArgsError {
+    fn remedy(&self) -> Remedy {
+        Remedy::FixConfig
+    }
+}
+
+impl AmqpArgs {
+    /// Whether a broker is named at all.
+    pub fn is_given(&self) -> bool {
+        self.amqp_url.is_some() || self.amqp_url_file.is_some()
+    }
+
+    /// The broker's URL.
+    pub fn url(&self) -> Result<AmqpUrl, AmqpArgsError> {
+        let text = match (&self.amqp_url, &self.amqp_url_file) {
+            (Some(url), _) => url.clone(),
+            (None, Some(path)) => read("--amqp-url-file", path)?,
+            (None, None) => return Err(AmqpArgsError::NoUrl),
+        };
+        Ok(text.parse()?)
+    }
+
+    /// The queue, not connected yet; `client` is shown in the broker's list of connections.
+    pub fn queue(&self, client: &str, reconnect: Reconnect) -> Result<Amqp, AmqpArgsError> {
+        let mut names = QueueNames::under(&self.queue_prefix);
+        let replace = |name: &mut String, with: &Option<String>| {
+            if let Some(with) = with {
+                name.clone_from(with);
+            }
+        };
+        replace(&mut names.score, &self.queue_score);
+        replace(&mut names.dead, &self.queue_dead);
+        replace(&mut names.anomalies, &self.exchange_anomalies);
+        let file = |option, path: &Option<PathBuf>| path.as_ref().map(|path| read(option, path)).transpose();
+        let certificate = file("--amqp-cert", &self.amqp_cert)?;
+        let key = file("--amqp-key", &self.amqp_key)?;
+        Ok(Amqp::new(AmqpConfig {
+            tls: Tls {
+                authority: file("--amqp-ca", &self.amqp_ca)?,
+                identity: certificate.zip(key),
+            },
+            names,
+            delivery_limit: self.delivery_limit,
+            confirm_window: self.confirm_window.get(),
+            reconnect,
+            client: client.to_owned(),
+            ..AmqpConfig::new(self.url()?)
+        }))
+    }
+}
+
+fn read(option: &'static str, path: &Path) -> Result<String, AmqpArgsError> {
+    fs::read_to_string(path).map_err(|source| AmqpArgsError::File {
+        option,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A name that RabbitMQ takes: up to 200 bytes, so that an ending fits.
+fn prefix(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("the name is empty".to_owned()),
+        1..=200 if !text.starts_with("amq.") => Ok(text.to_owned()),
+        1..=200 => Err("names that begin with amq. are RabbitMQ's own".to_owned()),
+        bytes => Err(format!("the name has {bytes} bytes; at most 200 are allowed")),
+    }
+}

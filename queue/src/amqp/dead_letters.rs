@@ -1,0 +1,251 @@
+//! The dead-letter queue, read without losing a dead letter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tokio::time::Instant;
+
+use super::connection::Link;
+use super::publisher::Publisher;
+use super::{AmqpError, properties};
+use crate::DeadLetter;
+
+/// The broker says how many dead letters there are and then sends them. One that does not arrive within this time is
+/// held by another consumer.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long the broker may take to settle what was acked and to requeue the rest.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Unsettled dead letters per channel: the largest prefetch there is. (To a quorum queue, 0 means 2,000.)
+const MOST_UNSETTLED: u16 = u16::MAX;
+
+/// Dead letters that are handled together.
+const BATCH: usize = 256;
+
+/// The dead letters of an [`super::Amqp`] queue.
+#[derive(Debug)]
+pub struct DeadLetters {
+    publisher: Arc<Publisher>,
+    link: Arc<Link>,
+}
+
+/// A pass over the dead letters that are in the queue when it begins. Each stays unsettled until it is acked or the pass
+/// ends.
+struct Pass<'a> {
+    link: &'a Link,
+    /// One subscription after the other: each takes at most [`MOST_UNSETTLED`].
+    subscriptions: Vec<(Channel, Consumer)>,
+    /// How many more the last subscription may take.
+    room: u64,
+    /// How many are still to come.
+    left: u64,
+    /// Consumers of the queue before the pass began.
+    other_consumers: u64,
+}
+
+/// What to ack a dead letter with.
+#[derive(Clone, Copy)]
+struct Tag {
+    subscription: usize,
+    delivery: u64,
+}
+
+impl DeadLetters {
+    pub(super) fn new(publisher: Arc<Publisher>, link: Arc<Link>) -> Self {
+        Self { publisher, link }
+    }
+
+    /// Returns the oldest `limit` dead letters. They stay in the queue.
+    pub async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, AmqpError> {
+        let mut dead_letters = Vec::new();
+        self.each(limit, async |batch, _| {
+            dead_letters.extend(batch.into_iter().map(|(dead_letter, _)| dead_letter));
+            Ok(())
+        })
+        .await?;
+        Ok(dead_letters)
+    }
+
+    /// Publishes the dead letters that `selects` selects to the scoring queue and deletes each once that is confirmed.
+    /// Returns their number. A crash in between duplicates messages and loses none.
+    pub async fn replay(&self, selects: impl Fn(&DeadLetter) -> bool) -> Result<u64, AmqpError> {
+        let mut replayed = 0;
+        self.each(usize::MAX, async |mut batch, pass| {
+            batch.retain(|(dead_letter, _)| selects(dead_letter));
+            let (messages, tags): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .map(|(dead_letter, tag)| (dead_letter.message, tag))
+                .unzip();
+            self.publisher.publish_all(&messages).await?;
+            replayed += tags.len() as u64;
+            pass.ack(tags).await
+        })
+        .await?;
+        Ok(replayed)
+    }
+
+    /// Deletes the dead letters that `selects` selects. Returns their number.
+    pub async fn purge(&self, selects: impl Fn(&DeadLetter) -> bool) -> Result<u64, AmqpError> {
+        let mut purged = 0;
+        self.each(usize::MAX, async |mut batch, pass| {
+            batch.retain(|(dead_letter, _)| selects(dead_letter));
+            purged += batch.len() as u64;
+            pass.ack(batch.into_iter().map(|(_, tag)| tag).collect()).await
+        })
+        .await?;
+        Ok(purged)
+    }
+
+    /// Hands the dead letters to `handle` in batches. Those it does not ack return to the queue at the end, also after an
+    /// error.
+    async fn each(
+        &self,
+        limit: usize,
+        mut handle: impl AsyncFnMut(Vec<(DeadLetter, Tag)>, &mut Pass<'_>) -> Result<(), AmqpError>,
+    ) -> Result<(), AmqpError> {
+        let mut pass = Pass::begin(&self.link, limit).await?;
+        let handled = async {
+            loop {
+                let mut batch = Vec::new();
+                while batch.len() < BATCH
+                    && let Some(dead_letter) = pass.next().await?
+                {
+                    batch.push(dead_letter);
+                }
+                if batch.is_empty() {
+                    return Ok(());
+                }
+                handle(batch, &mut pass).await?;
+            }
+        };
+        let handled = handled.await;
+        pass.end().await;
+        handled
+    }
+}
+
+impl<'a> Pass<'a> {
+    async fn begin(link: &'a Link, limit: usize) -> Result<Self, AmqpError> {
+        let queue = link.look_at(&link.config().names.dead).await?;
+        let mut pass = Self {
+            link,
+            subscriptions: Vec::new(),
+            room: 0,
+            left: queue.ready.min(u64::try_from(limit).unwrap_or(u64::MAX)),
+            other_consumers: queue.consumers,
+        };
+        pass.subscribe().await?;
+        Ok(pass)
+    }
+
+    /// Consumes on another channel, with a prefetch of what is left, so that no more than needed is held.
+    async fn subscribe(&mut self) -> Result<(), AmqpError> {
+        let error = |error: lapin::Error| self.link.error(&error);
+        let channel = self.link.channel().await?;
+        let prefetch = u16::try_from(self.left.max(1)).unwrap_or(MOST_UNSETTLED);
+        channel
+            .basic_qos(prefetch, BasicQosOptions::default())
+            .await
+            .map_err(error)?;
+        let consumer = channel
+            .basic_consume(
+                self.link.config().names.dead.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .map_err(error)?;
+        self.subscriptions.push((channel, consumer));
+        self.room = u64::from(prefetch);
+        Ok(())
+    }
+
+    /// The next dead letter and the tag to ack it with.
+    async fn next(&mut self) -> Result<Option<(DeadLetter, Tag)>, AmqpError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if self.room == 0 {
+            self.subscribe().await?;
+        }
+        let subscription = self.subscriptions.len() - 1;
+        let (_, consumer) = &mut self.subscriptions[subscription];
+        let Ok(next) = tokio::time::timeout(SILENCE, consumer.next()).await else {
+            return Err(AmqpError::DeadLettersHeld {
+                endpoint: self.link.config().url.endpoint(),
+                left: self.left,
+            });
+        };
+        self.left -= 1;
+        self.room -= 1;
+        match next {
+            Some(Ok(mut delivered)) => {
+                let tag = Tag {
+                    subscription,
+                    delivery: delivered.delivery_tag,
+                };
+                Ok(Some((properties::dead_letter_of(&mut delivered), tag)))
+            }
+            Some(Err(error)) => Err(self.link.error(&error)),
+            None => Ok(None),
+        }
+    }
+
+    async fn ack(&mut self, tags: Vec<Tag>) -> Result<(), AmqpError> {
+        for Tag {
+            subscription,
+            delivery,
+        } in tags
+        {
+            let (channel, _) = &self.subscriptions[subscription];
+            let ack = channel.basic_ack(delivery, BasicAckOptions::default());
+            ack.await.map_err(|error| self.link.error(&error))?;
+            self.room += u64::from(subscription + 1 == self.subscriptions.len());
+        }
+        Ok(())
+    }
+
+    /// Returns to the queue what was only looked at, and waits until the broker has settled everything.
+    ///
+    /// RabbitMQ does not confirm acks, and a channel with many of them outstanding holds back the later ones
+    /// (`quorum_commands_soft_limit`, 32). Those are lost when the channel closes: dead letters that were counted as
+    /// deleted come back. A cancelled consumer counts as a consumer of the queue until everything it received is settled,
+    /// which shows when closing is safe.
+    async fn end(self) {
+        for (channel, consumer) in &self.subscriptions {
+            // On a channel that is closed everything has been returned already.
+            _ = channel
+                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
+                .await;
+            let everything = BasicNackOptions {
+                multiple: true,
+                requeue: true,
+            };
+            _ = channel.basic_nack(0, everything).await;
+        }
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        while let Ok(queue) = self.link.look_at(&self.link.config().names.dead).await
+            && queue.consumers > self.other_consumers
+        {
+            if Instant::now() > deadline {
+                tracing::warn!(
+                    "RabbitMQ has not settled all dead letters within {SETTLED_WITHIN:?}; list them again to be sure"
+                );
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        for (channel, _) in self.subscriptions {
+            _ = channel.close(200, "done".into()).await;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The queue on RabbitMQ (AMQP 0-9-1): one producer and any number of workers, on any machines.
+//!
+//! A message lies in a quorum queue, persistent and confirmed by a majority of brokers, until a worker acks it. Every
+//! failure of the broker or the network ends in the same place: the connection is opened again, with capped and
+//! jittered waits, queues are declared again, what was not confirmed is published again and what was not acked is
+//! delivered again. Only what a person has to mend (credentials, arguments of a foreign queue) is an error.
+
+mod args;
+mod config;
+mod connection;
+mod consumer;
+mod dead_letters;
+mod error;
+mod management;
+mod properties;
+mod publisher;
+
+use std::num::NonZeroU16;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub use args::{AmqpArgs, AmqpArgsError};
+pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
+pub use consumer::AmqpConsumer;
+pub use dead_letters::DeadLetters;
+pub use error::AmqpError;
+pub use management::{Management, ManagementError, QueueState};
+
+use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
+use connection::Link;
+use publisher::{Order, Publisher};
+
+/// A queue on RabbitMQ; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Amqp {
+    publisher: Arc<Publisher>,
+    /// Apart from the publishing one: a broker short of memory stops reading from connections that publish, and acks
+    /// have to get through then.
+    consuming: Arc<Link>,
+    /// A permit for each message published and not confirmed.
+    confirm_window: Arc<Semaphore>,
+    /// To the task that publishes; the first message starts it.
+    orders: Arc<OnceLock<mpsc::UnboundedSender<Order>>>,
+}
+
+impl Amqp {
+    /// A queue that connects when it is first used.
+    pub fn new(config: AmqpConfig) -> Self {
+        let config = Arc::new(config);
+        Self {
+            confirm_window: Arc::new(Semaphore::new(config.confirm_window)),
+            publisher: Arc::new(Publisher::new(Arc::new(Link::new(
+                Arc::clone(&config),
+                "publishing",
+            )))),
+            consuming: Arc::new(Link::new(config, "consuming")),
+            orders: Arc::default(),
+        }
+    }
+
+    /// Connects and declares queues and exchange now, so that a mistake shows at the start.
+    pub async fn connect(&self) -> Result<(), AmqpError> {
+        self.publisher.link().connection().await.map(|_| ())
+    }
+
+    /// Why the broker cannot be used at the moment; `None` when it can, as far as is known.
+    pub fn outage(&self) -> Option<String> {
+        self.publisher.link().outage().or_else(|| self.consuming.outage())
+    }
+
+    /// The dead letters, to look at, replay or purge.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(Arc::clone(&self.publisher), Arc::clone(&self.consuming))
+    }
+
+    /// What the queues are called.
+    pub fn names(&self) -> &QueueNames {
+        &self.publisher.link().config().names
+    }
+
+    /// Closes the connections properly; what is not settled is delivered to others.
+    pub async fn close(&self) {
+        self.publisher.link().close().await;
+        self.consuming.close().await;
+    }
+}
+
+impl Queue for Amqp {
+    type Consumer = AmqpConsumer;
+
+    async fn publish(&self, message: Message) -> Result<Confirmation, QueueError> {
+        let permit = Arc::clone(&self.confirm_window).acquire_owned().await;
+        let permit = permit.map_err(|_| QueueError::Closed)?;
+        let (confirm, confirmed) = oneshot::channel();
+        let orders = self.orders.get_or_init(|| {
+            let (orders, to_publish) = mpsc::unbounded_channel();
+            tokio::spawn(Arc::clone(&self.publisher).carry_out(to_publish));
+            orders
+        });
+        let order = Order {
+            message,
+            confirm,
+            permit,
+        };
+        orders.send(order).map_err(|_| QueueError::Closed)?;
+        Ok(Confirmation { confirmed })
+    }
+
+    async fn consume(&self, prefetch: NonZeroU16) -> Result<AmqpConsumer, QueueError> {
+        let mut consumer =
+            AmqpConsumer::new(Arc::clone(&self.consuming), Arc::clone(&self.publisher), prefetch);
+        consumer.subscribe().await?;
+        Ok(consumer)
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        Ok(Depth {
+            ready: self.consuming.look_at(&self.names().score).await?.ready,
+            unacked: None,
+        })
+    }
+
+    async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), QueueError> {
+        Ok(self.publisher.announce(announcements).await?)
+    }
+}

@@ -1,0 +1,101 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::{Failure, Readiness};
+use crate::Shutdown;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Dependency {
+    dependency: &'static str,
+}
+
+struct Served {
+    registry: Registry,
+    readiness: Readiness,
+    up: Family<Dependency, Gauge>,
+    shutdown: Shutdown,
+}
+
+/// Serves from now until the process ends.
+pub(super) async fn serve(
+    listen: SocketAddr,
+    mut registry: Registry,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let up = Family::<Dependency, Gauge>::default();
+    registry.register(
+        "windrow_dependency_up",
+        "1 while the dependency can be used, as far as is known",
+        up.clone(),
+    );
+    let served = Arc::new(Served {
+        registry,
+        readiness,
+        up,
+        shutdown,
+    });
+    let (ready, metrics) = (Arc::clone(&served), served);
+    let routes = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || ready.ready()))
+        .route("/metrics", get(async move || metrics.metrics()));
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .map_err(|error| Failure::usage(format!("--listen {listen}: {error}")))?;
+    tracing::info!(address = %listener.local_addr().unwrap_or(listen), "serving health and metrics");
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "health and metrics are no longer served");
+        }
+    });
+    Ok(())
+}
+
+impl Served {
+    fn ready(&self) -> impl IntoResponse + use<> {
+        let mut outages = String::new();
+        for (name, outage) in self.readiness.look() {
+            if let Some(outage) = outage {
+                // Writing to a string does not fail.
+                _ = writeln!(outages, "{name}: {outage}");
+            }
+        }
+        if self.shutdown.is_stopping() {
+            outages.push_str("stopping\n");
+        }
+        if outages.is_empty() {
+            (StatusCode::OK, "ready\n".to_owned())
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, outages)
+        }
+    }
+
+    fn metrics(&self) -> impl IntoResponse + use<> {
+        for (dependency, outage) in self.readiness.look() {
+            let up = i64::from(outage.is_none());
+            self.up.get_or_create(&Dependency { dependency }).set(up);
+        }
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                ([(header::CONTENT_TYPE, kind)], text).into_response()
+            }
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}

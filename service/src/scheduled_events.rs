@@ -1,0 +1,151 @@
+//! Azure's notice that this machine is about to go: the metadata service's scheduled events
+//! (<https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events>).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::ShutdownTrigger;
+use crate::tls::choose_tls;
+
+const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
+const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";
+/// A preemption gives 30 seconds; most of them are for the drain.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The service is turned on by the first request, which may take two minutes.
+const FIRST_ANSWER: Duration = Duration::from_secs(150);
+
+/// Watches for the end of this machine.
+pub(super) struct ScheduledEvents {
+    metadata: Metadata,
+    seen: Arc<Mutex<Option<String>>>,
+}
+
+#[derive(Clone)]
+struct Metadata {
+    client: reqwest::Client,
+    url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Events {
+    #[serde(default)]
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Event {
+    event_id: String,
+    event_type: String,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Acknowledgement<'a> {
+    start_requests: [StartRequest<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StartRequest<'a> {
+    event_id: &'a str,
+}
+
+impl ScheduledEvents {
+    /// Watches the metadata service at `url` from now on; a Terminate or Preempt of this machine stops the service.
+    pub(super) fn watch(url: &str, trigger: Arc<ShutdownTrigger>) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        if !url.starts_with("http://") {
+            return Err(Failure::usage(format!(
+                "--scheduled-events {url}: write http://, as the metadata service has no other"
+            )));
+        }
+        choose_tls();
+        // Never through a proxy: the address is this machine's own.
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(FIRST_ANSWER)
+            .build()
+            .map_err(Failure::failed)?;
+        let metadata = Metadata { client, url };
+        let seen = Arc::new(Mutex::new(None));
+        let (watched, found) = (metadata.clone(), Arc::clone(&seen));
+        tokio::spawn(async move {
+            let (event, kind) = watched.until_the_end_is_near().await;
+            tracing::warn!(event, kind, "this machine is about to go: draining");
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+            trigger.stop();
+        });
+        Ok(Self { metadata, seen })
+    }
+
+    /// Tells Azure that the machine may go now, where it was what stopped us.
+    pub(super) async fn acknowledge(self) {
+        let event = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(event) = event else { return };
+        match self.metadata.start(&event).await {
+            Ok(()) => tracing::info!(event, "acknowledged"),
+            Err(error) => {
+                tracing::warn!(event, %error, "not acknowledged; Azure waits for the notice to run out");
+            }
+        }
+    }
+}
+
+impl Metadata {
+    /// The event that ends this machine, and its type.
+    async fn until_the_end_is_near(&self) -> (String, String) {
+        let mut name = None;
+        let mut failing = false;
+        loop {
+            match self.look(&mut name).await {
+                Ok(Some(end)) => return end,
+                Ok(None) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, url = self.url, "scheduled events cannot be read; trying again");
+                    }
+                    failing = true;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&self, name: &mut Option<String>) -> Result<Option<(String, String)>, reqwest::Error> {
+        let ours = match name {
+            Some(ours) => ours,
+            None => name.insert(self.get(NAME).await?.text().await?.trim().to_owned()),
+        };
+        let events: Events = self.get(EVENTS).await?.json().await?;
+        let end = events.events.into_iter().find(|event| {
+            matches!(event.event_type.as_str(), "Terminate" | "Preempt")
+                && event.resources.iter().any(|resource| resource == ours)
+        });
+        Ok(end.map(|event| (event.event_id, event.event_type)))
+    }
+
+    async fn get(&self, path: &str) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.client.get(format!("{}/{path}", self.url));
+        request
+            .header("Metadata", "true")
+            .send()
+            .await?
+            .error_for_status()
+    }
+
+    async fn start(&self, event_id: &str) -> Result<(), reqwest::Error> {
+        let acknowledgement = Acknowledgement {
+            start_requests: [StartRequest { event_id }],
+        };
+        let request = self.client.post(format!("{}/{EVENTS}", self.url));
+        let request = request.header("Metadata", "true").json(&acknowledgement);
+        request.send().await?.error_for_status().map(|_| ())
+    }
+}

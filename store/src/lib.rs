@@ -1,0 +1,339 @@
+//! The blob store: one concrete type over `object_store`, and the tables and letters kept in it.
+
+mod args;
+mod azure;
+mod dispatched;
+mod error;
+mod folder;
+mod health;
+mod open;
+mod part;
+mod predictions;
+mod reader;
+mod retry;
+mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tls;
+
+use std::fmt;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use tokio::sync::Mutex;
+
+pub use args::StoreArg;
+pub use dispatched::Dispatched;
+pub use error::StoreError;
+pub use part::{PartWriter, Row};
+
+pub use reader::{Hour, HourRows};
+pub use retry::wait_out;
+pub use table::TableError;
+pub use tls::choose_tls;
+
+use azure::Container;
+use health::{Access, Health};
+use windrow_common::{EventTime, HasRemedy, Remedy};
+
+/// Largest blob read whole, in bytes.
+const MAX_BLOB_BYTES: u64 = 1 << 30;
+
+/// Marks a folder as a store, and is what conditional writes lock.
+const LOCK_FILE: &str = ".windrow.lock";
+
+/// Where models, predictions, checkpoints and letters live. Clones share one connection.
+#[derive(Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    url: String,
+    backend: Backend,
+    /// One conditional replace of this process at a time; the lock file is for those of others.
+    turn: Arc<Mutex<()>>,
+    health: Arc<Health>,
+}
+
+/// Where blobs are, as far as it makes a difference.
+#[derive(Clone)]
+enum Backend {
+    /// A folder: it has no conditional replace of its own, so a lock file stands in.
+    Folder(PathBuf),
+    /// A bucket or container, the latter with what it takes to make it.
+    Cloud(Option<Arc<Container>>),
+    /// In memory, or in what a test made.
+    Elsewhere,
+}
+
+/// The state a blob was read in, for a conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(UpdateVersion);
+
+/// One listed blob.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// Path from the store's root.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: EventTime,
+}
+
+/// Without the client, which knows a key.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The URL it was opened with.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The folder of a `file:` store.
+    pub fn folder(&self) -> Option<&FsPath> {
+        match &self.backend {
+            Backend::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
+    fn path(&self, path: &str) -> Result<Path, StoreError> {
+        Path::parse(path).map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    fn failed<'a>(
+        &'a self,
+        access: Access,
+        action: &'static str,
+        path: &'a str,
+    ) -> impl Fn(object_store::Error) -> StoreError + 'a {
+        move |source| {
+            let error = self.error(action, path, source);
+            if error.remedy() == Remedy::Wait {
+                self.health.failed(access, &error);
+            }
+            error
+        }
+    }
+
+    fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> StoreError {
+        let url = self.url.clone();
+        let in_cloud = matches!(self.backend, Backend::Cloud(_));
+        let source = Box::new(source);
+        if in_cloud && container_is_missing(&source) {
+            StoreError::NoContainer { url }
+        } else if in_cloud && is_refusal(&source) {
+            StoreError::Refused { url, source }
+        } else {
+            StoreError::Operation {
+                action,
+                path: path.to_owned(),
+                url,
+                source,
+            }
+        }
+    }
+
+    fn misses_container(&self, error: &object_store::Error) -> bool {
+        matches!(self.backend, Backend::Cloud(_)) && container_is_missing(error)
+    }
+
+    /// An error when it is the whole store that is not there: a blob that seems to be missing is then only out of reach,
+    /// and one that is written would go to the folder on which the store is usually mounted.
+    fn is_there(&self) -> Result<(), StoreError> {
+        if !self.health.folder_is_gone() {
+            return Ok(());
+        }
+        let error = StoreError::Away {
+            url: self.url.clone(),
+        };
+        self.health.failed(Access::Read, &error);
+        Err(error)
+    }
+
+    /// Reads a blob whole; `None` when there is none.
+    pub async fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.get_versioned(path).await?.map(|(bytes, _)| bytes))
+    }
+
+    /// Reads a blob whole, with the version to hand to [`Store::put_if`].
+    pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
+        let failed = self.failed(Access::Read, "read", path);
+        let result = match self.objects.get(&self.path(path)?).await {
+            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => {
+                self.is_there()?;
+                self.health.works(Access::Read);
+                return Ok(None);
+            }
+            other => other.map_err(&failed)?,
+        };
+        self.health.works(Access::Read);
+        let meta = &result.meta;
+        if meta.size > MAX_BLOB_BYTES {
+            return Err(StoreError::TooLarge {
+                path: path.to_owned(),
+                bytes: meta.size,
+            });
+        }
+        let version = Version(UpdateVersion {
+            e_tag: meta.e_tag.clone(),
+            version: meta.version.clone(),
+        });
+        Ok(Some((result.bytes().await.map_err(&failed)?, version)))
+    }
+
+    /// Writes a blob, replacing any other; when this returns it is durable and visible whole.
+    pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        self.put_with(path, bytes.into(), PutMode::Overwrite)
+            .await
+            .map(|_| ())
+    }
+
+    /// Writes a blob only if it is still as it was read: in `expected`'s version, or absent. [`StoreError::Conflict`]
+    /// says that another process was first.
+    pub async fn put_if(
+        &self,
+        path: &str,
+        bytes: impl Into<Bytes>,
+        expected: Option<&Version>,
+    ) -> Result<Version, StoreError> {
+        let Some(expected) = expected else {
+            return self.put_with(path, bytes.into(), PutMode::Create).await;
+        };
+        if let Backend::Folder(folder) = &self.backend {
+            return self.replace_in_folder(folder, path, bytes.into(), expected).await;
+        }
+        self.put_with(path, bytes.into(), PutMode::Update(expected.0.clone()))
+            .await
+    }
+
+    async fn put_with(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Version, StoreError> {
+        use object_store::Error as E;
+        let conditional = !matches!(mode, PutMode::Overwrite);
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        self.is_there()?;
+        let put = self
+            .objects
+            .put_opts(&self.path(path)?, bytes.into(), options)
+            .await;
+        // Again, in case the folder went in between: what is written below a mount point is not in the store.
+        self.is_there()?;
+        match put {
+            Ok(put) => {
+                self.health.works(Access::Write);
+                Ok(Version(UpdateVersion {
+                    e_tag: put.e_tag,
+                    version: put.version,
+                }))
+            }
+            Err(E::AlreadyExists { .. } | E::Precondition { .. }) if conditional => {
+                self.health.works(Access::Write);
+                Err(StoreError::Conflict {
+                    path: path.to_owned(),
+                    url: self.url.clone(),
+                })
+            }
+            Err(error) => Err(self.failed(Access::Write, "write", path)(error)),
+        }
+    }
+
+    /// Deletes a blob; one that is not there is no error.
+    pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        match self.objects.delete(&self.path(path)?).await {
+            Ok(()) => Ok(()),
+            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => Ok(()),
+            Err(error) => Err(self.failed(Access::Write, "delete", path)(error)),
+        }
+    }
+
+    /// Whether there is any blob under the folder `prefix`.
+    pub async fn any(&self, prefix: &str) -> Result<bool, StoreError> {
+        self.is_there()?;
+        let mut listed = self.objects.list(Some(&self.path(prefix)?));
+        let first = listed
+            .try_next()
+            .await
+            .map_err(self.failed(Access::Read, "list", prefix))?;
+        Ok(first.is_some())
+    }
+
+    /// The names of the folders in the folder `prefix`.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.is_there()?;
+        let listed = self.objects.list_with_delimiter(Some(&self.path(prefix)?)).await;
+        let listed = listed.map_err(self.failed(Access::Read, "list", prefix))?;
+        let folders = listed.common_prefixes.iter();
+        Ok(folders
+            .filter_map(|folder| folder.filename().map(str::to_owned))
+            .collect())
+    }
+
+    /// Every blob under the folder `prefix`, by path.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Blob>, StoreError> {
+        self.is_there()?;
+        let failed = self.failed(Access::Read, "list", prefix);
+        let listed = self.objects.list(Some(&self.path(prefix)?));
+        let mut blobs: Vec<Blob> = listed
+            .map_ok(|meta| Blob {
+                path: meta.location.to_string(),
+                bytes: meta.size,
+                modified: EventTime::from_millis(meta.last_modified.timestamp_millis()),
+            })
+            .map(|blob| blob.map_err(&failed))
+            .try_collect()
+            .await?;
+        blobs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(blobs)
+    }
+}
+
+/// Whether what the service did not find is the container or bucket itself. Only the text of its answer tells; no path
+/// can say the same, as there `<` is encoded.
+fn container_is_missing(error: &object_store::Error) -> bool {
+    let answer = error.to_string();
+    ["<Code>ContainerNotFound<", "<Code>NoSuchBucket<"]
+        .iter()
+        .any(|code| answer.contains(code))
+}
+
+/// Whether the service knows us not, or does not let us; of a listing only the text tells.
+fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || {
+        let answer = error.to_string();
+        ["status code: 401 ", "status code: 403 "]
+            .iter()
+            .any(|status| answer.contains(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_and_folder_keep_the_promises_of_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        for url in ["memory:///", folder.path().to_str().unwrap()] {
+            let store = Store::create(url).unwrap();
+            testing::conditional_writes_refuse_the_second_writer(&store).await;
+            testing::encoded_names_are_one_blob_each(&store).await;
+        }
+        assert!(folder.path().join("models").join("a%2Fb").is_dir());
+    }
+}

@@ -1,0 +1,108 @@
+//! Parts: the files that make up a table, and how they get into the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use serde::Serialize;
+use windrow_common::{EventTime, Length, encode_segment, random};
+
+use super::{Store, StoreError, TableError, wait_out};
+
+/// Longest name of a task in a part's, in characters: file systems take names of 255 bytes.
+const MAX_TASK_NAME: usize = 100;
+
+/// A row of a Parquet table that is laid out by hour of event time.
+pub trait Row: Send + Sized + 'static {
+    /// The table's folder.
+    const TABLE: &'static str;
+
+    /// Which window the row is about; its hour decides which part the row goes to.
+    fn window_start(&self) -> EventTime;
+
+    /// One Parquet file of `rows`.
+    fn encode(rows: &[Self]) -> Result<Bytes, TableError>;
+}
+
+/// Writes the parts of one task's tables, and waits while the store is away.
+///
+/// Parts are never overwritten: each gets a name that no other task or process gives. A part that is written again after a
+/// crash duplicates rows, and readers deduplicate them by key.
+#[derive(Clone, Debug)]
+pub struct PartWriter {
+    store: Store,
+    /// When the task began, chance, and the task's name.
+    prefix: Arc<str>,
+    next: Arc<AtomicU64>,
+}
+
+impl PartWriter {
+    /// A writer for one task, whose name tells a person where its parts come from.
+    pub fn new(store: &Store, task: &str) -> Self {
+        let started = EventTime::now().as_millis();
+        let task: String = encode_segment(task).chars().take(MAX_TASK_NAME).collect();
+        Self {
+            store: store.clone(),
+            // Containers all have the same process id, and a fleet may start in the same millisecond.
+            prefix: format!("{started}-{:016x}-{task}", random()).into(),
+            next: Arc::default(),
+        }
+    }
+
+    /// Writes rows as Parquet, one part for each hour of event time. Returns the number of rows of each part.
+    pub async fn write_rows<R: Row>(&self, rows: Vec<R>) -> Result<Vec<usize>, StoreError> {
+        let mut hours: BTreeMap<EventTime, Vec<R>> = BTreeMap::new();
+        for row in rows {
+            let hour = row.window_start().floor(Length::HOUR);
+            hours.entry(hour).or_default().push(row);
+        }
+        let mut written = Vec::with_capacity(hours.len());
+        for (hour, rows) in hours {
+            let path = self.next_path(R::TABLE, hour, "parquet");
+            written.push(rows.len());
+            let encoded = tokio::task::spawn_blocking(move || R::encode(&rows)).await;
+            let bytes = encoded
+                .map_err(|panic| unencodable(&path, panic))?
+                .map_err(|error| unencodable(&path, error))?;
+            self.put(&path, bytes).await?;
+        }
+        Ok(written)
+    }
+
+    /// Writes one part of JSON lines, under the hour in which it is written. Without lines, nothing is written.
+    pub async fn write_lines<L: Serialize>(
+        &self,
+        table: &str,
+        lines: impl IntoIterator<Item = L>,
+    ) -> Result<(), StoreError> {
+        let path = self.next_path(table, EventTime::now(), "ndjson");
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, &line).map_err(|error| unencodable(&path, error))?;
+            text.push(b'\n');
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.put(&path, text.into()).await
+    }
+
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let what = format!("writing {path}");
+        wait_out(&what, || self.store.put(path, bytes.clone())).await
+    }
+
+    fn next_path(&self, table: &str, hour: EventTime, ending: &str) -> String {
+        let number = self.next.fetch_add(1, Relaxed);
+        let hour = hour.hive_partition();
+        format!("{table}/{hour}/{}-{number:06}.{ending}", self.prefix)
+    }
+}
+
+fn unencodable(path: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Unencodable {
+        path: path.to_owned(),
+        source: source.into(),
+    }
+}

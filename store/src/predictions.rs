@@ -1,0 +1,169 @@
+//! The table of predictions: `predictions/date=YYYY-MM-DD/hour=HH/<part>.parquet`, by window start.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow_schema::DataType;
+use bytes::Bytes;
+
+use super::Row;
+use super::table::{self, TableError, integers, primitive, strings, times};
+use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
+
+impl Row for Prediction {
+    const TABLE: &'static str = "predictions";
+
+    fn window_start(&self) -> EventTime {
+        self.aggregate.window_start
+    }
+
+    fn encode(rows: &[Self]) -> Result<Bytes, TableError> {
+        encode(rows)
+    }
+}
+
+fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
+    let float = DataType::Float64;
+    let schema = table::schema(&[
+        ("device", DataType::Utf8),
+        ("tag", DataType::Utf8),
+        ("window_start", table::timestamp_type()),
+        ("window_ms", DataType::Int64),
+        ("count", DataType::Int64),
+        ("mean", float.clone()),
+        ("std", float.clone()),
+        ("min", float.clone()),
+        ("max", float.clone()),
+        ("first", float.clone()),
+        ("last", float.clone()),
+        ("decision", float),
+        ("anomaly", DataType::Boolean),
+        ("model_version", DataType::Utf8),
+    ]);
+    let text = |of: fn(&Prediction) -> &str| -> ArrayRef {
+        Arc::new(predictions.iter().map(|p| Some(of(p))).collect::<StringArray>())
+    };
+    let float = |of: fn(&Prediction) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(predictions.iter().map(of)))
+    };
+    let integer = |of: fn(&Prediction) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(predictions.iter().map(of)))
+    };
+    let starts = predictions.iter().map(|p| p.aggregate.window_start.as_millis());
+    let columns: Vec<ArrayRef> = vec![
+        text(|p| &p.sensor.device),
+        text(|p| &p.sensor.tag),
+        Arc::new(TimestampMillisecondArray::from_iter_values(starts).with_timezone("UTC")),
+        integer(|p| p.window_length.as_millis()),
+        integer(|p| i64::try_from(p.aggregate.count).unwrap_or(i64::MAX)),
+        float(|p| p.aggregate.mean),
+        float(|p| p.aggregate.std),
+        float(|p| p.aggregate.min),
+        float(|p| p.aggregate.max),
+        float(|p| p.aggregate.first),
+        float(|p| p.aggregate.last),
+        float(|p| p.decision),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| Some(p.anomaly))
+                .collect::<BooleanArray>(),
+        ),
+        text(|p| &p.model_version),
+    ];
+    table::write(&RecordBatch::try_new(schema, columns)?)
+}
+
+/// The predictions of one Parquet file.
+pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
+    let mut predictions = Vec::new();
+    for batch in table::read(bytes)? {
+        let (devices, tags) = (strings(&batch, "device")?, strings(&batch, "tag")?);
+        let versions = strings(&batch, "model_version")?;
+        let (starts, window_ms) = (times(&batch, "window_start")?, integers(&batch, "window_ms")?);
+        let counts = integers(&batch, "count")?;
+        let float = |name| primitive::<Float64Type>(&batch, name);
+        let (mean, std, min, max) = (float("mean")?, float("std")?, float("min")?, float("max")?);
+        let (first, last, decision) = (float("first")?, float("last")?, float("decision")?);
+        let anomaly = batch
+            .column_by_name("anomaly")
+            .and_then(|column| column.as_boolean_opt());
+        let anomaly = anomaly.ok_or(TableError::Column("anomaly"))?;
+        // Rows of one sensor lie together: its names and version are shared rather than copied.
+        let mut previous: Option<(SensorId, Arc<str>)> = None;
+        for row in 0..batch.num_rows() {
+            let same = previous.take().filter(|(sensor, version)| {
+                *sensor.device == *devices.value(row)
+                    && *sensor.tag == *tags.value(row)
+                    && **version == *versions.value(row)
+            });
+            let (sensor, model_version) = match same {
+                Some(same) => same,
+                None => {
+                    let sensor = SensorId::new(devices.value(row), tags.value(row)).map_err(|error| {
+                        TableError::Row {
+                            row,
+                            why: error.to_string(),
+                        }
+                    })?;
+                    (sensor, Arc::from(versions.value(row)))
+                }
+            };
+            previous = Some((sensor.clone(), Arc::clone(&model_version)));
+            predictions.push(Prediction {
+                sensor,
+                window_length: Length::from_millis(window_ms(row)),
+                aggregate: Aggregate {
+                    window_start: starts(row),
+                    count: u64::try_from(counts(row)).unwrap_or_default(),
+                    mean: mean.value(row),
+                    std: std.value(row),
+                    min: min.value(row),
+                    max: max.value(row),
+                    first: first.value(row),
+                    last: last.value(row),
+                },
+                decision: decision.value(row),
+                anomaly: anomaly.value(row),
+                model_version,
+            });
+        }
+    }
+    Ok(predictions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_read_back_bit_for_bit_and_bad_bytes_are_an_error() {
+        let predictions: Vec<Prediction> = (0..100)
+            .map(|i| Prediction {
+                sensor: SensorId::new(&format!("d{}", i / 10), "t").unwrap(),
+                window_length: Length::from_millis(60_000),
+                aggregate: Aggregate {
+                    window_start: EventTime::from_millis(i * 60_000),
+                    count: i as u64 + 1,
+                    mean: 0.1 * i as f64,
+                    std: 0.0,
+                    min: -0.0,
+                    max: f64::MAX,
+                    first: f64::MIN_POSITIVE,
+                    last: 1e-310,
+                },
+                decision: 1.0 / (i as f64 + 1.0),
+                anomaly: i % 3 == 0,
+                model_version: "v1".into(),
+            })
+            .collect();
+        let bytes = encode(&predictions).unwrap();
+        assert_eq!(decode(bytes.clone()).unwrap(), predictions);
+        assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
+        assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! Reading the tables back, hour by hour, with repeats dropped.
+//!
+//! Parts are never overwritten, so what a crash had written once and the replay writes again is there twice. Here is
+//! the one place that decides which rows are the same.
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::table::hours;
+use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions};
+use windrow_common::{EventTime, Prediction};
+
+/// Parts read and decoded at once.
+const READS_IN_FLIGHT: usize = 8;
+
+/// The parts of one hour of a table.
+#[derive(Clone, Debug)]
+pub struct Hour {
+    /// `date=YYYY-MM-DD/hour=HH`.
+    pub name: String,
+    parts: Vec<Blob>,
+}
+
+/// The rows of one hour, each once.
+#[derive(Clone, Debug)]
+pub struct HourRows<T> {
+    /// By their key.
+    pub rows: Vec<T>,
+    /// Rows dropped because the same row was there already.
+    pub repeats: u64,
+    /// Rows dropped although they say something else than the one kept under the same key: never, unless the model or
+    /// the data was changed behind our back.
+    pub conflicts: u64,
+}
+
+impl Store {
+    /// The hours of `table` that hold parts, oldest first; `from` and `to` (exclusive) bound the window starts.
+    pub async fn hours(
+        &self,
+        table: &str,
+        from: Option<EventTime>,
+        to: Option<EventTime>,
+    ) -> Result<Vec<Hour>, StoreError> {
+        let grouped = hours(self.parts(table, from, to).await?, from, to);
+        Ok(grouped
+            .into_iter()
+            .map(|(name, parts)| Hour { name, parts })
+            .collect())
+    }
+
+    /// The parts of a table, of the days from `from` to `to` only: a year of them is long to list.
+    async fn parts(
+        &self,
+        table: &str,
+        from: Option<EventTime>,
+        to: Option<EventTime>,
+    ) -> Result<Vec<Blob>, StoreError> {
+        if from.is_none() && to.is_none() {
+            return self.list(table).await;
+        }
+        let day = |time: EventTime| {
+            let hour = time.hive_partition();
+            hour.split('/').next().unwrap_or_default().to_owned()
+        };
+        let (first, last) = (from.map(day), to.map(day));
+        let mut parts = Vec::new();
+        for folder in self.folders(table).await? {
+            let wanted = first.as_ref().is_none_or(|first| folder >= *first)
+                && last.as_ref().is_none_or(|last| folder <= *last);
+            if wanted {
+                parts.extend(self.list(&format!("{table}/{folder}")).await?);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The predictions of one hour of `predictions`, by sensor, window start, window length and model version.
+    pub async fn predictions(&self, hour: &Hour) -> Result<HourRows<Prediction>, StoreError> {
+        let rows = self.read_rows(hour, predictions::decode).await?;
+        Ok(distinct(rows, compare_predictions, same_prediction))
+    }
+
+    /// The windows of one hour of `dispatched`, by sensor, window start and window length.
+    pub async fn dispatched(&self, hour: &Hour) -> Result<HourRows<Dispatched>, StoreError> {
+        let rows = self.read_rows(hour, dispatched::decode).await?;
+        let key = |a: &Dispatched, b: &Dispatched| {
+            (&a.sensor, a.window_start, a.window_length).cmp(&(&b.sensor, b.window_start, b.window_length))
+        };
+        Ok(distinct(rows, key, |a, b| a == b))
+    }
+
+    async fn read_rows<T: Send + 'static>(
+        &self,
+        hour: &Hour,
+        decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let reads = hour.parts.iter().map(|part| async move {
+            // A part that went since it was listed was compacted or deleted; what it held is elsewhere or not wanted.
+            let Some(bytes) = self.get(&part.path).await? else {
+                return Ok(Vec::new());
+            };
+            let damaged = |why: String| StoreError::Damaged {
+                path: part.path.clone(),
+                why,
+            };
+            tokio::task::spawn_blocking(move || decode(bytes))
+                .await
+                .map_err(|error| damaged(error.to_string()))?
+                .map_err(|error| damaged(error.to_string()))
+        });
+        futures::stream::iter(reads)
+            .buffered(READS_IN_FLIGHT)
+            .try_concat()
+            .await
+    }
+}
+
+fn compare_predictions(a: &Prediction, b: &Prediction) -> std::cmp::Ordering {
+    let key = |p: &Prediction| (p.aggregate.window_start, p.window_length.as_millis());
+    (a.sensor.cmp(&b.sensor))
+        .then_with(|| key(a).cmp(&key(b)))
+        .then_with(|| a.model_version.cmp(&b.model_version))
+}
+
+/// Whether two predictions of one key are equal to the bit.
+fn same_prediction(a: &Prediction, b: &Prediction) -> bool {
+    let numbers = |p: &Prediction| {
+        let aggregate = &p.aggregate;
+        [
+            aggregate.mean,
+            aggregate.std,
+            aggregate.min,
+            aggregate.max,
+            aggregate.first,
+            aggregate.last,
+            p.decision,
+        ]
+        .map(f64::to_bits)
+    };
+    a.aggregate.count == b.aggregate.count && a.anomaly == b.anomaly && numbers(a) == numbers(b)
+}
+
+/// Sorts rows by key and keeps the first of each; parts are read by name, so that is the one written first.
+fn distinct<T>(
+    mut rows: Vec<T>,
+    key: impl Fn(&T, &T) -> std::cmp::Ordering,
+    same: impl Fn(&T, &T) -> bool,
+) -> HourRows<T> {
+    rows.sort_by(&key);
+    let (mut repeats, mut conflicts) = (0, 0);
+    rows.dedup_by(|later, kept| {
+        let repeat = key(kept, later).is_eq();
+        if repeat && same(kept, later) {
+            repeats += 1;
+        } else if repeat {
+            conflicts += 1;
+        }
+        repeat
+    });
+    HourRows {
+        rows,
+        repeats,
+        conflicts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::PartWriter;
+    use super::*;
+    use windrow_common::{Aggregate, Length, SensorId};
+
+    fn prediction(tag: &str, start: i64, decision: f64) -> Prediction {
+        Prediction {
+            sensor: SensorId::new("d", tag).unwrap(),
+            window_length: Length::from_millis(60_000),
+            aggregate: Aggregate {
+                window_start: EventTime::from_millis(start),
+                count: 1,
+                mean: 1.0,
+                std: 0.0,
+                min: 1.0,
+                max: 1.0,
+                first: 1.0,
+                last: 1.0,
+            },
+            decision,
+            anomaly: decision <= 0.0,
+            model_version: "v".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn repeats_are_read_once_and_contradictions_are_counted() {
+        let store = Store::create("memory:///").unwrap();
+        let writer = PartWriter::new(&store, "w");
+        let parts = [
+            vec![prediction("b", 0, 1.0), prediction("a", 60_000, 1.0)],
+            vec![prediction("a", 60_000, 1.0), prediction("a", 0, -1.0)],
+            vec![prediction("b", 0, 2.0)],
+        ];
+        for part in parts {
+            let rows = part.len();
+            assert_eq!(writer.write_rows(part).await.unwrap(), [rows]);
+        }
+        let hours = store.hours("predictions", None, None).await.unwrap();
+        assert_eq!(hours.len(), 1);
+        let read = store.predictions(&hours[0]).await.unwrap();
+        assert_eq!(
+            read.rows,
+            [
+                prediction("a", 0, -1.0),
+                prediction("a", 60_000, 1.0),
+                prediction("b", 0, 1.0)
+            ]
+        );
+        assert_eq!((read.repeats, read.conflicts), (1, 1));
+        let later = EventTime::from_millis(0).saturating_add(Duration::from_secs(3_600));
+        let none = store.hours("predictions", Some(later), None).await.unwrap();
+        assert!(none.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_hours_from_and_to_are_read() {
+        let store = Store::create("memory:///").unwrap();
+        let hours = [
+            "date=2026-01-01/hour=23",
+            "date=2026-01-02/hour=00",
+            "date=2026-01-02/hour=09",
+            "date=2026-01-10/hour=00",
+        ];
+        for hour in hours {
+            store
+                .put(&format!("dispatched/{hour}/x.parquet"), "")
+                .await
+                .unwrap();
+        }
+        let time = |text: &str| Some(text.parse().unwrap());
+        for (from, to, wanted) in [
+            (None, None, &hours[..]),
+            (time("2026-01-02T00:30:00Z"), None, &hours[1..]),
+            (None, time("2026-01-02T00:00:00Z"), &hours[..1]),
+            (
+                time("2026-01-02T01:00:00Z"),
+                time("2026-01-02T10:00:00Z"),
+                &hours[2..3],
+            ),
+        ] {
+            let found = store.hours("dispatched", from, to).await.unwrap();
+            let names: Vec<_> = found.iter().map(|hour| hour.name.as_str()).collect();
+            assert_eq!(names, wanted, "{from:?} {to:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_part_is_named() {
+        let store = Store::create("memory:///").unwrap();
+        let path = "predictions/date=1970-01-01/hour=00/x.parquet";
+        store.put(path, "PAR1?").await.unwrap();
+        let hours = store.hours("predictions", None, None).await.unwrap();
+        let error = store.predictions(&hours[0]).await.unwrap_err();
+        assert!(error.to_string().starts_with(path), "{error}");
+    }
+}

@@ -1,0 +1,35 @@
+//! Waiting for a dependency that is away.
+
+use std::time::Duration;
+
+use windrow_common::{Backoff, HasRemedy, Remedy};
+
+/// Waits between tries: short at first, then long enough to leave a store that recovers alone.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// Runs `operation` until it succeeds or fails with an error that waiting does not cure. An outage is logged when it
+/// begins and when it ends, not at each try. To stop waiting, drop the future.
+pub async fn wait_out<T, E: HasRemedy, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut operation: impl FnMut() -> F,
+) -> Result<T, E> {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    loop {
+        match operation().await {
+            Ok(done) => {
+                if backoff.attempts() > 0 {
+                    tracing::info!(what, tries = backoff.attempts() + 1, "works again");
+                }
+                return Ok(done);
+            }
+            Err(error) if error.remedy() == Remedy::Wait => {
+                if backoff.attempts() == 0 {
+                    tracing::warn!(what, %error, "failed; retrying until it works");
+                }
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the store's Parquet tables share: how they are written, read and laid out by hour.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Int64Type, TimestampMillisecondType};
+use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::Blob;
+use windrow_common::EventTime;
+
+/// Why bytes are not a table of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Not Parquet, or damaged Parquet.
+    #[error("it is not a readable Parquet file: {0}")]
+    Parquet(#[from] ParquetError),
+    /// Its columns do not fit together.
+    #[error("its columns do not fit together: {0}")]
+    Arrow(#[from] ArrowError),
+    /// A column is absent or of another type.
+    #[error("it has no column `{0}` of the right type")]
+    Column(&'static str),
+    /// A row does not make sense.
+    #[error("row {row} is wrong: {why}")]
+    Row {
+        /// Counted from 0.
+        row: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+pub(super) fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+}
+
+pub(super) fn schema(columns: &[(&str, DataType)]) -> Arc<Schema> {
+    Arc::new(Schema::new(
+        columns
+            .iter()
+            .map(|(name, kind)| Field::new(*name, kind.clone(), false))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+/// One zstd Parquet file of one batch.
+pub(super) fn write(batch: &RecordBatch) -> Result<Bytes, TableError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by(concat!("windrow ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;
+    writer.write(batch)?;
+    writer.close()?;
+    Ok(bytes.into())
+}
+
+/// The batches of a Parquet file.
+pub(super) fn read(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?
+        .with_batch_size(65_536)
+        .build()?;
+    Ok(reader.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn primitive<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<&'a arrow_array::PrimitiveArray<T>, TableError> {
+    let column = batch
+        .column_by_name(name)
+        .and_then(|column| column.as_primitive_opt::<T>());
+    column.ok_or(TableError::Column(name))
+}
+
+pub(super) fn strings<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<&'a arrow_array::StringArray, TableError> {
+    let column = batch
+        .column_by_name(name)
+        .and_then(|column| column.as_string_opt::<i32>());
+    column.ok_or(TableError::Column(name))
+}
+
+pub(super) fn times<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<impl Fn(usize) -> EventTime + 'a, TableError> {
+    let column = primitive::<TimestampMillisecondType>(batch, name)?;
+    Ok(|row| EventTime::from_millis(column.value(row)))
+}
+
+pub(super) fn integers<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<impl Fn(usize) -> i64 + 'a, TableError> {
+    let column = primitive::<Int64Type>(batch, name)?;
+    Ok(|row| column.value(row))
+}
+
+/// Groups the parts of a table by their hour, oldest first; `from` and `to` (exclusive) leave out hours that cannot
+/// hold a window of that stretch.
+pub(super) fn hours(
+    blobs: Vec<Blob>,
+    from: Option<EventTime>,
+    to: Option<EventTime>,
+) -> Vec<(String, Vec<Blob>)> {
+    let from = from.map(EventTime::hive_partition);
+    let to = to.map(|to| {
+        to.saturating_sub(std::time::Duration::from_millis(1))
+            .hive_partition()
+    });
+    let mut hours: Vec<(String, Vec<Blob>)> = Vec::new();
+    for blob in blobs {
+        // `<table>/date=…/hour=…/<part>.parquet`
+        let Some(hour) = blob
+            .path
+            .split_once('/')
+            .and_then(|(_, rest)| Some(rest.rsplit_once('/')?.0))
+        else {
+            continue;
+        };
+        let outside =
+            from.as_deref().is_some_and(|from| hour < from) || to.as_deref().is_some_and(|to| hour > to);
+        if outside || !blob.path.ends_with(".parquet") {
+            continue;
+        }
+        match hours.last_mut() {
+            Some((last, parts)) if last == hour => parts.push(blob),
+            _ => hours.push((hour.to_owned(), vec![blob])),
+        }
+    }
+    hours
+}
