@@ -1,7 +1,8 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
-# make test   runs every test; installs RabbitMQ and Azurite if they are missing
+# make check  runs the tests that need no server, in under two minutes: between two edits
+# make test   runs every test; installs RabbitMQ, Azurite and an S3 server if they are missing
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
-# make bench  measures the figures in README.md
+# make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
 
@@ -15,13 +16,17 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo test lint lint-stack bench soak reference
+.PHONY: demo check test lint lint-stack bench soak reference
 
 # Without Event Hubs: its client takes longer to compile than everything else.
 demo: target/.toolchain
 	$(CARGO) run --release --locked --quiet --package windrow --no-default-features -- demo
 
-test: target/.toolchain target/.rabbitmq target/azurite/package.json
+check: target/.toolchain
+	$(CARGO) fmt --all --check
+	$(CARGO) test --workspace --locked --lib --bins --examples --test house --test run --test scikit_learn
+
+test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed
 	$(CARGO) test --workspace --locked
 
 # Needs the reference architecture's data and models; see tests/tests/run/reference.rs.

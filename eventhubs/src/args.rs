@@ -59,8 +59,8 @@ pub struct ReadHubArgs {
     /// Events to prefetch per partition; they wait in memory, whatever their size
     #[arg(long, value_name = "N", default_value = "300", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     eventhubs_prefetch: u32,
-    /// How long a silent producer keeps its partitions before the others take them over; it renews its claims three
-    /// times as often
+    /// How long a producer may be silent before the others take over its partitions; it renews its claims every third
+    /// of that time
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
     ownership_expiry: Duration,
 }
@@ -110,7 +110,9 @@ impl HubArgs {
                 .map_err(|error| unreadable(error.to_string()))?
                 .len();
             if bytes > MAX_STRING_BYTES {
-                return Err(unreadable(format!("it has {bytes} bytes; at most {MAX_STRING_BYTES} are read")));
+                return Err(unreadable(format!(
+                    "it has {bytes} bytes; at most {MAX_STRING_BYTES} are read"
+                )));
             }
             let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
             return Ok(Login::ConnectionString(string.trim().to_owned()));
@@ -170,7 +172,7 @@ fn start(text: &str) -> Result<Start, String> {
 fn ownership_expiry(text: &str) -> Result<Duration, String> {
     let expiry = parse_duration(text).map_err(|error| error.to_string())?;
     if expiry < Duration::from_secs(3) {
-        return Err("use at least 3s; a short delay would miss a shorter one".to_owned());
+        return Err("use at least 3s; with less, a short delay costs a producer its partitions".to_owned());
     }
     Ok(expiry)
 }

@@ -126,7 +126,7 @@ impl EventHub {
         opened.map_err(|error| self.error(&error))
     }
 
-    /// Opens a client that batches events and sends them to the hub. It passes the error of each failed send to `failed`.
+    /// Opens a client that sends events to the hub in batches. It passes the error of each failed send to `failed`.
     pub async fn producer(
         &self,
         failed: impl Fn(EventHubError) + Send + Sync + 'static,

@@ -118,7 +118,7 @@ impl EventHub {
     }
 }
 
-/// What the service means by an error.
+/// The meaning of an error from the service.
 enum Said {
     /// A retry gets the same answer.
     No,

@@ -1,8 +1,8 @@
-//! From an event to readings.
+//! Decodes an event into readings.
 //!
-//! A body is one JSON object, an array of them, or objects one after another (NDJSON among them); gzip is recognised
-//! by its first bytes. What an object lacks is taken from the event: a device or tag from the application property of
-//! that name, a device also from the partition key.
+//! A body is one JSON object, an array of objects, or a sequence of objects such as NDJSON. Gzip is recognised by its
+//! first bytes. If an object has no device or tag, the event's application property of that name replaces it; the
+//! partition key also replaces the device.
 
 use std::io::Read;
 
@@ -20,12 +20,12 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What is kept of a received event.
+/// A received event, reduced to the fields that are decoded.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// Its sequence number in the partition.
     pub(crate) offset: Offset,
-    /// When the service took it in.
+    /// When the service enqueued it.
     pub(crate) enqueued: EventTime,
     body: Vec<u8>,
     device: Option<String>,
@@ -33,12 +33,12 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// `None` for what has no sequence number, which the service gives every event.
+    /// Returns `None` if the event has no sequence number. The service numbers every event.
     pub(crate) fn of(received: &ReceivedEventData, mapping: &ColumnMapping) -> Option<Self> {
         let sequence_number = u64::try_from(received.sequence_number()?).ok()?;
         let event = received.event_data();
-        let property = |given: &Option<String>, usual: &str| {
-            let name = given.as_deref().unwrap_or(usual);
+        let property = |given: &Option<String>, default: &str| {
+            let name = given.as_deref().unwrap_or(default);
             let properties = event.properties()?;
             let (_, value) = properties
                 .iter()
@@ -55,7 +55,7 @@ impl Event {
     }
 }
 
-/// A name may be a number, as in a body.
+/// Returns the name in a property. As in a body, a name may be a number.
 fn name_of(value: &AmqpSimpleValue) -> Option<String> {
     use AmqpSimpleValue as V;
     match value {
@@ -73,7 +73,7 @@ fn name_of(value: &AmqpSimpleValue) -> Option<String> {
 }
 
 impl Event {
-    /// Size of its body.
+    /// Returns the size of its body.
     pub(crate) fn body_bytes(&self) -> usize {
         self.body.len()
     }
@@ -84,7 +84,7 @@ fn time_of(time: std::time::SystemTime) -> EventTime {
     EventTime::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Reads the bodies of a partition's events.
+/// A decoder of the events of one partition.
 pub(crate) struct EventDecoder {
     objects: ObjectReader,
     unpacked: Vec<u8>,
@@ -98,7 +98,7 @@ impl EventDecoder {
         }
     }
 
-    /// Appends the event's readings, and what in it is none, to `out`.
+    /// Appends the event's readings and its unreadable objects to `out`.
     pub(crate) fn decode(&mut self, event: &Event, out: &mut RowSink<'_>) {
         let offset = event.offset.0;
         if event.body.len() > MAX_BODY_BYTES {
@@ -148,7 +148,7 @@ impl EventDecoder {
         if !spread_over_lines {
             let several = body.contains(&b'\n');
             for (line, number) in lines().zip(1..).filter(|(line, _)| !line.is_empty()) {
-                // A comma between objects that are no array is let pass.
+                // Accepts a comma after an object even outside an array.
                 let line = line.strip_suffix(b",").unwrap_or(line);
                 self.decode_object(line, several.then_some(number), event, out);
             }
@@ -203,7 +203,7 @@ mod tests {
     use windrow_producer::sensors::SensorTable;
     use windrow_producer::source::Batch;
 
-    /// The readings (sensor, time in seconds, value) and the complaints of a body.
+    /// Returns the readings (sensor, time in seconds, value) and the complaints of a body.
     fn decode(body: &[u8], device: Option<&str>) -> (Vec<(String, i64, f64)>, Vec<String>) {
         let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
         let event = Event {

@@ -1,4 +1,4 @@
-//! A source that is either this producer's alone or shared with others.
+//! A source that one producer reads alone or shares with others.
 
 use clap::Args;
 use windrow_producer::args::SourceArgs;
@@ -9,10 +9,10 @@ use windrow_service::Shutdown;
 
 use crate::{EventHubSource, ReadHubArgs, SharingError, sharing};
 
-/// Which source, an Event Hub included.
+/// Options that name a source, which may be an Event Hub.
 #[derive(Args, Clone, Debug)]
 pub struct InputArgs {
-    /// The source.
+    /// The options of every source.
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
@@ -21,14 +21,14 @@ pub struct InputArgs {
 
 /// An opened source.
 pub enum Input {
-    /// All its partitions are this producer's.
+    /// This producer reads all its partitions.
     Own(Box<dyn Source>),
-    /// Its partitions are shared with other producers.
+    /// Several producers share its partitions.
     Shared(Box<EventHubSource>),
 }
 
 impl InputArgs {
-    /// Opens the source, with columns and files checked.
+    /// Opens the source and checks its columns and files. A shared source connects only when it runs.
     pub fn open(&self, until: Until) -> Result<Input, SharingError> {
         if self.source.is_event_hub() {
             let mapping = self.source.mapping();
@@ -41,8 +41,8 @@ impl InputArgs {
 }
 
 impl Input {
-    /// Runs `pipeline` on the source until it ends or a stop is requested. When it returns `Ok`, everything published is
-    /// confirmed and the checkpoints say so.
+    /// Runs `pipeline` on the source until it ends or a stop is requested. When it returns `Ok`, every published
+    /// message is confirmed and the checkpoints are saved.
     pub async fn run<Q: Queue>(self, pipeline: Pipeline<Q>, shutdown: Shutdown) -> Result<(), SharingError> {
         match self {
             Self::Own(source) => Ok(pipeline.run(source, shutdown).await?),

@@ -1,8 +1,8 @@
-//! Azure Event Hubs as a source, by the official client.
+//! Azure Event Hubs as a source, read with the official client.
 //!
-//! Producers of one source share the hub's partitions (`sharing`). Each partition is a source of its own (`partition`), with
-//! windows, watermark and checkpoint of its own, so that it can move to another producer alone. That needs the readings of
-//! a sensor to be in one partition: publish with the device as partition key.
+//! The producers of one source share the hub's partitions (`sharing`). Each partition is a separate source
+//! (`partition`) with its own windows, watermark and checkpoint, so that it can move to another producer independently.
+//! All readings of a sensor must therefore be in one partition: publish with the device as partition key.
 
 mod args;
 mod client;

@@ -1,4 +1,4 @@
-//! One partition as a [`Source`]: what the receiving task hands over, decoded.
+//! One partition as a [`Source`]: decodes the events that the receiving task hands over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -13,22 +13,22 @@ use windrow_producer::source::{
     Arrivals, Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError,
 };
 
-/// A received event, and the room it takes up until it is decoded.
+/// A received event, and the room that it occupies until it is decoded.
 pub(crate) struct Incoming {
     pub(crate) event: Event,
-    /// Held only to be returned.
+    /// Held only for its drop, which frees the room.
     #[allow(dead_code)]
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// How far a partition is read, for those who watch its lag.
+/// How far a partition has been read, for measuring its lag.
 #[derive(Debug)]
 pub(crate) struct ReadTo {
-    /// The sequence number it goes on at.
+    /// Sequence number of the next event to read.
     next: AtomicU64,
     /// Enqueued time of the last event read, in milliseconds since the epoch.
     enqueued_ms: AtomicI64,
-    /// What was enqueued before this time is read, in milliseconds since the epoch.
+    /// Every event enqueued before this time has been read, in milliseconds since the epoch.
     complete_until_ms: AtomicI64,
 }
 
@@ -41,26 +41,26 @@ impl ReadTo {
         self.enqueued_ms.load(Relaxed)
     }
 
-    /// Says that nothing was left to read at a time.
+    /// Notes that nothing was left to read at `time`.
     pub(crate) fn is_complete_until(&self, time: EventTime) {
         self.complete_until_ms.fetch_max(time.as_millis(), Relaxed);
     }
 }
 
-/// What of a partition was settled when the session began.
+/// The bounds of a partition, fixed when the session began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// When the hub was asked.
+    /// When the hub was asked for them.
     pub(crate) asked_at: EventTime,
-    /// Where it begins when it has no checkpoint, where that has a number.
+    /// Where to start without a checkpoint; absent if the start is a time without a known sequence number.
     pub(crate) start: Option<Offset>,
-    /// The oldest event that is still kept.
+    /// The oldest event that the hub still has.
     pub(crate) oldest: Offset,
-    /// Where to stop, if it is to stop.
+    /// Where to stop; absent if the partition is followed.
     pub(crate) end: Option<Offset>,
 }
 
-/// The events of one partition from the one it is sought to.
+/// A source that reads the events of one partition.
 pub(crate) struct PartitionSource {
     names: [String; 1],
     events: mpsc::Receiver<Incoming>,
@@ -113,7 +113,7 @@ impl Source for PartitionSource {
     }
 
     fn seek(&mut self, _: PartitionIndex, to: Offset) -> Result<(), SourceError> {
-        // What has expired does not come any more; without this an empty partition would be waited for.
+        // Expired events never arrive. Without this, the source would wait for them in an empty partition.
         self.next = to.max(self.bounds.oldest);
         self.read_to.next.store(self.next.0, Relaxed);
         if self.has_ended() {
@@ -130,12 +130,12 @@ impl Source for PartitionSource {
         }
         batch.clear(0);
         let before = self.next;
-        // An event is taken in whole: its readings share an offset, and a checkpoint cannot stand between them.
+        // Events are read whole: the readings of one share an offset, so no checkpoint can lie between them.
         while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH && !self.has_ended() {
             let Ok(Incoming { event, .. }) = self.events.try_recv() else {
                 break;
             };
-            // A receiver may begin earlier than it needs to.
+            // A receiver may begin before the offset it was asked for.
             if event.offset < self.next {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Options that say which source is read and how its windows are cut, and what they become.
+//! Command-line options for the source, its windows and how it is read, and their conversion into typed settings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
 
-/// Which source.
+/// Options that name a source.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
     /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, or a simulated
-    /// fleet such as sim:devices=100,tags=5,duration=1d. Programs that know Event Hubs also read
+    /// fleet such as sim:devices=100,tags=5,duration=1d. Programs with Event Hubs support also read
     /// eventhubs://NAMESPACE.servicebus.windows.net/HUB
     #[arg(long, value_name = "SOURCE", env = "WINDROW_SOURCE")]
     pub source: String,
@@ -38,12 +38,12 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Whether it names an Event Hub, which other code opens.
+    /// Returns whether the source is an Event Hub, which [`SourceArgs::open`] cannot open.
     pub fn is_event_hub(&self) -> bool {
         self.source.starts_with(EVENT_HUBS)
     }
 
-    /// Which columns or fields hold what.
+    /// Returns the columns or fields that hold the time, device, tag and value.
     pub fn mapping(&self) -> ColumnMapping {
         ColumnMapping {
             timestamp: self.column_time.clone(),
@@ -53,12 +53,12 @@ impl SourceArgs {
         }
     }
 
-    /// Opens a source that is read by this process alone: files or a simulated fleet.
+    /// Opens a source that this process reads alone: files or a simulated fleet.
     pub fn open(&self, until: Until) -> Result<Box<dyn Source>, SourceError> {
         if self.is_event_hub() {
             return Err(SourceError::Spec {
                 spec: self.source.clone(),
-                why: "an Event Hub cannot be read here; name files or a simulated fleet".to_owned(),
+                why: "this command cannot read an Event Hub; name files or a simulated fleet".to_owned(),
             });
         }
         if self.source.starts_with("sim:") {
@@ -72,15 +72,15 @@ impl SourceArgs {
         )?))
     }
 
-    /// A file is all there is; a hub goes on.
-    fn usual_end(&self) -> AtEnd {
+    /// Returns the default `--at-end`. A file is complete at its end; more events follow in a hub.
+    fn default_end(&self) -> AtEnd {
         match self.is_event_hub() {
             true => AtEnd::Keep,
             false => AtEnd::Dispatch,
         }
     }
 
-    /// The name checkpoints are kept under when none is given: the file's or folder's, or `sim`.
+    /// Returns the default name for checkpoints: that of the file, folder or hub, or `sim`.
     pub fn default_name(&self) -> String {
         if self.source.starts_with("sim:") {
             return "sim".to_owned();
@@ -96,33 +96,33 @@ impl SourceArgs {
     }
 }
 
-/// How windows are cut.
+/// Options that say how to cut windows.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Windows")]
 pub struct WindowArgs {
-    /// Length of a window: the stretch of time that becomes one row to score
+    /// Length of a window: the readings of a sensor in it become one row to score
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_WINDOW", value_parser = parse_duration)]
     pub window: Duration,
-    /// Dispatch interval, a whole number of windows; a sensor gets one message for each [default: the window]
+    /// Dispatch interval, a whole number of windows; each sensor gets one message per interval [default: the window]
     #[arg(long, value_name = "DURATION", env = "WINDROW_INTERVAL", value_parser = parse_duration)]
     pub interval: Option<Duration>,
-    /// How much older than its partition's newest reading a reading may come
+    /// How far a reading's time may lie behind the newest reading of its partition
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_OUT_OF_ORDERNESS", value_parser = parse_duration)]
     pub out_of_orderness: Duration,
-    /// How much longer an interval waits for stragglers
+    /// How much longer an interval waits for delayed readings
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_ALLOWED_LATENESS", value_parser = parse_duration)]
     pub allowed_lateness: Duration,
-    /// How far a reading's time may be ahead of its arrival before it is quarantined
+    /// How far a reading's time may lie ahead of its arrival before it is quarantined
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = parse_duration)]
     pub max_skew: Duration,
-    /// How long a partition may be silent (by the clock on the wall) before the others no longer wait for it, and before
-    /// time goes on without readings in one of an Event Hub, so that its last windows close
+    /// How long a partition may be silent, in wall-clock time, before the others stop waiting for it. The event time of
+    /// an Event Hub's partition then advances without readings, so that its last windows close
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = parse_duration)]
     pub idle_after: Duration,
 }
 
 impl WindowArgs {
-    /// The windows, checked.
+    /// Checks the options and returns the windowing.
     pub fn windowing(&self) -> Result<Windowing, WindowConfigError> {
         let config = WindowConfig {
             window: self.window,
@@ -136,26 +136,26 @@ impl WindowArgs {
     }
 }
 
-/// How a source is read: how far, how fast, and under which name.
+/// Options that say how to read a source: how far, how fast, and under which name.
 #[derive(Args, Clone, Debug)]
 pub struct ReadArgs {
-    /// Stop at the end the source has now, instead of following it
+    /// Stop at the current end of the source instead of following it
     #[arg(long, env = "WINDROW_UNTIL_CAUGHT_UP")]
     pub until_caught_up: bool,
-    /// With --until-caught-up: what becomes of windows that are still open at the end [default: dispatch, of an Event
-    /// Hub keep]
+    /// With --until-caught-up: what to do with windows still open at the end [default: keep for an Event Hub, otherwise
+    /// dispatch]
     #[arg(long, value_enum, value_name = "WHAT", env = "WINDROW_AT_END")]
     pub at_end: Option<AtEnd>,
     /// Replay at this multiple of real time [default: as fast as possible]
     #[arg(long, value_name = "FACTOR", env = "WINDROW_SPEED", value_parser = speed)]
     pub speed: Option<f64>,
-    /// The name checkpoints are kept under [default: the last part of the source's path]
+    /// Name for the source's checkpoints [default: the last part of the source's path]
     #[arg(long, value_name = "NAME", env = "WINDROW_SOURCE_NAME", value_parser = source_name)]
     pub source_name: Option<String>,
 }
 
 impl ReadArgs {
-    /// How far the source is read.
+    /// Returns how far to read the source.
     pub fn until(&self) -> Until {
         if self.until_caught_up {
             Until::CaughtUp
@@ -164,21 +164,21 @@ impl ReadArgs {
         }
     }
 
-    /// What the producer of `source` is told.
+    /// Returns the options for the producer of `source`.
     pub fn options(&self, source: &SourceArgs) -> ProducerOptions {
         ProducerOptions {
             source_name: self.source_name.clone().unwrap_or_else(|| source.default_name()),
-            at_end: self.at_end.unwrap_or_else(|| source.usual_end()),
+            at_end: self.at_end.unwrap_or_else(|| source.default_end()),
             speed: self.speed,
         }
     }
 }
 
-/// A `--speed`.
+/// Parses a `--speed`.
 pub fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(speed),
-        _ => Err("write a number above 0, such as 60 for an hour a minute".to_owned()),
+        _ => Err("write a number above 0, such as 60 for one hour per minute".to_owned()),
     }
 }
 

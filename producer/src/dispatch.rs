@@ -1,7 +1,7 @@
-//! Steps to messages on the queue, and confirmations to checkpoints.
+//! Turns steps into messages on the queue, and confirmations into checkpoints.
 //!
-//! The order is the guarantee: quarantine written, dispatched windows noted, messages published, all confirmed, and
-//! only then the checkpoint that no longer remembers their readings.
+//! The order is the guarantee: write the quarantine, record the dispatched windows, publish the messages, wait for all
+//! confirmations. Only then save the checkpoint that no longer needs their readings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use crate::stats::Stats;
 use crate::window::Position;
 use crate::{ProducerError, quarantine};
 
-/// Steps are merged up to about this many windows, so that replays at full speed write few, large parts.
+/// Steps are merged up to about this many windows, so that a replay at full speed writes few, large parts.
 const WINDOWS_PER_PART: usize = 200_000;
 /// Checkpoints are saved at most this often, and at the end.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Published messages, and where the source stands once they are confirmed.
+/// Published messages, and the position to save once they are confirmed.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     confirmations: Vec<Confirmation>,
@@ -30,7 +30,7 @@ pub(crate) struct Outstanding {
     partitions: Arc<[String]>,
 }
 
-/// Publishes what the ingest thread makes.
+/// A dispatcher that publishes the ingest thread's messages.
 pub(crate) struct Dispatcher<Q> {
     queue: Q,
     writer: PartWriter,
@@ -48,7 +48,7 @@ impl<Q: Queue> Dispatcher<Q> {
         }
     }
 
-    /// Runs until the ingest thread is done.
+    /// Dispatches steps until the ingest thread ends.
     pub(crate) async fn run(
         self,
         mut steps: mpsc::Receiver<Step>,
@@ -58,14 +58,14 @@ impl<Q: Queue> Dispatcher<Q> {
             merge_waiting(&mut step, &mut steps);
             let published = self.dispatch(step).await?;
             if outstanding.send(published).await.is_err() {
-                // Saving checkpoints has failed, and reports why.
+                // Saving checkpoints has failed; that task returns the error.
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Writes quarantine and the list of windows, then publishes, all in one trace.
+    /// Writes the quarantine and the list of dispatched windows, then publishes the messages.
     async fn dispatch(&self, step: Step) -> Result<Outstanding, ProducerError> {
         let Step {
             emitted,
@@ -83,7 +83,7 @@ impl<Q: Queue> Dispatcher<Q> {
         })
     }
 
-    /// Writes the audit's left side.
+    /// Writes the list of dispatched windows, which the audit compares with the predictions.
     async fn note_dispatched(&self, messages: &[ScoringMessage]) -> Result<(), StoreError> {
         let windows = messages.iter().flat_map(|message| {
             message.aggregates.iter().map(|aggregate| Dispatched {
@@ -126,7 +126,7 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 }
 
-/// Merges the steps that wait, up to a part's worth. Only the newest position counts then.
+/// Merges waiting steps, up to one part's worth of windows. The newest position replaces the older ones.
 fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     let windows_of = |step: &Step| -> usize {
         let messages = step.emitted.messages.iter();
@@ -144,7 +144,7 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     }
 }
 
-/// Waits for confirmations in the order of publishing, and saves the position they lead to.
+/// Waits for confirmations in publishing order, and saves the position that they confirm.
 pub(crate) async fn save_checkpoints(
     mut outstanding: mpsc::Receiver<Outstanding>,
     mut checkpoint: Checkpoint,

@@ -1,4 +1,4 @@
-//! What ends a producer before its source does.
+//! Errors that end a producer.
 
 use windrow_common::{CodecError, HasRemedy, Remedy};
 use windrow_queue::QueueError;
@@ -7,7 +7,7 @@ use windrow_store::StoreError;
 use crate::CheckpointError;
 use crate::source::SourceError;
 
-/// What ends a producer before its source does.
+/// An error that ends a producer before the end of its source.
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
     /// The source failed.
@@ -23,7 +23,7 @@ pub enum ProducerError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A scoring message cannot be encoded.
-    #[error("message {id} cannot be encoded")]
+    #[error("cannot encode message {id}")]
     Encode {
         /// The message.
         id: String,
@@ -31,7 +31,7 @@ pub enum ProducerError {
         source: CodecError,
     },
     /// The ingest thread cannot be started.
-    #[error("no thread can be started: {0}")]
+    #[error("cannot start the ingest thread: {0}")]
     Thread(std::io::Error),
     /// The ingest thread panicked.
     #[error("the ingest thread died: {0}")]

@@ -1,4 +1,4 @@
-//! Windows of the past, for training: the same windows as in production, without queue, store or checkpoint.
+//! Cuts past readings into windows for training: the same windows as in production, without queue, store or checkpoint.
 
 use std::time::Instant;
 
@@ -8,17 +8,17 @@ use crate::sensors::SensorTable;
 use crate::source::{Batch, Progress, Read, Source, SourceError};
 use crate::window::{Emitted, Position, Windower, Windowing};
 
-/// What [`read_history`] went through.
+/// Counts of the readings in a [`read_history`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryCounts {
     /// Readings put in a window.
     pub readings: u64,
-    /// Readings and lines that were left out: unreadable, not finite, far in the future, late.
+    /// Readings and lines left out because they are unreadable, not finite, out of range, far in the future or late.
     pub left_out: u64,
 }
 
-/// Reads a source that ends from its start to its end and hands `take` the message of every sensor and interval, by
-/// interval; `look` is shown the progress after every batch. It blocks.
+/// Reads a finite source from start to end. Passes the message of every sensor and interval to `take`, interval by
+/// interval, and the progress after every batch to `look`. Blocks the thread.
 pub fn read_history(
     mut source: Box<dyn Source>,
     windowing: Windowing,

@@ -1,4 +1,4 @@
-//! The producer's one busy thread: reads the source, cuts windows, hands steps to the dispatcher.
+//! The producer's one busy thread: reads the source, cuts windows and sends steps to the dispatcher.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use crate::source::{Batch, Read, Source, SourceError};
 use crate::stats::Stats;
 use crate::window::{Emitted, PartitionPosition, Position, Tally, Windower};
 
-/// What the dispatcher gets: what the windower emitted, and where the source stands once that is safe.
+/// A unit of work for the dispatcher: the windower's output, and the source's position once that output is durable.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) emitted: Emitted,
     pub(crate) position: Position,
-    /// Names of the partitions the position is about.
+    /// Names of the partitions in the position, in its order.
     pub(crate) partitions: Arc<[String]>,
 }
 
-/// What to do with open windows when a source that is read until caught up has ended.
+/// What to do with open windows at the end of a source that is read until caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AtEnd {
-    /// Score them: nothing more will come
+    /// Score them, because no more readings will come
     Dispatch,
-    /// Leave them to the next run, which reads their readings again
+    /// Leave them open; the next run reads their readings again
     Keep,
 }
 
-/// Quarantined readings held before they are written, messages or not.
+/// Quarantined readings that are held before they are sent, even without messages to send.
 const QUARANTINE_HELD: usize = 10_000;
-/// The dispatcher learns the source's position at least this often.
+/// Longest time between two positions sent to the dispatcher.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait before checking for a stop.
+/// Wait before an idle source is read again and a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
 
-/// Everything [`Ingest::run`] works on.
+/// The state of the ingest thread.
 pub(crate) struct Ingest {
     pub(crate) source: Box<dyn Source>,
     pub(crate) windower: Windower,
-    /// From the checkpoint, for partitions that appear later.
+    /// Positions from the checkpoint, for partitions that appear later.
     pub(crate) known: BTreeMap<String, PartitionPosition>,
     pub(crate) partitions: Arc<[String]>,
     pub(crate) at_end: AtEnd,
@@ -52,7 +52,7 @@ pub(crate) struct Ingest {
     pub(crate) shutdown: Shutdown,
 }
 
-/// This group's share of the counts that all groups of a process add to.
+/// This group's share of the counts that all groups of a process share.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     tally: Tally,
@@ -61,11 +61,11 @@ pub(crate) struct Counted {
     source_total: i64,
 }
 
-/// The dispatcher has ended, with an error of its own.
-struct DispatcherGone;
+/// An error of a send to a dispatcher that has failed. The dispatcher returns the cause.
+struct DispatcherFailed;
 
 impl Ingest {
-    /// Reads until the source ends, a stop is requested, or the dispatcher has failed (which then has the error).
+    /// Reads until the source ends, a stop is requested, or the dispatcher fails. The dispatcher returns its own error.
     pub(crate) fn run(mut self) -> Result<(), SourceError> {
         let mut sensors = SensorTable::new();
         let mut batch = Batch::default();
@@ -101,14 +101,14 @@ impl Ingest {
                 std::thread::sleep(NAP);
             }
         }
-        // The last step of this run; a dispatcher that has failed reports its own error.
+        // The last step of this run. A failed dispatcher returns its own error.
         _ = self.send(&mut emitted);
-        // Windows left to another run no longer count as open here.
+        // Windows left to the next run no longer count as open here.
         self.stats.open_windows.dec_by(self.counted.open_windows);
         Ok(())
     }
 
-    /// New files of a followed folder.
+    /// Adds the partitions that have appeared in the source, such as new files of a followed folder.
     fn add_new_partitions(&mut self) {
         let names = self.source.partitions();
         if names.len() == self.partitions.len() {
@@ -122,14 +122,14 @@ impl Ingest {
         self.partitions = names.into();
     }
 
-    fn send(&mut self, emitted: &mut Emitted) -> Result<(), DispatcherGone> {
+    fn send(&mut self, emitted: &mut Emitted) -> Result<(), DispatcherFailed> {
         self.count(emitted);
         let step = Step {
             emitted: std::mem::take(emitted),
             position: self.windower.position(),
             partitions: Arc::clone(&self.partitions),
         };
-        self.steps.blocking_send(step).map_err(|_| DispatcherGone)
+        self.steps.blocking_send(step).map_err(|_| DispatcherFailed)
     }
 
     fn count(&mut self, emitted: &Emitted) {

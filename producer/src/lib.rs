@@ -1,12 +1,12 @@
-//! From readings to scoring messages: sources, windows, dispatch, checkpoints.
+//! Turns readings into scoring messages: sources, windows, dispatch, checkpoints.
 //!
 //! ```text
 //! source ──batch──▶ window ──step──▶ dispatch ──confirmations──▶ checkpoint
 //!   └─ one blocking thread ─┘          └──────── async tasks ────────┘
 //! ```
 //!
-//! [`Pipeline`] connects the four for one group of partitions. The [`source`]s here belong to one producer each; a source
-//! whose partitions are shared among producers runs one pipeline a partition.
+//! A [`Pipeline`] connects the four for one group of partitions. One producer alone reads each [`source`] of this
+//! crate; a source whose partitions are shared among producers runs one pipeline per partition.
 
 pub mod args;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! One group of partitions on its way from source to queue.
+//! Runs one group of partitions from source to queue.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,18 +21,18 @@ const STEPS_AHEAD: usize = 4;
 /// Published steps whose confirmations are outstanding; the queue's own bound is usually reached first.
 const OUTSTANDING_STEPS: usize = 64;
 
-/// What a producer needs to know besides its source and windows.
+/// Options of a producer besides its source and windows.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
-    /// Names the source in checkpoints and quarantine.
+    /// Name of the source in checkpoints and quarantine.
     pub source_name: String,
-    /// What becomes of open windows at the end of a source that ends.
+    /// What to do with open windows at the end of the source.
     pub at_end: AtEnd,
-    /// Replay at this multiple of real time; as fast as possible when absent.
+    /// Replay speed as a multiple of real time; as fast as possible if absent.
     pub speed: Option<f64>,
 }
 
-/// What readings become and where the messages go. Clones share queue, store and counts.
+/// A pipeline that turns a source's readings into scoring messages on a queue. Clones share queue, store and counts.
 #[derive(Clone)]
 pub struct Pipeline<Q> {
     /// How windows are cut.
@@ -41,21 +41,21 @@ pub struct Pipeline<Q> {
     pub queue: Q,
     /// Where checkpoints, quarantine and the list of dispatched windows go.
     pub store: Store,
-    /// The rest.
+    /// The other options.
     pub options: ProducerOptions,
-    /// Counts of all groups together.
+    /// Counts over all groups.
     pub stats: Arc<Stats>,
 }
 
 impl<Q: Queue> Pipeline<Q> {
-    /// Reads a source that belongs to this producer alone from where its checkpoint left it, and dispatches every complete
-    /// interval, until the source ends or a stop is requested. When it returns `Ok`, everything published is confirmed and
-    /// the checkpoint says so.
+    /// Reads a source that belongs to this producer alone, from its checkpoint on, and dispatches every complete
+    /// interval until the source ends or a stop is requested. When it returns `Ok`, every published message is
+    /// confirmed and the checkpoint is saved.
     pub async fn run(self, source: Box<dyn Source>, shutdown: Shutdown) -> Result<(), ProducerError> {
         self.run_group(source, Group::Whole, shutdown).await
     }
 
-    /// Does the same for `group`, whose partitions are all of `source`'s.
+    /// Does the same for one `group`. `source` has exactly the partitions of that group.
     #[tracing::instrument(name = "group", skip_all, fields(partition = group.name()))]
     pub async fn run_group(
         self,
@@ -100,7 +100,7 @@ impl<Q: Queue> Pipeline<Q> {
         let dispatcher = Dispatcher::new(queue, &store, &options.source_name, Arc::clone(&stats));
         let (report_end, ingested) = oneshot::channel();
         let span = tracing::Span::current();
-        // A thread of its own: it is busy for as long as the source lives.
+        // A dedicated thread, because it is busy for as long as the source is read.
         std::thread::Builder::new()
             .name("ingest".to_owned())
             .spawn(move || report_end.send(span.in_scope(|| ingest.run())))
@@ -109,10 +109,10 @@ impl<Q: Queue> Pipeline<Q> {
             dispatcher.run(to_dispatch, outstanding),
             dispatch::save_checkpoints(to_confirm, checkpoint, stats),
         );
-        // When an async side has failed, its channel is closed and the ingest thread ends by itself.
+        // If an async side fails, its channel closes and the ingest thread ends on its own.
         let ingested = ingested
             .await
-            .map_err(|_| ProducerError::Panicked("its panic is in the log".to_owned()))?;
+            .map_err(|_| ProducerError::Panicked("the log has the panic message".to_owned()))?;
         saved.and(dispatched).and(ingested.map_err(ProducerError::from))
     }
 }

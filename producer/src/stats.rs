@@ -1,4 +1,4 @@
-//! Running counts of a producer, read by progress bars, summaries and metrics.
+//! Running counts of a producer, for progress bars, summaries and metrics.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::quarantine::QuarantineReason;
 
-/// Counts since the start of the run; the gauges among them say so.
+/// Counts since the start of the run, and gauges of its current state.
 #[derive(Debug, Default)]
 pub struct Stats {
     pub(crate) accepted: Counter,
@@ -30,13 +30,13 @@ pub struct Stats {
     source_outage: Mutex<Option<String>>,
 }
 
-/// Which partition of a source.
+/// A metric label that names a partition of the source.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfPartition {
     partition: String,
 }
 
-/// Why a reading was quarantined.
+/// A metric label that says why a reading was quarantined.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct QuarantinedFor {
     reason: String,
@@ -50,14 +50,14 @@ impl From<QuarantineReason> for QuarantinedFor {
     }
 }
 
-/// A look at [`Stats`].
+/// A snapshot of [`Stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Readings put in windows.
     pub accepted: u64,
-    /// Readings skipped because an earlier run had dealt with them.
+    /// Readings skipped because an earlier run had processed them.
     pub replayed: u64,
-    /// Readings quarantined, along [`QuarantineReason::ALL`].
+    /// Readings quarantined, by reason, in the order of [`QuarantineReason::ALL`].
     pub quarantined: [u64; QuarantineReason::ALL.len()],
     /// Gauge: windows open now.
     pub open_windows: u64,
@@ -69,28 +69,28 @@ pub struct Counts {
     pub confirmed: u64,
     /// Checkpoints saved.
     pub checkpoints: u64,
-    /// Gauge: how much of the source is read, in its own unit.
+    /// Gauge: how much of the source has been read, in the source's own unit.
     pub source_done: u64,
-    /// Gauge: all of the source in the same unit; 0 when unknown.
+    /// Gauge: the size of the source in the same unit; 0 if unknown.
     pub source_total: u64,
 }
 
 impl Counts {
-    /// Readings quarantined for any reason.
+    /// Returns the number of readings quarantined for any reason.
     pub fn quarantined_in_all(&self) -> u64 {
         self.quarantined.iter().sum()
     }
 }
 
 impl Stats {
-    /// Makes the counts part of what `registry` exports, under `windrow_producer_`.
+    /// Registers the counts with `registry`, under the prefix `windrow_producer_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("windrow_producer");
         for (name, help, counter) in [
             ("readings", "Readings put in windows", &self.accepted),
             (
                 "replayed_readings",
-                "Readings skipped because an earlier run had dealt with them",
+                "Readings skipped because an earlier run had processed them",
                 &self.replayed,
             ),
             ("windows", "Windows dispatched", &self.windows),
@@ -107,13 +107,13 @@ impl Stats {
             ("checkpoints", "Checkpoints saved", &self.checkpoints),
             (
                 "expired_events",
-                "Events of an Event Hub that expired before they were read: their readings are lost",
+                "Events of an Event Hub that expired before they were read; their readings are lost",
                 &self.expired_events,
             ),
         ] {
             registry.register(name, help, counter.clone());
         }
-        // Every reason from the start, so that a rate can be taken of the first.
+        // Exports every reason from the start, so that a rate includes its first reading.
         for reason in QuarantineReason::ALL {
             drop(self.quarantined.get_or_create(&reason.into()));
         }
@@ -126,12 +126,12 @@ impl Stats {
             ("open_windows", "Windows open now", &self.open_windows),
             (
                 "source_done",
-                "How much of the source is read, in its own unit",
+                "How much of the source has been read, in its own unit",
                 &self.source_done,
             ),
             (
                 "source_total",
-                "All of the source in the same unit; 0 when unknown",
+                "Size of the source in the same unit; 0 if unknown",
                 &self.source_total,
             ),
         ] {
@@ -139,18 +139,18 @@ impl Stats {
         }
         registry.register(
             "lag_events",
-            "Events of a partition that are not read yet",
+            "Events of a partition that have not been read yet",
             self.lag_events.clone(),
         );
         registry.register_with_unit(
             "lag",
-            "Age of the last event read of a partition that has more",
+            "Age of the last event read from a partition with unread events",
             Unit::Seconds,
             self.lag_seconds.clone(),
         );
     }
 
-    /// Why the source cannot be read at the moment; `None` when it can, as far as is known.
+    /// Returns why the source is unavailable, or `None` if no outage is known.
     pub fn source_outage(&self) -> Option<String> {
         self.outage().clone()
     }
@@ -160,7 +160,7 @@ impl Stats {
         self.source_outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All counts as they are now.
+    /// Returns the current counts.
     pub fn counts(&self) -> Counts {
         let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
         Counts {
@@ -180,12 +180,12 @@ impl Stats {
 }
 
 impl Stats {
-    /// Notes why the source cannot be read at the moment, or that it can.
+    /// Records why the source is unavailable, or that the outage is over.
     pub fn set_source_outage(&self, outage: Option<String>) {
         *self.outage() = outage;
     }
 
-    /// How far behind a partition is.
+    /// Sets how far behind a partition is.
     pub fn set_lag(&self, partition: &str, events: i64, seconds: f64) {
         let of = OfPartition {
             partition: partition.to_owned(),
@@ -194,7 +194,7 @@ impl Stats {
         self.lag_seconds.get_or_create(&of).set(seconds);
     }
 
-    /// The partition is no longer read here.
+    /// Removes the lag of a partition that this process no longer reads.
     pub fn forget_lag(&self, partition: &str) {
         let of = OfPartition {
             partition: partition.to_owned(),

@@ -8,24 +8,15 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Failure, Readiness};
 use crate::Shutdown;
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Dependency {
-    dependency: &'static str,
-}
-
 struct Served {
     registry: Registry,
     readiness: Readiness,
-    up: Family<Dependency, Gauge>,
     shutdown: Shutdown,
 }
 
@@ -36,16 +27,10 @@ pub(super) async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let up = Family::<Dependency, Gauge>::default();
-    registry.register(
-        "windrow_dependency_up",
-        "1 while the dependency can be used, as far as is known",
-        up.clone(),
-    );
+    readiness.register(&mut registry);
     let served = Arc::new(Served {
         registry,
         readiness,
-        up,
         shutdown,
     });
     let (ready, metrics) = (Arc::clone(&served), served);
@@ -85,10 +70,7 @@ impl Served {
     }
 
     fn metrics(&self) -> impl IntoResponse + use<> {
-        for (dependency, outage) in self.readiness.look() {
-            let up = i64::from(outage.is_none());
-            self.up.get_or_create(&Dependency { dependency }).set(up);
-        }
+        self.readiness.export();
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => {

@@ -37,8 +37,13 @@ pub async fn encoded_names_are_one_blob_each(store: &Store) {
     assert_eq!(store.list("models").await.unwrap().len(), names.len());
     let folders = store.folders("models").await.unwrap();
     assert_eq!(folders.len(), names.len(), "{folders:?}");
-    store.delete("models/plain/t/current").await.unwrap();
-    store.delete("models/plain/t/current").await.unwrap();
-    assert_eq!(store.get("models/plain/t/current").await.unwrap(), None);
-    assert!(store.any("models").await.unwrap());
+    for name in names {
+        let path = format!("models/{name}/t/current");
+        assert!(store.any("models").await.unwrap());
+        store.delete(&path).await.unwrap();
+        // A blob that does not exist is deleted already.
+        store.delete(&path).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap(), None);
+    }
+    assert!(!store.any("models").await.unwrap());
 }

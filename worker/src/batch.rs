@@ -1,4 +1,4 @@
-//! What a worker holds until it is durable: predictions, receipts, and what could not be scored.
+//! Writes a scored batch: predictions to the store, and a report for each message that could not be scored.
 
 use serde::Serialize;
 use windrow_common::EventTime;
@@ -9,7 +9,7 @@ use crate::WorkerError;
 use crate::score::{Envelope, Scored};
 use crate::stats::{DeadFor, Stats};
 
-/// A written batch: what may be settled now.
+/// A written batch, whose messages may now be settled.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) done: Vec<Envelope>,
@@ -29,7 +29,7 @@ struct ErrorReport<'a> {
     traceparent: Option<&'a str>,
 }
 
-/// Writes predictions and error reports, and waits while the store is away.
+/// Writes predictions and error reports, and waits out an outage of the store.
 pub(crate) async fn write(
     batch: Scored,
     writer: &PartWriter,

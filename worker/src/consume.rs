@@ -1,4 +1,4 @@
-//! The worker's loop: one owner of the consumer, one write under way while the next batch gathers.
+//! The worker's loop: one owner of the consumer, and one write in flight while the next batch gathers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,18 +15,18 @@ use windrow_store::{PartWriter, Store};
 use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
 use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
-use crate::stats::Stats;
+use crate::stats::{BAD_MODEL, NO_MODEL, Stats, UNDECODABLE};
 use crate::suspects::Suspects;
 use crate::{WorkerError, WorkerOptions};
 
-/// Messages scored together on a blocking thread: enough to pay for the hop, few enough to flush on time.
+/// Messages scored together on a blocking thread: enough to pay for the thread switch, few enough to flush on time.
 const MICRO_BATCH: usize = 2_048;
 
-/// Models read from the store at once.
+/// Models read from the store concurrently.
 const LOADS_IN_FLIGHT: usize = 32;
 
-/// Scores messages until a stop is asked for or the queue is closed and drained. When it returns `Ok`, everything it
-/// took is persisted and settled.
+/// Scores messages until a stop is requested or the queue is closed and drained. When it returns `Ok`, the results of
+/// every message it received are durable and the message is settled.
 pub async fn run<Q: Queue>(
     queue: Q,
     store: Store,
@@ -53,7 +53,7 @@ pub async fn run<Q: Queue>(
     };
     let mut deliveries = Vec::with_capacity(MICRO_BATCH);
     let mut writing: Option<Writing> = None;
-    // Ends with the last delivery that was in flight when the stop came.
+    // Turns false after the last delivery that was in flight when the stop was requested.
     let mut intake = true;
     let mut stopping = false;
     loop {
@@ -94,7 +94,7 @@ pub async fn run<Q: Queue>(
     }
 }
 
-/// A write in progress, in a task of its own.
+/// A write in flight, in a separate task.
 type Writing = JoinHandle<Result<Written, WorkerError>>;
 
 async fn finished(writing: &mut Option<Writing>) -> Result<Written, WorkerError> {
@@ -119,19 +119,19 @@ struct Worker<Q: Queue> {
     models: ModelCache,
     stats: Arc<Stats>,
     writer: PartWriter,
-    /// Scored, not being written yet.
+    /// Scored messages that are not being written yet.
     gathered: Scored,
-    /// When the first message of `gathered` came.
+    /// When the first message of `gathered` arrived.
     oldest: Option<Instant>,
-    /// Messages taken and not settled, suspects and those being written included.
+    /// Messages received and not settled, including suspects and messages being written.
     held: usize,
     suspects: Suspects,
     options: WorkerOptions,
 }
 
 impl<Q: Queue> Worker<Q> {
-    /// Full enough, or nothing more will come. Half the prefetch is enough: the other half gathers while this one is
-    /// written and acked.
+    /// Returns whether the batch is full enough or no more messages will come. Half the prefetch is enough: the other
+    /// half gathers while this one is written and acked.
     fn must_flush(&self, intake: bool) -> bool {
         let messages = self.gathered.messages();
         messages > 0
@@ -141,15 +141,15 @@ impl<Q: Queue> Worker<Q> {
                 || !intake)
     }
 
-    /// Whether another message may be taken: one batch may gather while another is being written, and suspects are
-    /// dealt with before anything new.
+    /// Returns whether another message may be received. One batch may gather while another is being written, and
+    /// suspects are scored before any new message.
     fn has_room(&self) -> bool {
         self.held < usize::from(self.options.prefetch.get())
             && self.gathered.predictions.len() < self.options.flush_rows
             && self.suspects.is_empty()
     }
 
-    /// Starts to write what was gathered, in a task of its own, so that it continues while the next is scored.
+    /// Starts to write the gathered batch in a separate task, so that it continues while the next batch is scored.
     fn start_writing(&mut self) -> Writing {
         let gathered = std::mem::take(&mut self.gathered);
         self.oldest = None;
@@ -162,8 +162,8 @@ impl<Q: Queue> Worker<Q> {
         tokio::spawn(write.in_current_span())
     }
 
-    /// Announces, dead-letters and acks what has been written. Dead letters come first, so that acks have no gaps and one
-    /// frame acks them all.
+    /// Publishes the announcements of a written batch, then dead-letters or acks its messages. Dead letters come first,
+    /// so that the acks have no gaps and one frame acks them all.
     async fn settle(&mut self, written: Written) -> Result<(), WorkerError> {
         let Written {
             done,
@@ -186,10 +186,10 @@ impl<Q: Queue> Worker<Q> {
         Ok(())
     }
 
-    /// Scores new deliveries into the batch; those that workers went away with again and again wait.
+    /// Scores new deliveries into the batch. Suspects, whose workers died repeatedly, wait to be scored apart.
     async fn accept(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         self.held += deliveries.len();
-        // Of all consumers of the process.
+        // The gauge covers all consumers of the process.
         self.stats.held.inc_by(deliveries.len() as i64);
         self.stats.messages.inc_by(deliveries.len() as u64);
         let redelivered = deliveries.iter().filter(|delivery| delivery.redelivered).count();
@@ -210,7 +210,7 @@ impl<Q: Queue> Worker<Q> {
             let envelope = Envelope { message, receipt };
             match scoring {
                 Ok(scoring) => decoded.push((envelope, scoring)),
-                Err(error) => self.set_aside(envelope, "undecodable", error.to_string()),
+                Err(error) => self.set_aside(envelope, UNDECODABLE, error.to_string()),
             }
         }
         let models = self.models_of(&decoded).await;
@@ -223,12 +223,12 @@ impl<Q: Queue> Worker<Q> {
                     model,
                 }),
                 Err(error) if error.is_of_one_model() => {
-                    self.set_aside(envelope, "bad-model", error.to_string());
+                    self.set_aside(envelope, BAD_MODEL, error.to_string());
                 }
                 Err(error) => return Err(WorkerError::Models(error)),
                 Ok(None) => {
                     let detail = format!("{} has no model in the store", message.sensor);
-                    self.set_aside(envelope, "no-model", detail);
+                    self.set_aside(envelope, NO_MODEL, detail);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl<Q: Queue> Worker<Q> {
             traceparent = envelope.message.traceparent,
             reason = code,
             detail,
-            "cannot be scored"
+            "cannot score the message"
         );
         self.gathered.unscorable.push(Unscorable {
             envelope,
@@ -254,7 +254,7 @@ impl<Q: Queue> Worker<Q> {
         });
     }
 
-    /// The model of every message. Most are at hand; the rest is read side by side, once a sensor.
+    /// Returns the model of each message. Most are cached; the others are read concurrently, once per sensor.
     async fn models_of(&self, decoded: &[(Envelope, ScoringMessage)]) -> Vec<ModelFound> {
         let mut models = Vec::with_capacity(decoded.len());
         let mut missing = Vec::new();

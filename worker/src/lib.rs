@@ -1,7 +1,7 @@
-//! From scoring messages to predictions: consume, load the model, score, persist, ack.
+//! Turns scoring messages into predictions: consume, load the model, score, persist, ack.
 //!
-//! A worker keeps nothing of its own: whatever it holds when it dies is delivered again, and its predictions' keys make
-//! the repeat harmless.
+//! A worker keeps no state of its own. Messages that it holds when it dies are delivered again, and the keys of the
+//! predictions make the duplicates harmless.
 
 mod batch;
 mod consume;
@@ -23,18 +23,18 @@ pub use consume::run;
 pub use models::{CacheOptions, ModelCache};
 pub use stats::{Counts, Stats};
 
-/// How a worker holds and writes.
+/// Options for how many messages a worker holds and when it writes.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
     /// Its name in error reports and dead letters.
     pub name: String,
-    /// Unsettled messages it may hold.
+    /// How many unsettled messages it may hold.
     pub prefetch: NonZeroU16,
-    /// Predictions it gathers before it writes.
+    /// How many predictions it gathers before it writes.
     pub flush_rows: usize,
-    /// Longest it keeps a prediction before it writes.
+    /// Longest time that it keeps a prediction before it writes.
     pub flush_age: Duration,
-    /// Whether anomalies are announced; in memory nobody listens.
+    /// Whether it announces anomalies. The in-memory queue has no listeners.
     pub announce: bool,
 }
 
@@ -46,7 +46,7 @@ pub const FLUSH_ROWS: NonZeroUsize = NonZeroUsize::new(100_000).expect("100,000 
 pub const FLUSH_AGE: Duration = Duration::from_secs(1);
 
 impl WorkerOptions {
-    /// The defaults of a worker of this name: [`PREFETCH`], [`FLUSH_ROWS`], [`FLUSH_AGE`], no announcements.
+    /// Creates the default options of a worker: [`PREFETCH`], [`FLUSH_ROWS`], [`FLUSH_AGE`], no announcements.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -58,7 +58,7 @@ impl WorkerOptions {
     }
 }
 
-/// What ends a worker. What it held is delivered again elsewhere.
+/// An error that ends a worker. The queue delivers its unsettled messages again.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The queue failed for good.
@@ -67,7 +67,7 @@ pub enum WorkerError {
     /// The store failed for good.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The models cannot be read, for a reason that concerns more than one of them.
+    /// The models cannot be read, for a reason that affects more than one of them.
     #[error("{0}")]
     Models(Arc<RepositoryError>),
     /// A scoring thread panicked.

@@ -1,4 +1,4 @@
-//! `windrow-worker`: takes scoring messages from RabbitMQ, scores them, persists predictions.
+//! `windrow-worker`: receives scoring messages from RabbitMQ, scores them and persists the predictions.
 
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::process::ExitCode;
@@ -14,14 +14,14 @@ use windrow_service::{Failure, Readiness, ServiceArgs, Shutdown, check_health, r
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
-/// Takes scoring messages from the queue, scores each with its sensor's model and persists the predictions.
+/// Receives scoring messages from the queue, scores each with its sensor's model and persists the predictions.
 #[derive(Parser, Debug)]
 #[command(
     version,
     max_term_width = 110,
     after_help = "\
 Exit codes: 0 drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
-Every option can also be given as an environment variable, named after it in brackets.
+Every option can also be set with the environment variable that its text names in brackets.
 Example:
   windrow-worker --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
 )]
@@ -39,7 +39,7 @@ struct Cli {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Worker")]
 struct WorkerArgs {
-    /// Name in dead letters, error reports and the broker's list of connections [default: the host's name]
+    /// Name in dead letters, error reports and the broker's list of connections [default: the host name]
     #[arg(long, value_name = "NAME", env = "WINDROW_WORKER_NAME")]
     name: Option<String>,
     /// Consumers in this process
@@ -51,7 +51,7 @@ struct WorkerArgs {
     /// Predictions a consumer gathers before it writes a part
     #[arg(long, value_name = "N", default_value_t = FLUSH_ROWS, env = "WINDROW_FLUSH_ROWS")]
     flush_rows: NonZeroUsize,
-    /// Longest a prediction waits before it is written
+    /// Longest time a prediction waits before it is written
     #[arg(long, value_name = "DURATION", default_value = "1s", env = "WINDROW_FLUSH_AGE", value_parser = parse_duration)]
     flush_age: Duration,
     /// Memory for models, in MiB
@@ -62,7 +62,7 @@ struct WorkerArgs {
         env = "WINDROW_MODEL_CACHE_MIB"
     )]
     model_cache_mib: NonZeroU64,
-    /// After how long it is looked up again which version of a model is current
+    /// How often the current version of a model is looked up again
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_MODEL_REFRESH", value_parser = parse_duration)]
     model_refresh: Duration,
     /// Do not publish anomalies to the exchange
@@ -119,10 +119,10 @@ fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
     Ok((store, amqp))
 }
 
-/// Reaches what the worker depends on before it begins. An outage is waited for; only what takes a person is an error.
+/// Connects to the store and the queue before work begins. Waits out an outage; fails only if a person must act.
 async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
-    // Not a wrong configuration for sure: a role takes minutes to take effect, and somebody may be about to create the
-    // container.
+    // A failure is not certainly a wrong configuration: a role assignment takes minutes to apply, and someone may be
+    // about to create the container.
     store.watch().await.map_err(Failure::failed)?;
     amqp.connect().await.map_err(Failure::of)
 }

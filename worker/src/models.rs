@@ -1,4 +1,4 @@
-//! The models a process has at hand, bounded by their size in memory.
+//! The cache of models in a process, bounded by their size in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +12,17 @@ use windrow_store::{Store, wait_out};
 
 use crate::stats::Stats;
 
-/// What bounds a [`ModelCache`].
+/// Limits of a [`ModelCache`].
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
     /// Memory for models, in bytes.
     pub bytes: u64,
-    /// After how long a model's `current` blob is looked at again.
+    /// How long a model is used before its `current` blob is read again.
     pub refresh_after: Duration,
 }
 
 impl Default for CacheOptions {
-    /// 512 MiB, one minute.
+    /// Returns 512 MiB and one minute.
     fn default() -> Self {
         Self {
             bytes: 512 << 20,
@@ -31,7 +31,7 @@ impl Default for CacheOptions {
     }
 }
 
-/// Models by sensor, shared by all workers of a process. However many wait for a model, it is read once.
+/// A cache of models by sensor, shared by all workers of a process. A model is read once, however many wait for it.
 #[derive(Clone, Debug)]
 pub struct ModelCache {
     loaded: Cache<SensorId, Arc<LoadedModel>>,
@@ -41,20 +41,20 @@ pub struct ModelCache {
     stats: Arc<Stats>,
 }
 
-/// A model and what is known of its place in the store.
+/// A model, its version, and when that version was last checked.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     pub(crate) model: Model,
     pub(crate) version: Arc<str>,
-    /// When `current` was last looked at, in milliseconds since the cache's origin.
+    /// When `current` was last read, in milliseconds since the cache's origin.
     checked_ms: AtomicU64,
 }
 
-/// A sensor's model; `None` when it has none.
+/// A sensor's model, or `None` if it has none.
 pub(crate) type ModelFound = Result<Option<Arc<LoadedModel>>, Arc<RepositoryError>>;
 
 impl ModelCache {
-    /// An empty cache of the models in `store`.
+    /// Creates an empty cache of the models in `store`.
     pub fn new(store: Store, options: CacheOptions, stats: Arc<Stats>) -> Self {
         let weigh = |_: &SensorId, loaded: &Arc<LoadedModel>| {
             u32::try_from(loaded.model.memory_bytes()).unwrap_or(u32::MAX)
@@ -71,7 +71,7 @@ impl ModelCache {
         }
     }
 
-    /// The sensor's model when it is here and need not be looked at again: the quick way to [`ModelCache::get`].
+    /// Returns the sensor's model if it is cached and not due for a check: the fast path of [`ModelCache::get`].
     pub(crate) async fn cached(&self, sensor: &SensorId) -> Option<Arc<LoadedModel>> {
         let loaded = self.loaded.get(sensor).await;
         let loaded = loaded.filter(|loaded| !self.is_due(loaded.checked_ms.load(Ordering::Relaxed)));
@@ -81,7 +81,7 @@ impl ModelCache {
         loaded
     }
 
-    /// The sensor's current model. Waits out an outage of the store.
+    /// Returns the sensor's current model. Waits out an outage of the store.
     pub(crate) async fn get(&self, sensor: &SensorId) -> ModelFound {
         let Some(loaded) = self.loaded.get(sensor).await else {
             self.stats.cache_misses.inc();
@@ -106,7 +106,7 @@ impl ModelCache {
         Ok(Some(loaded))
     }
 
-    /// Whether it is time to look at `current` again, and this caller is the one to do it.
+    /// Returns whether `current` is due to be read again and this caller is the one to do it.
     fn claim_check(&self, loaded: &LoadedModel) -> bool {
         let checked_ms = loaded.checked_ms.load(Ordering::Relaxed);
         self.is_due(checked_ms)
@@ -124,7 +124,7 @@ impl ModelCache {
         self.origin.elapsed().as_millis() as u64
     }
 
-    /// Replaces a model whose `current` names another version. One that cannot be replaced goes on scoring.
+    /// Replaces a model whose `current` names another version. On failure, the loaded model continues to score.
     async fn refresh(&self, sensor: &SensorId, loaded: Arc<LoadedModel>) -> ModelFound {
         match self.load(sensor, Some(&loaded)).await {
             Ok(Some(newer)) if !Arc::ptr_eq(&newer, &loaded) => {
@@ -137,13 +137,18 @@ impl ModelCache {
                 Ok(None)
             }
             Err(error) => {
-                tracing::warn!(%sensor, version = &*loaded.version, %error, "keeps the model it has");
+                tracing::warn!(
+                    %sensor,
+                    version = &*loaded.version,
+                    %error,
+                    "cannot refresh the model; keeping the loaded version"
+                );
                 Ok(Some(loaded))
             }
         }
     }
 
-    /// Reads the sensor's current model, or gives back `known` when that is it.
+    /// Reads the sensor's current model, or returns `known` if it has the current version.
     async fn load(&self, sensor: &SensorId, known: Option<&Arc<LoadedModel>>) -> ModelFound {
         let read = wait_out("reading a model", || async {
             let Some(version) = self.repository.current(sensor).await? else {
@@ -164,7 +169,7 @@ impl ModelCache {
     }
 }
 
-/// Why a model did not get into the cache.
+/// Why no model was cached.
 #[derive(Debug)]
 enum LoadError {
     NoModel,
@@ -216,7 +221,7 @@ mod tests {
         let (cache, _) = cache(&store, Duration::ZERO);
         assert!(
             cache.get(&sensor).await.unwrap().is_none(),
-            "absence is not remembered"
+            "a missing model is not cached"
         );
         let repository = ModelRepository::new(store);
         let first = repository.put(&sensor, &model(0.0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! A micro-batch of messages and their models to predictions: CPU work, on a blocking thread.
+//! Scores a micro-batch of messages with their models: CPU work, on a blocking thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use windrow_model::{Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
+use crate::stats::{CANNOT_SCORE, PANICKED};
 
-/// A message with what is needed to score it.
+/// A message with everything needed to score it.
 #[derive(Debug)]
 pub(crate) struct Scorable {
     pub(crate) envelope: Envelope,
@@ -18,7 +19,7 @@ pub(crate) struct Scorable {
     pub(crate) model: Arc<LoadedModel>,
 }
 
-/// What a message is known by until it is settled.
+/// A message as delivered, with the receipt that settles it.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) message: Arc<Message>,
@@ -29,29 +30,29 @@ pub(crate) struct Envelope {
 #[derive(Debug)]
 pub(crate) struct Unscorable {
     pub(crate) envelope: Envelope,
-    /// A short, countable name.
+    /// A short reason code, which is counted.
     pub(crate) code: &'static str,
-    /// What a person needs to know.
+    /// The explanation for a person.
     pub(crate) detail: String,
 }
 
-/// What scoring gave: of a micro-batch, or of all that a worker gathers before it writes.
+/// The results of scoring a micro-batch, or of all messages that a worker gathers before it writes.
 #[derive(Debug, Default)]
 pub(crate) struct Scored {
     pub(crate) predictions: Vec<Prediction>,
-    /// The messages all of whose predictions are there.
+    /// Messages whose predictions are all in `predictions`.
     pub(crate) done: Vec<Envelope>,
     pub(crate) unscorable: Vec<Unscorable>,
     pub(crate) announcements: Vec<Announcement>,
 }
 
 impl Scored {
-    /// Messages in it.
+    /// Returns the number of messages in it.
     pub(crate) fn messages(&self) -> usize {
         self.done.len() + self.unscorable.len()
     }
 
-    /// Adds another micro-batch.
+    /// Adds the results of another micro-batch.
     pub(crate) fn extend(&mut self, other: Self) {
         self.predictions.extend(other.predictions);
         self.done.extend(other.done);
@@ -60,7 +61,7 @@ impl Scored {
     }
 }
 
-/// What is announced of a message with anomalies.
+/// The body of the announcement of a message with anomalies.
 #[derive(Serialize)]
 struct Anomalies<'a> {
     device: &'a str,
@@ -82,7 +83,7 @@ struct AnomalousWindow {
     max: f64,
 }
 
-/// Scores every message, or says why it cannot be; with `announce`, also writes what is told of anomalies.
+/// Scores every message, or records why it cannot. With `announce`, also creates announcements of anomalies.
 pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
@@ -94,7 +95,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
     } in batch
     {
         decisions.clear();
-        // The kernel is not known to panic; should a message find out how, it alone becomes a dead letter.
+        // The kernel is not known to panic. If one message makes it panic, only that message becomes a dead letter.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             model
                 .model
@@ -121,12 +122,12 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
                 scored.done.push(envelope);
                 continue;
             }
-            Ok(Err(error)) => ("cannot-score", error.to_string()),
+            Ok(Err(error)) => (CANNOT_SCORE, error.to_string()),
             Err(_) => {
                 scratch = Scratch::default();
                 (
-                    "panicked",
-                    "scoring it panicked; the worker's log says where".to_owned(),
+                    PANICKED,
+                    "scoring panicked; the worker's log says where".to_owned(),
                 )
             }
         };
@@ -140,7 +141,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
     scored
 }
 
-/// One announcement for all anomalies of a message, so that a sensor that is wrong for an hour speaks once.
+/// Creates one announcement for all anomalies of a message, so that an hour of anomalies notifies once.
 fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcement> {
     let windows: Vec<_> = predictions
         .iter()
@@ -199,13 +200,13 @@ mod tests {
             model_version: "v".into(),
         };
         assert_eq!(announcement("m", &[prediction(0, false)]), None);
-        let told = announcement(
+        let announced = announcement(
             "m",
             &[prediction(0, true), prediction(1, false), prediction(2, true)],
         );
-        let told = told.unwrap();
-        assert_eq!(told.topic, "pump%2E7.t");
-        let body: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+        let announced = announced.unwrap();
+        assert_eq!(announced.topic, "pump%2E7.t");
+        let body: serde_json::Value = serde_json::from_slice(&announced.body).unwrap();
         assert_eq!(body["windows"].as_array().unwrap().len(), 2);
         assert_eq!(body["windows"][1]["start"], "1970-01-01T00:02:00Z");
     }

@@ -1,4 +1,4 @@
-//! What the workers of a process have done, as metrics.
+//! Counts of what the workers of a process have done, exported as metrics.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,11 +10,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Seconds from enqueued to persisted: from what a quiet fleet needs to a night's outage.
+/// Histogram buckets for the seconds from enqueued to persisted: from a quiet fleet's latency to an outage of a night.
 const LATENCY_SECONDS: [f64; 14] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 43_200.0,
 ];
-/// Rows of a part: powers of four up to about a million.
+/// Histogram buckets for the rows of a part: powers of four up to about a million.
 const PART_ROWS: [f64; 11] = [
     1.0,
     4.0,
@@ -29,6 +29,19 @@ const PART_ROWS: [f64; 11] = [
     1_048_576.0,
 ];
 
+/// The reasons for which a worker sets messages aside.
+const REASONS: [&str; 5] = [UNDECODABLE, NO_MODEL, BAD_MODEL, CANNOT_SCORE, PANICKED];
+/// The body is not a scoring message.
+pub(crate) const UNDECODABLE: &str = "undecodable";
+/// The sensor has no model in the store.
+pub(crate) const NO_MODEL: &str = "no-model";
+/// The sensor's model cannot be read.
+pub(crate) const BAD_MODEL: &str = "bad-model";
+/// The model does not fit the message.
+pub(crate) const CANNOT_SCORE: &str = "cannot-score";
+/// Scoring panicked.
+pub(crate) const PANICKED: &str = "panicked";
+
 /// Counts since the start of the process.
 #[derive(Debug)]
 pub struct Stats {
@@ -37,7 +50,7 @@ pub struct Stats {
     pub(crate) predictions: Counter,
     pub(crate) anomalies: Counter,
     pub(crate) dead_letters: Family<DeadFor, Counter>,
-    /// All reasons together.
+    /// The total over all reasons.
     pub(crate) dead_letters_in_all: AtomicU64,
     pub(crate) parts: Counter,
     pub(crate) part_rows: Histogram,
@@ -54,16 +67,16 @@ pub(crate) struct DeadFor {
     pub(crate) reason: &'static str,
 }
 
-/// A look at [`Stats`].
+/// A snapshot of [`Stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages received.
     pub messages: u64,
-    /// Those among them that may have been delivered before.
+    /// Received messages that may have been delivered before.
     pub redelivered: u64,
     /// Predictions persisted.
     pub predictions: u64,
-    /// Those among them that are anomalies.
+    /// Persisted predictions that are anomalies.
     pub anomalies: u64,
     /// Messages set aside.
     pub dead_letters: u64,
@@ -94,7 +107,7 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Makes the counts part of what `registry` exports, under `windrow_worker_`.
+    /// Registers the counts with `registry`, under the prefix `windrow_worker_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("windrow_worker");
         for (name, help, counter) in [
@@ -125,6 +138,10 @@ impl Stats {
         ] {
             registry.register(name, help, counter.clone());
         }
+        // Exports every reason from the start, so that a rate includes its first message.
+        for reason in REASONS {
+            drop(self.dead_letters.get_or_create(&DeadFor { reason }));
+        }
         registry.register(
             "dead_letters",
             "Messages set aside, by reason",
@@ -137,7 +154,7 @@ impl Stats {
         );
         registry.register_with_unit(
             "queue_latency",
-            "Time from a message's enqueuing until its predictions are persisted",
+            "Time from the enqueuing of a message until its predictions are persisted",
             Unit::Seconds,
             self.latency.clone(),
         );
@@ -148,7 +165,7 @@ impl Stats {
         );
     }
 
-    /// All counts as they are now.
+    /// Returns the current counts.
     pub fn counts(&self) -> Counts {
         Counts {
             messages: self.messages.get(),

@@ -1,25 +1,25 @@
-//! Messages whose workers died holding them, again and again.
+//! Isolates suspects: messages whose workers died repeatedly while holding them.
 //!
-//! One of them may be what kills workers, and every message held beside it then counts a failure too. So suspects are
-//! scored apart from the rest, in groups that shrink as their failures grow, down to one at a time. The killer alone
-//! reaches the delivery limit; see [`Suspects::next_group`] for why no innocent message does.
+//! One of them may kill the workers, and then every message held with it also counts a failure. Suspects are therefore
+//! scored apart from the rest, in groups that shrink as the failures grow, down to one message at a time. Only the
+//! killer reaches the delivery limit; [`Suspects::next_group`] explains why no innocent message does.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use windrow_queue::Delivery;
 
-/// Failures from which on a message is a suspect. The first two may well have been the worker's or the broker's.
+/// Number of failures that makes a message a suspect. The worker or the broker may well have caused the first two.
 const SUSPECT_FROM: u32 = 3;
 /// Group size at the first suspicion.
 const FIRST_GROUP: usize = 256;
-/// Each pair of lives divides the group size by two to this power: 256, 32, 4, then one at a time.
+/// Each pair of lives divides the group size by two to this power: 256, 32, 4, then 1. A life is one run of a worker.
 const SHRINK_BITS: u32 = 3;
 
-/// Deliveries that wait to be scored apart.
+/// Deliveries that wait to be scored apart from the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    /// In the order of scoring, the next one last.
+    /// In reverse order of scoring: the next one is last.
     waiting: Vec<Delivery>,
     group_size: usize,
 }
@@ -29,7 +29,7 @@ impl Suspects {
         self.waiting.is_empty()
     }
 
-    /// Takes the suspects out of `deliveries`.
+    /// Moves the suspects out of `deliveries`.
     pub(crate) fn take_from(&mut self, deliveries: &mut Vec<Delivery>) {
         let is_suspect = |delivery: &Delivery| delivery.failures >= SUSPECT_FROM;
         if deliveries.iter().any(is_suspect) {
@@ -39,15 +39,16 @@ impl Suspects {
         }
     }
 
-    /// Orders the suspects by a hash of their ids, in one life ascending and in the next descending, and sets the group
-    /// size. The most failures among them number the lives: whatever still waits when a worker dies counts one more.
+    /// Sets the group size and orders the suspects by a hash of their ids: ascending in one life, descending in the
+    /// next. The highest failure count numbers the lives, because every message that waits when a worker dies counts
+    /// one more failure.
     fn arrange(&mut self) {
         let most = self.waiting.iter().map(|suspect| suspect.failures).max();
         let life = most.unwrap_or_default().saturating_sub(SUSPECT_FROM);
         let (pair, is_second) = (life / 2, life % 2 == 1);
         self.group_size = (FIRST_GROUP >> (pair * SHRINK_BITS).min(20)).max(1);
-        // Another order for each pair: two killers, met one from each end, shield what lies between them, a third of the
-        // rest on average.
+        // Each pair gets a new order. Two killers, each met from one end, shield the messages between them from being
+        // settled: on average, a third of the rest.
         let hasher = FixedState::with_seed(u64::from(pair));
         self.waiting
             .sort_by_cached_key(|suspect| hasher.hash_one(suspect.message.id.as_str()));
@@ -56,12 +57,12 @@ impl Suspects {
         }
     }
 
-    /// The next suspects to score together.
+    /// Removes and returns the next suspects to score together.
     ///
     /// Everything ahead of the killer's group is settled before the worker dies. The next life goes through the same
-    /// order from its other end, so that after two lives only the members of the killer's last two groups are left. Four
-    /// such pairs bring the groups down to one message: the killer is alone after eleven failures at most, of the twenty
-    /// that the default delivery limit allows.
+    /// order from the other end, so that after two lives only the killer's last two groups are left. Four such pairs
+    /// shrink the groups to one message. The killer is alone after at most eleven failures; the default delivery limit
+    /// allows twenty.
     pub(crate) fn next_group(&mut self) -> Vec<Delivery> {
         let rest = self.waiting.len().saturating_sub(self.group_size);
         self.waiting.split_off(rest)
@@ -79,8 +80,8 @@ mod tests {
 
     const MESSAGES: usize = 600;
 
-    /// Publishes messages whose ids differ from round to round, restarts a worker that dies of `killer` until nothing is
-    /// left, and returns the ids of the dead letters.
+    /// Publishes messages whose ids differ from round to round, restarts a worker that `killer` kills until no message
+    /// is left, and returns the ids of the dead letters.
     async fn dead_of(round: usize, killer: &str) -> Vec<String> {
         let store = Store::create("memory:///").unwrap();
         let queue = Memory::new(MemoryLimits::default(), &store);
@@ -102,8 +103,8 @@ mod tests {
             if live(&mut consumer, killer, &mut settled).await {
                 let dead = StoredDeadLetters::of(&store).list().await.unwrap();
                 assert_eq!(settled.len() + dead.len(), MESSAGES);
-                assert!(dead.iter().all(|letter| letter.reason.code == "delivery-limit"));
-                return dead.into_iter().map(|letter| letter.message.id).collect();
+                assert!(dead.iter().all(|dead| dead.reason.code == "delivery-limit"));
+                return dead.into_iter().map(|dead| dead.message.id).collect();
             }
         }
         panic!("the killer never reached the limit");
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    /// One life of a worker: false when it died of the killer.
+    /// Runs one life of a worker. Returns false if the killer ended it.
     async fn live(consumer: &mut impl Consumer, killer: &str, settled: &mut HashSet<String>) -> bool {
         let (mut deliveries, mut suspects) = (Vec::new(), Suspects::default());
         loop {

@@ -1,4 +1,4 @@
-//! How far behind the partitions are, asked of the hub on a connection of its own.
+//! Measures the lag of the partitions, over a separate connection to the hub.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -15,10 +15,10 @@ use crate::client::part_with;
 use crate::partition::ReadTo;
 use windrow_producer::Stats;
 
-/// How long the hub may take to say where a partition ends.
+/// Longest wait for the hub to say where a partition ends.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The partitions that are being read, and how far.
+/// The partitions being read, and how far each has been read.
 #[derive(Default)]
 pub(crate) struct Watched(RefCell<HashMap<String, Arc<ReadTo>>>);
 
@@ -31,7 +31,7 @@ impl Watched {
         self.0.borrow_mut().remove(partition);
     }
 
-    /// Whether this is still the reading of that partition.
+    /// Returns whether the partition is still read by the same pipeline.
     fn has(&self, partition: &str, read_to: &Arc<ReadTo>) -> bool {
         let watched = self.0.borrow();
         watched
@@ -48,7 +48,7 @@ impl Watched {
     }
 }
 
-/// Watches until the hub has other partitions than `known`, which it says.
+/// Updates the lag until the hub's partitions differ from `known`, and returns that as an error.
 pub(crate) async fn watch(
     source: &EventHubSource,
     stats: &Stats,
@@ -75,8 +75,8 @@ pub(crate) async fn watch(
                 };
             }
             Err(error) => {
-                // The partitions' own receivers say whether the hub is away. What is not known is not told.
-                tracing::debug!(%error, "cannot tell how far behind the partitions are");
+                // The partitions' own receivers report an outage. An unknown lag is removed instead of left stale.
+                tracing::debug!(%error, "cannot measure the lag of the partitions");
                 for (partition, _) in watched.all() {
                     stats.forget_lag(&partition);
                 }
@@ -88,7 +88,7 @@ pub(crate) async fn watch(
     }
 }
 
-/// Tells how far behind each partition is, and returns which there are.
+/// Sets the lag of each partition being read, and returns all partitions of the hub.
 async fn look(
     source: &EventHubSource,
     stats: &Stats,
@@ -115,7 +115,7 @@ async fn look(
             .map_err(|_| hub.silent(ANSWER_WITHIN))?
             .map_err(|error| hub.error(&error))?;
         if !watched.has(&partition, &read_to) {
-            // Lost while the hub was asked; a lag would be told for ever.
+            // Lost while the hub was answering. Nothing would ever remove a lag that is set now.
             continue;
         }
         let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);

@@ -1,8 +1,8 @@
-//! The hub's partitions, shared among the producers of one source.
+//! Shares the hub's partitions among the producers of one source.
 //!
-//! The client's event processor decides which partitions are this process's (`session`); claims are in the store
-//! (`ownership`), positions in the checkpoints. `opening` begins a session, `receiver` feeds each partition's pipeline, and
-//! `lag` measures how far behind the partitions are.
+//! The client's event processor decides which partitions this process reads (`session`). Claims are in the store
+//! (`ownership`), positions in the checkpoints. `opening` begins a session, `receiver` feeds each partition's pipeline,
+//! and `lag` measures how far behind the partitions are.
 
 mod lag;
 mod opening;
@@ -19,38 +19,38 @@ use windrow_producer::source::decode::ColumnMapping;
 use crate::EventHub;
 pub(crate) use session::run;
 
-/// Waits between tries to reach a hub that is away.
+/// First and longest wait between attempts to reach an unavailable hub.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Claims are renewed so often within their expiry.
+/// How many times a claim is renewed within its expiry.
 const RENEWALS: u32 = 3;
 
-/// How a hub is read.
+/// An Event Hub as a source, with the options for reading it.
 #[derive(Clone, Debug)]
 pub struct EventHubSource {
     /// The hub.
     pub hub: EventHub,
     /// The consumer group.
     pub consumer_group: String,
-    /// Where a partition without a checkpoint begins.
+    /// Where to start in a partition without a checkpoint.
     pub start: Start,
-    /// Events asked for ahead, in each partition.
+    /// Events to prefetch per partition.
     pub prefetch: u32,
-    /// After how long without a sign of life a producer's partitions go to others.
+    /// How long a producer may be silent before the others take over its partitions.
     pub ownership_expiry: Duration,
-    /// Which field of an event is what.
+    /// Which fields of an event hold the time, device, tag and value.
     pub mapping: ColumnMapping,
-    /// Whether to stop at the end that the partitions have at the start.
+    /// Whether to stop at the end that each partition has when the session begins.
     pub until: Until,
 }
 
-/// Where a partition without a checkpoint begins.
+/// Where to start in a partition without a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At the oldest event that is kept.
+    /// At the oldest event that the hub still has.
     Earliest,
-    /// At what comes after the producer's first start.
+    /// After the last event that the hub has when the producer first starts.
     Latest,
-    /// At what was enqueued then or later.
+    /// At the first event enqueued at this time or later.
     At(EventTime),
 }

@@ -1,4 +1,4 @@
-//! How a session begins: where each partition begins and ends, and whether the checkpoints are of this hub.
+//! Begins a session: finds where each partition begins and ends, and checks that the checkpoints belong to this hub.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use windrow_producer::Pipeline;
 use windrow_producer::checkpoint::{Checkpoint, CheckpointError, Resume};
 use windrow_producer::source::{Offset, Until};
 
-/// An open connection to the hub.
+/// An open session with the hub.
 pub(crate) struct Opened {
     pub(crate) processor: Arc<EventProcessor>,
     pub(crate) ownerships: Arc<Ownerships>,
-    /// Its partitions.
+    /// The hub's partitions.
     pub(crate) partitions: HashMap<String, Bounds>,
 }
 
-/// Opens a connection; `known` are the partitions of the sessions before.
+/// Opens a session. `known` holds the partitions of earlier sessions.
 pub(crate) async fn open<Q: Queue>(
     source: &EventHubSource,
     pipeline: &Pipeline<Q>,
@@ -34,7 +34,8 @@ pub(crate) async fn open<Q: Queue>(
     let hub = &source.hub;
     let failed = |error: EventHubsError| hub.error(&error);
     let source_name = &pipeline.options.source_name;
-    // Before the hub is asked where its partitions end, so that none can be ahead of it.
+    // Read the checkpoints before the ends: another producer may save one in between, and it would seem to lie past
+    // an end that is older.
     let resumes = Checkpoint::resumes(&pipeline.store, source_name, &hub.to_string()).await?;
     let client = hub.consumer(&source.consumer_group).await?;
     let properties = client.get_eventhub_properties().await.map_err(failed)?;
@@ -53,12 +54,12 @@ pub(crate) async fn open<Q: Queue>(
         if let Some(resume) = resumes.iter().find(|resume| resume.partition == partition) {
             check_end(resume, &state)?;
         }
-        // All of one that was added since is wanted.
+        // A partition added since then is read from its oldest event.
         let is_new = !known.is_empty() && !known.contains(&partition);
         let start = if is_new { Start::Earliest } else { source.start };
         let bounds = bounds_of(&state, start, source.until, asked_at);
         if let Some(begin) = bounds.start {
-            // As a number: `@latest` would skip what comes between now and the attach.
+            // A number, because `@latest` would skip events that arrive between now and the attach.
             let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
             let position = StartPosition {
                 location: StartLocation::SequenceNumber(before),
@@ -99,7 +100,7 @@ fn offset(number: i64) -> Offset {
     Offset(u64::try_from(number).unwrap_or_default())
 }
 
-/// Where a partition begins and ends for a session that starts now.
+/// Returns where a partition begins and ends for a session that starts now.
 fn bounds_of(state: &EventHubPartitionProperties, start: Start, until: Until, asked_at: EventTime) -> Bounds {
     let oldest = offset(state.beginning_sequence_number);
     let next = if state.is_empty {
@@ -127,7 +128,7 @@ fn bounds_of(state: &EventHubPartitionProperties, start: Start, until: Until, as
     }
 }
 
-/// Refuses a checkpoint that is ahead of its partition. (Where nothing is left, the hub's numbers say too little.)
+/// Refuses a checkpoint past the end of its partition. The sequence numbers of an empty partition prove nothing.
 fn check_end(resume: &Resume, state: &EventHubPartitionProperties) -> Result<(), CheckpointError> {
     let end = offset(state.last_enqueued_sequence_number + 1);
     if state.is_empty || resume.judged <= end {

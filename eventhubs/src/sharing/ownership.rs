@@ -1,8 +1,8 @@
-//! Who reads which partition, in the store: `checkpoints/<source>/owners/<partition>.json`.
+//! Records in the store which producer reads which partition: `checkpoints/<source>/owners/<partition>.json`.
 //!
-//! The client library decides who should own what; this is where it writes that down. A claim is a conditional write,
-//! so of two claims one fails. Only the checkpoint's own conditional write keeps a stale owner from doing harm: what is
-//! kept here may be out of date at any time.
+//! The client library decides who should own a partition and records it here. A claim is a conditional write, so one
+//! of two competing claims fails. A claim may be out of date at any time; only the checkpoint's own conditional write
+//! keeps a stale owner from doing harm.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use windrow_store::{Store, StoreError, Version, wait_out};
 
 use windrow_producer::checkpoint::Checkpoint;
 
-/// Ownerships of one source.
+/// The ownerships of one source's partitions.
 #[derive(Debug)]
 pub(crate) struct Ownerships {
     store: Store,
@@ -31,23 +31,23 @@ pub(crate) struct Ownerships {
     claimed_at: Mutex<Instant>,
 }
 
-/// How the client library names the hub.
+/// The names of the hub, in the client library and in this program.
 #[derive(Clone, Debug)]
 pub(crate) struct Hub {
-    /// How this program names it.
+    /// This program's name for it.
     pub(crate) url: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) consumer_group: String,
 }
 
-/// One blob.
+/// The contents of an ownership blob.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
-    /// Absent once the owner has given the partition back.
+    /// Absent once the owner has released the partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    /// Different in each claim: what a renewal has to know of the one before.
+    /// A new value for each claim. A renewal must name the value of the claim it replaces.
     claim: String,
 }
 
@@ -78,7 +78,7 @@ impl Ownerships {
     async fn read(&self, path: &str) -> Result<Option<(Claim, Version)>, StoreError> {
         let read = || self.store.get_versioned(path);
         let read = wait_out("reading an ownership", read).await?;
-        // A blob that is no claim is as good as none: it is overwritten.
+        // A damaged blob counts as a released claim, so that the next claim overwrites it.
         Ok(read.map(|(bytes, version)| {
             let claim = serde_json::from_slice(&bytes).unwrap_or(Claim {
                 owner: None,
@@ -88,7 +88,7 @@ impl Ownerships {
         }))
     }
 
-    /// Writes a claim; `None` when someone else was first.
+    /// Writes a claim; returns `None` if another producer was first.
     async fn write(
         &self,
         path: &str,
@@ -103,7 +103,7 @@ impl Ownerships {
         match wait_out("claiming a partition", write).await {
             Ok(_) => Ok(Some(())),
             Err(StoreError::Conflict { .. }) => {
-                // A write may succeed and its answer be lost; the next try then meets the first.
+                // A write may succeed although its answer is lost. The retry then conflicts with our own claim.
                 let found = self.read(path).await?;
                 let ours = found.is_some_and(|(found, _)| found == *claim);
                 Ok(ours.then_some(()))
@@ -138,7 +138,7 @@ impl Ownerships {
         }))
     }
 
-    /// Every partition that has ever been owned.
+    /// Returns every partition that has ever been owned, with its claim and the time of the claim.
     async fn list(&self) -> Result<Vec<(String, Claim, EventTime)>, StoreError> {
         let folder = self.folder();
         let list = || self.store.list(&folder);
@@ -158,13 +158,13 @@ impl Ownerships {
         Ok(claims)
     }
 
-    /// Whether the client has claimed nothing for so long, though it should have several times.
+    /// Returns whether the client has claimed nothing for `expiry`, although several renewals were due.
     pub(crate) fn stalled(&self, expiry: Duration) -> bool {
         let claimed_at = self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner);
         claimed_at.elapsed() > expiry
     }
 
-    /// Partitions that another process claimed less than `expiry` ago.
+    /// Returns the partitions that another process claimed less than `expiry` ago.
     pub(crate) async fn of_others(&self, expiry: Duration) -> Result<HashSet<String>, StoreError> {
         let oldest = EventTime::now().saturating_sub(expiry);
         let claims = self.list().await?.into_iter();
@@ -175,7 +175,7 @@ impl Ownerships {
         Ok(others.map(|(partition, ..)| partition).collect())
     }
 
-    /// Gives back what this process owns, so that others need not wait until it expires.
+    /// Releases the partitions of this process, so that others need not wait for the claims to expire.
     pub(crate) async fn release(&self) -> Result<(), StoreError> {
         let mine = std::mem::take(&mut *self.mine());
         for (partition, last) in mine {
@@ -223,8 +223,8 @@ impl CheckpointStore for Ownerships {
         Ok(ownerships.collect())
     }
 
-    /// Where each partition's receiver begins. (The library's checkpoint is the last event that is done with; ours the
-    /// first that is still needed.)
+    /// Returns where each partition's receiver begins. The library's checkpoint is the last processed event; ours is
+    /// the first event still needed.
     async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
         let resumes = Checkpoint::resumes(&self.store, &self.source, &self.hub.url).await;
         let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
@@ -240,7 +240,7 @@ impl CheckpointStore for Ownerships {
     }
 
     async fn update_checkpoint(&self, _: Position) -> azure_core::Result<()> {
-        // Ours say more than this one could; they are saved with what has been dispatched.
+        // The pipeline saves its own checkpoints, which also hold the dispatched time.
         Ok(())
     }
 }

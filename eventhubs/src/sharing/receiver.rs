@@ -1,4 +1,4 @@
-//! What stands between the client's receiver of a partition and the partition's pipeline.
+//! Feeds a partition's events from the client's receiver to the partition's pipeline.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -21,30 +21,30 @@ use crate::partition::Incoming;
 use windrow_producer::ProducerError;
 use windrow_producer::checkpoint::CheckpointError;
 
-/// How many bytes of bodies may wait to be decoded, in all partitions together; events are counted, too, but one may have
-/// a hundred bytes or a million.
+/// Bytes of bodies that may wait to be decoded, over all partitions. A bound on the number of events is not enough: an
+/// event may have a hundred bytes or a million.
 const BODY_BYTES_AHEAD: usize = 64 << 20;
 
-/// How a partition's pipeline came to its end.
+/// How a partition's pipeline ended.
 pub(crate) enum Ended {
-    /// The partition is another producer's now.
+    /// Another producer has taken over the partition.
     Lost,
-    /// It is read to where it ended when the session began.
+    /// The partition is read to the end that it had when the session began.
     CaughtUp(Arc<PartitionClient>),
-    /// As it was told to.
+    /// A stop was requested.
     Stopped,
     Failed(SharingError),
 }
 
-/// Room for the bodies of events that are received and not yet decoded, of all partitions together.
+/// Creates the room, shared by all partitions, for the bodies of events that are received and not yet decoded.
 pub(crate) fn room_for_bodies() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(BODY_BYTES_AHEAD))
 }
 
-/// Hands a partition's events to its pipeline.
+/// A receiver that hands a partition's events to its pipeline.
 pub(crate) struct Receiver {
     pub(crate) client: Arc<PartitionClient>,
-    /// Set once the partition has been handed out again, to a client of its own.
+    /// Set once the partition has been handed out again, with a new client.
     pub(crate) superseded: Rc<Cell<bool>>,
     pub(crate) events: mpsc::Sender<Incoming>,
     pub(crate) room: Arc<Semaphore>,
@@ -56,16 +56,16 @@ pub(crate) struct Receiver {
 
 type Pipeline = tokio::task::JoinHandle<Result<(), ProducerError>>;
 
-/// Why a receiver has stopped.
+/// Why a receiver stopped.
 enum Cause {
     Stop,
-    /// The pipeline ended by itself.
+    /// The pipeline ended on its own.
     Pipeline(Result<Result<(), ProducerError>, tokio::task::JoinError>),
     Receiving(EventHubsError),
 }
 
 impl Receiver {
-    /// Feeds the pipeline until either ends or a stop is asked for.
+    /// Feeds the pipeline until the receiver or the pipeline ends, or a stop is requested.
     pub(crate) async fn feed(mut self, mut pipeline: Pipeline) -> Ended {
         let cause = {
             let mut stream = pin!(self.client.stream_events());
@@ -81,7 +81,7 @@ impl Receiver {
                 }
             }
         };
-        // First the stop, then the end of events: windows that are open stay so.
+        // Request the stop before closing the channel, so that open windows stay open.
         let by_itself = matches!(cause, Cause::Pipeline(_)) && !self.stop.is_stopping();
         self.trigger.stop();
         drop(self.events);
@@ -108,8 +108,8 @@ impl Receiver {
                 None => Ended::Stopped,
             },
         };
-        // Without this the processor would think that it is still being read. It knows a receiver by its partition's name,
-        // however, and would close the one that came after.
+        // Until the client is closed, the processor takes the partition for one that is being read. It identifies
+        // clients by partition, so closing a superseded client would close its successor.
         if !self.superseded.get()
             && let Some(client) = Arc::into_inner(self.client)
         {
@@ -119,7 +119,8 @@ impl Receiver {
     }
 }
 
-/// Waits for the next event and hands it on. What it holds when it is cancelled is lost, so that must be the end.
+/// Waits for the next event and hands it to the pipeline. Cancelling it loses the event it holds, so cancel it only to
+/// end the receiver.
 async fn pass_on<S>(
     stream: &mut S,
     events: &mpsc::Sender<Incoming>,
@@ -141,7 +142,7 @@ where
             {
                 return Ok(());
             }
-            // The pipeline has ended and says why.
+            // The pipeline has ended; its result says why.
             std::future::pending().await
         }
         Some(Err(error)) => Err(error),

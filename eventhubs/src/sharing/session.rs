@@ -1,8 +1,9 @@
-//! The partitions that are this producer's, each read by a pipeline of its own.
+//! Reads the partitions that this producer owns, each with a separate pipeline.
 //!
-//! A session holds a connection. In it the client's event processor claims partitions and hands out receivers; each
-//! becomes a pipeline that ends when its partition goes to another producer. Any failure of the connection ends the
-//! session: the pipelines forget their open windows, and the next session builds them again from the checkpoints.
+//! A session holds one connection. In it, the client's event processor claims partitions and hands out a client for
+//! each. Each partition gets a pipeline, which ends when another producer takes the partition over. Any failure of the
+//! connection ends the session: the pipelines drop their open windows, and the next session rebuilds them from the
+//! checkpoints.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -34,13 +35,13 @@ use windrow_producer::Pipeline;
 use windrow_producer::checkpoint::Group;
 use windrow_producer::source::Until;
 
-/// Events between the receiver and the pipeline's thread: about what is decoded at a time.
+/// Events between the receiver and the pipeline's thread: about as many as one batch decodes.
 const EVENTS_AHEAD: usize = 4_096;
-/// How long a hub may take to let a session begin.
+/// Longest wait for a session to open.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reads the partitions that fall to this producer until a stop is asked for or, if it is to stop there, all are read
-/// to their end.
+/// Reads the partitions that this producer owns, until a stop is requested. With [`Until::CaughtUp`], also stops once
+/// all partitions have been read to their end.
 pub(crate) async fn run<Q: Queue>(
     source: EventHubSource,
     pipeline: Pipeline<Q>,
@@ -48,7 +49,7 @@ pub(crate) async fn run<Q: Queue>(
 ) -> Result<(), SharingError> {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut known = HashSet::new();
-    // A hub that has been read is right, and what it refuses later may pass: a key that is being exchanged.
+    // Once a hub has been read, its configuration is right. A later refusal may pass, such as during a key rotation.
     let mut has_worked = false;
     loop {
         let began = Instant::now();
@@ -62,7 +63,7 @@ pub(crate) async fn run<Q: Queue>(
             Err(SharingError::Hub(error)) if error.remedy() == Remedy::Wait || has_worked => error,
             Err(error) => return Err(error),
         };
-        tracing::warn!(%error, "reading again from the checkpoints");
+        tracing::warn!(%error, "the session failed; reading again from the checkpoints");
         pipeline.stats.set_source_outage(Some(error.to_string()));
         let wait = backoff.next_wait().max(error.least_wait());
         tokio::select! {
@@ -118,7 +119,7 @@ async fn session<Q: Queue>(
     ended
 }
 
-/// A partition being read.
+/// A partition that is being read.
 struct ActivePartition {
     trigger: Arc<ShutdownTrigger>,
     superseded: Rc<Cell<bool>>,
@@ -132,11 +133,12 @@ struct Session<'a, Q> {
     watched: &'a Watched,
     room: Arc<Semaphore>,
     reading: HashMap<String, ActivePartition>,
-    /// Handed out again while the pipeline before is still winding down.
+    /// Clients of partitions that were handed out again while the previous pipeline is still stopping.
     waiting: HashMap<String, Arc<PartitionClient>>,
-    /// Kept, since a client that is gone is handed out again.
+    /// Clients of partitions that are read to their end. Kept, because the processor hands out a partition again once
+    /// its client is dropped.
     finished: HashMap<String, Arc<PartitionClient>>,
-    /// The client's streams cannot leave the thread they were made on, so the receivers share one task.
+    /// The client's streams cannot leave the thread that created them, so the receivers share one task.
     pipelines: FuturesUnordered<LocalBoxFuture<'static, (String, Ended)>>,
     stopping: bool,
     failure: Option<SharingError>,
@@ -192,7 +194,7 @@ impl<Q: Queue> Session<'_, Q> {
         self.stop();
     }
 
-    /// Starts the pipeline of a partition that has become ours.
+    /// Starts the pipeline of a partition that this producer now owns.
     fn start(&mut self, client: Arc<PartitionClient>) {
         let partition = client.get_partition_id().to_owned();
         if let Some(before) = self.reading.get(&partition) {
@@ -201,9 +203,9 @@ impl<Q: Queue> Session<'_, Q> {
             self.waiting.insert(partition, client);
             return;
         }
-        tracing::info!(partition, "reads a partition");
+        tracing::info!(partition, "reading the partition");
         let Some(bounds) = self.bounds.get(&partition).copied() else {
-            // Added this very moment; the next session knows it.
+            // The partition was added after the session opened; the next session knows it.
             let why = format!("partition {partition} was added");
             let hub = self.source.hub.to_string();
             return self.fail(
@@ -272,16 +274,16 @@ impl<Q: Queue> Session<'_, Q> {
         }
     }
 
-    /// Looks whether claims are renewed, and whether all is done.
+    /// Checks that claims are renewed, and stops if all partitions are caught up.
     async fn check(&mut self) {
         if self.ownerships.stalled(self.source.ownership_expiry) {
-            // The client waits for an answer that does not come, and others are taking our partitions.
+            // The client waits for an answer that never comes, while others take over our partitions.
             return self.fail(self.source.hub.silent(self.source.ownership_expiry).into());
         }
         self.stop_when_caught_up().await;
     }
 
-    /// Stops once every partition is read to its end here, or is another producer's.
+    /// Stops once every partition has been read to its end here, or belongs to another producer.
     async fn stop_when_caught_up(&mut self) {
         if self.source.until == Until::Stopped || !self.reading.is_empty() || self.finished.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! `windrow-producer`: reads a source, cuts windows, publishes scoring messages to RabbitMQ.
+//! `windrow-producer`: reads a source, cuts windows and publishes scoring messages to RabbitMQ.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use windrow_queue::{Amqp, AmqpArgs, Reconnect};
 use windrow_service::{Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
 use windrow_store::{Store, StoreArg};
 
-/// Reads a source of readings, cuts windows and publishes one scoring message per sensor and interval.
+/// Reads a source of readings, cuts them into windows and publishes one scoring message per sensor and interval.
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -22,7 +22,7 @@ use windrow_store::{Store, StoreArg};
     after_help = "\
 Exit codes: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
 5 stopped before it was caught up (--until-caught-up).
-Every option can also be given as an environment variable, named after it in brackets.
+Every option can also be set with the environment variable that its text names in brackets.
 Example: follow a folder of NDJSON files
   windrow-producer --source readings/ --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
 )]
@@ -78,10 +78,10 @@ fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
     Ok((store, amqp))
 }
 
-/// Reaches what the producer depends on before it begins. An outage is waited for; only what takes a person is an error.
+/// Connects to the store and the queue before work begins. Waits out an outage; fails only if a person must act.
 async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
-    // Not a wrong configuration for sure: a role takes minutes to take effect, and somebody may be about to create the
-    // container.
+    // A failure is not certainly a wrong configuration: a role assignment takes minutes to apply, and someone may be
+    // about to create the container.
     store.watch().await.map_err(Failure::failed)?;
     amqp.connect().await.map_err(Failure::of)
 }
@@ -115,7 +115,7 @@ async fn work(
     }
 }
 
-/// The result of a requested stop: a success, unless the producer was to read to an end.
+/// Returns the result of a requested stop: success, unless the producer was to read until caught up.
 fn stopped(cli: &Cli) -> Result<(), Failure> {
     match cli.read.until() {
         Until::CaughtUp => Err(Failure::Interrupted),

@@ -1,15 +1,15 @@
-//! What can go wrong with a checkpoint.
+//! Errors of checkpoints.
 
 use windrow_common::{HasRemedy, Remedy};
 use windrow_store::StoreError;
 
-/// What can go wrong with a checkpoint.
+/// An error of a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is not a checkpoint of this program.
+    /// The blob is not a checkpoint of this program.
     #[error("{path} is damaged: {why}; delete it to read the source from its start")]
     Damaged {
         /// The blob.
@@ -17,9 +17,9 @@ pub enum CheckpointError {
         /// What is wrong.
         why: String,
     },
-    /// The windows were other ones when the source was left.
+    /// An earlier run cut other windows.
     #[error(
-        "{path} was written with windows of {then}; this run has windows of {now}: give it another --source-name, or \
+        "{path} was written with windows of {then}; this run has windows of {now}: choose another --source-name, or \
          delete the checkpoint to read the source from its start"
     )]
     OtherWindows {
@@ -30,9 +30,9 @@ pub enum CheckpointError {
         /// `window / interval` of this one.
         now: String,
     },
-    /// It is another hub's.
+    /// The checkpoint belongs to another hub.
     #[error(
-        "{path} was written by a producer that reads {then}; this one reads {now}: give it another --source-name, or \
+        "{path} was written by a producer that reads {then}; this one reads {now}: choose another --source-name, or \
          delete the checkpoint to read the source from its start"
     )]
     OtherHub {
@@ -43,10 +43,10 @@ pub enum CheckpointError {
         /// What this one reads.
         now: String,
     },
-    /// The hub has fewer events than were read of it.
+    /// The hub has fewer events than were read from it.
     #[error(
         "{path} says that partition {partition} was read up to event {judged}, but it ends at event {end}: the hub was \
-         made anew; give it another --source-name, or delete the checkpoint to read the source from its start"
+         recreated; choose another --source-name, or delete the checkpoint to read the source from its start"
     )]
     BeyondEnd {
         /// The blob.
@@ -55,11 +55,11 @@ pub enum CheckpointError {
         partition: String,
         /// Sequence number of the first event that was not read.
         judged: u64,
-        /// Sequence number of the next event that the hub will take in.
+        /// Sequence number of the next event that the hub will receive.
         end: u64,
     },
-    /// Someone else moved it on.
-    #[error("another producer has taken over {path}: this one stops, and loses nothing by it")]
+    /// Another producer has saved the checkpoint since this one last did.
+    #[error("another producer has taken over {path}: this one stops, and no readings are lost")]
     TakenOver {
         /// The blob.
         path: String,

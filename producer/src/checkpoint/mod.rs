@@ -1,7 +1,8 @@
-//! Where a source was left, in the store: `checkpoints/<source>/<group>.json`.
+//! Records in the store how far a source has been processed: `checkpoints/<source>/<group>.json`.
 //!
-//! A group is what shares a watermark and is saved in one write: all files of a replay. (Saved apart, a crash between
-//! two writes would let one partition rebuild part of an interval the other believes dispatched.)
+//! A group is a set of partitions that share a watermark and are saved in one write, such as all files of a replay. If
+//! they were saved separately, a crash between two writes would let one partition rebuild part of an interval that the
+//! other believes dispatched.
 
 mod error;
 
@@ -16,26 +17,26 @@ pub use error::CheckpointError;
 use crate::source::Offset;
 use crate::window::{PartitionPosition, Position, Windowing};
 
-/// What shares a watermark and a checkpoint.
+/// A group of partitions that share a watermark and a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Group {
     /// All partitions of a source that belongs to one producer.
     Whole,
     /// A partition that may move between producers.
     Partition {
-        /// Its name.
+        /// The partition's name.
         name: String,
-        /// The hub it is of.
+        /// The hub that it belongs to.
         hub: String,
-        /// Where it begins without a checkpoint, where that has a number.
+        /// Where to start without a checkpoint; absent if the start is a time without a known offset.
         start: Option<Offset>,
-        /// The oldest offset that is still there.
+        /// The oldest offset that the hub still has.
         oldest: Offset,
     },
 }
 
 impl Group {
-    /// Its name in the store and in logs.
+    /// Returns the group's name in the store and in logs.
     pub fn name(&self) -> &str {
         match self {
             Self::Whole => "all",
@@ -44,19 +45,19 @@ impl Group {
     }
 }
 
-/// A source's checkpoint, and the right to replace it.
+/// A checkpoint of a source, with the right to replace it until another producer takes it over.
 #[derive(Debug)]
 pub struct Checkpoint {
     store: Store,
     path: String,
     windowing: Windowing,
     dispatched_through: EventTime,
-    /// By partition name; partitions that are gone stay, in case they come back.
+    /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,
     version: Option<Version>,
-    /// The hub whose partition it is.
+    /// The hub, if the group is one of its partitions.
     hub: Option<String>,
-    /// Which process moves it on.
+    /// The process that saves it.
     owner: String,
 }
 
@@ -64,18 +65,18 @@ pub struct Checkpoint {
 struct Saved {
     window_ms: i64,
     interval_ms: i64,
-    /// RFC 3339; absent when nothing has been dispatched.
+    /// In RFC 3339; absent if nothing has been dispatched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dispatched_through: Option<String>,
     partitions: BTreeMap<String, SavedPartition>,
     #[serde(default)]
     owner: String,
-    /// The hub, where the partition may move.
+    /// The hub, if the partition may move between producers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hub: Option<String>,
 }
 
-/// Where a partition that may move is resumed, whoever reads it.
+/// The point where any producer resumes a partition that may move between producers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The checkpoint's blob.
@@ -84,7 +85,7 @@ pub struct Resume {
     pub partition: String,
     /// The first offset that is still needed.
     pub at: Offset,
-    /// Everything below has been read.
+    /// Every offset below this one has been read.
     pub judged: Offset,
 }
 
@@ -95,7 +96,7 @@ struct SavedPartition {
 }
 
 impl Saved {
-    /// Two hubs of one name must not share their checkpoints.
+    /// Refuses the checkpoint of another hub. Two hubs of the same name must not share their checkpoints.
     fn check_hub(&self, path: &str, now: &str) -> Result<(), CheckpointError> {
         match &self.hub {
             Some(then) if then != now => Err(CheckpointError::OtherHub {
@@ -109,8 +110,8 @@ impl Saved {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint of a group of `source`, or starts one. That of a partition which may move is taken over: from
-    /// now on whoever had it before cannot save it.
+    /// Reads the checkpoint of a group of `source`, or creates one. Takes over the checkpoint of a partition that may
+    /// move: from now on, its previous owner cannot save it.
     pub(crate) async fn open(
         store: &Store,
         source: &str,
@@ -131,7 +132,7 @@ impl Checkpoint {
                 partitions.entry(group.name().to_owned()).or_insert(beginning);
             }
             match checkpoint.write().await {
-                // The one before saved once more, between our reading and our writing.
+                // The previous owner saved once more between our read and our write.
                 Err(CheckpointError::TakenOver { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(checkpoint),
@@ -168,7 +169,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// How many events of its partition expired since an earlier run needed them.
+    /// Returns how many events of the partition expired while they were still needed.
     pub(crate) fn expired(&self, group: &Group) -> u64 {
         match (group, self.partitions.get(group.name())) {
             (Group::Partition { oldest, .. }, Some(known)) => oldest.0.saturating_sub(known.resume.0),
@@ -215,7 +216,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The position of the partitions `names`, in their order; one not known starts at its beginning.
+    /// Returns the position of the partitions `names`, in their order. An unknown partition starts at its beginning.
     pub(crate) fn position(&self, names: &[String]) -> Position {
         let partitions = names.iter().map(|name| self.partition(name)).collect();
         Position {
@@ -224,12 +225,12 @@ impl Checkpoint {
         }
     }
 
-    /// The position of one partition.
+    /// Returns the position of one partition.
     pub(crate) fn partition(&self, name: &str) -> PartitionPosition {
         self.partitions.get(name).copied().unwrap_or_default()
     }
 
-    /// Where each partition of `source` that may move is resumed, of which `hub` has to be the hub.
+    /// Returns where each partition of `source` resumes. Fails if a checkpoint belongs to another hub than `hub`.
     pub async fn resumes(store: &Store, source: &str, hub: &str) -> Result<Vec<Resume>, CheckpointError> {
         let folder = folder(source);
         let list = || store.list(&folder);
@@ -242,7 +243,7 @@ impl Checkpoint {
             }
             let read = || store.get(&path);
             let bytes = wait_out("reading a checkpoint", read).await?;
-            // One that is damaged is complained of by whoever opens it.
+            // A damaged checkpoint is reported when its partition is opened.
             let Some(saved) = bytes.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok()) else {
                 continue;
             };
@@ -260,12 +261,12 @@ impl Checkpoint {
         Ok(resumes)
     }
 
-    /// Every partition it knows, by name.
+    /// Returns the positions of all known partitions, by name.
     pub(crate) fn known(&self) -> &BTreeMap<String, PartitionPosition> {
         &self.partitions
     }
 
-    /// Saves a position, of which everything is safe: messages confirmed, quarantine written.
+    /// Saves a position. Everything before it must be durable: messages confirmed, quarantine written.
     pub(crate) async fn save(
         &mut self,
         names: &[String],
@@ -273,7 +274,7 @@ impl Checkpoint {
     ) -> Result<(), CheckpointError> {
         self.dispatched_through = position.dispatched_through;
         for (name, partition) in names.iter().zip(&position.partitions) {
-            // Nothing read from a beginning without a number leaves the beginning as it is: it may be a time.
+            // An unread partition keeps its start, which may be a time: saving offset 0 would replace it.
             let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
             if !untouched && self.partitions.get(name) != Some(partition) {
                 self.partitions.insert(name.clone(), *partition);
@@ -317,8 +318,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The version of the blob if it is what we wrote: a write may succeed and its answer be lost, and the next try
-    /// then meets the first. (The owner in it tells ours from another's.)
+    /// Returns the version of the blob if it holds what we wrote. A write may succeed although its answer is lost; the
+    /// retry then conflicts with our own write. The owner in the blob tells our write from another producer's.
     async fn written_after_all(&self, json: &[u8]) -> Result<Version, CheckpointError> {
         let read = || self.store.get_versioned(&self.path);
         match wait_out("reading the checkpoint", read).await? {
@@ -334,7 +335,7 @@ fn folder(source: &str) -> String {
     format!("checkpoints/{}", encode_segment(source))
 }
 
-/// Told apart from every other process's and partition's.
+/// Returns a name that no other process or partition uses.
 pub fn unique_name() -> String {
     format!("{}-{:016x}", std::process::id(), random())
 }

@@ -1,4 +1,4 @@
-//! The promises of checkpoints.
+//! Tests of the promises of checkpoints.
 
 use super::*;
 use crate::window::WindowConfig;
@@ -84,7 +84,7 @@ async fn a_partition_is_taken_over_by_opening_it() {
     assert_eq!(
         stale.partition("3").resume,
         Offset(40),
-        "it begins where it is told to"
+        "it begins at the given start"
     );
     stale.save(&names, &position(50)).await.unwrap();
     let mut owner = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();

@@ -1,18 +1,18 @@
-//! One window of one sensor while its readings come in.
+//! Accumulates the readings of one sensor in one open window.
 
 use windrow_common::{Aggregate, EventTime};
 
 use super::exact_sum::ExactSum;
 
-/// Folds readings into what an [`Aggregate`] needs, in any order, with the same result to the bit.
+/// An accumulator that folds readings into an [`Aggregate`], with the same result to the bit in any order.
 ///
-/// The sums are exact, so the variance is that of the textbook's two passes without its rounding: nothing cancels,
-/// however large the mean beside the spread.
+/// The sums are exact, so the variance equals that of the textbook's two passes without their rounding. No digits
+/// cancel, however large the mean is compared with the spread.
 #[derive(Clone, Debug)]
 pub(super) struct Accumulator {
     count: u64,
     sum: ExactSum,
-    /// Of the squares.
+    /// The sum of the squares.
     squares: ExactSum,
     min: f64,
     max: f64,
@@ -20,11 +20,11 @@ pub(super) struct Accumulator {
     last: (EventTime, f64),
 }
 
-/// Beyond this a square overflows; the windower quarantines such readings as out of range.
+/// Largest absolute value of a reading. The square of a larger one could overflow, so the windower quarantines it.
 pub(crate) const MAX_ABS_VALUE: f64 = 1e150;
 
 impl Accumulator {
-    /// A window with its first reading, which is finite and at most [`MAX_ABS_VALUE`].
+    /// Creates a window with its first reading, whose value is finite and at most [`MAX_ABS_VALUE`].
     pub(super) fn new(time: EventTime, value: f64) -> Self {
         let mut accumulator = Self {
             count: 0,
@@ -39,13 +39,13 @@ impl Accumulator {
         accumulator
     }
 
-    /// Adds a reading, which is finite and at most [`MAX_ABS_VALUE`].
+    /// Adds a reading, whose value is finite and at most [`MAX_ABS_VALUE`].
     #[inline]
     pub(super) fn add(&mut self, time: EventTime, value: f64) {
         self.count += 1;
         self.sum.add(value);
         self.squares.add_product(value, value);
-        // total_cmp tells -0.0 from 0.0, so that order does not show there either.
+        // total_cmp orders -0.0 before 0.0, so the sign of a zero does not depend on the order of arrival either.
         if value.total_cmp(&self.min).is_lt() {
             self.min = value;
         }
@@ -60,11 +60,11 @@ impl Accumulator {
         }
     }
 
-    /// The window's aggregate, as of the readings so far.
+    /// Returns the aggregate of the readings so far.
     pub(super) fn aggregate(&self, window_start: EventTime) -> Aggregate {
         let count = self.count as f64;
         let mean = (self.sum.rounded() / count).clamp(self.min, self.max);
-        // Σ(x - mean)² = Σx² - 2·mean·Σx + n·mean², all of it exact until the last rounding.
+        // Σ(x - mean)² = Σx² - 2·mean·Σx + n·mean², exact until the last rounding.
         let mut deviations = self.squares.clone();
         deviations.add_scaled(&self.sum, -mean);
         deviations.add_scaled(&self.sum, -mean);

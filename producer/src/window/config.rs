@@ -1,4 +1,4 @@
-//! How event time is cut up, and how long stragglers are waited for.
+//! How event time is cut into windows, and how long to wait for delayed readings.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use windrow_common::{Length, MAX_AGGREGATES, format_duration};
 /// Longest window or interval, in days.
 const MAX_DAYS: u64 = 366;
 
-/// As a person sets it; [`WindowConfig::validate`] makes the [`Windowing`] the code works with.
+/// A window configuration as a person sets it. [`WindowConfig::validate`] turns it into a [`Windowing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowConfig {
     /// Length of a window.
     pub window: Duration,
-    /// The dispatch interval, a whole number of windows; one window when absent.
+    /// The dispatch interval, a whole number of windows; one window if absent.
     pub interval: Option<Duration>,
-    /// How far a partition's event times may run backwards.
+    /// How far a reading's time may lie behind the newest reading of its partition.
     pub out_of_orderness: Duration,
-    /// How much longer an interval stays open for stragglers.
+    /// How much longer an interval stays open for delayed readings.
     pub allowed_lateness: Duration,
-    /// How far a reading may be ahead of its arrival.
+    /// How far a reading's time may lie ahead of its arrival.
     pub max_skew: Duration,
-    /// After how long without a reading a partition no longer holds the others back.
+    /// How long a partition may be silent before the others stop waiting for it.
     pub idle_after: Duration,
 }
 
@@ -37,13 +37,13 @@ impl Default for WindowConfig {
     }
 }
 
-/// Why a [`WindowConfig`] makes no sense.
+/// An error in a [`WindowConfig`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WindowConfigError {
-    /// A length is zero or absurdly long.
+    /// A length is zero or too long.
     #[error("the {what} of {} is out of range: 1ms to {MAX_DAYS}d", format_duration(*.given))]
     Length {
-        /// Window or interval.
+        /// `window` or `interval`.
         what: &'static str,
         /// As given.
         given: Duration,
@@ -64,10 +64,10 @@ pub enum WindowConfigError {
         /// Windows in an interval.
         windows: u128,
     },
-    /// A bound is absurdly long.
+    /// A bound is too long.
     #[error("{what} of {} is out of range: at most {MAX_DAYS}d", format_duration(*.given))]
     Bound {
-        /// Which.
+        /// Which bound.
         what: &'static str,
         /// As given.
         given: Duration,
@@ -86,7 +86,7 @@ pub struct Windowing {
 }
 
 impl WindowConfig {
-    /// Checks that the lengths make sense and fit each other.
+    /// Checks that the lengths are in range and fit each other.
     pub fn validate(self) -> Result<Windowing, WindowConfigError> {
         let longest = Duration::from_secs(MAX_DAYS * 86_400);
         let interval = self.interval.unwrap_or(self.window);

@@ -1,23 +1,23 @@
-//! Sums without rounding error, so that a window's aggregate does not depend on the order its readings came in.
+//! Sums without rounding error, so that a window's aggregate does not depend on the order of its readings.
 //!
-//! A sum is kept as a few f64 whose exact sum it is. A number is added to the first of them, what that rounds off to the
-//! second, and so on, by error-free additions; what even the last rounds off, which next to never happens, goes to the
-//! heap. To be rounded they are made an *expansion*, in which no part overlaps another (J. R. Shewchuk, "Adaptive
-//! Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates", 1997, GROW-EXPANSION; Python's
-//! `math.fsum` is the same).
+//! A sum is a few f64 parts that add up to it exactly. An error-free addition adds a number to the first part, its
+//! rounding error to the second, and so on. The rounding error of the last part is almost always zero; otherwise it
+//! goes to the heap. To round the sum, the parts become an *expansion*, in which no part overlaps another (J. R.
+//! Shewchuk, "Adaptive Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates", 1997,
+//! GROW-EXPANSION; Python's `math.fsum` does the same).
 
-/// Parts kept in place: 212 bits, where squares of values between 0.001 and 1,000 need 140. A fixed number of them
-/// keeps an addition free of branches.
+/// Parts kept in place: 212 bits, while squares of values between 0.001 and 1,000 need 140. The fixed number keeps
+/// additions free of branches.
 const PARTS: usize = 4;
 
-/// An exact sum of finite numbers, as long as none of its partial sums overflows.
+/// A sum of finite numbers that is exact as long as no partial sum overflows.
 #[derive(Clone, Debug)]
 pub(super) struct ExactSum {
     parts: [f64; PARTS],
     /// What the last part rounded off: an expansion, by increasing magnitude.
     #[expect(
         clippy::box_collection,
-        reason = "it is next to never there, and must be small when it is not"
+        reason = "it is almost never allocated, and must be small while it is not"
     )]
     spilled: Option<Box<Vec<f64>>>,
 }
@@ -25,14 +25,14 @@ pub(super) struct ExactSum {
 impl Default for ExactSum {
     fn default() -> Self {
         Self {
-            // Of the two zeros the one that leaves every number added to it as it is, the other zero included.
+            // -0.0 leaves every number that is added to it unchanged; 0.0 would turn a sum of -0.0 into 0.0.
             parts: [-0.0, 0.0, 0.0, 0.0],
             spilled: None,
         }
     }
 }
 
-/// `a + b` as the rounded sum and its exact error (Knuth's TWO-SUM).
+/// Returns `a + b` as the rounded sum and its exact error (Knuth's TWO-SUM).
 #[inline(always)]
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
@@ -40,14 +40,15 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - b_part)) + (b - b_part))
 }
 
-/// `a * b` as the rounded product and its exact error, barring underflow.
+/// Returns `a * b` as the rounded product and its error, which is exact unless it underflows.
 #[inline(always)]
 fn two_product(a: f64, b: f64) -> (f64, f64) {
     let product = a * b;
     (product, a.mul_add(b, -product))
 }
 
-/// Adds `value` to the expansion in the first `len` of `parts`, which has room for one more; its new length.
+/// Adds `value` to the expansion in the first `len` of `parts`, and returns its new length. `parts` needs room for one
+/// more.
 fn grow(parts: &mut [f64], len: usize, value: f64) -> usize {
     let (mut sum, mut kept) = (value, 0);
     for at in 0..len {
@@ -74,11 +75,11 @@ impl ExactSum {
     pub(super) fn add_product(&mut self, a: f64, b: f64) {
         let (high, low) = two_product(a, b);
         self.add_from(0, high);
-        // About as small as what the first part rounds off.
+        // Its magnitude is about that of the first part's rounding error.
         self.add_from(1, low);
     }
 
-    /// Adds `value` to the parts from `first` on: any of them will do, a fitting one fills the heap less.
+    /// Adds `value` to the parts from `first` on. Any part keeps the sum exact; one of similar magnitude spills less.
     #[inline(always)]
     fn add_from(&mut self, first: usize, value: f64) {
         let mut rest = value;
@@ -107,7 +108,7 @@ impl ExactSum {
         }
     }
 
-    /// The f64 nearest to the exact sum: the same however the sum came about.
+    /// Returns the f64 nearest to the exact sum. It does not depend on the order of the additions.
     pub(super) fn rounded(&self) -> f64 {
         match &self.spilled {
             None => self.rounded_in(&mut [0.0; PARTS], 0),
@@ -129,7 +130,7 @@ impl ExactSum {
     }
 }
 
-/// The f64 nearest to the sum of an expansion.
+/// Returns the f64 nearest to the sum of an expansion.
 fn round(expansion: &[f64]) -> f64 {
     let mut components = expansion.iter().rev().copied();
     let Some(mut high) = components.next() else {

@@ -1,21 +1,20 @@
-//! Readings to windows, windows to scoring messages: pure, fed with batches and the time.
+//! Turns readings into windows, and windows into scoring messages. Pure code, fed with batches and the time.
 //!
-//! Why a replay rebuilds the same messages. Whether a reading is late depends only on the readings before it *in its
-//! own partition*: it is late when that partition's watermark has passed its interval's end and the allowed lateness.
-//! An interval is dispatched when the watermarks of *all* partitions have passed that point, so by then every
-//! partition would call a further reading of it late. Which readings an interval holds is thus settled by the
-//! partitions' contents, not by how their reading interleaved; and an `Accumulator` does not depend on order. The one
-//! exception is a partition that fell silent (in wall-clock time) and comes back: what it then brings for a dispatched
-//! interval is late.
+//! Why a replay rebuilds the same messages: whether a reading is late depends only on the readings before it *in its
+//! own partition*. It is late if that partition's watermark has passed the end of its interval plus the allowed
+//! lateness. An interval is dispatched when the watermarks of *all* partitions have passed that point, so a further
+//! reading of it is late in every partition. The partitions' contents thus decide which readings an interval holds, not
+//! the order in which the partitions are read; and an `Accumulator` does not depend on order. The only exception is a
+//! partition that falls silent (in wall-clock time) and comes back: its readings for dispatched intervals are late.
 //!
-//! What silence means. A partition without readings for a while no longer holds the others back: it is idle. Where the
-//! source knows that nothing has arrived in it since, time is taken to go on in it as it does on the wall, and its last
-//! intervals close, too ([`Windower::idle`]): the last windows of a machine that died are worth scoring.
+//! What silence means: a partition that has had no readings for a while is idle and no longer holds the others back. If
+//! the source knows that nothing has arrived in it since, its event time advances with the wall clock and its last
+//! intervals close too ([`Windower::idle`]). The last windows of a machine that died are worth scoring.
 //!
-//! What a checkpoint must say. A [`Position`] holds the event time dispatched through, and for each partition two
-//! offsets. From `resume` on, readings are needed by an undispatched interval. Below `judged`, everything has been
-//! either put in an interval or quarantined. A replay from `resume` skips readings before the dispatched time that lie
-//! below `judged` (they are in what was dispatched, or in quarantine) and calls those above it late.
+//! What a checkpoint must hold: a [`Position`] has the event time dispatched through, and two offsets per partition.
+//! From `resume` on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval
+//! or in quarantine. A replay from `resume` compares readings before the dispatched time with `judged`. It skips those
+//! below, which were dispatched or quarantined; those above are late.
 
 mod accumulator;
 mod config;
@@ -37,17 +36,17 @@ pub(crate) use accumulator::MAX_ABS_VALUE;
 use open_interval::OpenInterval;
 use watermark::Watermark;
 
-/// Where a group of partitions stands, as a checkpoint keeps it.
+/// The position of a group of partitions, as saved in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Every interval that ends here or earlier is dispatched.
     pub dispatched_through: EventTime,
-    /// Along the partitions.
+    /// The position of each partition, in order.
     pub partitions: Vec<PartitionPosition>,
 }
 
 impl Position {
-    /// The start of `partitions` partitions of which nothing has been read.
+    /// Returns the start position of `partitions` unread partitions.
     pub fn start(partitions: usize) -> Self {
         Self {
             dispatched_through: EventTime::MIN,
@@ -56,38 +55,38 @@ impl Position {
     }
 }
 
-/// Where one partition stands.
+/// The position of one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartitionPosition {
-    /// Where a new run starts to read: the lowest offset an undispatched interval needs.
+    /// Where a new run starts to read: the lowest offset that an undispatched interval needs.
     pub resume: Offset,
-    /// Everything below was put in an interval or in quarantine.
+    /// Every reading below this offset was put in an interval or in quarantine.
     pub judged: Offset,
 }
 
-/// Counts of what became of the readings so far.
+/// Counts of the readings so far, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Put in a window.
     pub accepted: u64,
-    /// Skipped, because an earlier run had dealt with them.
+    /// Skipped because an earlier run had processed them.
     pub replayed: u64,
 }
 
-/// What a [`Windower`] gives out.
+/// The output of a [`Windower`].
 #[derive(Debug, Default)]
 pub struct Emitted {
-    /// Of intervals that have closed, by interval.
+    /// Messages of closed intervals, interval by interval.
     pub messages: Vec<ScoringMessage>,
-    /// What cannot be used, with the reasons.
+    /// Readings that cannot be used, with the reasons.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// Cuts the readings of a group of partitions into windows. The partitions share one watermark.
+/// A windower that cuts the readings of a group of partitions into windows. The partitions share one watermark.
 #[derive(Debug)]
 pub struct Windower {
     windowing: Windowing,
-    /// By start.
+    /// Open intervals, sorted by start.
     open: VecDeque<OpenInterval>,
     /// Index into `open` of the interval that took the last reading.
     recent: usize,
@@ -101,19 +100,19 @@ struct Partition {
     watermark: Watermark,
     /// Where the next batch starts.
     next: Offset,
-    /// From the checkpoint: an earlier run dealt with everything below.
+    /// From the checkpoint: an earlier run has processed everything below.
     judged_before: Offset,
-    /// This run has dealt with everything below.
+    /// This run has processed everything below.
     judged: Offset,
 }
 
 impl Windower {
-    /// A windower without open windows, where `position` says an earlier run left off.
+    /// Creates a windower without open windows, at the position where an earlier run stopped.
     pub fn new(windowing: Windowing, position: &Position, now: Instant) -> Self {
         Self::with_next_times(windowing, position, |_| None, now)
     }
 
-    /// A windower for the partitions of `source`, which has been moved to `position`.
+    /// Creates a windower for the partitions of `source`, which has been moved to `position`.
     pub fn of_source(windowing: Windowing, position: &Position, source: &dyn Source, now: Instant) -> Self {
         Self::with_next_times(windowing, position, |partition| source.next_time(partition), now)
     }
@@ -138,7 +137,7 @@ impl Windower {
         windower
     }
 
-    /// Adds a partition after the known ones. `next_time` is the event time of its next reading, where that is known.
+    /// Adds a partition after the known ones. `next_time` is the event time of its next reading, if known.
     pub fn add_partition(&mut self, position: PartitionPosition, next_time: Option<EventTime>, now: Instant) {
         self.partitions.push(Partition {
             watermark: Watermark::new(next_time, self.windowing.out_of_orderness, now),
@@ -148,17 +147,17 @@ impl Windower {
         });
     }
 
-    /// Counts of what became of the readings so far.
+    /// Returns the counts of the readings so far, by outcome.
     pub fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// How many windows are open.
+    /// Returns the number of open windows.
     pub fn open_windows(&self) -> usize {
         self.open.iter().map(OpenInterval::len).sum()
     }
 
-    /// Takes a batch, which it leaves without its unreadable rows, and closes the intervals that the watermark has passed.
+    /// Takes a batch and closes the intervals that the watermark has passed. Drains the batch's unreadable rows.
     pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
         self.quarantine_unreadable(batch, &mut out.quarantined);
         for reading in &batch.readings {
@@ -190,9 +189,9 @@ impl Windower {
         self.close_complete(sensors, now, out);
     }
 
-    /// Lets time pass while there is nothing to read. `complete_until` says that everything that arrived in the group
-    /// before that time (of the wall clock) has been taken. Where that makes a partition silent for longer than a partition
-    /// may be, event time continues in it without readings, far enough to close what is open.
+    /// Lets time pass while nothing can be read. `complete_until` is a wall-clock time: everything that arrived in the
+    /// group before it has been taken. If a partition has been silent for too long by then, its event time advances
+    /// without readings, as far as needed to close the open intervals.
     pub fn idle(
         &mut self,
         complete_until: Option<EventTime>,
@@ -211,14 +210,14 @@ impl Windower {
         self.close_complete(sensors, now, out);
     }
 
-    /// Closes every open interval, at the end of a source whose end is final.
+    /// Closes every open interval, at the final end of a source.
     pub fn close_all(&mut self, sensors: &SensorTable, out: &mut Emitted) {
         if let Some(last) = self.open.back() {
             self.close_through(self.end_of(last.start), sensors, out);
         }
     }
 
-    /// Where the group stands once everything emitted so far is safe.
+    /// Returns the position to save once everything emitted so far is durable.
     pub fn position(&self) -> Position {
         let partitions = self
             .partitions
@@ -282,8 +281,8 @@ impl Windower {
             }
             return;
         }
-        // Nothing is believed complete before it has arrived: a device whose clock is ahead then makes no other late. That
-        // holds in a replay only where the arrival is the same.
+        // The watermark never passes the arrival time, so a device whose clock is ahead makes no other device late. A
+        // replay decides the same only if the source keeps arrival times.
         let seen = match arrivals {
             Arrivals::OfSource => reading.time.min(reading.arrival),
             Arrivals::OfReader => reading.time,
@@ -302,7 +301,7 @@ impl Windower {
         open.add(reading.sensor, window_start, reading.time, reading.value);
     }
 
-    /// The open interval that starts at `start`, created when it does not exist; `recent` points to it afterwards.
+    /// Returns the open interval that starts at `start`, and creates it if needed. Points `recent` to it.
     #[inline]
     fn interval_at(&mut self, start: EventTime) -> &mut OpenInterval {
         if self
@@ -344,7 +343,7 @@ impl Windower {
     }
 }
 
-/// Why a reading belongs in no window; `None` when it does. `reached` is its partition's watermark.
+/// Returns why a reading belongs in no window, or `None` if it belongs in one. `reached` is its partition's watermark.
 #[inline]
 fn reject(
     windowing: &Windowing,

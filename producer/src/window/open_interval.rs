@@ -1,4 +1,4 @@
-//! One dispatch interval while it is open.
+//! An open dispatch interval.
 
 use windrow_common::{EventTime, Interval, ScoringMessage};
 
@@ -11,22 +11,22 @@ const NONE: u32 = u32::MAX;
 
 /// The windows of every sensor in one interval.
 ///
-/// Windows of all sensors share one growing array, each linked to the one before it of the same sensor: a reading
-/// allocates nothing, and a sensor costs only the windows it has readings in.
+/// The windows of all sensors share one growing array; each is linked to the previous window of its sensor. A reading
+/// thus allocates nothing, and a sensor costs only the windows that it has readings in.
 #[derive(Debug)]
 pub(super) struct OpenInterval {
     pub(super) start: EventTime,
-    /// Along the sensor table: the sensor's latest window, [`NONE`] without one.
+    /// The latest window of each sensor, in the order of the sensor table; [`NONE`] without one.
     latest: Vec<u32>,
     windows: Vec<OpenWindow>,
-    /// Along the partitions: the first offset that went into this interval.
+    /// The lowest offset of each partition that went into this interval.
     lowest: Vec<Option<Offset>>,
 }
 
 #[derive(Debug)]
 struct OpenWindow {
     start: EventTime,
-    /// The sensor's window before this one, [`NONE`] for its first.
+    /// The sensor's previous window; [`NONE`] for its first.
     earlier: u32,
     accumulator: Accumulator,
 }
@@ -53,7 +53,7 @@ impl OpenInterval {
         }
     }
 
-    /// The first offset of `partition` that is still needed for this interval.
+    /// Returns the lowest offset of `partition` that this interval still needs.
     pub(super) fn lowest(&self, partition: PartitionIndex) -> Option<Offset> {
         self.lowest.get(partition).copied().flatten()
     }
@@ -62,7 +62,7 @@ impl OpenInterval {
     #[inline]
     pub(super) fn add(&mut self, sensor: SensorIndex, window_start: EventTime, time: EventTime, value: f64) {
         if sensor.as_usize() >= self.latest.len() {
-            // All known sensors at once, not one by one.
+            // Grows by doubling, not sensor by sensor.
             self.latest
                 .resize((sensor.as_usize() + 1).next_power_of_two(), NONE);
         }
@@ -76,7 +76,7 @@ impl OpenInterval {
         self.add_elsewhere(sensor, window_start, time, value);
     }
 
-    /// The reading opens a window, or falls into one before the sensor's latest.
+    /// Adds a reading that opens a window, or falls into one before the sensor's latest.
     fn add_elsewhere(&mut self, sensor: SensorIndex, window_start: EventTime, time: EventTime, value: f64) {
         let (mut later, mut at) = (NONE, self.latest[sensor.as_usize()]);
         while let Some(window) = self.windows.get_mut(at as usize) {
@@ -102,7 +102,7 @@ impl OpenInterval {
         }
     }
 
-    /// One message a sensor, its windows in time order; sensors in order of appearance.
+    /// Appends one message per sensor, with its windows in time order. Sensors are in order of appearance.
     pub(super) fn into_messages(
         self,
         windowing: &Windowing,
@@ -133,7 +133,7 @@ impl OpenInterval {
         }
     }
 
-    /// How many windows are open.
+    /// Returns the number of open windows.
     pub(super) fn len(&self) -> usize {
         self.windows.len()
     }

@@ -1,4 +1,4 @@
-//! The promises of the windower, mostly as properties over random streams.
+//! Tests of the promises of the windower, mostly as properties over random streams.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ fn start(partitions: usize) -> Position {
     Position::start(partitions)
 }
 
-/// A windower with everything it gave out.
+/// A windower with everything that it has emitted.
 struct Run {
     windower: Windower,
     table: SensorTable,
@@ -67,7 +67,7 @@ impl Run {
         }
     }
 
-    /// Whether an interval closed.
+    /// Takes a batch of readings. Returns whether an interval closed.
     fn feed(&mut self, partition: usize, readings: &[Reading], ended: bool) -> bool {
         let mut batch = Batch {
             partition,
@@ -85,7 +85,7 @@ impl Run {
         self.out.messages.len() > before
     }
 
-    /// Whether an interval closed.
+    /// Lets time pass without readings. Returns whether an interval closed.
     fn idle(&mut self, complete_until: Option<EventTime>) -> bool {
         let before = self.out.messages.len();
         self.windower
@@ -225,9 +225,9 @@ fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
         let at = EventTime::from_millis(NOW_MS + silence_ms);
         run.idle(Some(at))
     };
-    // Unless it is known that nothing has arrived, silence says nothing.
+    // Silence closes nothing unless it is known that nothing has arrived.
     assert!(!run.idle(None));
-    // The interval ends 6 s after the last reading; it may come 2 s out of order and be 3 s late.
+    // The interval ends 6 s after the last reading; the out-of-orderness adds 2 s and the allowed lateness 3 s.
     assert!(!closes(&mut run, idle_after + 6_000 + 2_000 + 3_000 - 1));
     assert!(closes(&mut run, idle_after + 6_000 + 2_000 + 3_000));
     assert_eq!(run.out.messages.len(), 1);
@@ -239,7 +239,7 @@ fn a_silent_partition_s_last_windows_close_when_nothing_more_has_arrived() {
         Offset(2),
         "nothing is needed again"
     );
-    // It comes back. However long it is silent then, what it brings for later intervals is welcome.
+    // The partition comes back. However long its silence is then, its readings for later intervals are accepted.
     run.feed(0, &[reading(0, 5, 1.0, 2), reading(0, 12, 1.0, 3)], false);
     assert_eq!(run.reasons(), [QuarantineReason::Late]);
     assert_eq!(run.windower.open_windows(), 1);
@@ -323,7 +323,8 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
 }
 
-/// Streams of two or three partitions whose times jitter by up to 12 s around a rise: some are late for a bound of 5.
+/// Generates streams of two or three partitions. Their times rise with a jitter of up to 12 s, so with an
+/// out-of-orderness of 5 s some readings are late.
 fn streams() -> impl Strategy<Value = Vec<Vec<Reading>>> {
     let stream = proptest::collection::vec((0_u32..4, 0_i64..12, -1e3_f64..1e3), 1..80).prop_map(|raw| {
         let timed = raw.into_iter().enumerate();
@@ -334,8 +335,8 @@ fn streams() -> impl Strategy<Value = Vec<Vec<Reading>>> {
     proptest::collection::vec(stream, 2..4)
 }
 
-/// Feeds the partitions in runs of the given lengths, from `position` on, at most `steps` of them; gives the positions
-/// after each close, as a checkpoint would keep them.
+/// Feeds the partitions from `position` on, in at most `steps` runs of the given lengths. Returns the position after
+/// each close, as a checkpoint would save it.
 fn feed_all(
     run: &mut Run,
     streams: &[Vec<Reading>],
@@ -404,7 +405,7 @@ proptest! {
         let mut first = Run::new(windowing, &origin);
         let mut saved = vec![origin.clone()];
         saved.extend(feed_all(&mut first, &streams, &origin, &lengths, crash_after));
-        // The crash may come before the newest checkpoints were saved.
+        // The crash may happen before the newest checkpoints are saved.
         let position = &saved[kept.index(saved.len())];
         let mut second = Run::new(windowing, position);
         feed_all(&mut second, &streams, position, &other, usize::MAX);
@@ -426,7 +427,7 @@ proptest! {
     ) {
         let ordered: Vec<Reading> =
             values.iter().enumerate().map(|(i, (sensor, value))| reading(*sensor, i as i64, *value, i as u64)).collect();
-        // Delaying each reading by at most 5 s moves none more than 5 s behind the latest before it.
+        // A delay of at most 5 s puts no reading more than 5 s behind the latest one before it.
         let mut arrivals: Vec<(i64, Reading)> =
             ordered.iter().zip(&jitter).map(|(r, j)| (r.time.as_millis() + j * 1_000, *r)).collect();
         arrivals.sort_by_key(|(arrival, _)| *arrival);

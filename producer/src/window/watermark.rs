@@ -1,19 +1,19 @@
 //! Watermarks: the event time up to which a partition, and a group of them, is believed complete.
 //!
-//! A partition's watermark is the latest event time read from it less the out-of-orderness. A group's is the minimum over
-//! its partitions, without those that have ended or are idle (T. Akidau et al., "The Dataflow Model", VLDB 2015; Flink's
-//! bounded out-of-orderness with idleness).
+//! A partition's watermark is the latest event time read from it minus the out-of-orderness. A group's watermark is the
+//! minimum over its partitions, except those that have ended or are idle (T. Akidau et al., "The Dataflow Model", VLDB
+//! 2015; Flink's bounded out-of-orderness with idleness).
 
 use std::time::{Duration, Instant};
 
 use windrow_common::EventTime;
 
-/// How complete one partition is believed to be.
+/// The watermark of one partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watermark {
-    /// Latest event time seen less the out-of-orderness.
+    /// Latest event time seen, minus the out-of-orderness.
     reached: EventTime,
-    /// Where the watermark would be by now if readings had continued; [`EventTime::MIN`] while they do.
+    /// Where the watermark would be if readings had continued; [`EventTime::MIN`] while they do.
     projected: EventTime,
     /// When the last accepted reading arrived.
     arrived: EventTime,
@@ -22,8 +22,8 @@ pub(super) struct Watermark {
 }
 
 impl Watermark {
-    /// Of a partition that has not been read. `next_time` is the event time of its next reading, where that is known:
-    /// windows it cannot touch need not wait for it.
+    /// Creates the watermark of an unread partition. `next_time` is the event time of its next reading, if known:
+    /// earlier windows need not wait for it.
     pub(super) fn new(next_time: Option<EventTime>, out_of_orderness: Duration, now: Instant) -> Self {
         Self {
             reached: next_time.map_or(EventTime::MIN, |time| time.saturating_sub(out_of_orderness)),
@@ -34,12 +34,12 @@ impl Watermark {
         }
     }
 
-    /// Where readings have taken it.
+    /// Returns the watermark that the readings have reached.
     pub(super) fn reached(&self) -> EventTime {
         self.reached
     }
 
-    /// Advances to `seen`, the event time of an accepted reading, less the out-of-orderness.
+    /// Advances the watermark to `seen`, the event time of an accepted reading, minus the out-of-orderness.
     #[inline]
     pub(super) fn advance(&mut self, seen: EventTime, arrival: EventTime, out_of_orderness: Duration) {
         self.reached = self.reached.max(seen.saturating_sub(out_of_orderness));
@@ -52,7 +52,7 @@ impl Watermark {
         self.projected = EventTime::MIN;
     }
 
-    /// Notes that the partition is silent only because its readings wait for their turn.
+    /// Notes that the partition is silent only because its readings are waiting to be read.
     pub(super) fn note_waiting(&mut self, now: Instant) {
         self.last_active = now;
     }
@@ -82,8 +82,8 @@ impl Watermark {
     }
 }
 
-/// The watermark of a group: the minimum over its partitions, without those that have ended or are idle. `None` while no
-/// partition says anything. Once all have ended, what they all had passed stays complete.
+/// Returns the watermark of a group: the minimum over its partitions, except those that have ended or are idle. `None`
+/// if no other partition is left. Once all have ended, it is the minimum over all of them.
 pub(super) fn of_group<'a>(
     partitions: impl Iterator<Item = &'a Watermark> + Clone,
     now: Instant,

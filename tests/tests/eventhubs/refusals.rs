@@ -83,7 +83,7 @@ fn another_hub_of_the_name_and_one_made_anew_do_not_share_a_checkpoint() {
     let log = producer.log();
     let last = log.lines().last().unwrap();
     assert!(
-        last.contains("made anew") && last.contains("--source-name"),
+        last.contains("recreated") && last.contains("--source-name"),
         "{last}"
     );
 

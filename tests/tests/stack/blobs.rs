@@ -1,11 +1,14 @@
-//! Tests a store in Azure Blob Storage, with Azurite as its stand-in.
+//! Tests stores in clouds, with Azurite and moto as their stand-ins.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use windrow_store::{Store, StoreError};
-use windrow_tests::{Azurite, Broker, Encryption, Service, Stage, eventually, fleet, windrow, write_csv};
+use windrow_store::{Store, testing};
+use windrow_tests::{
+    Azurite, Broker, Encryption, S3Server, Service, Stage, eventually, fleet, windrow, write_csv,
+};
 
 const STORE: &str = "az://windrow/of/this/test";
 const SOON: Duration = Duration::from_secs(60);
@@ -156,33 +159,29 @@ fn blobs_are_kept_and_stale_writers_refused_as_in_a_folder() {
         .unwrap();
     let store = Store::from_objects(Arc::new(objects), "azurite");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let first = store.put_if("a/b.json", "1", None).await.unwrap();
-        let taken = store.put_if("a/b.json", "x", None).await;
-        assert!(matches!(taken, Err(StoreError::Conflict { .. })), "{taken:?}");
-        let second = store.put_if("a/b.json", "22", Some(&first)).await.unwrap();
-        let stale = store.put_if("a/b.json", "y", Some(&first)).await;
-        assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
-        store.put_if("a/b.json", "333", Some(&second)).await.unwrap();
-        assert_eq!(store.get("a/b.json").await.unwrap().unwrap(), "333");
+    runtime.block_on(keeps_the_promises_of_a_store(&store));
+}
 
-        let names = ["%2E.", "a%2Fb", "a%252Fb", "plain"];
-        for name in names {
-            store
-                .put(&format!("models/{name}/t/current"), name)
-                .await
-                .unwrap();
-        }
-        for name in names {
-            let path = format!("models/{name}/t/current");
-            assert_eq!(store.get(&path).await.unwrap().unwrap(), name);
-            store.delete(&path).await.unwrap();
-            store.delete(&path).await.unwrap();
-            assert_eq!(store.get(&path).await.unwrap(), None);
-        }
-        assert!(store.any("a").await.unwrap());
-        assert_eq!(store.list("models").await.unwrap().len(), 0);
-    });
+#[test]
+fn an_s3_bucket_keeps_the_promises_of_a_store() {
+    let server = S3Server::start();
+    let objects = AmazonS3Builder::new()
+        .with_bucket_name(server.create_bucket("windrow"))
+        .with_endpoint(server.url())
+        .with_allow_http(true)
+        .with_region("eu-central-1")
+        .with_access_key_id("key")
+        .with_secret_access_key("secret")
+        .build()
+        .unwrap();
+    let store = Store::from_objects(Arc::new(objects), "s3");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(keeps_the_promises_of_a_store(&store));
+}
+
+async fn keeps_the_promises_of_a_store(store: &Store) {
+    testing::conditional_writes_refuse_the_second_writer(store).await;
+    testing::encoded_names_are_one_blob_each(store).await;
 }
 
 #[test]

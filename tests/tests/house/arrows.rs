@@ -1,0 +1,156 @@
+//! The crates depend on each other in one direction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use super::repository;
+
+/// Which crates of the workspace each may depend on. Tests may depend on all.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("windrow-common", &[]),
+    ("windrow-model", &["windrow-common"]),
+    ("windrow-service", &["windrow-common"]),
+    ("windrow-store", &["windrow-common"]),
+    ("windrow-queue", &["windrow-common", "windrow-store"]),
+    (
+        "windrow-models",
+        &["windrow-common", "windrow-model", "windrow-store"],
+    ),
+    (
+        "windrow-producer",
+        &[
+            "windrow-common",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
+        "windrow-worker",
+        &[
+            "windrow-common",
+            "windrow-model",
+            "windrow-models",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
+        "windrow-eventhubs",
+        &[
+            "windrow-common",
+            "windrow-producer",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
+        "windrow-producer-service",
+        &[
+            "windrow-common",
+            "windrow-eventhubs",
+            "windrow-producer",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
+        "windrow",
+        &[
+            "windrow-common",
+            "windrow-eventhubs",
+            "windrow-model",
+            "windrow-models",
+            "windrow-producer",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+            "windrow-worker",
+        ],
+    ),
+    ("windrow-test-hub", &[]),
+];
+
+/// Crates that drag a runtime or a client along.
+const HEAVY: &[&str] = &[
+    "tokio",
+    "lapin",
+    "object_store",
+    "axum",
+    "reqwest",
+    "clap",
+    "parquet",
+];
+
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .args(["--locked", "--offline"])
+        .current_dir(repository("."))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Dependencies of the programs and libraries among the workspace's crates; those of tests are left out.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
+    let ours: BTreeSet<String> = packages.iter().map(name).collect();
+    let dependencies = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap();
+        let real = all.iter().filter(|dependency| dependency["kind"].is_null());
+        real.map(name).filter(|name| ours.contains(name)).collect()
+    };
+    packages
+        .iter()
+        .map(|package| (name(package), dependencies(package)))
+        .collect()
+}
+
+#[test]
+fn no_arrow_climbs() {
+    let mut arrows = arrows();
+    for for_tests in ["windrow-tests", "windrow-examples"] {
+        assert!(arrows.remove(for_tests).is_some(), "{for_tests} is gone");
+    }
+    for (from, allowed) in ALLOWED {
+        let to = arrows.remove(*from).unwrap_or_else(|| panic!("{from} is gone"));
+        for to in &to {
+            assert!(
+                allowed.contains(&to.as_str()),
+                "{from} depends on {to}: that arrow climbs; move the code, or argue for the arrow in ARCHITECTURE.md and \
+                 add it here"
+            );
+        }
+    }
+    assert!(arrows.is_empty(), "crates without a place: {:?}", arrows.keys());
+}
+
+#[test]
+fn the_scoring_kernel_and_the_vocabulary_compile_no_runtime_and_no_client() {
+    for package in ["windrow-common", "windrow-model"] {
+        let tree = cargo(&[
+            "tree",
+            "--package",
+            package,
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]);
+        for line in tree.lines() {
+            let name = line.split(' ').next().unwrap();
+            assert!(!HEAVY.contains(&name), "{package} compiles {name}");
+        }
+    }
+}
