@@ -65,6 +65,13 @@ target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@
 
+# moto, the S3 server of the tests.
+target/moto/.installed: tests/fixtures/requirements-s3.txt
+	$(call need,python3 -c 'import ensurepip',python3-venv)
+	python3 -m venv --clear target/moto
+	target/moto/bin/pip install --quiet --requirement tests/fixtures/requirements-s3.txt
+	@touch $@
+
 # The Azurite version that docker-compose.yml names.
 AZURITE := $(shell sed -nE 's|.*/azurite:([0-9.]+)[}].*|\1|p' docker-compose.yml)
 target/azurite/package.json: docker-compose.yml
