@@ -1,4 +1,4 @@
-//! What a window keeps of its readings.
+//! The aggregate of a window's readings.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::EventTime;
 
 /// One window of one sensor, reduced to the numbers models score.
 ///
-/// All of it is a function of the *set* of readings: their order of arrival does not show in a single bit.
+/// It depends only on the *set* of readings: the order in which they arrive does not change a single bit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Aggregate {
     /// Start of the window.
@@ -15,14 +15,14 @@ pub struct Aggregate {
     pub count: u64,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Population standard deviation (divided by the count, as numpy's default); 0 for one reading.
+    /// Population standard deviation (divided by the count, numpy's default); 0 for one reading.
     pub std: f64,
     /// Smallest value.
     pub min: f64,
     /// Largest value.
     pub max: f64,
-    /// Value at the earliest event time; the smaller one where two share it.
+    /// Value at the earliest event time; the smaller value if two readings share it.
     pub first: f64,
-    /// Value at the latest event time; the larger one where two share it.
+    /// Value at the latest event time; the larger value if two readings share it.
     pub last: f64,
 }

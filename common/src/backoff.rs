@@ -1,11 +1,12 @@
-//! How long to wait before trying again.
+//! The waits between retries.
 
 use std::time::Duration;
 
 use crate::random;
 
-/// Exponential waits with full jitter, capped (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015),
-/// so that a fleet does not come back all at once.
+/// A capped exponential backoff with jitter, so that a fleet does not retry all at once.
+///
+/// This is the "equal jitter" of M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -15,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits that start near `first` and never pass `cap`.
+    /// Creates a backoff whose waits start near `first` and never exceed `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
         Self {
             first,
@@ -25,11 +26,11 @@ impl Backoff {
         }
     }
 
-    /// The next wait: between half and the whole of a bound that doubles with each call.
+    /// Returns the next wait: between half and all of a bound that doubles with each call.
     pub fn next_wait(&mut self) -> Duration {
         let bound = self.first.saturating_mul(1 << self.attempt.min(20)).min(self.cap);
         self.attempt = self.attempt.saturating_add(1);
-        // xorshift64: any spread will do.
+        // xorshift64: jitter needs no better generator.
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -37,7 +38,7 @@ impl Backoff {
         bound.mul_f64(0.5 + fraction / 2.0)
     }
 
-    /// How many waits have been taken since the last [`Backoff::reset`].
+    /// Returns the number of waits since the last [`Backoff::reset`].
     pub fn attempts(&self) -> u32 {
         self.attempt
     }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and its causes on one line. A cause that the text already contains is not repeated.
+/// Returns an error and its causes on one line. Leaves out a cause that the text already contains.
 pub fn sentence(error: &dyn Error) -> String {
     let mut text = one_line(&error.to_string());
     let mut cause = error.source();
@@ -16,7 +16,7 @@ pub fn sentence(error: &dyn Error) -> String {
     text
 }
 
-/// Joins the lines of a text, such as the XML that clouds answer with.
+/// Joins the lines of a text, such as the XML in a cloud's response.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
-//! The vocabulary of Windrow: what producer, queue, worker and store say to each other.
+//! The vocabulary of Windrow: the types that producer, queue, worker and store share.
 //!
-//! Nothing here does any I/O, and nothing here knows about models, sources, queues or stores.
+//! This crate does no I/O and knows nothing about models, sources, queues or stores.
 
 mod aggregate;
 mod backoff;

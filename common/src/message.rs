@@ -4,43 +4,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Aggregate, CodecError, Interval, Length, SensorId, codec};
 
-/// Version of the body's layout, its first byte. A change to [`ScoringMessage`] or [`Aggregate`] raises it.
+/// Version of the body's layout, stored in its first byte. Raise it whenever [`ScoringMessage`] or [`Aggregate`]
+/// changes.
 const SCHEMA: u8 = 1;
 
-/// Most aggregates one message may carry: a day of one-second windows.
+/// Maximum number of aggregates in one message: a day of one-second windows.
 pub const MAX_AGGREGATES: usize = 86_400;
 
-/// Largest body in bytes: [`MAX_AGGREGATES`] of 64 bytes each, and room for the names.
+/// Maximum size of a body in bytes: [`MAX_AGGREGATES`] of 64 bytes each, plus room for the names.
 pub const MAX_BODY_BYTES: usize = MAX_AGGREGATES * 64 + 1_024;
 
-/// One sensor, one interval: its aggregates in time order.
+/// A message that asks for the scores of one sensor's aggregates in one interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoringMessage {
-    /// Whose readings.
+    /// The sensor to score.
     pub sensor: SensorId,
     /// The dispatch interval.
     pub interval: Interval,
-    /// Length of each window; divides the interval.
+    /// Length of each window; the interval is a whole number of windows.
     pub window_length: Length,
-    /// The windows that had readings, by start; at least one.
+    /// One aggregate for each window with readings, in time order; at least one.
     pub aggregates: Vec<Aggregate>,
 }
 
 /// Why a body is not a scoring message.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// Nothing in it.
+    /// The body is empty.
     #[error("the message body is empty")]
     Empty,
-    /// Written by a newer or foreign producer.
+    /// A newer or foreign producer wrote the body.
     #[error(
         "the message body has schema version {0}; this program reads version {SCHEMA}: update the workers first"
     )]
     Schema(u8),
-    /// Not the bytes of a scoring message.
+    /// The bytes are not a scoring message.
     #[error("the message body is damaged: {0}")]
     Codec(#[from] CodecError),
-    /// It decodes, but says something impossible.
+    /// The body decodes, but its fields contradict each other.
     #[error("the message is inconsistent: {0}")]
     Inconsistent(&'static str),
 }
@@ -51,12 +52,13 @@ impl ScoringMessage {
     /// AMQP `content_type` of its body.
     pub const CONTENT_TYPE: &'static str = "application/vnd.windrow.bincode";
 
-    /// The same for the same sensor, interval and window length, on every machine and in every replay.
+    /// Returns the message id: the same for the same sensor, interval and window length, on every machine and in every
+    /// replay.
     pub fn id(&self) -> String {
         format!("{}@{}/{}", self.sensor, self.interval, self.window_length)
     }
 
-    /// The body that goes on the queue: the schema version, then the message.
+    /// Encodes the body for the queue: the schema version, then the message.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut body = Vec::with_capacity(
             64 + self.sensor.device.len() + self.sensor.tag.len() + 64 * self.aggregates.len(),
@@ -66,7 +68,7 @@ impl ScoringMessage {
         Ok(body)
     }
 
-    /// Reads a body back, checking everything a worker relies on.
+    /// Decodes a body and checks everything that a worker relies on.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         let (&schema, rest) = body.split_first().ok_or(MessageError::Empty)?;
         if schema != SCHEMA {

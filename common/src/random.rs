@@ -1,8 +1,8 @@
-//! Chance that nothing depends on: names, jitter, whose turn it is.
+//! Random numbers for uses that need no quality: names, jitter, turns.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Any number; seeded anew by the system in each process.
+/// Returns a random number from a generator that the system seeds in each process.
 pub fn random() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -1,20 +1,20 @@
-//! What an error asks for, decided once per error type.
+//! The remedy for an error, decided once per error type.
 
 use std::error::Error;
 
-/// What helps against an error.
+/// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// The dependency is away, slow or full: wait and retry.
+    /// The dependency is unavailable, slow or full: wait and retry.
     Wait,
     /// A person has to change an option, or what it names. Retrying does not help.
     FixConfig,
-    /// Neither: this blob, message or run has failed.
+    /// Neither helps: this blob, message or run has failed.
     GiveUp,
 }
 
 impl Remedy {
-    /// The exit code of a program that ends with such an error: 2 when the configuration is wrong, otherwise 1.
+    /// Returns the exit code of a program that ends with such an error: 2 if the configuration is wrong, otherwise 1.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::FixConfig => 2,
@@ -25,6 +25,6 @@ impl Remedy {
 
 /// An error that knows its remedy.
 pub trait HasRemedy: Error {
-    /// What helps against this error.
+    /// Returns what to do about this error.
     fn remedy(&self) -> Remedy;
 }

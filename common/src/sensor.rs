@@ -1,4 +1,4 @@
-//! Who measured, and what.
+//! The sensor: who measured, and what.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 /// Longest device or tag, in bytes of UTF-8: a blob path holds both percent-encoded, and stores cap paths at 1,024.
 pub const MAX_NAME_BYTES: usize = 128;
 
-/// What stays readable in a path segment; the rest is percent-encoded.
+/// The ASCII characters that are percent-encoded in a path segment: all but letters, digits, `-`, `_`, `.` and `~`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// One (device, tag): the thing that has readings, a model and predictions.
+/// A (device, tag) pair, which has readings, a model and predictions.
 ///
-/// Written and parsed as `device/tag` with both halves percent-encoded, which is also its place in the store.
+/// Its text is `device/tag` with both halves percent-encoded, which is also its path in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SensorId {
     /// Who measured.
@@ -31,7 +31,7 @@ pub struct SensorId {
 /// Why a device, tag or `device/tag` text is not a sensor.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SensorIdError {
-    /// The text is not two halves around one slash.
+    /// The text is not two halves with one slash between them.
     #[error("`{0}` is not a sensor: write DEVICE/TAG, with a slash inside a name as %2F")]
     Shape(String),
     /// A half is empty.
@@ -51,7 +51,7 @@ pub enum SensorIdError {
 }
 
 impl SensorId {
-    /// A sensor from its two names.
+    /// Creates a sensor from its two names.
     pub fn new(device: &str, tag: &str) -> Result<Self, SensorIdError> {
         Self::check(device, tag)?;
         Ok(Self {
@@ -60,7 +60,7 @@ impl SensorId {
         })
     }
 
-    /// Whether the two names make a sensor, without building one.
+    /// Checks that the two names make a sensor, without creating one.
     pub fn check(device: &str, tag: &str) -> Result<(), SensorIdError> {
         for (what, name) in [("device", device), ("tag", tag)] {
             if name.is_empty() {
@@ -76,8 +76,8 @@ impl SensorId {
         Ok(())
     }
 
-    /// `device.tag` as an AMQP routing key: dots inside a name are encoded too, since they separate words there, and
-    /// keys end at 255 bytes.
+    /// Returns `device.tag` as an AMQP routing key. Dots inside a name are encoded too, because dots separate the words
+    /// of a key. The key is cut at 255 bytes, AMQP's limit.
     pub fn topic(&self) -> String {
         let word = |name: &str| encode_segment(name).replace('.', "%2E");
         let mut topic = format!("{}.{}", word(&self.device), word(&self.tag));
@@ -116,8 +116,8 @@ impl FromStr for SensorId {
     }
 }
 
-/// Percent-encodes `name` as one segment of a store path; a segment of dots only would climb the tree, so dots at
-/// its start are encoded too.
+/// Percent-encodes `name` as one segment of a store path. A dot at its start is encoded too, because a segment of dots
+/// alone would climb the tree.
 pub fn encode_segment(name: &str) -> String {
     let encoded = utf8_percent_encode(name, SEGMENT).to_string();
     match encoded.strip_prefix('.') {

@@ -14,8 +14,8 @@ pub struct EventTime(i64);
 pub enum TimeError {
     /// Not one of the accepted timestamp forms, or not a date of the calendar.
     #[error(
-        "`{0}` is not a timestamp: RFC 3339, `YYYY-MM-DD hh:mm:ss[.fff]` (taken as UTC) or epoch seconds / \
-         milliseconds are read, for years 1 to 9999"
+        "`{0}` is not a timestamp: write RFC 3339, `YYYY-MM-DD hh:mm:ss[.fff]` (taken as UTC), or epoch seconds or \
+         milliseconds, for years 1 to 9999"
     )]
     Timestamp(String),
     /// Not a duration.
@@ -31,7 +31,7 @@ impl EventTime {
     /// Latest readable time, 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The time `millis` ms after the epoch, kept within [`EventTime::MIN`] and [`EventTime::MAX`].
+    /// Returns the time `millis` ms after the epoch, clamped to [`EventTime::MIN`] and [`EventTime::MAX`].
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
             Self::MIN
@@ -42,12 +42,12 @@ impl EventTime {
         }
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The wall clock.
+    /// Returns the wall-clock time.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -55,31 +55,31 @@ impl EventTime {
         Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// The start of the epoch-aligned interval of this length that holds this time.
+    /// Returns the start of the epoch-aligned interval of this length that contains this time.
     pub const fn floor(self, length: Length) -> Self {
         Self(self.0 - self.0.rem_euclid(length.0))
     }
 
-    /// This time plus `duration`, at most [`EventTime::MAX`].
+    /// Returns this time plus `duration`, at most [`EventTime::MAX`].
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(millis(duration)))
     }
 
-    /// This time minus `duration`, at least [`EventTime::MIN`].
+    /// Returns this time minus `duration`, at least [`EventTime::MIN`].
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_sub(millis(duration)))
     }
 
-    /// `date=YYYY-MM-DD/hour=HH`: the Hive-style partition of the store this time falls in (UTC).
+    /// Returns the Hive-style partition of the store that this time falls into, in UTC: `date=YYYY-MM-DD/hour=HH`.
     pub fn hive_partition(self) -> String {
         let text = self.to_string();
         format!("date={}/hour={}", &text[..10], &text[11..13])
     }
 
-    /// Reads a timestamp in any accepted form; see [`TimeError::Timestamp`].
+    /// Parses a timestamp in any accepted form; see [`TimeError::Timestamp`].
     ///
-    /// Numbers are epoch seconds (fraction allowed), or milli-, micro- or nanoseconds by their magnitude: below
-    /// 1e11, 1e14 and 1e17 in turn. Digits past the millisecond are dropped.
+    /// The magnitude of a number decides its unit: epoch seconds (a fraction is allowed) below 1e11, milliseconds below
+    /// 1e14, microseconds below 1e17, otherwise nanoseconds. Digits past the millisecond are dropped.
     pub fn parse(text: &[u8]) -> Result<Self, TimeError> {
         parse_calendar(text).or_else(|| parse_epoch(text)).ok_or_else(|| {
             TimeError::Timestamp(String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned())
@@ -92,7 +92,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl fmt::Display for EventTime {
-    /// RFC 3339 in UTC, with milliseconds when there are any.
+    /// Writes RFC 3339 in UTC, with milliseconds unless they are zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, ms) = (self.0.div_euclid(MS_PER_DAY), self.0.rem_euclid(MS_PER_DAY));
         let (year, month, day) = civil_from_days(days);
@@ -116,7 +116,9 @@ impl std::str::FromStr for EventTime {
     }
 }
 
-/// Days since the epoch of a proleptic Gregorian date (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Returns the days from the epoch to a proleptic Gregorian date.
+///
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -126,7 +128,7 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The inverse of [`days_from_civil`], from the same source.
+/// Returns the date of a day since the epoch: the inverse of [`days_from_civil`], from the same source.
 const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -152,7 +154,7 @@ const fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// `YYYY-MM-DD{T| }hh:mm[:ss[.f…]][Z|±hh:mm|±hhmm]`.
+/// Parses `YYYY-MM-DD{T| }hh:mm[:ss[.f…]][Z|±hh:mm|±hhmm]`.
 fn parse_calendar(text: &[u8]) -> Option<EventTime> {
     let number = |from: usize, to: usize| -> Option<i64> {
         let mut value = 0;
@@ -262,41 +264,41 @@ fn in_range(millis: i64) -> Option<EventTime> {
         .then_some(EventTime(millis))
 }
 
-/// The length of a window or interval of event time: whole milliseconds, more than none.
+/// The length of a window or interval of event time: a positive number of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Length(i64);
 
 impl Length {
-    /// One hour: the stretch of event time that shares a folder in the store.
+    /// One hour: rows of the same hour of event time share a folder in the store.
     pub const HOUR: Self = Self(3_600_000);
 
-    /// A length of `millis` ms. What is decoded from bytes is checked by [`Length::is_positive`].
+    /// Creates a length of `millis` ms. Check a decoded length with [`Length::is_positive`].
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// A length of whole milliseconds; anything finer is dropped.
+    /// Creates a length of whole milliseconds, dropping anything finer.
     pub fn from_duration(duration: Duration) -> Self {
         Self(millis(duration))
     }
 
-    /// The length in milliseconds.
+    /// Returns the length in milliseconds.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Whether it can be the length of a window.
+    /// Returns whether this can be the length of a window.
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
 
-    /// Whether `part` fits into it a whole number of times. Both are positive.
+    /// Returns whether `part` fits into this length a whole number of times. Both must be positive.
     pub const fn is_multiple_of(self, part: Self) -> bool {
         self.0 % part.0 == 0
     }
 
-    /// The same as a duration.
+    /// Returns the length as a duration.
     pub const fn as_duration(self) -> Duration {
         Duration::from_millis(self.0.unsigned_abs())
     }
@@ -308,17 +310,17 @@ impl fmt::Display for Length {
     }
 }
 
-/// A stretch of event time, [start, start + length).
+/// An interval of event time, [start, start + length).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interval {
-    /// First instant inside.
+    /// First instant inside the interval.
     pub start: EventTime,
-    /// How long it is.
+    /// Length of the interval.
     pub length: Length,
 }
 
 impl Interval {
-    /// First instant after the interval.
+    /// Returns the first instant after the interval.
     pub fn end(self) -> EventTime {
         EventTime(self.start.0.saturating_add(self.length.0))
     }
@@ -330,7 +332,7 @@ impl fmt::Display for Interval {
     }
 }
 
-/// Reads a duration such as `500ms`, `5s`, `1m`, `1h30m` or `1d`; for clap's `value_parser`.
+/// Parses a duration such as `500ms`, `5s`, `1m`, `1h30m` or `1d`. It fits clap's `value_parser`.
 pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
     let wrong = || TimeError::Duration(text.to_owned());
     let mut rest = text.trim();
@@ -359,7 +361,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
     Ok(total)
 }
 
-/// Writes a duration the way [`parse_duration`] reads it, exact to the millisecond.
+/// Formats a duration so that [`parse_duration`] reads it back, exact to the millisecond.
 pub fn format_duration(duration: Duration) -> String {
     let mut ms = duration.as_millis();
     let mut text = String::new();

@@ -10,6 +10,19 @@
 //! | write it to bytes, and read it back | [`Model::to_bytes`], [`Model::from_bytes`], [`Model::version`] |
 //!
 //! A decision depends on the model and one row alone, not on the batch or the CPU. See [`CodePath`].
+//!
+//! ```
+//! use windrow_model::{Features, Scratch, TrainOptions, is_anomaly, train};
+//!
+//! // One row per window, one column per feature: here the mean alone.
+//! let normal: Vec<f64> = (0..100).map(|row| 70.0 + f64::from(row % 10) / 10.0).collect();
+//! let model = train(&normal, "mean".parse::<Features>()?, &TrainOptions::default())?;
+//! let mut decisions = Vec::new();
+//! model.decide_rows(&[70.4, 95.0], &mut Scratch::default(), &mut decisions)?;
+//! let verdicts: Vec<bool> = decisions.into_iter().map(is_anomaly).collect();
+//! assert_eq!(verdicts, [false, true]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod feature;
 mod format;

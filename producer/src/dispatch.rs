@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tracing::Instrument;
 use windrow_common::{EventTime, ScoringMessage};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
@@ -56,7 +57,9 @@ impl<Q: Queue> Dispatcher<Q> {
     ) -> Result<(), ProducerError> {
         while let Some(mut step) = steps.recv().await {
             merge_waiting(&mut step, &mut steps);
-            let published = self.dispatch(step).await?;
+            let trace = Trace::begin();
+            let span = tracing::info_span!("step", trace_id = trace.id());
+            let published = self.dispatch(step, trace).instrument(span).await?;
             if outstanding.send(published).await.is_err() {
                 // Saving checkpoints has failed; that task returns the error.
                 return Ok(());
@@ -66,7 +69,7 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 
     /// Writes the quarantine and the list of dispatched windows, then publishes the messages.
-    async fn dispatch(&self, step: Step) -> Result<Outstanding, ProducerError> {
+    async fn dispatch(&self, step: Step, trace: Trace) -> Result<Outstanding, ProducerError> {
         let Step {
             emitted,
             position,
@@ -75,7 +78,7 @@ impl<Q: Queue> Dispatcher<Q> {
         let lines = quarantine::lines(&self.source_name, &partitions, &emitted.quarantined);
         self.writer.write_lines(quarantine::TABLE, lines).await?;
         self.note_dispatched(&emitted.messages).await?;
-        let confirmations = self.publish(&emitted.messages).await?;
+        let confirmations = self.publish(&emitted.messages, trace).await?;
         Ok(Outstanding {
             confirmations,
             position,
@@ -98,13 +101,12 @@ impl<Q: Queue> Dispatcher<Q> {
         self.writer.write_rows(windows).await.map(|_| ())
     }
 
-    async fn publish(&self, messages: &[ScoringMessage]) -> Result<Vec<Confirmation>, ProducerError> {
+    async fn publish(
+        &self,
+        messages: &[ScoringMessage],
+        mut trace: Trace,
+    ) -> Result<Vec<Confirmation>, ProducerError> {
         let mut confirmations = Vec::with_capacity(messages.len());
-        if messages.is_empty() {
-            return Ok(confirmations);
-        }
-        let mut trace = Trace::begin();
-        tracing::debug!(trace_id = %trace.id(), messages = messages.len(), "publishing");
         for message in messages {
             let id = message.id();
             let body = message.encode().map_err(|source| ProducerError::Encode {
@@ -121,6 +123,10 @@ impl<Q: Queue> Dispatcher<Q> {
             });
             confirmations.push(confirmation.await?);
             self.stats.messages.inc();
+        }
+        if !messages.is_empty() {
+            // In the span with the trace id, which workers find in each message.
+            tracing::info!(messages = messages.len(), "published");
         }
         Ok(confirmations)
     }

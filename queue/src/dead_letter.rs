@@ -10,20 +10,20 @@ use windrow_store::{Store, StoreError};
 
 const PREFIX: &str = "dead-letters";
 
-/// A message that could not be scored, whole, and why.
+/// A message that could not be scored, in full, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// As it was published.
+    /// The message as it was published.
     pub message: Message,
     /// Why it was set aside, and by whom.
     pub reason: Reason,
     /// When it was set aside.
     pub dead_at: EventTime,
-    /// How often it had been delivered.
+    /// How often it was delivered.
     pub deliveries: u32,
 }
 
-/// A dead letter in the store: JSON that a person can read, the body in base64.
+/// A dead letter in the store: readable JSON, with the body in base64.
 #[derive(Serialize, Deserialize)]
 struct Record {
     id: String,
@@ -47,12 +47,12 @@ pub struct StoredDeadLetters {
 }
 
 impl StoredDeadLetters {
-    /// The dead letters in `store`.
+    /// Returns the dead letters in `store`.
     pub fn of(store: &Store) -> Self {
         Self { store: store.clone() }
     }
 
-    /// Stores a dead letter; a second one of the same message replaces the first.
+    /// Stores a dead letter. A second one of the same message replaces the first.
     pub async fn put(&self, dead_letter: &DeadLetter) -> Result<(), StoreError> {
         let message = &dead_letter.message;
         let path = blob_path(&message.id);
@@ -73,7 +73,7 @@ impl StoredDeadLetters {
         self.store.put(&path, json).await
     }
 
-    /// Returns all dead letters, by message id.
+    /// Returns all dead letters, ordered by message id.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let mut dead_letters = Vec::new();
         for blob in self.store.list(PREFIX).await? {
@@ -91,8 +91,10 @@ impl StoredDeadLetters {
     }
 }
 
-/// File names end at 255 bytes, and an id of two long, fully encoded names passes that: such an id is cut, and a
-/// hash of the whole keeps it apart from its like.
+/// Returns the path of a message's dead letter.
+///
+/// File names are limited to 255 bytes, and an id with two long, percent-encoded names exceeds that. Such an id is cut;
+/// a hash of the whole id keeps it distinct.
 fn blob_path(message_id: &str) -> String {
     let name = encode_segment(message_id);
     if name.len() <= 200 {
@@ -141,7 +143,7 @@ fn damaged(path: &str, why: &dyn std::fmt::Display) -> StoreError {
 mod tests {
     use super::*;
 
-    fn letter(id: &str) -> DeadLetter {
+    fn dead_letter(id: &str) -> DeadLetter {
         DeadLetter {
             message: Message {
                 id: id.to_owned(),
@@ -168,8 +170,8 @@ mod tests {
         let dead_letters = StoredDeadLetters::of(&store);
         let long = format!("{}/x@1", "%2F".repeat(128));
         for id in ["a/b@2018-08-28T23:00:00Z+1h/1m", long.as_str()] {
-            dead_letters.put(&letter(id)).await.unwrap();
-            assert_eq!(dead_letters.list().await.unwrap(), [letter(id)]);
+            dead_letters.put(&dead_letter(id)).await.unwrap();
+            assert_eq!(dead_letters.list().await.unwrap(), [dead_letter(id)]);
             dead_letters.delete(id).await.unwrap();
             assert_eq!(dead_letters.list().await.unwrap(), []);
         }

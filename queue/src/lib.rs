@@ -1,12 +1,42 @@
-//! The queue between producer and workers: the few operations the rest of the code needs of it.
+//! The queue between producer and workers, with the few operations that the rest of the code needs.
 //!
-//! [`Memory`] carries messages inside one process, [`Amqp`] between machines. Whatever implements [`Queue`] promises the
-//! same:
+//! [`Memory`] carries messages inside one process, [`Amqp`] between machines. Every implementation of [`Queue`] makes
+//! the same promises:
 //!
-//! - a message published is delivered at least once, to one consumer at a time;
+//! - a published message is delivered at least once, to one consumer at a time;
 //! - its [`Confirmation`] resolves only when a crash of this process can no longer lose it;
-//! - a delivery not settled when its consumer goes is delivered again, marked `redelivered`;
-//! - a message given to [`Consumer::dead_letter`] is kept, with its reason, until someone replays or purges it.
+//! - a delivery that is unsettled when its consumer ends is delivered again, marked `redelivered`;
+//! - a message passed to [`Consumer::dead_letter`] is kept, with its reason, until someone replays or purges it.
+//!
+//! ```
+//! use std::num::NonZeroU16;
+//!
+//! use windrow_common::EventTime;
+//! use windrow_queue::{Consumer, Memory, MemoryLimits, Message, Queue};
+//! use windrow_store::Store;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let queue = Memory::new(MemoryLimits::default(), &Store::create("memory:///")?);
+//! let confirmation = queue
+//!     .publish(Message {
+//!         id: "pump-7/temp@1".to_owned(),
+//!         kind: "example".into(),
+//!         content_type: "text/plain".into(),
+//!         enqueued_at: EventTime::now(),
+//!         traceparent: None,
+//!         body: "hello".into(),
+//!     })
+//!     .await?;
+//! let mut consumer = queue.consume(NonZeroU16::MIN).await?;
+//! let mut deliveries = Vec::new();
+//! consumer.receive(&mut deliveries, 1).await?;
+//! // The work is done and durable: now the message may be forgotten, and its publisher learns that it is safe.
+//! consumer.ack(deliveries.into_iter().map(|delivery| delivery.receipt).collect()).await?;
+//! confirmation.wait().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod amqp;
 mod dead_letter;
@@ -34,16 +64,16 @@ pub use trace::Trace;
 use windrow_common::{EventTime, HasRemedy, Remedy};
 use windrow_store::StoreError;
 
-/// Something the queue carries: a body, and what a broker's tools show of it.
+/// A message on the queue: a body, and the properties that a broker's tools show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Deterministic name of the work, the same in every replay.
+    /// Deterministic id of the work, the same in every replay.
     pub id: String,
-    /// What the body is: [`windrow_common::ScoringMessage::KIND`].
+    /// Type of the body: [`windrow_common::ScoringMessage::KIND`].
     pub kind: Cow<'static, str>,
-    /// How the body is written: [`windrow_common::ScoringMessage::CONTENT_TYPE`].
+    /// Encoding of the body: [`windrow_common::ScoringMessage::CONTENT_TYPE`].
     pub content_type: Cow<'static, str>,
-    /// When the producer first handed it over.
+    /// When the producer first published it.
     pub enqueued_at: EventTime,
     /// W3C trace context of the span that published it.
     pub traceparent: Option<String>,
@@ -51,21 +81,21 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// A message in a consumer's hands, to be settled through its receipt.
+/// A message that was delivered to a consumer, which settles it with the receipt.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What was published; shared with the consumer, which keeps it for the dead letter it may become.
+    /// The message as published. The queue's consumer shares it, because it may become a dead letter.
     pub message: Arc<Message>,
     /// Whether it may have been delivered before.
     pub redelivered: bool,
-    /// Consumers that had it before and went away holding it, as far as the queue counts them.
+    /// Number of consumers that ended while they held the message, as far as the queue counts them.
     pub failures: u32,
-    /// The right to settle it, once.
+    /// The right to settle the delivery, once.
     pub receipt: Receipt,
 }
 
-/// The right to settle one delivery. Settling consumes it, so that it cannot happen twice; dropping it leaves the
-/// delivery with the consumer until the consumer goes.
+/// The right to settle one delivery. Settling consumes it, so that it cannot happen twice. If the receipt is dropped,
+/// the delivery stays with the consumer until the consumer ends.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Receipt {
     /// Which of the consumer's subscriptions delivered it; always 0 in memory.
@@ -73,74 +103,74 @@ pub struct Receipt {
     tag: u64,
 }
 
-/// Why a message was set aside, as it travels with the dead letter.
+/// The reason why a message was set aside, kept with the dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// A short, countable name: `no-model`, `undecodable`, …
     pub code: String,
-    /// What a person needs to know.
+    /// The details that a person needs.
     pub detail: String,
-    /// Which worker gave up.
+    /// The worker that gave up.
     pub worker: String,
 }
 
-/// Something worth telling whoever listens, besides the work: an anomaly.
+/// An announcement to subscribers, apart from the work itself: an anomaly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// What it is about, in words separated by dots: `device.tag`.
+    /// The topic, in words separated by dots: `device.tag`.
     pub topic: String,
-    /// JSON.
+    /// The anomaly as JSON.
     pub body: Bytes,
 }
 
-/// Resolves when a published message is safe.
+/// The confirmation of a published message, which resolves when the message is safe.
 #[derive(Debug)]
 pub struct Confirmation {
     confirmed: oneshot::Receiver<Result<(), QueueError>>,
 }
 
 impl Confirmation {
-    /// Waits until the message is safe. An error means the queue is gone and the message with it: publish it again
-    /// after a restart, under the same id.
+    /// Waits until the message is safe. An error means that the queue is closed and the message is lost: publish it
+    /// again after a restart, with the same id.
     pub async fn wait(self) -> Result<(), QueueError> {
         self.confirmed.await.unwrap_or(Err(QueueError::Closed))
     }
 }
 
-/// How full the queue is.
+/// The depth of a queue: how full it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages waiting for a consumer.
+    /// Number of messages that wait for a consumer.
     pub ready: u64,
-    /// Messages with a consumer, not settled; `None` where only the broker's management API knows.
+    /// Number of messages delivered and not yet settled; `None` if only the broker's management API knows.
     pub unacked: Option<u64>,
 }
 
-/// What can go wrong with a queue.
+/// An error of a queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The queue is closed; nothing more can be published.
     #[error("the queue is closed")]
     Closed,
-    /// A message larger than the whole queue may be.
-    #[error("message {id} has {bytes} bytes; the queue holds {capacity} in all")]
+    /// The message is larger than the capacity of the queue.
+    #[error("message {id} has {bytes} bytes, but the whole queue holds only {capacity}")]
     TooLarge {
         /// The message.
         id: String,
         /// Its size.
         bytes: usize,
-        /// What would fit.
+        /// The capacity of the queue, in bytes.
         capacity: usize,
     },
-    /// RabbitMQ failed for good.
+    /// RabbitMQ failed.
     #[error(transparent)]
     Amqp(#[from] AmqpError),
     /// A dead letter could not be written.
-    #[error("cannot keep the dead letter of message {id}")]
+    #[error("cannot store the dead letter of message {id}")]
     DeadLetter {
         /// The message.
         id: String,
-        /// What the store said.
+        /// The store's error.
         #[source]
         source: StoreError,
     },
@@ -155,13 +185,13 @@ impl HasRemedy for QueueError {
     }
 }
 
-/// A durable queue of scoring messages: the publishing side, and the way to the consuming side.
+/// A durable queue of scoring messages: the publishing side, and the access to the consuming side.
 pub trait Queue: Clone + Send + Sync + 'static {
-    /// What [`Queue::consume`] gives.
+    /// The consumer that [`Queue::consume`] returns.
     type Consumer: Consumer;
 
-    /// Hands a message over, waiting while the queue has no room. The result resolves once it is safe, so that many can
-    /// be under way at once.
+    /// Publishes a message, waiting while the queue has no room. The confirmation resolves later, once the message is
+    /// safe, so that many messages can be in flight.
     fn publish(&self, message: Message) -> impl Future<Output = Result<Confirmation, QueueError>> + Send;
 
     /// Starts a consumer that holds at most `prefetch` unsettled deliveries.
@@ -170,20 +200,20 @@ pub trait Queue: Clone + Send + Sync + 'static {
         prefetch: NonZeroU16,
     ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
 
-    /// How full the queue is now.
+    /// Returns how full the queue is.
     fn depth(&self) -> impl Future<Output = Result<Depth, QueueError>> + Send;
 
-    /// Tells whoever listens; returns once they have been told. With nobody listening it is forgotten.
+    /// Publishes announcements and returns once all subscribers have them. Without subscribers, they are dropped.
     fn announce(
         &self,
         announcements: Vec<Announcement>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
-/// The consuming side. Dropping it gives back what it has not settled.
+/// The consuming side of a queue. Dropping it returns unsettled deliveries to the queue.
 pub trait Consumer: Send + 'static {
-    /// Waits for at least one delivery and appends what is at hand to `into`, at most `limit`. Gives the number
-    /// appended; 0 means that the queue is closed and drained. While `prefetch` deliveries are unsettled it waits.
+    /// Waits for at least one delivery and appends the available ones to `into`, at most `limit`. Returns the number
+    /// appended; 0 means that the queue is closed and drained. Waits while `prefetch` deliveries are unsettled.
     /// Cancelling it loses nothing.
     fn receive(
         &mut self,
@@ -191,18 +221,17 @@ pub trait Consumer: Send + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<usize, QueueError>> + Send;
 
-    /// Says that the messages' work is done and durable. A channel that has gone meanwhile is no error: the messages
-    /// come again.
+    /// Acks messages whose work is done and durable. A channel that was lost meanwhile is not an error: the messages
+    /// are delivered again.
     fn ack(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Sets messages aside with their reasons; when this returns, the dead letters are durable and the deliveries
-    /// settled.
+    /// Sets messages aside with their reasons. On return, the dead letters are durable and the deliveries are settled.
     fn dead_letter(
         &mut self,
         dead: Vec<(Receipt, Reason)>,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Asks for no more deliveries. [`Consumer::receive`] still hands out what is on its way to this consumer, then 0:
-    /// a worker that drains finishes that too, so that nothing has to be delivered again.
+    /// Stops asking for deliveries. [`Consumer::receive`] still returns those in flight to this consumer, then 0. A
+    /// worker that drains finishes those too, so that nothing has to be delivered again.
     fn stop_intake(&mut self) -> impl Future<Output = ()> + Send;
 }

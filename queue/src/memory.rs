@@ -1,8 +1,8 @@
 //! The queue inside one process.
 //!
-//! It has no disk, so a crash of the process empties it. What it may confirm follows from that: a message is safe when
-//! its work is, that is, when a consumer has acked it or its dead letter is in the store. A producer that checkpoints
-//! only what is confirmed then replays exactly what the crash took.
+//! It has no disk, so a crash of the process empties it. It therefore confirms a message only when the work is safe:
+//! when a consumer has acked the message, or its dead letter is in the store. A producer that checkpoints only what is
+//! confirmed then replays exactly what the crash lost.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU16;
@@ -18,18 +18,18 @@ use crate::{DeadLetter, StoredDeadLetters};
 use windrow_common::EventTime;
 use windrow_store::{Store, wait_out};
 
-/// What bounds a [`Memory`] queue.
+/// The limits of a [`Memory`] queue.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryLimits {
-    /// Bytes of messages, ready and unsettled together; publishing waits while there is no room.
+    /// Bytes of messages, ready and unsettled together. Publishing waits while there is no room.
     pub bytes: usize,
-    /// How often a message is delivered again before it becomes a dead letter (a worker that dies of it must not meet
-    /// it for ever), as RabbitMQ counts it.
+    /// How often a message is delivered again before it becomes a dead letter, counted as in RabbitMQ. Without a limit,
+    /// a message that kills workers would do so forever.
     pub redeliveries: u32,
 }
 
 impl Default for MemoryLimits {
-    /// 128 MiB; 20 redeliveries, as RabbitMQ 4's quorum queues.
+    /// Returns 128 MiB and 20 redeliveries, as in RabbitMQ 4's quorum queues.
     fn default() -> Self {
         Self {
             bytes: 128 << 20,
@@ -38,7 +38,7 @@ impl Default for MemoryLimits {
     }
 }
 
-/// What a message costs besides its body: the entry, its id and the confirmation.
+/// Size of a message besides its body: the entry, its id and the confirmation.
 const OVERHEAD_BYTES: usize = 256;
 
 /// A queue in this process's memory; clones are the same queue.
@@ -52,7 +52,7 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes one consumer that waits for a message.
     arrived: Notify,
-    /// One permit a byte of room.
+    /// One permit for each byte of room.
     room: Arc<Semaphore>,
     limits: MemoryLimits,
     dead_letters: StoredDeadLetters,
@@ -69,13 +69,13 @@ struct State {
 struct Entry {
     message: Arc<Message>,
     confirm: oneshot::Sender<Result<(), QueueError>>,
-    /// Times a consumer went away with it.
+    /// Number of consumers that ended while they held the message.
     failures: u32,
     _room: OwnedSemaphorePermit,
 }
 
 impl Memory {
-    /// An empty queue whose dead letters go to `dead_letters`.
+    /// Creates an empty queue that stores its dead letters in `dead_letters`.
     pub fn new(limits: MemoryLimits, dead_letters: &Store) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -89,7 +89,7 @@ impl Memory {
         }
     }
 
-    /// Ends publishing. Consumers still get what is ready, then 0.
+    /// Ends publishing. Consumers still receive the messages that are ready, then 0.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.room.close();
@@ -99,7 +99,7 @@ impl Memory {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock; a poisoned one still holds a consistent queue.
+        // No code panics while it holds the lock, so the queue is consistent even if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,13 +109,13 @@ impl Shared {
         failures: u32,
         reason: Reason,
     ) -> Result<(), QueueError> {
-        let letter = DeadLetter {
+        let dead_letter = DeadLetter {
             message: message.clone(),
             reason,
             dead_at: EventTime::now(),
             deliveries: failures + 1,
         };
-        wait_out("keeping a dead letter", || self.dead_letters.put(&letter))
+        wait_out("storing a dead letter", || self.dead_letters.put(&dead_letter))
             .await
             .map_err(|source| QueueError::DeadLetter {
                 id: message.id.clone(),
@@ -172,7 +172,7 @@ impl Queue for Memory {
     }
 
     async fn announce(&self, _: Vec<Announcement>) -> Result<(), QueueError> {
-        // Nobody can listen in memory.
+        // Nobody can subscribe to an in-memory queue.
         Ok(())
     }
 }
@@ -184,14 +184,14 @@ pub struct MemoryConsumer {
     prefetch: usize,
     /// By receipt tag.
     unsettled: HashMap<u64, Entry>,
-    /// Past the delivery limit, on their way to the dead letters.
+    /// Entries past the delivery limit, which become dead letters next.
     exhausted: Vec<Entry>,
     next_tag: u64,
     stopped: bool,
 }
 
 impl MemoryConsumer {
-    /// Takes what is ready, up to `limit` and the prefetch; entries past the delivery limit go to `exhausted`.
+    /// Takes ready messages, up to `limit` and the prefetch. Moves entries past the delivery limit to `exhausted`.
     fn take_ready(&mut self, into: &mut Vec<Delivery>, limit: usize) -> usize {
         let limit = limit.min(self.prefetch.saturating_sub(self.unsettled.len()));
         let mut state = self.shared.state();
@@ -243,7 +243,7 @@ impl MemoryConsumer {
         while let Some(entry) = self.exhausted.last() {
             let reason = Reason {
                 code: "delivery-limit".to_owned(),
-                detail: format!("{} workers went away holding this message", entry.failures),
+                detail: format!("{} workers ended before settling this message", entry.failures),
                 worker: String::new(),
             };
             self.shared
@@ -265,20 +265,20 @@ impl Consumer for MemoryConsumer {
                 return Ok(0);
             }
             if self.unsettled.len() >= self.prefetch || limit == 0 {
-                // Only settling changes this, and that needs `self`: the caller cancels.
+                // Only settling changes this, and settling needs `self`, so the caller has to cancel.
                 std::future::pending::<()>().await;
             }
             let shared = Arc::clone(&self.shared);
-            // Registered before looking, so that nothing that arrives in between goes unnoticed.
+            // Registered before looking, so that a message that arrives in between is not missed.
             let arrived = shared.arrived.notified();
             let closed = shared.closed.load(Ordering::Acquire);
             let taken = self.take_ready(into, limit);
-            let to_bury = !self.exhausted.is_empty();
+            let has_exhausted = !self.exhausted.is_empty();
             self.dead_letter_exhausted().await?;
-            if taken > 0 || (closed && !to_bury) {
+            if taken > 0 || (closed && !has_exhausted) {
                 return Ok(taken);
             }
-            if !to_bury {
+            if !has_exhausted {
                 arrived.await;
             }
         }
@@ -289,7 +289,7 @@ impl Consumer for MemoryConsumer {
         for receipt in &receipts {
             if let Some(entry) = self.take_unsettled(receipt) {
                 settled += 1;
-                // A producer that no longer listens does not need to know.
+                // A producer that has dropped the confirmation does not need the result.
                 _ = entry.confirm.send(Ok(()));
             }
         }

@@ -1,9 +1,9 @@
-//! What a queue promises, asked of every implementation.
+//! The promises of a queue, tested on every implementation.
 //!
-//! `conformance!(make_queue)` makes one test of each promise. `make_queue` takes the test's name and returns a queue of its
-//! own, with [`LIMIT`] redeliveries, and a closure that lists the queue's dead letters.
+//! `conformance!(make_queue)` creates one test for each promise. `make_queue` takes the test's name. It returns a queue
+//! for this test alone, with [`LIMIT`] redeliveries, and a closure that lists the queue's dead letters.
 //!
-//! Everything here is for tests, so what cannot continue panics and says why.
+//! Everything here is for tests, so code that cannot continue panics and says why.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +19,7 @@ use windrow_common::{EventTime, ScoringMessage};
 
 use crate::{Consumer, DeadLetter, Delivery, Message, Queue, Reason, Receipt};
 
-/// Makes one test of each promise.
+/// Creates one test for each promise.
 #[macro_export]
 macro_rules! conformance {
     ($make_queue:path) => {
@@ -48,7 +48,7 @@ macro_rules! conformance {
     };
 }
 
-/// A message whose body is its id.
+/// Returns a message whose body is its id.
 pub fn message(id: &str) -> Message {
     Message {
         id: id.to_owned(),
@@ -65,7 +65,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// How long to wait to be sure that no delivery comes.
 const WHILE: Duration = Duration::from_millis(300);
 
-/// Redeliveries after which a message becomes a dead letter: what the queue under test has to be configured with.
+/// Redeliveries after which a message becomes a dead letter. The queue under test must be configured with it.
 pub const LIMIT: u32 = 4;
 
 fn prefetch(count: u16) -> NonZeroU16 {
@@ -211,19 +211,20 @@ pub async fn a_dead_letter_is_kept_with_its_reason(
     consumer.ack(receipts(deliveries)).await.unwrap();
     nothing_comes(&mut consumer).await;
     drop(consumer);
-    let letters = dead().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].message, message("2"));
+    let dead_letters = dead().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].message, message("2"));
     assert_eq!(
-        (letters[0].reason.code.as_str(), letters[0].deliveries),
+        (dead_letters[0].reason.code.as_str(), dead_letters[0].deliveries),
         ("no-model", 1)
     );
-    assert!(letters[0].reason.detail.starts_with("éé"));
+    assert!(dead_letters[0].reason.detail.starts_with("éé"));
     let mut another = queue.consume(prefetch(5)).await.unwrap();
     nothing_comes(&mut another).await;
 }
 
-/// A message that no consumer survives becomes a dead letter after [`LIMIT`] redeliveries; `dead` lists the dead letters.
+/// A message that no consumer survives becomes a dead letter after [`LIMIT`] redeliveries; `dead` lists the dead
+/// letters.
 pub async fn a_message_no_consumer_survives_becomes_a_dead_letter(
     queue: impl Queue,
     dead: impl AsyncFn() -> Vec<DeadLetter>,
@@ -240,13 +241,13 @@ pub async fn a_message_no_consumer_survives_becomes_a_dead_letter(
     }
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
-        let letters = dead().await;
-        if let [letter] = &letters[..] {
-            assert_eq!(letter.reason.code, "delivery-limit");
-            assert_eq!(letter.message.body, message("0").body);
+        let dead_letters = dead().await;
+        if let [dead_letter] = &dead_letters[..] {
+            assert_eq!(dead_letter.reason.code, "delivery-limit");
+            assert_eq!(dead_letter.message.body, message("0").body);
             return;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{letters:?}");
+        assert!(tokio::time::Instant::now() < deadline, "{dead_letters:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -273,7 +274,7 @@ pub async fn a_stopped_consumer_gets_what_was_on_its_way_and_no_more(queue: impl
     let others = take(&mut another, 100 - done.len()).await;
     assert!(
         others.iter().all(|delivery| !delivery.redelivered),
-        "something was left behind"
+        "a message was redelivered"
     );
     done.extend(others.iter().map(|delivery| delivery.message.id.clone()));
     assert_eq!(done.len(), 100);

@@ -1,9 +1,8 @@
-//! W3C trace context (<https://www.w3.org/TR/trace-context/>): what lets a log line of a worker be found from the
-//! producer's.
+//! W3C trace context (<https://www.w3.org/TR/trace-context/>), which connects a worker's log lines to the producer's.
 
 use windrow_common::random;
 
-/// One trace: everything that is dispatched together. Its messages are spans of it.
+/// A trace of everything that is dispatched together. Its messages are its spans.
 #[derive(Clone, Debug)]
 pub struct Trace {
     id: u128,
@@ -11,21 +10,21 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace with an id of its own.
+    /// Starts a trace with a new id.
     pub fn begin() -> Self {
         Self {
-            // All zeros is not allowed, and one bit costs nothing.
+            // The specification forbids an id of all zeros, so one bit is always set.
             id: (u128::from(random()) << 64 | u128::from(random())) | 1,
             span: random(),
         }
     }
 
-    /// The trace id, as it stands in every `traceparent` of this trace.
+    /// Returns the trace id, which is part of every `traceparent` of this trace.
     pub fn id(&self) -> String {
         format!("{:032x}", self.id)
     }
 
-    /// The `traceparent` of its next span, sampled.
+    /// Returns the `traceparent` of the next span, marked as sampled.
     pub fn next_parent(&mut self) -> String {
         self.span = self.span.wrapping_add(1).max(1);
         format!("00-{}-{:016x}-01", self.id(), self.span)

@@ -1,4 +1,4 @@
-//! `--check-health`: a container asks the service in it how it is, without a shell or curl.
+//! `--check-health`: the health check of a container, without a shell or curl.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,13 +10,13 @@ use clap::{Args, Parser};
 use crate::tls::choose_tls;
 
 const FLAG: &str = "--check-health";
-/// Docker's own limit in our images is three seconds.
+/// How long the service may take to answer. Docker's own limit in our images is three seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Where a service says how it is.
+/// Options for the health endpoints.
 #[derive(Args, Clone, Debug)]
 pub(super) struct HealthArgs {
-    /// Where /healthz, /readyz and /metrics are served; 0.0.0.0:8080 in a container
+    /// Address that serves /healthz, /readyz and /metrics; use 0.0.0.0:8080 in a container
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -24,21 +24,22 @@ pub(super) struct HealthArgs {
         env = "WINDROW_LISTEN"
     )]
     pub(super) listen: SocketAddr,
-    /// Ask the service that runs with this --listen whether it lives, print what it waits for, and exit: 0 it lives, 1 it
-    /// does not answer. Needs no other option
+    /// Ask the service that runs with this --listen whether it is alive, print what it waits for, and exit with 0 if it
+    /// is alive or 1 if it does not answer. Needs no other option
     #[arg(long)]
     check_health: bool,
 }
 
-/// What is left of a service's options when it is only asked.
+/// The options that a health check parses.
 #[derive(Parser, Debug)]
 struct Check {
     #[command(flatten)]
     health: HealthArgs,
 }
 
-/// Does what `--check-health` asks for, and gives the exit code; `None` without that flag. To be called before options are
-/// parsed, since those that a service needs are not needed here.
+/// Runs the health check if `--check-health` is given, and returns its exit code; otherwise returns `None`.
+///
+/// Call it before parsing the options, because a health check does not need the options that a service requires.
 pub fn check_health() -> Option<ExitCode> {
     if !std::env::args_os().any(|word| word == FLAG) {
         return None;
@@ -46,18 +47,18 @@ pub fn check_health() -> Option<ExitCode> {
     let address = reachable(Check::parse().health.listen);
     Some(match ask(address) {
         Ok(answer) => {
-            // Who does not want to read it still gets the exit code.
+            // The exit code is valid even if nobody reads the answer.
             _ = std::io::stdout().write_all(answer.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("nothing lives at {address}: {error}");
+            eprintln!("no service answers at {address}: {error}");
             ExitCode::FAILURE
         }
     })
 }
 
-/// Where a service that listens at `listen` is found on the same machine.
+/// Returns the address at which a service that listens at `listen` is reached from the same machine.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -67,7 +68,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// What `/readyz` says of a service whose `/healthz` is well.
+/// Returns the text of `/readyz`, if `/healthz` succeeds.
 fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error>> {
     choose_tls();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! What ends a service, and the exit code that says so.
+//! The failures that end a service, and their exit codes.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -6,35 +6,35 @@ use std::time::Duration;
 
 use windrow_common::{HasRemedy, Remedy, sentence};
 
-/// What ends a service.
+/// A failure that ends a service.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration, or what it names, is wrong: starting again without a change will not help.
+    /// The configuration, or something that it names, is wrong. A restart without a change does not help.
     #[error("{}", sentence(.0.as_ref()))]
     Usage(Box<dyn Error + Send + Sync>),
-    /// Something failed for good.
+    /// Something failed permanently.
     #[error("{}", sentence(.0.as_ref()))]
     Failed(Box<dyn Error + Send + Sync>),
-    /// A run to an end was stopped before it.
-    #[error("stopped before it was caught up; started again it goes on from there")]
+    /// A run that ends once it is caught up was stopped before that.
+    #[error("stopped before it was caught up; the next start continues from there")]
     Interrupted,
-    /// Work in hand could not be finished in time; it is delivered again elsewhere.
-    #[error("what was in hand could not be finished within {0:?}; it will be delivered again")]
+    /// Work in flight did not finish in time. It is delivered again elsewhere.
+    #[error("work in flight did not finish within {0:?}; it will be delivered again")]
     DrainTimeout(Duration),
 }
 
 impl Failure {
-    /// A wrong configuration.
+    /// Creates the failure for a wrong configuration.
     pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Usage(error.into())
     }
 
-    /// A failure of the world.
+    /// Creates the failure for anything but a wrong configuration.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }
 
-    /// The failure of an error that knows its remedy.
+    /// Creates the failure for an error, depending on its remedy.
     pub fn of(error: impl HasRemedy + Send + Sync + 'static) -> Self {
         match error.remedy() {
             Remedy::FixConfig => Self::usage(error),
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// Says what happened on the standard error, and gives the exit code.
+    /// Writes the failure to standard error and returns the exit code.
     pub fn end(&self, program: &str) -> ExitCode {
         eprintln!("{program}: {self}");
         ExitCode::from(self.exit_code())

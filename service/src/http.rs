@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! Serves `/healthz`, `/readyz` and `/metrics`.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ struct Served {
     shutdown: Shutdown,
 }
 
-/// Serves from now until the process ends.
+/// Serves the endpoints from now until the process ends.
 pub(super) async fn serve(
     listen: SocketAddr,
     mut registry: Registry,

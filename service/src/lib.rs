@@ -1,7 +1,7 @@
 //! The shell around a long-running program: logs, signals, health and metrics, draining.
 //!
-//! A stop has two steps. A signal or a scale-set notice ends intake; work in hand then has the drain timeout to be
-//! finished. Only after that, or at a second signal, the process leaves it behind, to be delivered again.
+//! A stop has two steps. A signal or a scale-set notice ends intake; work in flight then has the drain timeout to
+//! finish. Only after that, or on a second signal, the process exits without finishing it, and it is delivered again.
 
 mod check;
 mod failure;
@@ -38,30 +38,30 @@ use windrow_common::parse_duration;
 pub struct ServiceArgs {
     #[command(flatten)]
     health: HealthArgs,
-    /// How long a stop may take before what is in hand is left to others
+    /// How long a stop may take before unfinished work is left to others
     #[arg(long, value_name = "DURATION", default_value = "25s", env = "WINDROW_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Duration,
-    /// Watch the metadata service of an Azure VM at this URL for Terminate and Preempt, and drain then [on a scale
-    /// set: http://169.254.169.254; default: off]
+    /// Watch the metadata service of an Azure VM at this URL, and drain on Terminate and Preempt; on a scale set, use
+    /// http://169.254.169.254 [default: off]
     #[arg(long, value_name = "URL", env = "WINDROW_SCHEDULED_EVENTS")]
     pub scheduled_events: Option<String>,
-    /// What is logged to the standard error: error, warn, info, debug, or a filter such as info,windrow_worker=debug.
+    /// Log level on standard error: error, warn, info, debug or trace; or a filter such as info,windrow_worker=debug.
     /// Client libraries log less unless the filter names them, as in info,lapin=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "WINDROW_LOG")]
     pub log: String,
-    /// How it is logged
+    /// Format of the log lines
     #[arg(long, value_enum, default_value = "json", env = "WINDROW_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// Threads for work that blocks, a core: one to compute and one to wait for a disk. Tokio's own bound of 512 lets a
-/// busy worker's memory grow for hours, since the C library keeps an arena for each thread that once allocated.
+/// Threads per core for work that blocks: one to compute and one to wait for a disk. Tokio's default of 512 lets a busy
+/// worker's memory grow for hours, because the C library keeps an arena for each thread that has allocated.
 const BLOCKING_THREADS_PER_CORE: usize = 2;
 
-/// Runs a service to its end and gives the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the
-/// drain timed out.
+/// Runs a service to its end and returns the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong,
+/// 4 the drain timed out, 5 stopped before it was caught up.
 ///
-/// `work` stops taking in when its [`Shutdown`] says so, and then finishes what it has.
+/// `work` ends intake when its [`Shutdown`] says so, and then finishes the work in flight.
 pub fn run_service<F: Future<Output = Result<(), Failure>>>(
     name: &str,
     args: &ServiceArgs,
@@ -80,7 +80,7 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
         })
         .and_then(|runtime| {
             let ended = runtime.block_on(serve(args, registry, readiness, work));
-            // A disk that hangs must not keep a process that has said why it ends.
+            // A disk that hangs must not keep the process from ending.
             runtime.shutdown_background();
             ended
         });
@@ -108,7 +108,7 @@ async fn serve<F: Future<Output = Result<(), Failure>>>(
     let work = work(shutdown.clone());
     let overdue = async {
         shutdown.stopping().await;
-        tracing::info!(drain_timeout = ?args.drain_timeout, "stopping: finishing what is in hand");
+        tracing::info!(drain_timeout = ?args.drain_timeout, "stopping: finishing the work in flight");
         tokio::time::sleep(args.drain_timeout).await;
     };
     let ended = tokio::select! {

@@ -1,25 +1,25 @@
-//! Logs on the standard error, for people or for machines.
+//! Logs on standard error, for people or for machines.
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// Levels of libraries that log each of their retries, of which this program logs the first and the last. A filter that
-/// names a library has the last word.
+/// Levels of libraries that log each of their retries. This program logs only the first and the last one itself. A
+/// filter that names a library overrides its level here.
 const LIBRARIES: &str =
     "lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error,object_store=warn";
 
-/// Starts logging; once a process. [`LIBRARIES`] log less than `filter` asks for, unless it names them.
+/// Starts logging; call it once per process. [`LIBRARIES`] log less than `filter` asks for, unless it names them.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let parsed = EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;

@@ -1,4 +1,4 @@
-//! What a service depends on, and whether it is there.
+//! The dependencies of a service, and whether they can be used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Readiness {
         self
     }
 
-    /// Every dependency and why it cannot be used, if so.
+    /// Returns every dependency, with the reason if it cannot be used.
     pub(super) fn look(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + '_ {
         self.checks.iter().map(|(name, outage)| (*name, outage()))
     }

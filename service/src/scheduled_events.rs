@@ -1,4 +1,4 @@
-//! Azure's notice that this machine is about to go: the metadata service's scheduled events
+//! Azure's notice that this machine is about to end: the metadata service's scheduled events
 //! (<https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events>).
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,12 @@ use crate::tls::choose_tls;
 
 const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
 const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";
-/// A preemption gives 30 seconds; most of them are for the drain.
+/// How often to ask for events. A preemption leaves 30 seconds, and the drain needs most of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The service is turned on by the first request, which may take two minutes.
+/// Timeout of a request. The first request turns the metadata service on, which may take two minutes.
 const FIRST_ANSWER: Duration = Duration::from_secs(150);
 
-/// Watches for the end of this machine.
+/// A watch for the end of this machine.
 pub(super) struct ScheduledEvents {
     metadata: Metadata,
     seen: Arc<Mutex<Option<String>>>,
@@ -58,12 +58,12 @@ struct StartRequest<'a> {
 }
 
 impl ScheduledEvents {
-    /// Watches the metadata service at `url` from now on; a Terminate or Preempt of this machine stops the service.
+    /// Starts watching the metadata service at `url`. A Terminate or Preempt of this machine stops the service.
     pub(super) fn watch(url: &str, trigger: Arc<ShutdownTrigger>) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         if !url.starts_with("http://") {
             return Err(Failure::usage(format!(
-                "--scheduled-events {url}: write http://, as the metadata service has no other"
+                "--scheduled-events {url}: write http://, because the metadata service offers nothing else"
             )));
         }
         choose_tls();
@@ -78,28 +78,28 @@ impl ScheduledEvents {
         let (watched, found) = (metadata.clone(), Arc::clone(&seen));
         tokio::spawn(async move {
             let (event, kind) = watched.until_the_end_is_near().await;
-            tracing::warn!(event, kind, "this machine is about to go: draining");
+            tracing::warn!(event, kind, "this machine is about to end: draining");
             *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
             trigger.stop();
         });
         Ok(Self { metadata, seen })
     }
 
-    /// Tells Azure that the machine may go now, where it was what stopped us.
+    /// Tells Azure that it may end the machine now, if its notice caused the stop.
     pub(super) async fn acknowledge(self) {
         let event = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(event) = event else { return };
         match self.metadata.start(&event).await {
             Ok(()) => tracing::info!(event, "acknowledged"),
             Err(error) => {
-                tracing::warn!(event, %error, "not acknowledged; Azure waits for the notice to run out");
+                tracing::warn!(event, %error, "cannot acknowledge the notice; Azure waits until it expires");
             }
         }
     }
 }
 
 impl Metadata {
-    /// The event that ends this machine, and its type.
+    /// Waits for an event that ends this machine, and returns its id and type.
     async fn until_the_end_is_near(&self) -> (String, String) {
         let mut name = None;
         let mut failing = false;
@@ -109,7 +109,7 @@ impl Metadata {
                 Ok(None) => failing = false,
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(%error, url = self.url, "scheduled events cannot be read; trying again");
+                        tracing::warn!(%error, url = self.url, "cannot read scheduled events; retrying");
                     }
                     failing = true;
                 }

@@ -2,33 +2,33 @@
 
 use tokio::sync::watch;
 
-/// Seen by everything that can wait: resolves once the program should take in no more work.
+/// A view of the shutdown for everything that can wait: it resolves once the program should take in no more work.
 ///
-/// A stop asked for is for good. Work in hand goes on; only intake looks at this.
+/// A requested stop is final. Only intake watches this; work in flight continues.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     stopping: watch::Receiver<bool>,
 }
 
-/// Asks every clone of its [`Shutdown`] to stop.
+/// A trigger that stops every clone of its [`Shutdown`].
 #[derive(Debug)]
 pub struct ShutdownTrigger {
     stopping: watch::Sender<bool>,
 }
 
 impl Shutdown {
-    /// A trigger and what it triggers.
+    /// Creates a trigger and the shutdown that it triggers.
     pub fn new() -> (ShutdownTrigger, Self) {
         let (sender, receiver) = watch::channel(false);
         (ShutdownTrigger { stopping: sender }, Self { stopping: receiver })
     }
 
-    /// Whether the stop has been asked for.
+    /// Returns whether a stop has been requested.
     pub fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
 
-    /// Resolves once the stop has been asked for; never, when the trigger is gone without asking.
+    /// Waits until a stop is requested; forever if the trigger is dropped without a request.
     pub async fn stopping(&mut self) {
         if self.stopping.wait_for(|stopping| *stopping).await.is_err() {
             std::future::pending::<()>().await;
@@ -37,7 +37,7 @@ impl Shutdown {
 }
 
 impl ShutdownTrigger {
-    /// Asks for the stop.
+    /// Requests the stop.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }

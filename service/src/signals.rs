@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! Handles SIGINT and SIGTERM.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ShutdownTrigger;
 
-/// Turns SIGINT and SIGTERM into a stop; a second one ends the process at once, with 128 + its number.
+/// Turns SIGINT and SIGTERM into a stop. A second one ends the process at once, with exit code 128 + its number.
 pub fn stop_on_signals(trigger: Arc<ShutdownTrigger>) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {

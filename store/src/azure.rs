@@ -1,4 +1,4 @@
-//! Making a container in Azure Blob Storage, which `object_store` leaves to others
+//! Creates a container in Azure Blob Storage, which `object_store` cannot do
 //! (<https://learn.microsoft.com/rest/api/storageservices/create-container>).
 
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use object_store::azure::{AzureAuthorizer, AzureConfigKey, MicrosoftAzure, Micro
 use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, HttpResponse, ReqwestConnector};
 use url::Url;
 
-/// A container, there or not.
+/// A container, which may not exist yet.
 pub(super) struct Container {
     azure: Arc<MicrosoftAzure>,
     account: String,
-    /// Its own URL, as `https://account.blob.core.windows.net/container`.
+    /// The container's URL, such as `https://account.blob.core.windows.net/container`.
     url: String,
 }
 
 impl Container {
-    /// The container of `az://container/prefix`; `None` where the account is not named but implied, as with the
-    /// emulator's switch.
+    /// Returns the container of `az://container/prefix`, or `None` if the account is implied instead of named, as with
+    /// the emulator's option.
     pub(super) fn of(
         builder: &MicrosoftAzureBuilder,
         azure: Arc<MicrosoftAzure>,
@@ -33,7 +33,7 @@ impl Container {
         Some(Self { azure, account, url })
     }
 
-    /// Makes it; one that is there already is left as it is.
+    /// Creates the container, unless it exists already.
     pub(super) async fn make(&self) -> object_store::Result<()> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
             store: "MicrosoftAzure",
@@ -41,13 +41,13 @@ impl Container {
         };
         let request = Request::put(format!("{}?restype=container", self.url));
         let mut request = request
-            // Without it Azure answers 411; the client leaves it out where there is no body.
+            // Azure answers 411 without this header, and the client omits it if there is no body.
             .header(CONTENT_LENGTH, "0")
             .body(HttpRequestBody::empty())
             .map_err(|error| failed(error.into()))?;
         let credential = self.azure.credentials().get_credential().await?;
         AzureAuthorizer::new(&credential, &self.account).try_authorize(&mut request)?;
-        // Whether HTTP is allowed was judged when the store was opened.
+        // Opening the store has already checked whether plain HTTP is allowed.
         let options = ClientOptions::new().with_allow_http(true);
         let client = ReqwestConnector::default().connect(&options)?;
         let answer = client
@@ -56,14 +56,14 @@ impl Container {
             .map_err(|error| failed(error.into()))?;
         match answer.status() {
             StatusCode::CREATED => Ok(()),
-            // Another conflict is a container that is being deleted.
+            // Any other conflict means that the container is being deleted.
             StatusCode::CONFLICT if error_code(&answer) == "ContainerAlreadyExists" => Ok(()),
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(object_store::Error::PermissionDenied {
                 path: self.url.clone(),
-                source: "this identity may not make a container".into(),
+                source: "this identity may not create a container".into(),
             }),
             status => {
-                let why = format!("the container was not made: {status} {}", error_code(&answer));
+                let why = format!("the container was not created: {status} {}", error_code(&answer));
                 Err(failed(why.into()))
             }
         }

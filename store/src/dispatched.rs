@@ -1,4 +1,5 @@
-//! The table of what was sent, the audit's left side: `dispatched/date=YYYY-MM-DD/hour=HH/<part>.parquet`.
+//! The table of dispatched windows, which the audit expects to find scored:
+//! `dispatched/date=YYYY-MM-DD/hour=HH/<part>.parquet`.
 
 use std::sync::Arc;
 
@@ -10,16 +11,16 @@ use super::Row;
 use super::table::{self, TableError, integers, strings, times};
 use windrow_common::{EventTime, Length, SensorId};
 
-/// One window that was put into a scoring message.
+/// A window that was dispatched in a scoring message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatched {
-    /// Whose window.
+    /// The sensor that the window belongs to.
     pub sensor: SensorId,
     /// Start of the window.
     pub window_start: EventTime,
     /// Length of the window.
     pub window_length: Length,
-    /// Readings in it.
+    /// Number of readings in the window.
     pub count: u64,
 }
 
@@ -69,7 +70,7 @@ fn encode(windows: &[Dispatched]) -> Result<Bytes, TableError> {
     table::write(&RecordBatch::try_new(schema, columns)?)
 }
 
-/// The windows of one Parquet file.
+/// Decodes the windows of one Parquet file.
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<Dispatched>, TableError> {
     let mut windows = Vec::new();
     for batch in table::read(bytes)? {

@@ -1,49 +1,50 @@
-//! What can go wrong with a store.
+//! The errors of a store.
 
 use std::path::PathBuf;
 
 use super::MAX_BLOB_BYTES;
 use windrow_common::{HasRemedy, Remedy, one_line};
 
-/// What can go wrong with a store.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL cannot be used.
     #[error(
-        "`{url}` is not a store: {why} (write a folder, file:///folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix)"
+        "`{url}` is not a store: {why} (write a folder, file:///folder, az://container/prefix, s3://bucket/prefix or \
+         gs://bucket/prefix)"
     )]
     Url {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// What is wrong with it.
         why: String,
     },
-    /// A folder store whose folder is not there.
+    /// The folder of a folder store does not exist.
     #[error("the store folder {} does not exist", .0.display())]
     Missing(PathBuf),
-    /// A folder store whose folder cannot be made or written.
+    /// The folder of a folder store cannot be created or written.
     #[error("the store folder {} cannot be written: {source}", .folder.display())]
     Unwritable {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A cloud store whose container or bucket is not there.
-    #[error("the store {url} is not there: it has no such container or bucket")]
+    /// The container or bucket of a cloud store does not exist.
+    #[error("the store {url} cannot be found: the account has no such container or bucket")]
     NoContainer {
         /// The store.
         url: String,
     },
-    /// A cloud store does not let us in, or not do this.
+    /// A cloud store refuses the credentials, or does not permit the operation.
     #[error("the store {url} refuses this identity: {}", one_line(&.source.to_string()))]
     Refused {
         /// The store.
         url: String,
-        /// What it said.
+        /// The store's error.
         source: Box<object_store::Error>,
     },
-    /// Someone else wrote the blob since it was read.
+    /// Another process has written the blob since it was read.
     #[error("{path} in {url} was changed by another process since it was read")]
     Conflict {
         /// The blob.
@@ -52,7 +53,7 @@ pub enum StoreError {
         url: String,
     },
     /// A blob is too large to read.
-    #[error("{path} has {bytes} bytes; at most {MAX_BLOB_BYTES} are read")]
+    #[error("cannot read {path}: it has {bytes} bytes; at most {MAX_BLOB_BYTES} are allowed")]
     TooLarge {
         /// The blob.
         path: String,
@@ -62,30 +63,30 @@ pub enum StoreError {
     /// An operation failed.
     #[error("cannot {action} {path} in {url}: {}", one_line(&.source.to_string()))]
     Operation {
-        /// Read, write, list or delete.
+        /// The operation, such as read, write, list or delete.
         action: &'static str,
         /// The blob or prefix.
         path: String,
         /// The store.
         url: String,
-        /// What the store said.
+        /// The store's error.
         source: Box<object_store::Error>,
     },
-    /// The store as a whole is not there at the moment, as a folder that is not mounted.
-    #[error("the store {url} is away: its folder is not there, or is another")]
+    /// The whole store is unavailable at the moment, such as a folder that is not mounted.
+    #[error("the store {url} is unavailable: its folder is missing, or is not the one that was opened")]
     Away {
         /// The store.
         url: String,
     },
-    /// What is to be written cannot be encoded.
-    #[error("{path} cannot be encoded")]
+    /// The contents of a blob cannot be encoded.
+    #[error("cannot encode {path}")]
     Unencodable {
         /// The blob.
         path: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A blob exists but is not what it should be.
+    /// A blob exists, but its contents are invalid.
     #[error("{path} is damaged: {why}")]
     Damaged {
         /// The blob.
@@ -96,9 +97,9 @@ pub enum StoreError {
 }
 
 impl HasRemedy for StoreError {
-    /// A store that is away, slow or full may come back; wrong names and contents stay wrong. A cloud's rights and
-    /// containers come and go (keys are rotated, roles take minutes) and concern all blobs: work in hand then waits for a
-    /// person instead of being given up blob by blob.
+    /// An unavailable, slow or full store may recover; wrong names and contents stay wrong. A cloud's permissions and
+    /// containers can change at any time (keys are rotated, roles take minutes to apply), and they affect all blobs.
+    /// Work in flight then waits for a person, instead of failing blob by blob.
     fn remedy(&self) -> Remedy {
         use object_store::Error as E;
         match self {

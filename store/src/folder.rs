@@ -1,4 +1,4 @@
-//! Conditional replaces in a folder, which a file system does not have: a lock file stands in.
+//! Conditional replaces in a folder store. A file system has none, so a lock file stands in.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use super::health::Access;
 use super::{LOCK_FILE, Store, StoreError, Version};
 
-/// Between looks whether another process has let go of the lock file; it holds it for a write.
+/// Time between attempts to lock the lock file. Another process holds it for the duration of a write.
 const LOCK_EVERY: Duration = Duration::from_millis(2);
-/// A process that holds the lock file for longer is frozen, or its disk hangs: whoever waits says so.
+/// How long to wait for the lock file before failing. A process that holds it for longer is frozen, or its disk hangs.
 const LOCK_WITHIN: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// [`Store::put_if`] in a folder store, of a blob that was there when it was read.
+    /// Implements [`Store::put_if`] in a folder store, for a blob that existed when it was read.
     ///
-    /// The locks are held by a task of its own: a caller that is not polled for a while, or dropped, would keep everybody
-    /// else waiting.
+    /// A separate task holds the locks. Otherwise, a caller that is dropped or not polled for a while could keep
+    /// everyone else waiting.
     pub(super) async fn replace_in_folder(
         &self,
         folder: &Path,
@@ -77,8 +77,8 @@ impl Store {
     }
 }
 
-/// The folder's lock file, locked until it is dropped. It is asked for again and again instead of waited for: a thread
-/// that waits could be the last that its holder needs to go on.
+/// Locks the folder's lock file until the returned file is dropped. Polls instead of blocking, because a blocked thread
+/// could be the last one that the holder of the lock needs to continue.
 async fn locked(folder: &Path) -> std::io::Result<File> {
     let file = lock_file(folder)?;
     let deadline = Instant::now() + LOCK_WITHIN;
@@ -90,7 +90,7 @@ async fn locked(folder: &Path) -> std::io::Result<File> {
             }
             Err(TryLockError::WouldBlock) => {
                 let why = format!(
-                    "another process has held {LOCK_FILE} for {LOCK_WITHIN:?}; if it is frozen, let it go on or end it"
+                    "another process has held {LOCK_FILE} for {LOCK_WITHIN:?}; if it is frozen, resume it or stop it"
                 );
                 return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
             }
@@ -99,7 +99,7 @@ async fn locked(folder: &Path) -> std::io::Result<File> {
     }
 }
 
-/// The folder's lock file, made if need be.
+/// Opens the folder's lock file, creating it if necessary.
 pub(super) fn lock_file(folder: &Path) -> std::io::Result<File> {
     File::options()
         .create(true)
@@ -120,12 +120,12 @@ mod tests {
         let first = store.put_if("a", "1", None).await.unwrap();
         let second = store.put_if("b", "1", None).await.unwrap();
         let mut forgotten = Box::pin(store.put_if("a", "22", Some(&first)));
-        // Once: as far as its first wait, with the locks.
+        // One poll: up to its first wait, where it holds the locks.
         assert!(futures::poll!(forgotten.as_mut()).is_pending());
         let other = store.put_if("b", "22", Some(&second));
         let other = tokio::time::timeout(Duration::from_secs(10), other).await;
         other
-            .expect("waits for locks of a caller that is not polled")
+            .expect("it waits for the locks of a caller that is not polled")
             .unwrap();
         forgotten.await.unwrap();
     }

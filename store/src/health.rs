@@ -1,4 +1,4 @@
-//! Whether the store can be used, as far as is known.
+//! The health of a store, as far as is known.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,24 +8,24 @@ use std::time::Duration;
 use super::{Backend, LOCK_FILE, Store, StoreError};
 use windrow_common::{HasRemedy, Remedy};
 
-/// How often a service looks whether its store is there while it has no other business with it.
+/// How often a service probes its store, so that an outage shows even while the service is idle.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A blob that is never there; looking for it shows whether the store answers.
+/// A blob that never exists. Reading it shows whether the store answers.
 const PROBE: &str = "checkpoints/.probe";
 
-/// What an operation does to the store: that it can be read does not mean that it has room.
+/// The kind of an operation. Health is kept for each kind, because a store that can be read may have no room to write.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// What the last operations on a store showed.
+/// The results of the last operations on a store.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     reading: Outage,
     writing: Outage,
-    /// Of a folder store: the file that marks the folder as the one that was opened.
+    /// For a folder store: the file that marks the folder as the one that was opened.
     marker: Option<PathBuf>,
 }
 
@@ -53,13 +53,14 @@ impl Health {
         }
     }
 
-    /// Whether the folder, or what was mounted there, is gone: a blob that seems absent may then only be out of reach.
+    /// Returns whether the folder, or what was mounted there, is missing. A blob that seems absent may then only be out
+    /// of reach.
     pub(super) fn folder_is_gone(&self) -> bool {
         self.marker.as_ref().is_some_and(|marker| !marker.exists())
     }
 }
 
-/// Why something does not work, if it does not; cheap to ask and to set while it does.
+/// The reason for an outage, if there is one. Reading it and clearing it are cheap while there is none.
 #[derive(Debug, Default)]
 struct Outage {
     there: AtomicBool,
@@ -82,19 +83,19 @@ impl Outage {
 }
 
 impl Store {
-    /// What is the matter with the store; `None` when the last read and the last write worked.
+    /// Returns why the store cannot be used; `None` if the last read and the last write succeeded.
     pub fn outage(&self) -> Option<String> {
         self.health.reading.get().or_else(|| self.health.writing.get())
     }
 
-    /// Looks whether the store can be used before a service relies on it, and from then on now and then, so that
-    /// [`Store::outage`] also knows of an idle service's store. One that does not answer will be waited for; only what
-    /// takes a person is an error.
+    /// Probes the store before a service relies on it, and every few seconds from then on, so that [`Store::outage`] is
+    /// up to date even in an idle service. A store that does not answer may recover, so that is not an error. What a
+    /// person has to fix is one.
     pub async fn watch(&self) -> Result<(), StoreError> {
         match self.get(PROBE).await {
             Err(error @ (StoreError::NoContainer { .. } | StoreError::Refused { .. })) => return Err(error),
             Err(error) if error.remedy() == Remedy::Wait => {
-                tracing::warn!(%error, "the store does not answer; it is waited for");
+                tracing::warn!(%error, "the store does not answer; waiting for it");
             }
             Err(error) => return Err(error),
             Ok(_) => {}
@@ -103,23 +104,23 @@ impl Store {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                // What it finds is noted by the store itself.
+                // The store itself records the result.
                 _ = store.get(PROBE).await;
             }
         });
         Ok(())
     }
 
-    /// Makes the store's container in Azure if it is not there. Buckets of other clouds have to be made by hand, as their
-    /// names are the whole world's.
+    /// Creates the store's Azure container if it does not exist. Buckets of other clouds have to be created by hand,
+    /// because their names are global.
     pub async fn create_container(&self) -> Result<(), StoreError> {
         match (self.get(PROBE).await, &self.backend) {
             (Err(StoreError::NoContainer { .. }), Backend::Cloud(Some(container))) => {
                 container
                     .make()
                     .await
-                    .map_err(self.failed(Access::Write, "make", ""))?;
-                tracing::info!(store = self.url, "made the store's container");
+                    .map_err(self.failed(Access::Write, "create", "the container"))?;
+                tracing::info!(store = self.url, "created the store's container");
                 Ok(())
             }
             (looked, _) => looked.map(|_| ()),

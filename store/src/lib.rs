@@ -1,4 +1,19 @@
-//! The blob store: one concrete type over `object_store`, and the tables and letters kept in it.
+//! The blob store: one concrete type over `object_store`, and the tables kept in it.
+//!
+//! ```
+//! use windrow_store::{Store, StoreError};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let store = Store::create("memory:///")?;
+//! let first = store.put_if("checkpoints/demo.json", "1", None).await?;
+//! store.put_if("checkpoints/demo.json", "2", Some(&first)).await?;
+//! // Whoever still believes in the first version is refused.
+//! let stale = store.put_if("checkpoints/demo.json", "3", Some(&first)).await;
+//! assert!(matches!(stale, Err(StoreError::Conflict { .. })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod args;
 mod azure;
@@ -40,39 +55,39 @@ use azure::Container;
 use health::{Access, Health};
 use windrow_common::{EventTime, HasRemedy, Remedy};
 
-/// Largest blob read whole, in bytes.
+/// Maximum size of a blob that is read, in bytes.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
 
-/// Marks a folder as a store, and is what conditional writes lock.
+/// The file that marks a folder as a store, and that conditional writes lock.
 const LOCK_FILE: &str = ".windrow.lock";
 
-/// Where models, predictions, checkpoints and letters live. Clones share one connection.
+/// The store of models, predictions, checkpoints and dead letters. Clones share one connection.
 #[derive(Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     url: String,
     backend: Backend,
-    /// One conditional replace of this process at a time; the lock file is for those of others.
+    /// Admits one conditional replace of this process at a time; the lock file keeps out other processes.
     turn: Arc<Mutex<()>>,
     health: Arc<Health>,
 }
 
-/// Where blobs are, as far as it makes a difference.
+/// Where blobs are kept, as far as it makes a difference.
 #[derive(Clone)]
 enum Backend {
-    /// A folder: it has no conditional replace of its own, so a lock file stands in.
+    /// A folder. It has no conditional replace of its own, so a lock file stands in.
     Folder(PathBuf),
-    /// A bucket or container, the latter with what it takes to make it.
+    /// A bucket or container. For an Azure container, this holds what is needed to create it.
     Cloud(Option<Arc<Container>>),
-    /// In memory, or in what a test made.
+    /// Memory, or an object store that a test supplies.
     Elsewhere,
 }
 
-/// The state a blob was read in, for a conditional write.
+/// The version of a blob that was read, for a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(UpdateVersion);
 
-/// One listed blob.
+/// A blob in a listing.
 #[derive(Clone, Debug)]
 pub struct Blob {
     /// Path from the store's root.
@@ -83,7 +98,7 @@ pub struct Blob {
     pub modified: EventTime,
 }
 
-/// Without the client, which knows a key.
+/// Leaves out the client, which knows a key.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
@@ -93,12 +108,12 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// The URL it was opened with.
+    /// Returns the URL that the store was opened with.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The folder of a `file:` store.
+    /// Returns the folder of a folder store.
     pub fn folder(&self) -> Option<&FsPath> {
         match &self.backend {
             Backend::Folder(folder) => Some(folder),
@@ -150,8 +165,8 @@ impl Store {
         matches!(self.backend, Backend::Cloud(_)) && container_is_missing(error)
     }
 
-    /// An error when it is the whole store that is not there: a blob that seems to be missing is then only out of reach,
-    /// and one that is written would go to the folder on which the store is usually mounted.
+    /// Fails if the whole store is missing. A blob that seems absent is then only out of reach, and a blob that is
+    /// written would end up in the folder below the mount point.
     fn is_there(&self) -> Result<(), StoreError> {
         if !self.health.folder_is_gone() {
             return Ok(());
@@ -163,12 +178,12 @@ impl Store {
         Err(error)
     }
 
-    /// Reads a blob whole; `None` when there is none.
+    /// Reads a blob whole; `None` if it does not exist.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         Ok(self.get_versioned(path).await?.map(|(bytes, _)| bytes))
     }
 
-    /// Reads a blob whole, with the version to hand to [`Store::put_if`].
+    /// Reads a blob whole, with the version to pass to [`Store::put_if`]; `None` if it does not exist.
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let failed = self.failed(Access::Read, "read", path);
         let result = match self.objects.get(&self.path(path)?).await {
@@ -194,15 +209,15 @@ impl Store {
         Ok(Some((result.bytes().await.map_err(&failed)?, version)))
     }
 
-    /// Writes a blob, replacing any other; when this returns it is durable and visible whole.
+    /// Writes a blob, replacing any existing one. On return, it is durable and visible as a whole.
     pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         self.put_with(path, bytes.into(), PutMode::Overwrite)
             .await
             .map(|_| ())
     }
 
-    /// Writes a blob only if it is still as it was read: in `expected`'s version, or absent. [`StoreError::Conflict`]
-    /// says that another process was first.
+    /// Writes a blob only if it still has the `expected` version, or is still absent if that is `None`. Fails with
+    /// [`StoreError::Conflict`] if another process wrote it first.
     pub async fn put_if(
         &self,
         path: &str,
@@ -231,7 +246,7 @@ impl Store {
             .objects
             .put_opts(&self.path(path)?, bytes.into(), options)
             .await;
-        // Again, in case the folder went in between: what is written below a mount point is not in the store.
+        // Checked again, in case the folder was unmounted in between: a blob below the mount point is not in the store.
         self.is_there()?;
         match put {
             Ok(put) => {
@@ -252,7 +267,7 @@ impl Store {
         }
     }
 
-    /// Deletes a blob; one that is not there is no error.
+    /// Deletes a blob. An absent blob is not an error.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         match self.objects.delete(&self.path(path)?).await {
             Ok(()) => Ok(()),
@@ -261,7 +276,7 @@ impl Store {
         }
     }
 
-    /// Whether there is any blob under the folder `prefix`.
+    /// Returns whether any blob exists under the folder `prefix`.
     pub async fn any(&self, prefix: &str) -> Result<bool, StoreError> {
         self.is_there()?;
         let mut listed = self.objects.list(Some(&self.path(prefix)?));
@@ -272,7 +287,7 @@ impl Store {
         Ok(first.is_some())
     }
 
-    /// The names of the folders in the folder `prefix`.
+    /// Returns the names of the folders in the folder `prefix`.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.is_there()?;
         let listed = self.objects.list_with_delimiter(Some(&self.path(prefix)?)).await;
@@ -283,7 +298,7 @@ impl Store {
             .collect())
     }
 
-    /// Every blob under the folder `prefix`, by path.
+    /// Returns every blob under the folder `prefix`, ordered by path.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Blob>, StoreError> {
         self.is_there()?;
         let failed = self.failed(Access::Read, "list", prefix);
@@ -302,8 +317,8 @@ impl Store {
     }
 }
 
-/// Whether what the service did not find is the container or bucket itself. Only the text of its answer tells; no path
-/// can say the same, as there `<` is encoded.
+/// Returns whether the service did not find the container or bucket itself. Only the text of its answer tells. A path
+/// cannot be mistaken for it, because `<` is encoded in paths.
 fn container_is_missing(error: &object_store::Error) -> bool {
     let answer = error.to_string();
     ["<Code>ContainerNotFound<", "<Code>NoSuchBucket<"]
@@ -311,7 +326,8 @@ fn container_is_missing(error: &object_store::Error) -> bool {
         .any(|code| answer.contains(code))
 }
 
-/// Whether the service knows us not, or does not let us; of a listing only the text tells.
+/// Returns whether the service refuses the credentials or the operation. For a listing, only the text of the error
+/// tells.
 fn is_refusal(error: &object_store::Error) -> bool {
     use object_store::Error as E;
     matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || {

@@ -1,4 +1,4 @@
-//! From a URL to a store.
+//! Opens a store from its URL.
 
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::health::Health;
 use super::{Backend, Store, StoreError};
 use crate::choose_tls;
 
-/// How long a client tries again by itself before we hear of a failure. Outages are waited out by [`wait_out`],
-/// which also tells of them.
+/// How often, and for how long, a client retries on its own before it reports a failure. [`wait_out`] waits for the end
+/// of an outage and logs it.
 ///
 /// [`wait_out`]: crate::wait_out
 const CLIENT_RETRIES: usize = 3;
 const CLIENT_RETRIES_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a URL names.
+/// The kind of store that a URL names.
 enum Named {
     Memory,
     Folder(PathBuf),
@@ -36,8 +36,8 @@ enum Named {
 
 impl Store {
     /// Opens an existing store: a folder path, `file:///folder`, `az://container/prefix`, `s3://bucket/prefix`,
-    /// `gs://bucket/prefix` or `memory:///`. Whether a cloud store is there shows with its first use; how to log in to
-    /// it is in the provider's own environment variables (`AZURE_STORAGE_ACCOUNT_NAME`, `AWS_REGION`, …).
+    /// `gs://bucket/prefix` or `memory:///`. A cloud store is not contacted before its first use. Its credentials come
+    /// from the provider's own environment variables (`AZURE_STORAGE_ACCOUNT_NAME`, `AWS_REGION`, …).
     pub fn open(url: &str) -> Result<Self, StoreError> {
         match named(url)? {
             Named::Folder(folder) if !folder.is_dir() => Err(StoreError::Missing(folder)),
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Opens a store to write to. A folder is made if need be and checked for being writable; for a container see
+    /// Opens a store for writing. Creates a folder if necessary and checks that it is writable; for a container, see
     /// [`Store::create_container`].
     pub fn create(url: &str) -> Result<Self, StoreError> {
         let folder = match named(url)? {
@@ -64,7 +64,8 @@ impl Store {
         Self::at_folder(url, &folder)
     }
 
-    /// A store over any `object_store` implementation, for tests that wrap one in faults; `url` is its name in messages.
+    /// Creates a store over any `object_store` implementation, for tests that inject faults. `url` is its name in
+    /// messages.
     pub fn from_objects(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
         Self::at(Backend::Elsewhere, objects, Health::default(), url)
     }
@@ -85,7 +86,7 @@ impl Store {
 
     fn at_folder(url: &str, folder: &FsPath) -> Result<Self, StoreError> {
         let folder = folder.canonicalize().map_err(|error| wrong(url, &error))?;
-        // A prediction is acked once it is durable, so the folder store syncs what it writes.
+        // A message is acked once its predictions are durable, so the folder store syncs what it writes.
         let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(url, &error))?;
         let objects = Arc::new(objects.with_fsync(true));
         let health = Health::of_folder(&folder);
@@ -119,7 +120,7 @@ type Bucket = Arc<dyn ObjectStore>;
 fn azure(url: &str, parsed: &Url, retry: RetryConfig) -> Result<(Bucket, Option<Container>), StoreError> {
     let mut builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
     if let Some(host) = builder.get_config_value(&AzureConfigKey::AuthorityHost) {
-        // AKS gives it with a slash at its end, and the client would put another one there.
+        // AKS sets it with a slash at its end, and the client would add another one.
         builder = builder.with_authority_host(host.trim_end_matches('/'));
     }
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
@@ -148,7 +149,7 @@ fn gcs(url: &str, retry: RetryConfig) -> Result<Bucket, StoreError> {
     Ok(Arc::new(built))
 }
 
-/// An error where the client would refuse an endpoint without TLS only at the first use.
+/// Refuses an endpoint without TLS unless it is allowed. The client would refuse it too, but only on its first use.
 fn may_be_plain(
     url: &str,
     provider: &str,
@@ -189,7 +190,7 @@ fn named(url: &str) -> Result<Named, StoreError> {
             Err(wrong(url, &"it names no container or bucket"))
         }
         "az" | "s3" | "gs" => Ok(Named::Cloud(parsed)),
-        scheme => Err(wrong(url, &format!("there are no `{scheme}` stores"))),
+        scheme => Err(wrong(url, &format!("there is no store for `{scheme}://`"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Parts: the files that make up a table, and how they get into the store.
+//! Parts: the files that make up a table, and how they are written to the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use windrow_common::{EventTime, Length, encode_segment, random};
 
 use super::{Store, StoreError, TableError, wait_out};
 
-/// Longest name of a task in a part's, in characters: file systems take names of 255 bytes.
+/// Maximum length of the task's name in a part's name, in characters. File systems allow names of 255 bytes.
 const MAX_TASK_NAME: usize = 100;
 
 /// A row of a Parquet table that is laid out by hour of event time.
@@ -18,27 +18,27 @@ pub trait Row: Send + Sized + 'static {
     /// The table's folder.
     const TABLE: &'static str;
 
-    /// Which window the row is about; its hour decides which part the row goes to.
+    /// Returns the start of the row's window. Its hour decides which part the row goes to.
     fn window_start(&self) -> EventTime;
 
-    /// One Parquet file of `rows`.
+    /// Encodes `rows` as one Parquet file.
     fn encode(rows: &[Self]) -> Result<Bytes, TableError>;
 }
 
-/// Writes the parts of one task's tables, and waits while the store is away.
+/// A writer of one task's parts that waits while the store is unavailable.
 ///
-/// Parts are never overwritten: each gets a name that no other task or process gives. A part that is written again after a
+/// Parts are never overwritten: no other task or process uses the name of a part. A part that is written again after a
 /// crash duplicates rows, and readers deduplicate them by key.
 #[derive(Clone, Debug)]
 pub struct PartWriter {
     store: Store,
-    /// When the task began, chance, and the task's name.
+    /// The start time of the task, a random number, and the task's name.
     prefix: Arc<str>,
     next: Arc<AtomicU64>,
 }
 
 impl PartWriter {
-    /// A writer for one task, whose name tells a person where its parts come from.
+    /// Creates a writer for one task. The task's name tells people where its parts come from.
     pub fn new(store: &Store, task: &str) -> Self {
         let started = EventTime::now().as_millis();
         let task: String = encode_segment(task).chars().take(MAX_TASK_NAME).collect();
@@ -70,7 +70,7 @@ impl PartWriter {
         Ok(written)
     }
 
-    /// Writes one part of JSON lines, under the hour in which it is written. Without lines, nothing is written.
+    /// Writes one part of JSON lines under the current hour. Writes nothing if there are no lines.
     pub async fn write_lines<L: Serialize>(
         &self,
         table: &str,

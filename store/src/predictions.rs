@@ -78,7 +78,7 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
     table::write(&RecordBatch::try_new(schema, columns)?)
 }
 
-/// The predictions of one Parquet file.
+/// Decodes the predictions of one Parquet file.
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
     let mut predictions = Vec::new();
     for batch in table::read(bytes)? {
@@ -93,7 +93,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
             .column_by_name("anomaly")
             .and_then(|column| column.as_boolean_opt());
         let anomaly = anomaly.ok_or(TableError::Column("anomaly"))?;
-        // Rows of one sensor lie together: its names and version are shared rather than copied.
+        // Rows of one sensor are adjacent, so they share its names and version instead of copying them.
         let mut previous: Option<(SensorId, Arc<str>)> = None;
         for row in 0..batch.num_rows() {
             let same = previous.take().filter(|(sensor, version)| {

@@ -1,7 +1,7 @@
-//! Reading the tables back, hour by hour, with repeats dropped.
+//! Reads the tables hour by hour and deduplicates their rows.
 //!
-//! Parts are never overwritten, so what a crash had written once and the replay writes again is there twice. Here is
-//! the one place that decides which rows are the same.
+//! Parts are never overwritten, so rows that were written before a crash exist twice once the replay has written them
+//! again. This file alone decides which rows are duplicates.
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -9,7 +9,7 @@ use super::table::hours;
 use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions};
 use windrow_common::{EventTime, Prediction};
 
-/// Parts read and decoded at once.
+/// Number of parts that are read and decoded concurrently.
 const READS_IN_FLIGHT: usize = 8;
 
 /// The parts of one hour of a table.
@@ -20,20 +20,20 @@ pub struct Hour {
     parts: Vec<Blob>,
 }
 
-/// The rows of one hour, each once.
+/// The rows of one hour, without duplicates.
 #[derive(Clone, Debug)]
 pub struct HourRows<T> {
-    /// By their key.
+    /// The rows, ordered by key.
     pub rows: Vec<T>,
-    /// Rows dropped because the same row was there already.
+    /// Number of duplicate rows that were dropped.
     pub repeats: u64,
-    /// Rows dropped although they say something else than the one kept under the same key: never, unless the model or
-    /// the data was changed behind our back.
+    /// Number of rows that were dropped although they differ from the row kept under the same key. This is 0 unless
+    /// someone changed a model or the data without a new version.
     pub conflicts: u64,
 }
 
 impl Store {
-    /// The hours of `table` that hold parts, oldest first; `from` and `to` (exclusive) bound the window starts.
+    /// Returns the hours of `table` that hold parts, oldest first. `from` and `to` (exclusive) bound the window starts.
     pub async fn hours(
         &self,
         table: &str,
@@ -47,7 +47,7 @@ impl Store {
             .collect())
     }
 
-    /// The parts of a table, of the days from `from` to `to` only: a year of them is long to list.
+    /// Lists the parts of a table. Lists only the days from `from` to `to`, because listing a year takes long.
     async fn parts(
         &self,
         table: &str,
@@ -73,13 +73,13 @@ impl Store {
         Ok(parts)
     }
 
-    /// The predictions of one hour of `predictions`, by sensor, window start, window length and model version.
+    /// Reads the predictions of one hour, ordered by sensor, window start, window length and model version.
     pub async fn predictions(&self, hour: &Hour) -> Result<HourRows<Prediction>, StoreError> {
         let rows = self.read_rows(hour, predictions::decode).await?;
         Ok(distinct(rows, compare_predictions, same_prediction))
     }
 
-    /// The windows of one hour of `dispatched`, by sensor, window start and window length.
+    /// Reads the dispatched windows of one hour, ordered by sensor, window start and window length.
     pub async fn dispatched(&self, hour: &Hour) -> Result<HourRows<Dispatched>, StoreError> {
         let rows = self.read_rows(hour, dispatched::decode).await?;
         let key = |a: &Dispatched, b: &Dispatched| {
@@ -94,7 +94,7 @@ impl Store {
         decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
     ) -> Result<Vec<T>, StoreError> {
         let reads = hour.parts.iter().map(|part| async move {
-            // A part that went since it was listed was compacted or deleted; what it held is elsewhere or not wanted.
+            // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
             let Some(bytes) = self.get(&part.path).await? else {
                 return Ok(Vec::new());
             };
@@ -121,7 +121,7 @@ fn compare_predictions(a: &Prediction, b: &Prediction) -> std::cmp::Ordering {
         .then_with(|| a.model_version.cmp(&b.model_version))
 }
 
-/// Whether two predictions of one key are equal to the bit.
+/// Returns whether two predictions with the same key are equal bit for bit.
 fn same_prediction(a: &Prediction, b: &Prediction) -> bool {
     let numbers = |p: &Prediction| {
         let aggregate = &p.aggregate;
@@ -139,26 +139,27 @@ fn same_prediction(a: &Prediction, b: &Prediction) -> bool {
     a.aggregate.count == b.aggregate.count && a.anomaly == b.anomaly && numbers(a) == numbers(b)
 }
 
-/// Sorts rows by key and keeps the first of each; parts are read by name, so that is the one written first.
+/// Sorts rows by key and keeps the first row of each key. Parts are read in order of their names, so that row was
+/// written first.
 fn distinct<T>(
     mut rows: Vec<T>,
     key: impl Fn(&T, &T) -> std::cmp::Ordering,
     same: impl Fn(&T, &T) -> bool,
 ) -> HourRows<T> {
     rows.sort_by(&key);
-    let (mut repeats, mut conflicts) = (0, 0);
+    let (mut duplicates, mut conflicts) = (0, 0);
     rows.dedup_by(|later, kept| {
-        let repeat = key(kept, later).is_eq();
-        if repeat && same(kept, later) {
-            repeats += 1;
-        } else if repeat {
+        let same_key = key(kept, later).is_eq();
+        if same_key && same(kept, later) {
+            duplicates += 1;
+        } else if same_key {
             conflicts += 1;
         }
-        repeat
+        same_key
     });
     HourRows {
         rows,
-        repeats,
+        repeats: duplicates,
         conflicts,
     }
 }

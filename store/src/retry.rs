@@ -1,15 +1,15 @@
-//! Waiting for a dependency that is away.
+//! Waits for the end of an outage of a dependency.
 
 use std::time::Duration;
 
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
-/// Waits between tries: short at first, then long enough to leave a store that recovers alone.
+/// Waits between attempts: short at first, then long enough not to burden a store that recovers.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// Runs `operation` until it succeeds or fails with an error that waiting does not cure. An outage is logged when it
-/// begins and when it ends, not at each try. To stop waiting, drop the future.
+/// Runs `operation` until it succeeds or fails with an error that waiting does not cure. Logs an outage when it
+/// begins and when it ends, not on each attempt. To stop waiting, drop the future.
 pub async fn wait_out<T, E: HasRemedy, F: Future<Output = Result<T, E>>>(
     what: &str,
     mut operation: impl FnMut() -> F,

@@ -1,4 +1,4 @@
-//! What the store's Parquet tables share: how they are written, read and laid out by hour.
+//! Code that the store's Parquet tables share: writing, reading and grouping by hour.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use parquet::file::properties::WriterProperties;
 use super::Blob;
 use windrow_common::EventTime;
 
-/// Why bytes are not a table of ours.
+/// Why a table cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// Not Parquet, or damaged Parquet.
+    /// The bytes are not Parquet, or are damaged.
     #[error("it is not a readable Parquet file: {0}")]
     Parquet(#[from] ParquetError),
     /// Its columns do not fit together.
     #[error("its columns do not fit together: {0}")]
     Arrow(#[from] ArrowError),
-    /// A column is absent or of another type.
+    /// A column is missing or has the wrong type.
     #[error("it has no column `{0}` of the right type")]
     Column(&'static str),
-    /// A row does not make sense.
-    #[error("row {row} is wrong: {why}")]
+    /// A row is invalid.
+    #[error("row {row} is invalid: {why}")]
     Row {
         /// Counted from 0.
         row: usize,
@@ -51,7 +51,7 @@ pub(super) fn schema(columns: &[(&str, DataType)]) -> Arc<Schema> {
     ))
 }
 
-/// One zstd Parquet file of one batch.
+/// Writes one batch as a Parquet file with zstd compression.
 pub(super) fn write(batch: &RecordBatch) -> Result<Bytes, TableError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -64,7 +64,7 @@ pub(super) fn write(batch: &RecordBatch) -> Result<Bytes, TableError> {
     Ok(bytes.into())
 }
 
-/// The batches of a Parquet file.
+/// Reads the batches of a Parquet file.
 pub(super) fn read(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?
         .with_batch_size(65_536)
@@ -108,8 +108,8 @@ pub(super) fn integers<'a>(
     Ok(|row| column.value(row))
 }
 
-/// Groups the parts of a table by their hour, oldest first; `from` and `to` (exclusive) leave out hours that cannot
-/// hold a window of that stretch.
+/// Groups the parts of a table by hour, oldest first. Leaves out hours that cannot hold a window start between `from`
+/// and `to` (exclusive).
 pub(super) fn hours(
     blobs: Vec<Blob>,
     from: Option<EventTime>,

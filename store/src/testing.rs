@@ -1,11 +1,11 @@
-//! What a store promises, asked of every implementation.
+//! The promises of a store, tested on every implementation.
 //!
-//! Everything here is for tests, so what cannot continue panics and says why.
+//! Everything here is for tests, so code that cannot continue panics and says why.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use crate::{Store, StoreError};
 
-/// Of two conditional writes of one blob the second is refused, whether it creates or replaces.
+/// Checks that the second of two conditional writes of a blob is refused, whether it creates or replaces.
 pub async fn conditional_writes_refuse_the_second_writer(store: &Store) {
     let first = store.put_if("a/b.json", "1", None).await.unwrap();
     assert!(matches!(
@@ -23,7 +23,7 @@ pub async fn conditional_writes_refuse_the_second_writer(store: &Store) {
     store.put_if("a/b.json", "4444", Some(&version)).await.unwrap();
 }
 
-/// Names that are percent-encoded in different ways are blobs of their own, in every operation.
+/// Checks that names that are percent-encoded in different ways are different blobs in every operation.
 pub async fn encoded_names_are_one_blob_each(store: &Store) {
     let names = ["%2E.", "a%2Fb", "a%252Fb", "plain"];
     for name in names {

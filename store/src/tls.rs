@@ -1,8 +1,10 @@
 //! TLS for every client of this process.
 
-/// Makes ring the TLS implementation of this process, unless it has chosen one. Among all dependencies there may be two,
-/// between which rustls does not choose but panics, and reqwest is built with none.
+/// Makes ring the TLS implementation of this process, unless it has one already.
+///
+/// The dependencies may bring two implementations, and rustls panics rather than choose one. reqwest is built without
+/// any.
 pub fn choose_tls() {
-    // An error says that there is one already.
+    // An error means that the process has one already.
     _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -19,6 +19,8 @@ pub struct MetadataService {
 struct Shared {
     events: Vec<(String, String, String)>,
     acknowledged: Vec<String>,
+    /// How often the events were listed.
+    listed: u64,
 }
 
 impl MetadataService {
@@ -56,6 +58,11 @@ impl MetadataService {
         self.shared.lock().unwrap().events.push(event);
     }
 
+    /// Returns how often the events were listed.
+    pub fn listed(&self) -> u64 {
+        self.shared.lock().unwrap().listed
+    }
+
     /// Returns the ids of the acknowledged events.
     pub fn acknowledged(&self) -> Vec<String> {
         self.shared.lock().unwrap().acknowledged.clone()
@@ -72,7 +79,9 @@ fn answer(headers: &HeaderMap, body: impl FnOnce() -> String) -> (StatusCode, St
 
 async fn list(State(shared): State<Arc<Mutex<Shared>>>, headers: HeaderMap) -> (StatusCode, String) {
     answer(&headers, || {
-        let events = &shared.lock().unwrap().events;
+        let mut shared = shared.lock().unwrap();
+        shared.listed += 1;
+        let events = &shared.events;
         let events: Vec<_> = events
             .iter()
             .map(|(id, kind, machine)| {

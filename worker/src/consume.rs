@@ -199,6 +199,11 @@ impl<Q: Queue> Worker<Q> {
     }
 
     /// Scores deliveries into the batch.
+    #[tracing::instrument(
+        name = "micro_batch",
+        skip_all,
+        fields(messages = deliveries.len(), first = deliveries.first().map(|delivery| &*delivery.message.id)),
+    )]
     async fn score(&mut self, deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         if deliveries.is_empty() {
             return Ok(());

@@ -11,10 +11,10 @@ use super::{Kernel, OneClassSvm};
 /// of summation and our own exp. So mixed machines agree with each other, and a replay agrees with the first run.
 /// Scoring picks the fastest path; only tests and benchmarks name one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CodePath(Features);
+pub struct CodePath(CpuFeatures);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Features {
+enum CpuFeatures {
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -26,14 +26,14 @@ impl CodePath {
     /// Returns every path that this CPU can run, the fastest last.
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut)] // Other architectures than x86-64 have only one.
-        let mut paths = vec![Self(Features::Baseline)];
+        let mut paths = vec![Self(CpuFeatures::Baseline)];
         #[cfg(target_arch = "x86_64")]
         {
             if has_avx2() {
-                paths.push(Self(Features::Avx2));
+                paths.push(Self(CpuFeatures::Avx2));
             }
             if has_avx512() {
-                paths.push(Self(Features::Avx512));
+                paths.push(Self(CpuFeatures::Avx512));
             }
         }
         paths
@@ -46,13 +46,13 @@ impl CodePath {
         #[cfg(target_arch = "x86_64")]
         {
             if has_avx512() {
-                return Self(Features::Avx512);
+                return Self(CpuFeatures::Avx512);
             }
             if has_avx2() {
-                return Self(Features::Avx2);
+                return Self(CpuFeatures::Avx2);
             }
         }
-        Self(Features::Baseline)
+        Self(CpuFeatures::Baseline)
     }
 
     /// Writes one decision for each row; the lengths must agree.
@@ -88,13 +88,13 @@ impl CodePath {
         decisions: &mut [f64],
     ) {
         match self.0 {
-            Features::Baseline => score::decide::<S, D>(similarity, svm, rows, decisions),
+            CpuFeatures::Baseline => score::decide::<S, D>(similarity, svm, rows, decisions),
             // SAFETY: only `available` and `best` create a `CodePath`, and both check the CPU's features.
             #[cfg(target_arch = "x86_64")]
-            Features::Avx2 => unsafe { decide_avx2::<S, D>(similarity, svm, rows, decisions) },
+            CpuFeatures::Avx2 => unsafe { decide_avx2::<S, D>(similarity, svm, rows, decisions) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Features::Avx512 => unsafe { decide_avx512::<S, D>(similarity, svm, rows, decisions) },
+            CpuFeatures::Avx512 => unsafe { decide_avx512::<S, D>(similarity, svm, rows, decisions) },
         }
     }
 }
@@ -102,11 +102,11 @@ impl CodePath {
 impl fmt::Display for CodePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Features::Baseline => "baseline",
+            CpuFeatures::Baseline => "baseline",
             #[cfg(target_arch = "x86_64")]
-            Features::Avx2 => "AVX2",
+            CpuFeatures::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
-            Features::Avx512 => "AVX-512",
+            CpuFeatures::Avx512 => "AVX-512",
         })
     }
 }

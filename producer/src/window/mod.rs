@@ -15,6 +15,38 @@
 //! From `resume` on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval
 //! or in quarantine. A replay from `resume` compares readings before the dispatched time with `judged`. It skips those
 //! below, which were dispatched or quarantined; those above are late.
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use windrow_common::EventTime;
+//! use windrow_producer::sensors::SensorTable;
+//! use windrow_producer::source::{Batch, Offset, Reading};
+//! use windrow_producer::window::{Emitted, Position, WindowConfig, Windower};
+//!
+//! let mut sensors = SensorTable::new();
+//! let sensor = sensors.intern("pump-7", "temp")?;
+//! let reading = |second: i64, value| Reading {
+//!     sensor,
+//!     time: EventTime::from_millis(second * 1_000),
+//!     arrival: EventTime::now(),
+//!     value,
+//!     offset: Offset(second as u64),
+//! };
+//! let now = Instant::now();
+//! let mut windower = Windower::new(WindowConfig::default().validate()?, &Position::start(1), now);
+//! let mut batch = Batch {
+//!     readings: vec![reading(1, 71.0), reading(59, 73.0), reading(66, 72.0)],
+//!     next: Offset(67),
+//!     ..Batch::default()
+//! };
+//! let mut out = Emitted::default();
+//! windower.take(&mut batch, &sensors, now, &mut out);
+//! // The watermark is at 61 s: the first minute is complete, the second is open.
+//! assert_eq!(out.messages[0].aggregates[0].mean, 72.0);
+//! assert_eq!(windower.open_windows(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod accumulator;
 mod config;

@@ -9,14 +9,15 @@ use clap::Args;
 use crate::{Amqp, AmqpConfig, AmqpError, AmqpUrl, QueueNames, Reconnect, Tls};
 use windrow_common::{HasRemedy, Remedy};
 
-/// Which RabbitMQ, and what the queues there are called.
+/// Options that name a RabbitMQ broker and its queues.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "RabbitMQ")]
 pub struct AmqpArgs {
-    /// The broker: amqp://user:password@host:5672/vhost, or amqps://…; ?auth_mechanism=external logs in by certificate
+    /// URL of the broker: amqp://user:password@host:5672/vhost, or amqps://…; ?auth_mechanism=external logs in with a
+    /// certificate
     #[arg(long, value_name = "URL", env = "WINDROW_AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<String>,
-    /// A file with the URL, so that its password is in neither the environment nor the process list
+    /// File that holds the URL, which keeps its password out of the environment and the process list
     #[arg(
         long,
         value_name = "FILE",
@@ -24,33 +25,34 @@ pub struct AmqpArgs {
         conflicts_with = "amqp_url"
     )]
     pub amqp_url_file: Option<PathBuf>,
-    /// Certificate (PEM) of the authority that signed the broker's [default: those the system trusts]
+    /// Certificate (PEM) of the authority that signed the broker's certificate [default: the authorities that the
+    /// system trusts]
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_CA")]
     pub amqp_ca: Option<PathBuf>,
-    /// This client's certificate (PEM)
+    /// Client certificate (PEM)
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_CERT", requires = "amqp_key")]
     pub amqp_cert: Option<PathBuf>,
-    /// The key of that certificate (PEM, PKCS #8)
+    /// Key of the client certificate (PEM, PKCS #8)
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_KEY", requires = "amqp_cert")]
     pub amqp_key: Option<PathBuf>,
-    /// The queues are PREFIX.score and PREFIX.dead, the exchange PREFIX.anomalies
+    /// Prefix of the names: the queues are PREFIX.score and PREFIX.dead, the exchange is PREFIX.anomalies
     #[arg(long, value_name = "PREFIX", default_value = "windrow", env = "WINDROW_QUEUE_PREFIX", value_parser = prefix)]
     pub queue_prefix: String,
-    /// The scoring queue, if it is to be called otherwise
+    /// Name of the scoring queue [default: PREFIX.score]
     #[arg(long, value_name = "NAME", env = "WINDROW_QUEUE_SCORE", value_parser = prefix)]
     pub queue_score: Option<String>,
-    /// The dead-letter queue, if it is to be called otherwise
+    /// Name of the dead-letter queue [default: PREFIX.dead]
     #[arg(long, value_name = "NAME", env = "WINDROW_QUEUE_DEAD", value_parser = prefix)]
     pub queue_dead: Option<String>,
-    /// The exchange of anomalies, if it is to be called otherwise
+    /// Name of the exchange for anomalies [default: PREFIX.anomalies]
     #[arg(long, value_name = "NAME", env = "WINDROW_EXCHANGE_ANOMALIES", value_parser = prefix)]
     pub exchange_anomalies: Option<String>,
-    /// How often a message that workers went away with is delivered again before it becomes a dead letter; less than
-    /// 12 do not suffice to tell the message that takes workers with it from those beside it
+    /// How often a message is delivered again after a worker died holding it, before it becomes a dead letter. It takes
+    /// at least 12 to tell a message that kills workers from those held with it
     #[arg(long, value_name = "N", default_value_t = 20, env = "WINDROW_DELIVERY_LIMIT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub delivery_limit: u32,
-    /// Messages that may be published and not yet confirmed
+    /// Maximum number of published messages that the broker has not confirmed yet
     #[arg(
         long,
         value_name = "N",
@@ -63,20 +65,20 @@ pub struct AmqpArgs {
 /// What is wrong with [`AmqpArgs`].
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpArgsError {
-    /// Neither URL nor file.
-    #[error("which RabbitMQ? Give --amqp-url, --amqp-url-file, WINDROW_AMQP_URL or WINDROW_AMQP_URL_FILE")]
+    /// Neither a URL nor a file is given.
+    #[error("no broker is named: set --amqp-url, --amqp-url-file, WINDROW_AMQP_URL or WINDROW_AMQP_URL_FILE")]
     NoUrl,
     /// The URL cannot be used.
     #[error(transparent)]
     Url(#[from] AmqpError),
     /// A file cannot be read.
-    #[error("{option} {}: {source}", .path.display())]
+    #[error("{option}: cannot read {}: {source}", .path.display())]
     File {
-        /// Which option names it.
+        /// The option that names the file.
         option: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -88,12 +90,12 @@ impl HasRemedy for AmqpArgsError {
 }
 
 impl AmqpArgs {
-    /// Whether a broker is named at all.
+    /// Returns whether a broker is named.
     pub fn is_given(&self) -> bool {
         self.amqp_url.is_some() || self.amqp_url_file.is_some()
     }
 
-    /// The broker's URL.
+    /// Returns the broker's URL.
     pub fn url(&self) -> Result<AmqpUrl, AmqpArgsError> {
         let text = match (&self.amqp_url, &self.amqp_url_file) {
             (Some(url), _) => url.clone(),
@@ -103,7 +105,7 @@ impl AmqpArgs {
         Ok(text.parse()?)
     }
 
-    /// The queue, not connected yet; `client` is shown in the broker's list of connections.
+    /// Creates the queue without connecting. The broker shows `client` in its list of connections.
     pub fn queue(&self, client: &str, reconnect: Reconnect) -> Result<Amqp, AmqpArgsError> {
         let mut names = QueueNames::under(&self.queue_prefix);
         let replace = |name: &mut String, with: &Option<String>| {
@@ -140,12 +142,12 @@ fn read(option: &'static str, path: &Path) -> Result<String, AmqpArgsError> {
     })
 }
 
-/// A name that RabbitMQ takes: up to 200 bytes, so that an ending fits.
+/// Parses a name that RabbitMQ accepts: up to 200 bytes, so that a suffix fits.
 fn prefix(text: &str) -> Result<String, String> {
     match text.len() {
         0 => Err("the name is empty".to_owned()),
         1..=200 if !text.starts_with("amq.") => Ok(text.to_owned()),
-        1..=200 => Err("names that begin with amq. are RabbitMQ's own".to_owned()),
+        1..=200 => Err("names that begin with amq. are reserved for RabbitMQ".to_owned()),
         bytes => Err(format!("the name has {bytes} bytes; at most 200 are allowed")),
     }
 }

@@ -1,4 +1,4 @@
-//! How to reach RabbitMQ, and what the queues there are called.
+//! The configuration of a queue on RabbitMQ: how to connect, and the names there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,30 +7,30 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::AmqpError;
 
-/// Seconds between heartbeats where the URL names none: a peer that is gone without a word is noticed in half a minute.
+/// Seconds between heartbeats if the URL sets none. A peer that disappears silently is noticed within half a minute.
 const HEARTBEAT_SECONDS: u16 = 15;
 
-/// Everything an [`super::Amqp`] needs to know.
+/// The configuration of an [`super::Amqp`].
 #[derive(Clone, Debug)]
 pub struct AmqpConfig {
-    /// Where the broker is, and who connects.
+    /// The broker's address and the user.
     pub url: AmqpUrl,
-    /// Certificates of `amqps:` connections.
+    /// Certificates for `amqps:` connections.
     pub tls: Tls,
-    /// Names of queues and exchange.
+    /// Names of the queues and the exchange.
     pub names: QueueNames,
-    /// How often a message is delivered again before the broker makes it a dead letter.
+    /// How often a message is delivered again before it becomes a dead letter.
     pub delivery_limit: u32,
-    /// Messages that may be published and not confirmed.
+    /// Maximum number of published messages that are not confirmed yet.
     pub confirm_window: usize,
     /// What to do when the broker cannot be reached.
     pub reconnect: Reconnect,
-    /// Shown in the broker's list of connections.
+    /// Name of the client in the broker's list of connections.
     pub client: String,
 }
 
 impl AmqpConfig {
-    /// The defaults for the broker at `url`: names under `windrow`, 20 redeliveries, 1,000 messages under way.
+    /// Returns the defaults for the broker at `url`: names under `windrow`, 20 redeliveries, 1,000 messages in flight.
     pub fn new(url: AmqpUrl) -> Self {
         Self {
             url,
@@ -47,13 +47,13 @@ impl AmqpConfig {
 /// What to do when the broker cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// Try again until it can, as services do.
+    /// Retry until it can, as services do.
     Forever,
-    /// Fail, as a command does that a person waits for.
+    /// Fail, as commands do, because a person waits for them.
     Never,
 }
 
-/// Names of queues and exchange.
+/// The names of the queues and the exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueNames {
     /// The quorum queue of scoring messages.
@@ -65,7 +65,7 @@ pub struct QueueNames {
 }
 
 impl QueueNames {
-    /// `<prefix>.score`, `<prefix>.dead` and `<prefix>.anomalies`.
+    /// Returns `<prefix>.score`, `<prefix>.dead` and `<prefix>.anomalies`.
     pub fn under(prefix: &str) -> Self {
         Self {
             score: format!("{prefix}.score"),
@@ -75,7 +75,7 @@ impl QueueNames {
     }
 }
 
-/// Certificates in PEM. Without an own authority the system's are trusted.
+/// Certificates in PEM. Without an authority, the system's authorities are trusted.
 #[derive(Clone, Default)]
 pub struct Tls {
     /// The authority that signed the broker's certificate.
@@ -93,7 +93,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// `amqp://user:password@host:5672/vhost` or `amqps:`, whose password is never shown.
+/// A URL such as `amqp://user:password@host:5672/vhost` or `amqps://…`, whose `Debug` output hides the password.
 #[derive(Clone)]
 pub struct AmqpUrl {
     uri: AMQPUri,
@@ -106,7 +106,7 @@ impl AmqpUrl {
         uri
     }
 
-    /// `host:port`, with the virtual host behind it unless that is `/`.
+    /// Returns `host:port`, followed by the virtual host unless that is `/`.
     pub fn endpoint(&self) -> String {
         let AMQPUri { authority, vhost, .. } = &self.uri;
         match vhost.as_str() {
@@ -115,27 +115,27 @@ impl AmqpUrl {
         }
     }
 
-    /// The broker's host.
+    /// Returns the broker's host.
     pub fn host(&self) -> &str {
         &self.uri.authority.host
     }
 
-    /// Who connects.
+    /// Returns the user who connects.
     pub fn user(&self) -> &str {
         &self.uri.authority.userinfo.username
     }
 
-    /// The user's password, for the management API.
+    /// Returns the user's password, for the management API.
     pub fn password(&self) -> &str {
         &self.uri.authority.userinfo.password
     }
 
-    /// The virtual host.
+    /// Returns the virtual host.
     pub fn vhost(&self) -> &str {
         &self.uri.vhost
     }
 
-    /// Whether the connection is encrypted.
+    /// Returns whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
@@ -145,22 +145,22 @@ impl FromStr for AmqpUrl {
     type Err = AmqpError;
 
     fn from_str(text: &str) -> Result<Self, AmqpError> {
-        // What is wrong is told without the text: a password may be in it.
+        // The error does not repeat the text, because that may contain a password.
         let wrong = |why: &str| AmqpError::Url { why: why.to_owned() };
         let text = text.trim();
         if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
             return Err(wrong("it begins with neither amqp:// nor amqps://"));
         }
         if text.contains("://[") || text.contains("@[") {
-            // The client library would take it for localhost.
-            return Err(wrong("an IPv6 address is not understood; name the host"));
+            // The client library would connect to localhost instead.
+            return Err(wrong("IPv6 addresses are not supported; write a host name"));
         }
         let mut uri: AMQPUri = text.parse().map_err(|why: String| wrong(&why))?;
         if uri.authority.host.is_empty() {
             return Err(wrong("it names no host"));
         }
         if uri.vhost.is_empty() {
-            // A trailing slash; nobody names a virtual host "".
+            // A trailing slash. Nobody names a virtual host "".
             "/".clone_into(&mut uri.vhost);
         }
         Ok(Self { uri })

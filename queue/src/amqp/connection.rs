@@ -1,4 +1,4 @@
-//! One connection that comes back, and the queues on it.
+//! One connection that is reopened when it is lost, and the queues declared on it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,41 +12,41 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use super::{AmqpConfig, AmqpError, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
-/// A broker that accepts a connection and then says nothing for this long is away.
+/// A broker that accepts a connection and then stays silent for this long counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A close that is not answered is not waited for longer.
+/// How long to wait for the broker to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Waits between tries: short at first, for a broker that restarts; never so long that a person gives up first.
+/// Waits between attempts: short at first, for a broker that restarts, and never so long that a person gives up first.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a queue that has just been made is left alone. A node that is killed in the first second of a quorum queue
-/// forgets the queue's log, and with it what it has confirmed (seen with RabbitMQ 3.10.8).
+/// How long to leave a new queue alone. A node that is killed in the first second of a quorum queue's life loses the
+/// queue's log, and the confirmed messages in it (seen with RabbitMQ 3.10.8).
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How long a queue that was deleted is left deleted. Messages of one that is made again within 20 ms go to consumers of
-/// the one before, which get nothing of it (seen with RabbitMQ 3.10.8).
+/// How long to wait before recreating a deleted queue. If it is recreated within 20 ms, its messages are assigned to
+/// consumers of the deleted queue and never arrive (seen with RabbitMQ 3.10.8).
 const DELETED_FOR: Duration = Duration::from_secs(1);
 
-/// Deliveries of a dead letter before a broker of version 4 drops it: looking at one is a delivery too.
+/// Deliveries of a dead letter before RabbitMQ 4 drops it. The number is huge because each listing is a delivery too.
 const DEAD_LETTER_DELIVERIES: i64 = 1_000_000_000;
 
-/// A connection, opened when it is needed and again when it was lost. Whoever needs it waits meanwhile, and one of
-/// them does the opening.
+/// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
+/// others wait.
 #[derive(Debug)]
 pub(super) struct Link {
     config: Arc<AmqpConfig>,
-    /// For logs and the broker's list.
+    /// The purpose of the connection, for logs and the broker's list of connections.
     role: &'static str,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
-    /// The same connection, to look at without waiting.
+    /// The same connection, which can be inspected without waiting.
     seen: Mutex<Option<Arc<Connection>>>,
     opening: AtomicBool,
-    /// Publishes that have waited for their confirmation longer than is usual.
+    /// Number of publishes whose confirmation is overdue.
     stalled: AtomicUsize,
 }
 
-/// One publish that waits too long.
+/// A publish whose confirmation is overdue, until this is dropped.
 pub(super) struct Stalled<'a>(&'a AtomicUsize);
 
 impl Drop for Stalled<'_> {
@@ -67,7 +67,7 @@ impl Link {
         }
     }
 
-    /// Notes that a publish waits too long for its confirmation, until what it gives is dropped.
+    /// Records that the confirmation of a publish is overdue, until the returned guard is dropped.
     pub(super) fn stalls(&self) -> Stalled<'_> {
         if self.stalled.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(
@@ -87,7 +87,7 @@ impl Link {
         AmqpError::from_lapin(&self.config, error)
     }
 
-    /// Why the broker cannot be used; `None` also before it is first needed.
+    /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
         let endpoint = self.config.url.endpoint();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +106,7 @@ impl Link {
         }
     }
 
-    /// The live connection, its queues declared.
+    /// Returns the live connection, with its queues declared. Opens it if necessary.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, AmqpError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &*current
@@ -123,7 +123,7 @@ impl Link {
         Ok(connection)
     }
 
-    /// A new channel on the live connection.
+    /// Opens a channel on the live connection.
     pub(super) async fn channel(&self) -> Result<Channel, AmqpError> {
         let connection = self.connection().await?;
         connection
@@ -187,36 +187,36 @@ impl Link {
         Ok(connection)
     }
 
-    /// Declares the queues again, for when one was deleted under a live connection. That this fails because the broker
-    /// went away is no error: whoever asked tries again, and asks again if need be.
+    /// Declares the queues again after one was deleted under a live connection. An outage of the broker meanwhile is
+    /// not an error: the caller retries, and calls this again if necessary.
     pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
         tokio::time::sleep(DELETED_FOR).await;
         let connection = self.connection().await?;
         match self.declare(&connection).await {
             Err(error) if error.remedy() == Remedy::Wait => {
-                tracing::debug!(%error, "not declared");
+                tracing::debug!(%error, "cannot declare the queues");
                 Ok(())
             }
             declared => declared,
         }
     }
 
-    /// Declares queues and exchange; what is there already has to be the same.
+    /// Declares the queues and the exchange. Existing ones must have the same arguments.
     async fn declare(&self, connection: &Connection) -> Result<(), AmqpError> {
         let names = &self.config.names;
         let channel = || async {
             let channel = connection.create_channel().await;
             channel.map_err(|error| self.error(&error))
         };
-        // Asking closes the channel when the answer is no.
+        // The broker closes the channel if the queue does not exist.
         let is_new = look_at(&channel().await?, &names.score).await.is_err();
         let channel = channel().await?;
         let dead = [
             ("x-queue-type", text("quorum")),
             ("x-delivery-limit", AMQPValue::LongLongInt(DEAD_LETTER_DELIVERIES)),
         ];
-        // At-least-once dead-lettering: the broker itself moves a message over only once `dead` has confirmed it, for
-        // which the queue must refuse, not drop, what it has no room for
+        // At-least-once dead-lettering: the broker removes a message from the queue only once `dead` has confirmed it.
+        // This requires that a full queue rejects publishes instead of dropping messages
         // (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
         let score = [
             ("x-queue-type", text("quorum")),
@@ -260,35 +260,35 @@ impl Link {
         declared.await.map(|_| ()).map_err(|error| self.error(&error))
     }
 
-    /// What the broker says of a queue.
+    /// Returns the state of a queue, from a passive declaration.
     pub(super) async fn look_at(&self, queue: &str) -> Result<QueueLook, AmqpError> {
         let channel = self.channel().await?;
         let look = look_at(&channel, queue).await;
-        // One that was refused is closed.
+        // After an error, the broker has closed the channel already.
         _ = channel.close(200, "done".into()).await;
         look.map_err(|error| self.error(&error))
     }
 
-    /// Says goodbye to the broker, which then gives back what is not settled at once.
+    /// Closes the connection, so that the broker requeues unsettled messages at once.
     pub(super) async fn close(&self) {
         let Some(connection) = self.current.lock().await.take() else {
             return;
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // One that is gone already needs no goodbye.
+        // A connection that is already lost needs no close.
         _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
     }
 }
 
-/// What a passive declaration tells of a queue.
+/// The state of a queue, as a passive declaration returns it.
 pub(super) struct QueueLook {
-    /// Messages that wait for a consumer.
+    /// Number of messages that wait for a consumer.
     pub(super) ready: u64,
-    /// Consumers, cancelled ones that hold messages included.
+    /// Number of consumers, including cancelled ones that still hold messages.
     pub(super) consumers: u64,
 }
 
-/// Looks at a queue, which must exist.
+/// Declares a queue passively, which fails if it does not exist.
 async fn look_at(channel: &Channel, queue: &str) -> Result<QueueLook, lapin::Error> {
     let options = QueueDeclareOptions {
         passive: true,
@@ -303,7 +303,7 @@ async fn look_at(channel: &Channel, queue: &str) -> Result<QueueLook, lapin::Err
     })
 }
 
-/// The waits between tries to reach the broker.
+/// Returns the waits between attempts to reach the broker.
 pub(super) fn backoff() -> Backoff {
     Backoff::new(FIRST_WAIT, LONGEST_WAIT)
 }

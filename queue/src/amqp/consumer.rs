@@ -1,4 +1,4 @@
-//! Taking messages from RabbitMQ and settling them.
+//! Receives messages from RabbitMQ and settles them.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -17,32 +17,32 @@ use super::{AmqpError, Reconnect, properties};
 use crate::{Consumer, DeadLetter, Delivery, Message, QueueError, Reason, Receipt};
 use windrow_common::{EventTime, HasRemedy, Remedy};
 
-/// After a stop: how long the queue has to have been silent for nothing to be on its way, and how long that may take.
+/// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
 const QUIET: Duration = Duration::from_millis(250);
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
-/// A channel that does not close within this goes with its connection.
+/// How long to wait for a channel to close. Otherwise it closes with its connection.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-/// A look at the deliveries is at least so long after the one before: what arrives meanwhile is taken at once. Without,
-/// a busy consumer is woken for each message, which costs more than scoring it.
+/// Minimum time between two looks at the deliveries, so that those that arrive meanwhile are received together. Without
+/// it, a busy consumer is woken for each message, which costs more than scoring it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-/// A consumer of the scoring queue. It outlives its channel: when that is lost, a new one takes over.
+/// A consumer of the scoring queue. It outlives its channel: a new channel replaces a lost one.
 #[derive(Debug)]
 pub struct AmqpConsumer {
     link: Arc<Link>,
     publisher: Arc<Publisher>,
     prefetch: NonZeroU16,
     subscription: Option<Subscription>,
-    /// Where a subscription begins, until it has begun: [`Consumer::receive`] may be cancelled in between, and the broker
-    /// would go on to send messages there.
-    beginning: Option<Channel>,
-    /// Counts subscriptions, so that a receipt of a lost one settles nothing.
+    /// Channel of a subscription that is being started. [`Consumer::receive`] may be cancelled meanwhile; the next
+    /// start then closes this channel, to which the broker would otherwise keep sending messages.
+    starting: Option<Channel>,
+    /// Counts the subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
-    /// Set by a stop: when to cancel at the latest.
+    /// When to cancel at the latest; set by a stop.
     cancel_by: Option<Instant>,
-    looked_at: Option<Instant>,
+    last_look: Option<Instant>,
 }
 
 /// One consumer on one channel.
@@ -51,9 +51,9 @@ struct Subscription {
     channel: Channel,
     deliveries: lapin::Consumer,
     cancelled: bool,
-    /// Whether the deliveries have ended; asking an ended stream again waits for ever.
+    /// Whether the deliveries have ended. Polling an ended stream again waits forever.
     ended: bool,
-    /// What was handed out and is not acked, by delivery tag.
+    /// Deliveries that were handed out and are not acked yet, ordered by delivery tag.
     unsettled: VecDeque<Unsettled>,
 }
 
@@ -61,7 +61,7 @@ struct Subscription {
 struct Unsettled {
     tag: u64,
     settled: bool,
-    /// Kept for the dead letter it may become; shared with the delivery.
+    /// Kept because it may become a dead letter; shared with the delivery.
     message: Arc<Message>,
     failures: u32,
 }
@@ -73,14 +73,14 @@ impl AmqpConsumer {
             publisher,
             prefetch,
             subscription: None,
-            beginning: None,
+            starting: None,
             epoch: 0,
             cancel_by: None,
-            looked_at: None,
+            last_look: None,
         }
     }
 
-    /// Begins to consume, waiting out an outage of the broker; a queue that is gone is declared again.
+    /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
     pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
         let mut backoff = super::connection::backoff();
         loop {
@@ -91,7 +91,7 @@ impl AmqpConsumer {
             if error.remedy() != Remedy::Wait || self.link.config().reconnect == Reconnect::Never {
                 return Err(error);
             }
-            tracing::warn!(%error, "cannot consume; trying again");
+            tracing::warn!(%error, "cannot consume; retrying");
             tokio::time::sleep(backoff.next_wait()).await;
             if matches!(error, AmqpError::Missing { .. }) {
                 self.link.declare_again().await?;
@@ -100,11 +100,11 @@ impl AmqpConsumer {
     }
 
     async fn subscribe_once(&mut self) -> Result<(), AmqpError> {
-        if let Some(left_over) = self.beginning.take() {
-            _ = timeout(CLOSE_WITHIN, left_over.close(200, "not begun".into())).await;
+        if let Some(left_over) = self.starting.take() {
+            _ = timeout(CLOSE_WITHIN, left_over.close(200, "not started".into())).await;
         }
         let channel = self.link.channel().await?;
-        self.beginning = Some(channel.clone());
+        self.starting = Some(channel.clone());
         let error = |error: lapin::Error| self.link.error(&error);
         channel
             .basic_qos(self.prefetch.get(), BasicQosOptions::default())
@@ -120,7 +120,7 @@ impl AmqpConsumer {
             )
             .await
             .map_err(error)?;
-        self.beginning = None;
+        self.starting = None;
         self.epoch += 1;
         self.subscription = Some(Subscription {
             channel,
@@ -156,7 +156,7 @@ impl AmqpConsumer {
         });
     }
 
-    /// The live subscription's entry of a receipt.
+    /// Returns the live subscription's entry for a receipt.
     fn unsettled(&mut self, receipt: &Receipt) -> Option<&mut Unsettled> {
         if receipt.epoch != self.epoch {
             return None;
@@ -166,12 +166,12 @@ impl AmqpConsumer {
 }
 
 impl Subscription {
-    /// The next delivery, error or end.
+    /// Returns the next delivery, an error, or the end.
     ///
-    /// After a stop it first fills up. A cancel overtakes deliveries that the queue has sent and the channel has not:
-    /// they come after `basic.cancel-ok`, when the client library no longer knows whose they are, and would have to be
-    /// delivered again. With `prefetch` messages out, or none left to send, there are no such deliveries; so until
-    /// then nothing is acked and nothing cancelled.
+    /// After a stop, it first fills up. A cancel overtakes deliveries that the queue has sent and the channel has not.
+    /// They arrive after `basic.cancel-ok`, when the client library no longer knows their consumer, and would have to
+    /// be delivered again. No such deliveries exist once `prefetch` messages are unsettled, or none is left to send.
+    /// Until then, nothing is acked and nothing is cancelled.
     async fn next(
         &mut self,
         prefetch: NonZeroU16,
@@ -203,7 +203,7 @@ impl Subscription {
         self.unsettled.get_mut(at)
     }
 
-    /// Acks what is settled: all up to the first that is not with a single frame, then those that lie behind it.
+    /// Acks the settled deliveries: those before the first unsettled one with a single frame, then the others singly.
     async fn ack_settled(&mut self) -> Result<(), lapin::Error> {
         let mut last = None;
         while let Some(entry) = self.unsettled.front().filter(|entry| entry.settled) {
@@ -236,7 +236,7 @@ impl Subscription {
 impl Consumer for AmqpConsumer {
     async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
         if limit == 0 {
-            // As in memory: the caller cancels.
+            // As in the in-memory queue, the caller has to cancel.
             std::future::pending::<()>().await;
         }
         loop {
@@ -250,12 +250,12 @@ impl Consumer for AmqpConsumer {
             if subscription.ended {
                 return Ok(0);
             }
-            if let Some(looked_at) = self.looked_at {
-                tokio::time::sleep_until(looked_at + BETWEEN_LOOKS).await;
+            if let Some(last_look) = self.last_look {
+                tokio::time::sleep_until(last_look + BETWEEN_LOOKS).await;
             }
             let before = into.len();
             let mut next = subscription.next(self.prefetch, self.cancel_by).await;
-            self.looked_at = Some(Instant::now());
+            self.last_look = Some(Instant::now());
             let ended = loop {
                 let delivered = match next {
                     Some(Ok(delivered)) => delivered,
@@ -274,7 +274,7 @@ impl Consumer for AmqpConsumer {
                     _ => return Ok(taken),
                 };
             };
-            // After our own cancel this is the end of what was under way; the channel still settles it.
+            // After our own cancel, this is the end of the deliveries in flight. The channel can still settle them.
             if self.cancel_by.is_some()
                 && let Some(subscription) = &mut self.subscription
             {
@@ -283,7 +283,7 @@ impl Consumer for AmqpConsumer {
                 self.ack(Vec::new()).await?;
                 return Ok(taken);
             }
-            tracing::warn!(%ended, "subscribing again; what was delivered and not acked comes again");
+            tracing::warn!(%ended, "subscribing again; unacked messages are delivered again");
             self.subscription = None;
             if into.len() > before {
                 return Ok(into.len() - before);
@@ -302,21 +302,21 @@ impl Consumer for AmqpConsumer {
             && (subscription.ended || !filling_up)
             && let Err(error) = subscription.ack_settled().await
         {
-            tracing::debug!(%error, "not acked; the messages come again");
+            tracing::debug!(%error, "cannot ack; the messages are delivered again");
         }
         Ok(())
     }
 
     async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
         let dead_at = EventTime::now();
-        let mut letters = Vec::with_capacity(dead.len());
+        let mut dead_letters = Vec::with_capacity(dead.len());
         let mut receipts = Vec::with_capacity(dead.len());
         for (receipt, reason) in dead {
             if let Some(Unsettled {
                 message, failures, ..
             }) = self.unsettled(&receipt)
             {
-                letters.push(DeadLetter {
+                dead_letters.push(DeadLetter {
                     message: Message::clone(message),
                     deliveries: *failures + 1,
                     reason,
@@ -325,7 +325,7 @@ impl Consumer for AmqpConsumer {
                 receipts.push(receipt);
             }
         }
-        self.publisher.publish_dead_letters(&letters).await?;
+        self.publisher.publish_dead_letters(&dead_letters).await?;
         self.ack(receipts).await
     }
 

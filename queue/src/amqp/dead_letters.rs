@@ -16,18 +16,18 @@ use super::publisher::Publisher;
 use super::{AmqpError, properties};
 use crate::DeadLetter;
 
-/// The broker says how many dead letters there are and then sends them. One that does not arrive within this time is
-/// held by another consumer.
+/// How long to wait for a dead letter. The broker has said how many there are, so another consumer holds one that does
+/// not arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long the broker may take to settle what was acked and to requeue the rest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Unsettled dead letters per channel: the largest prefetch there is. (To a quorum queue, 0 means 2,000.)
+/// Maximum number of unsettled dead letters per channel: the largest prefetch. (To a quorum queue, 0 means 2,000.)
 const MOST_UNSETTLED: u16 = u16::MAX;
 
-/// Dead letters that are handled together.
+/// Number of dead letters that are handled together.
 const BATCH: usize = 256;
 
 /// The dead letters of an [`super::Amqp`] queue.
@@ -37,21 +37,21 @@ pub struct DeadLetters {
     link: Arc<Link>,
 }
 
-/// A pass over the dead letters that are in the queue when it begins. Each stays unsettled until it is acked or the pass
-/// ends.
+/// A pass over the dead letters that are in the queue when it begins. Each stays unsettled until it is acked or the
+/// pass ends.
 struct Pass<'a> {
     link: &'a Link,
-    /// One subscription after the other: each takes at most [`MOST_UNSETTLED`].
+    /// The subscriptions in order. Each receives at most [`MOST_UNSETTLED`]; only the last one still receives.
     subscriptions: Vec<(Channel, Consumer)>,
-    /// How many more the last subscription may take.
+    /// How many more the last subscription may receive.
     room: u64,
-    /// How many are still to come.
+    /// Number of dead letters still to be received.
     left: u64,
-    /// Consumers of the queue before the pass began.
+    /// Number of consumers of the queue before the pass began.
     other_consumers: u64,
 }
 
-/// What to ack a dead letter with.
+/// Identifies a dead letter to ack.
 #[derive(Clone, Copy)]
 struct Tag {
     subscription: usize,
@@ -104,8 +104,8 @@ impl DeadLetters {
         Ok(purged)
     }
 
-    /// Hands the dead letters to `handle` in batches. Those it does not ack return to the queue at the end, also after an
-    /// error.
+    /// Passes the dead letters to `handle` in batches. Those that it does not ack return to the queue at the end, even
+    /// after an error.
     async fn each(
         &self,
         limit: usize,
@@ -146,7 +146,7 @@ impl<'a> Pass<'a> {
         Ok(pass)
     }
 
-    /// Consumes on another channel, with a prefetch of what is left, so that no more than needed is held.
+    /// Consumes on another channel. The prefetch is the number still to be received, so that no more are held.
     async fn subscribe(&mut self) -> Result<(), AmqpError> {
         let error = |error: lapin::Error| self.link.error(&error);
         let channel = self.link.channel().await?;
@@ -169,7 +169,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The next dead letter and the tag to ack it with.
+    /// Returns the next dead letter and the tag to ack it with.
     async fn next(&mut self) -> Result<Option<(DeadLetter, Tag)>, AmqpError> {
         if self.left == 0 {
             return Ok(None);
@@ -214,15 +214,15 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Returns to the queue what was only looked at, and waits until the broker has settled everything.
+    /// Returns the unacked dead letters to the queue, and waits until the broker has settled everything.
     ///
     /// RabbitMQ does not confirm acks, and a channel with many of them outstanding holds back the later ones
     /// (`quorum_commands_soft_limit`, 32). Those are lost when the channel closes: dead letters that were counted as
-    /// deleted come back. A cancelled consumer counts as a consumer of the queue until everything it received is settled,
-    /// which shows when closing is safe.
+    /// deleted come back. A cancelled consumer counts as a consumer of the queue until everything it received is
+    /// settled, which shows when closing is safe.
     async fn end(self) {
         for (channel, consumer) in &self.subscriptions {
-            // On a channel that is closed everything has been returned already.
+            // A channel that is closed has returned everything already.
             _ = channel
                 .basic_cancel(consumer.tag(), BasicCancelOptions::default())
                 .await;

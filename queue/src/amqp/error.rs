@@ -1,4 +1,4 @@
-//! What can go wrong with RabbitMQ, and what it means.
+//! The errors of RabbitMQ, and what they mean.
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
@@ -6,94 +6,94 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use super::AmqpConfig;
 use windrow_common::{HasRemedy, Remedy};
 
-/// What can go wrong with RabbitMQ. No password is in any of its sentences.
+/// An error of RabbitMQ. Its text never contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
-    /// The URL cannot be used; it is not repeated, since a password may be in it.
+    /// The URL cannot be used. The error does not repeat it, because it may contain a password.
     #[error("the AMQP URL cannot be used: {why} (write amqp://user:password@host:5672/vhost, or amqps://…)")]
     Url {
         /// What is wrong with it.
         why: String,
     },
-    /// Wrong user or password, or no right to do this.
+    /// The user or password is wrong, or the user lacks a permission.
     #[error("RabbitMQ at {endpoint} refuses user `{user}`: {why}")]
     Refused {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// Who.
+        /// The user.
         user: String,
-        /// What the broker said.
+        /// The broker's error.
         why: String,
     },
-    /// There is no such virtual host, or the user may not use it.
-    #[error("RabbitMQ at {endpoint} does not let `{user}` in: {why}")]
+    /// The virtual host does not exist, or the user may not use it.
+    #[error("RabbitMQ at {endpoint} refuses user `{user}` on this virtual host: {why}")]
     NoVhost {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// Who.
+        /// The user.
         user: String,
-        /// What the broker said.
+        /// The broker's error.
         why: String,
     },
-    /// A queue or exchange of this name is there, with other arguments.
+    /// A queue or exchange of this name exists with other arguments.
     #[error(
-        "RabbitMQ at {endpoint} has something else under one of our names: {why}; give the option that is meant the \
-         value it has there, name another with --queue-prefix, or delete it there once it is empty"
+        "RabbitMQ at {endpoint} has a queue or exchange with one of these names but other arguments: {why}; set the \
+         option to the value in RabbitMQ, choose other names with --queue-prefix, or delete it once it is empty"
     )]
     OtherArguments {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// What the broker said; names the queue and the argument.
+        /// The broker's error, which names the queue and the argument.
         why: String,
     },
-    /// The broker's certificate or ours is not accepted.
-    #[error("no encrypted connection to RabbitMQ at {endpoint}: {why}")]
+    /// The broker's certificate or the client's is not accepted.
+    #[error("cannot open an encrypted connection to RabbitMQ at {endpoint}: {why}")]
     Tls {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// What the handshake said.
+        /// The error of the handshake.
         why: String,
     },
-    /// No queue takes the message, although they have just been declared.
+    /// No queue takes the message, although the queues have just been declared.
     #[error("RabbitMQ at {endpoint} has no queue {queue} for message {id}")]
     Unroutable {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
         /// The queue.
         queue: String,
         /// The message.
         id: String,
     },
-    /// A queue or exchange that was declared is gone.
-    #[error("RabbitMQ at {endpoint} no longer has something of ours: {why}")]
+    /// A queue or exchange that was declared no longer exists.
+    #[error("RabbitMQ at {endpoint} has lost a queue or exchange: {why}")]
     Missing {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// What the broker said; names it.
+        /// The broker's error, which names the queue or exchange.
         why: String,
     },
-    /// Dead letters are in someone else's hands.
+    /// Another consumer holds dead letters.
     #[error(
-        "{left} of the dead letters on RabbitMQ at {endpoint} are being looked at by someone else; try again in a moment"
+        "another consumer holds {left} of the dead letters on RabbitMQ at {endpoint}; try again in a moment"
     )]
     DeadLettersHeld {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
-        /// How many did not come.
+        /// How many it holds.
         left: u64,
     },
-    /// The broker would not take the message.
-    #[error("RabbitMQ at {endpoint} did not take message {id}")]
+    /// The broker rejected the message.
+    #[error("RabbitMQ at {endpoint} rejected message {id}")]
     Nacked {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
         /// The message.
         id: String,
     },
-    /// The broker cannot be reached, went away, or is not ready.
+    /// The broker cannot be reached, closed the connection, or is not ready.
     #[error("RabbitMQ at {endpoint} is away: {why}")]
     Away {
-        /// Where.
+        /// The broker's address.
         endpoint: String,
         /// What happened.
         why: String,
@@ -101,7 +101,7 @@ pub enum AmqpError {
 }
 
 impl AmqpError {
-    /// What an error of the client library means.
+    /// Returns what an error of the client library means.
     pub(super) fn from_lapin(config: &AmqpConfig, error: &lapin::Error) -> Self {
         let endpoint = config.url.endpoint();
         let user = config.url.user().to_owned();
@@ -113,8 +113,8 @@ impl AmqpError {
                         Self::Refused { endpoint, user, why }
                     }
                     AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Self::Missing { endpoint, why },
-                    // "NOT_ALLOWED - vhost x not found" and "… access to vhost refused"; other refusals with this
-                    // code, such as a connection limit, pass.
+                    // "NOT_ALLOWED - vhost x not found" and "… access to vhost refused". Other refusals with this
+                    // code, such as a connection limit, are temporary.
                     AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if !why.contains("limit") => {
                         Self::NoVhost { endpoint, user, why }
                     }
@@ -159,7 +159,7 @@ impl HasRemedy for AmqpError {
     }
 }
 
-/// A handshake that ends like this ends like this again.
+/// Returns whether the handshake failed over a certificate, which a retry does not change.
 fn is_certificate_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as E;
     matches!(error.kind(), E::InvalidData | E::InvalidInput)

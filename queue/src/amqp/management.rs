@@ -1,4 +1,4 @@
-//! RabbitMQ's management API: what the protocol itself does not tell.
+//! RabbitMQ's management API, for numbers that AMQP itself does not provide.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use windrow_store::choose_tls;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The management API of a broker.
+/// A client of a broker's management API.
 #[derive(Clone, Debug)]
 pub struct Management {
     client: reqwest::Client,
@@ -20,46 +20,46 @@ pub struct Management {
     broker: AmqpUrl,
 }
 
-/// A queue as the management API sees it; it looks every five seconds.
+/// The state of a queue. The management API updates it every five seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QueueState {
-    /// Messages that wait for a consumer.
+    /// Number of messages that wait for a consumer.
     pub ready: u64,
-    /// Messages with a consumer, not settled.
+    /// Number of messages delivered and not yet settled.
     pub unacked: u64,
-    /// Consumers.
+    /// Number of consumers.
     pub consumers: u64,
-    /// Messages published a second.
+    /// Messages published per second.
     pub published_per_second: f64,
-    /// Messages delivered a second.
+    /// Messages delivered per second.
     pub delivered_per_second: f64,
-    /// Messages acked a second.
+    /// Messages acked per second.
     pub acked_per_second: f64,
-    /// Messages delivered again since the queue was made.
+    /// Number of messages redelivered since the queue was created.
     pub redelivered: u64,
 }
 
-/// What can go wrong with the management API.
+/// An error of the management API.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {
-    /// It cannot be asked.
-    #[error("the management API at {base} cannot be asked: {why} (--management-url says where it is)")]
+    /// The API cannot be queried.
+    #[error("cannot query the management API at {base}: {why}; --management-url sets its address")]
     Away {
-        /// Where.
+        /// The API's address.
         base: String,
         /// What happened.
         why: String,
     },
-    /// It does not answer our user.
-    #[error("the management API at {base} refuses user `{user}`: it needs the tag `monitoring`")]
+    /// The API refuses the user.
+    #[error("the management API at {base} refuses user `{user}`: the user needs the tag `monitoring`")]
     Refused {
-        /// Where.
+        /// The API's address.
         base: String,
-        /// Who.
+        /// The user.
         user: String,
     },
-    /// There is no such queue.
-    #[error("RabbitMQ has no queue `{queue}` in vhost `{vhost}`: no producer or worker has been here yet")]
+    /// The queue does not exist.
+    #[error("RabbitMQ has no queue `{queue}` in vhost `{vhost}`: no producer or worker has connected yet")]
     NoQueue {
         /// The queue.
         queue: String,
@@ -79,7 +79,7 @@ impl HasRemedy for ManagementError {
 
 #[derive(Deserialize)]
 struct Answer {
-    // All absent for a queue that has just been made.
+    // All are absent for a queue that has just been created.
     #[serde(default)]
     messages_ready: u64,
     #[serde(default)]
@@ -108,7 +108,8 @@ struct Rate {
 }
 
 impl Management {
-    /// The management API of `broker`, at `base` or where it is by default: port 15672, or 15671 of an encrypted one.
+    /// Creates a client of the management API of `broker`, at `base` or at the default port: 15672, or 15671 if the
+    /// broker's connection is encrypted.
     pub fn new(broker: &AmqpUrl, base: Option<&str>) -> Result<Self, ManagementError> {
         let default = || match broker.is_encrypted() {
             true => format!("https://{}:15671", broker.host()),
@@ -124,7 +125,7 @@ impl Management {
         })
     }
 
-    /// The state of a queue.
+    /// Returns the state of a queue.
     pub async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let url = format!(

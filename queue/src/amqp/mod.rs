@@ -1,9 +1,9 @@
 //! The queue on RabbitMQ (AMQP 0-9-1): one producer and any number of workers, on any machines.
 //!
-//! A message lies in a quorum queue, persistent and confirmed by a majority of brokers, until a worker acks it. Every
-//! failure of the broker or the network ends in the same place: the connection is opened again, with capped and
-//! jittered waits, queues are declared again, what was not confirmed is published again and what was not acked is
-//! delivered again. Only what a person has to mend (credentials, arguments of a foreign queue) is an error.
+//! A message stays in a quorum queue, persistent and confirmed by a majority of brokers, until a worker acks it. Every
+//! failure of the broker or the network is handled in the same way. The connection is reopened, with capped and
+//! jittered waits, and the queues are declared again. Unconfirmed messages are published again, and unacked ones are
+//! delivered again. Only what a person has to fix (credentials, arguments of a foreign queue) is an error.
 
 mod args;
 mod config;
@@ -31,21 +31,21 @@ use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
 use connection::Link;
 use publisher::{Order, Publisher};
 
-/// A queue on RabbitMQ; clones share its connections.
+/// A queue on RabbitMQ. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Amqp {
     publisher: Arc<Publisher>,
-    /// Apart from the publishing one: a broker short of memory stops reading from connections that publish, and acks
-    /// have to get through then.
+    /// Separate from the publishing connection: a broker short of memory stops reading from connections that publish,
+    /// and acks have to get through even then.
     consuming: Arc<Link>,
-    /// A permit for each message published and not confirmed.
+    /// Has one permit for each message that may be published and not yet confirmed.
     confirm_window: Arc<Semaphore>,
-    /// To the task that publishes; the first message starts it.
+    /// Sends to the task that publishes, which the first message starts.
     orders: Arc<OnceLock<mpsc::UnboundedSender<Order>>>,
 }
 
 impl Amqp {
-    /// A queue that connects when it is first used.
+    /// Creates a queue that connects on first use.
     pub fn new(config: AmqpConfig) -> Self {
         let config = Arc::new(config);
         Self {
@@ -59,27 +59,27 @@ impl Amqp {
         }
     }
 
-    /// Connects and declares queues and exchange now, so that a mistake shows at the start.
+    /// Connects and declares the queues and the exchange now, so that a mistake shows at startup.
     pub async fn connect(&self) -> Result<(), AmqpError> {
         self.publisher.link().connection().await.map(|_| ())
     }
 
-    /// Why the broker cannot be used at the moment; `None` when it can, as far as is known.
+    /// Returns why the broker cannot be used at the moment; `None` if it can, as far as is known.
     pub fn outage(&self) -> Option<String> {
         self.publisher.link().outage().or_else(|| self.consuming.outage())
     }
 
-    /// The dead letters, to look at, replay or purge.
+    /// Returns the dead letters, to list, replay or purge.
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(Arc::clone(&self.publisher), Arc::clone(&self.consuming))
     }
 
-    /// What the queues are called.
+    /// Returns the names of the queues and the exchange.
     pub fn names(&self) -> &QueueNames {
         &self.publisher.link().config().names
     }
 
-    /// Closes the connections properly; what is not settled is delivered to others.
+    /// Closes the connections. Unsettled messages are delivered to other consumers.
     pub async fn close(&self) {
         self.publisher.link().close().await;
         self.consuming.close().await;

@@ -1,4 +1,4 @@
-//! Messages as AMQP sees them: which property and header holds what.
+//! The AMQP properties and headers of messages.
 
 use std::borrow::Cow;
 
@@ -17,18 +17,18 @@ const DETAIL: &str = "x-windrow-detail";
 const WORKER: &str = "x-windrow-worker";
 const DEAD_MS: &str = "x-windrow-dead-ms";
 const DELIVERIES: &str = "x-windrow-deliveries";
-/// W3C Trace Context's own name (<https://www.w3.org/TR/trace-context/>).
+/// The name that W3C Trace Context defines (<https://www.w3.org/TR/trace-context/>).
 const TRACEPARENT: &str = "traceparent";
 /// Set by quorum queues from the second delivery on.
 const DELIVERY_COUNT: &str = "x-delivery-count";
-/// Set by the broker when it dead-letters by itself.
+/// Set by the broker when it dead-letters a message itself.
 const DEATHS: &str = "x-death";
 
-/// Longest detail kept in a header, in bytes: all headers have to fit one frame, 128 KiB by default.
+/// Maximum size of a detail in a header, in bytes. All headers must fit into one frame, 128 KiB by default.
 const MAX_DETAIL_BYTES: usize = 4_096;
 const PERSISTENT: u8 = 2;
 
-/// The properties a scoring message travels with.
+/// Returns the properties of a scoring message.
 pub(super) fn of_message(message: &Message) -> BasicProperties {
     let mut headers = FieldTable::default();
     let enqueued_ms = message.enqueued_at.as_millis();
@@ -45,20 +45,23 @@ pub(super) fn of_message(message: &Message) -> BasicProperties {
         .with_headers(headers)
 }
 
-/// The properties of the same message as a dead letter.
-pub(super) fn of_dead_letter(letter: &DeadLetter) -> BasicProperties {
-    let properties = of_message(&letter.message);
+/// Returns the properties of a dead letter: those of its message, and the reason.
+pub(super) fn of_dead_letter(dead_letter: &DeadLetter) -> BasicProperties {
+    let properties = of_message(&dead_letter.message);
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(REASON.into(), text(&letter.reason.code));
-    let detail = cut(&letter.reason.detail, MAX_DETAIL_BYTES);
+    headers.insert(REASON.into(), text(&dead_letter.reason.code));
+    let detail = cut(&dead_letter.reason.detail, MAX_DETAIL_BYTES);
     headers.insert(DETAIL.into(), text(detail));
-    headers.insert(WORKER.into(), text(&letter.reason.worker));
-    headers.insert(DEAD_MS.into(), AMQPValue::LongLongInt(letter.dead_at.as_millis()));
-    headers.insert(DELIVERIES.into(), AMQPValue::LongUInt(letter.deliveries));
+    headers.insert(WORKER.into(), text(&dead_letter.reason.worker));
+    headers.insert(
+        DEAD_MS.into(),
+        AMQPValue::LongLongInt(dead_letter.dead_at.as_millis()),
+    );
+    headers.insert(DELIVERIES.into(), AMQPValue::LongUInt(dead_letter.deliveries));
     properties.with_headers(headers)
 }
 
-/// The properties of an anomaly: JSON, as durable as the queue it may be routed to.
+/// Returns the properties of an anomaly: JSON, as durable as the queue that it may be routed to.
 pub(super) fn of_announcement() -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
@@ -66,7 +69,7 @@ pub(super) fn of_announcement() -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
 }
 
-/// A delivery's message, and how many consumers had it before.
+/// Returns a delivery's message, and how many consumers ended while they held it.
 pub(super) fn message_of(delivery: &mut Delivery) -> (Message, u32) {
     let body = std::mem::take(&mut delivery.data).into();
     let properties = &delivery.properties;
@@ -89,7 +92,7 @@ pub(super) fn message_of(delivery: &mut Delivery) -> (Message, u32) {
     (message, u32::try_from(failures).unwrap_or(u32::MAX))
 }
 
-/// A delivery of the dead-letter queue: set aside by a worker, or by the broker at the delivery limit.
+/// Returns the dead letter in a delivery. A worker set it aside, or the broker did at the delivery limit.
 pub(super) fn dead_letter_of(delivery: &mut Delivery) -> DeadLetter {
     let (message, _) = message_of(delivery);
     let none = FieldTable::default();
@@ -110,13 +113,13 @@ pub(super) fn dead_letter_of(delivery: &mut Delivery) -> DeadLetter {
         };
     }
     let (why, seconds) = death_of(headers);
-    // The broker writes `delivery_limit`; codes have dashes everywhere else.
+    // The broker writes `delivery_limit`; all other codes have dashes.
     let code = why.replace('_', "-");
     let failures = number(DELIVERY_COUNT).unwrap_or_default();
     DeadLetter {
         reason: Reason {
             detail: match code.as_str() {
-                "delivery-limit" => "every worker that took it went away holding it".to_owned(),
+                "delivery-limit" => "every worker that received it ended before settling it".to_owned(),
                 _ => "set aside by the broker".to_owned(),
             },
             code,
@@ -128,7 +131,7 @@ pub(super) fn dead_letter_of(delivery: &mut Delivery) -> DeadLetter {
     }
 }
 
-/// Why and when (epoch seconds) the broker dead-lettered last.
+/// Returns why and when (epoch seconds) the broker last dead-lettered the message.
 fn death_of(headers: &FieldTable) -> (String, u64) {
     let unknown = ("unknown".to_owned(), 0);
     let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get(DEATHS) else {
@@ -148,7 +151,7 @@ fn value_of(property: &Option<ShortString>) -> &str {
     property.as_ref().map_or("", ShortString::as_str)
 }
 
-/// `value`, without a copy of its own when it is what every message says.
+/// Returns `value`, without copying it if it is `known`, the value of nearly every message.
 fn known_or_owned(known: &'static str, value: &str) -> Cow<'static, str> {
     if value == known {
         Cow::Borrowed(known)
@@ -157,12 +160,12 @@ fn known_or_owned(known: &'static str, value: &str) -> Cow<'static, str> {
     }
 }
 
-/// AMQP's short strings end at 255 bytes; what comes from us is shorter, so this only guards.
+/// Cuts `value` at 255 bytes, AMQP's limit for short strings. Only ids with long, percent-encoded names exceed it.
 fn short(value: &str) -> ShortString {
     cut(value, 255).into()
 }
 
-/// The start of `value`, at most `bytes` long and whole characters.
+/// Returns the start of `value`: whole characters, at most `bytes` bytes.
 fn cut(value: &str, bytes: usize) -> &str {
     let mut end = bytes.min(value.len());
     while !value.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! Publishing until it is confirmed.
+//! Publishes messages until the broker confirms them.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,35 +20,35 @@ use super::{AmqpError, Reconnect, properties};
 use crate::{Announcement, DeadLetter, Message, QueueError};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
-/// Channels in the pool. One would do for speed; a channel that an error has closed is not waited for with two.
+/// Number of channels in the pool. One is fast enough. With two, nothing waits for a channel that an error has closed.
 const CHANNELS: usize = 2;
-/// How long the first order after a pause waits for company.
+/// How long the first order after a pause waits for others, to be published together.
 const GATHER: Duration = Duration::from_millis(2);
-/// Dead letters or announcements of one worker that wait for their confirmation together.
+/// Maximum number of messages of one call that wait for their confirmations concurrently.
 const SIDE_BY_SIDE: usize = 256;
-/// Waits between tries of one message; the connection has waits of its own.
+/// Waits between attempts to publish one message. The connection has its own.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A broker that takes longer to confirm is in trouble: a majority of its nodes is away, or its disk.
-const USUAL_CONFIRM: Duration = Duration::from_secs(30);
-/// Tries of a message before the broker is in trouble: it refuses what it has no room for.
-const USUAL_TRIES: u32 = 5;
-/// Tries of a message whose queue or exchange is not there though it was declared just before.
+/// Time until a confirmation is overdue. Then a majority of the broker's nodes is unavailable, or its disk is slow.
+const OVERDUE_AFTER: Duration = Duration::from_secs(30);
+/// Number of attempts until a confirmation is overdue: a broker without room rejects messages.
+const OVERDUE_TRIES: u32 = 5;
+/// Maximum number of attempts if a queue or exchange is missing although it has just been declared.
 const UNDECLARED_TRIES: u32 = 5;
 
-/// Publishes over pooled channels of one connection.
+/// A publisher that uses pooled channels of one connection.
 pub(super) struct Publisher {
     link: Arc<Link>,
     channels: Pool<Channels>,
-    /// Held while a message gets its number.
+    /// Held while the client library numbers a message.
     turn: Mutex<()>,
 }
 
-/// Where a message goes.
+/// The destination of a message.
 struct Route<'a> {
     exchange: &'a str,
     routing_key: &'a str,
-    /// Whether it is an error that no queue takes it.
+    /// Whether it is an error if no queue takes the message.
     mandatory: bool,
 }
 
@@ -56,13 +56,13 @@ struct Route<'a> {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) message: Message,
-    /// Told once it is safe.
+    /// Resolves the confirmation once the message is safe.
     pub(super) confirm: oneshot::Sender<Result<(), QueueError>>,
-    /// Of the messages that may be unconfirmed at a time; this bounds the orders too.
+    /// One of the permits that bound the number of unconfirmed messages, and so the number of orders.
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Opens channels for the pool.
+/// A manager that opens channels for the pool.
 struct Channels {
     link: Arc<Link>,
 }
@@ -116,8 +116,8 @@ impl Publisher {
         &self.link
     }
 
-    /// Publishes what is ordered, side by side, until nobody is left to order. One task for all: one for each message
-    /// costs more than publishing it, and one message after the other a third of the rate.
+    /// Publishes orders concurrently until all senders are dropped. A single task does it, because a task for each
+    /// message costs more than publishing it. Publishing one message at a time would cost a third of the rate.
     pub(super) async fn carry_out(self: Arc<Self>, orders: mpsc::UnboundedReceiver<Order>) {
         let orders = futures::stream::unfold(orders, async |mut orders| {
             if let Ok(order) = orders.try_recv() {
@@ -130,13 +130,13 @@ impl Publisher {
         let publish = async |order: Order| {
             let published = self.publish(&order.message).await;
             drop(order.permit);
-            // A producer that no longer listens does not need to know.
+            // A producer that has dropped the confirmation does not need the result.
             _ = order.confirm.send(published.map_err(QueueError::from));
         };
         orders.for_each_concurrent(None, publish).await;
     }
 
-    /// Publishes a scoring message; returns once the broker has it on disk, in a majority of its nodes.
+    /// Publishes a scoring message. Returns once a majority of the broker's nodes has it on disk.
     pub(super) async fn publish(&self, message: &Message) -> Result<(), AmqpError> {
         let route = Route {
             exchange: "",
@@ -148,7 +148,7 @@ impl Publisher {
             .await
     }
 
-    /// Publishes scoring messages side by side; returns once all are confirmed.
+    /// Publishes scoring messages concurrently. Returns once all are confirmed.
     pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<(), AmqpError> {
         all_of(
             messages
@@ -159,22 +159,27 @@ impl Publisher {
         .await
     }
 
-    /// Publishes dead letters; returns once the broker has all of them.
-    pub(super) async fn publish_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), AmqpError> {
+    /// Publishes dead letters. Returns once all are confirmed.
+    pub(super) async fn publish_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<(), AmqpError> {
         let route = Route {
             exchange: "",
             routing_key: &self.link.config().names.dead,
             mandatory: true,
         };
-        let buried = letters.iter().map(|letter| {
-            let properties = || properties::of_dead_letter(letter);
-            self.until_confirmed(&route, &letter.message.id, &letter.message.body, properties)
-                .boxed()
+        let published = dead_letters.iter().map(|dead_letter| {
+            let properties = || properties::of_dead_letter(dead_letter);
+            self.until_confirmed(
+                &route,
+                &dead_letter.message.id,
+                &dead_letter.message.body,
+                properties,
+            )
+            .boxed()
         });
-        all_of(buried.collect()).await
+        all_of(published.collect()).await
     }
 
-    /// Publishes anomalies; returns once the broker has passed them on to whoever subscribed.
+    /// Publishes anomalies. Returns once the broker has routed them to the subscribers.
     pub(super) async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), AmqpError> {
         let exchange = &self.link.config().names.anomalies;
         let announced = announcements.iter().map(|Announcement { topic, body }| {
@@ -215,8 +220,8 @@ impl Publisher {
                 return Err(error);
             }
             tracing::debug!(message = id, %error, "publishing again");
-            if backoff.attempts() >= USUAL_TRIES {
-                // Readiness tells, for as long as it lasts.
+            if backoff.attempts() >= OVERDUE_TRIES {
+                // Readiness reports the outage until this guard is dropped.
                 stalled.get_or_insert_with(|| self.link.stalls());
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -243,7 +248,8 @@ impl Publisher {
                 why: other.to_string(),
             },
         })?;
-        // Given back at once: a channel takes any number of publishes, and waits for each frame to be written.
+        // Returned to the pool at once: a channel takes any number of publishes, and each waits for its frame to be
+        // written.
         let channel = Channel::clone(&pooled);
         drop(pooled);
         let options = BasicPublishOptions {
@@ -257,14 +263,14 @@ impl Publisher {
             body,
             properties,
         ));
-        // The library numbers a message and then puts it in line: another thread in between would get the confirmation
-        // meant for this one.
+        // The library numbers a message and then queues it. Another thread that publishes in between would get the
+        // confirmation meant for this message.
         let published = poll_fn(|context| {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             publish.as_mut().poll(context)
         });
         let mut confirm = published.await.map_err(|error| link.error(&error))?;
-        let confirmed = match tokio::time::timeout(USUAL_CONFIRM, &mut confirm).await {
+        let confirmed = match tokio::time::timeout(OVERDUE_AFTER, &mut confirm).await {
             Ok(confirmed) => confirmed,
             Err(_) => {
                 let _stalled = link.stalls();

@@ -40,6 +40,14 @@ fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service])
     );
 }
 
+/// Waits until this many windows of the stream are scored.
+fn predictions_reach(worker: &Service, count: f64) {
+    eventually(WITHIN, "predictions of the stream", || {
+        let predictions = worker.metric("windrow_worker_predictions_total");
+        predictions.filter(|predictions| *predictions >= count)
+    });
+}
+
 #[test]
 fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     let hub = HubStage::new("sharing");
@@ -54,7 +62,7 @@ fn partitions_move_between_producers_and_every_window_is_predicted_once() {
     let source = hub.stage.text("readings.csv");
     let third = std::thread::scope(|scope| {
         let sending = scope.spawn(|| hub.send(&source, &["--speed", "1.5"]));
-        std::thread::sleep(Duration::from_secs(8));
+        predictions_reach(&worker, 1_000.0);
         first.kill();
         // After a kill, ownership of the partitions has to expire; a stop releases it.
         eventually(WITHIN, "the second takes over", || {
@@ -112,7 +120,7 @@ fn a_producer_that_was_frozen_does_no_harm_when_it_thaws() {
                 std::thread::sleep(Duration::from_millis(400));
             }
         });
-        std::thread::sleep(Duration::from_secs(4));
+        predictions_reach(&worker, 200.0);
         freeze(&hub, &first);
         let second = hub.producer("p2", &[]);
         eventually(WITHIN, "the second takes over", || {

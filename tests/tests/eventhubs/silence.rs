@@ -74,10 +74,11 @@ fn a_run_to_the_end_closes_what_silence_completes_and_leaves_the_rest() {
         hub.dispatched() < SECONDS as u64,
         "the last window may yet get readings"
     );
-    std::thread::sleep(Duration::from_secs(5));
-    let mut producer = hub.producer("p2", &once);
-    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
-    assert_eq!(hub.dispatched(), SECONDS as u64);
+    eventually(WITHIN, "silence completes the last window", || {
+        let mut producer = hub.producer("p2", &once);
+        assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+        (hub.dispatched() == SECONDS as u64).then_some(())
+    });
 }
 
 #[test]
@@ -95,8 +96,11 @@ fn partitions_that_are_empty_expired_or_older_than_the_start_have_an_end() {
         "before the first start nothing could expire"
     );
     // `--start` applies only to sources without a checkpoint.
-    std::thread::sleep(Duration::from_secs(1));
-    let start = EventTime::now().to_string();
+    let enqueued_by = EventTime::now();
+    let start = eventually(WITHIN, "a time after all events", || {
+        Some(EventTime::now()).filter(|now| *now > enqueued_by)
+    });
+    let start = start.to_string();
     let fresh = ["--source-name", "fresh", "--start", &start];
     let mut producer = hub.producer("fresh", &[&at_end[..], &fresh].concat());
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());

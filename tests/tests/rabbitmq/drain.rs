@@ -72,8 +72,10 @@ fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
         let held = worker.metric("windrow_worker_held_messages");
         held.filter(|held| *held == 240.0)
     });
-    // It polls for notices every second.
-    std::thread::sleep(Duration::from_secs(3));
+    let listed = azure.listed();
+    eventually(SOON, "it has seen both notices", || {
+        (azure.listed() > listed + 1).then_some(())
+    });
     assert_eq!(
         worker.ended(),
         None,
@@ -88,7 +90,9 @@ fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
         let (_, body) = worker.get("/readyz")?;
         body.contains("stopping").then_some(())
     });
-    std::thread::sleep(Duration::from_secs(1));
+    eventually(SOON, "it tries to write and cannot", || {
+        worker.log().contains("retrying until it works").then_some(())
+    });
     assert_eq!(azure.acknowledged(), [""; 0], "before the work is finished");
     fs::remove_file(stage.path("store")).unwrap();
     fs::rename(stage.path("away"), stage.path("store")).unwrap();
