@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Length;
+
 /// When something was measured: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventTime(i64);
@@ -42,6 +44,11 @@ impl EventTime {
         }
     }
 
+    /// Returns the time `millis` ms after the epoch, also past [`EventTime::MAX`]: the last interval ends there.
+    pub(crate) const fn unbounded(millis: i64) -> Self {
+        Self(millis)
+    }
+
     /// Returns the milliseconds since the epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
@@ -57,7 +64,7 @@ impl EventTime {
 
     /// Returns the start of the epoch-aligned interval of this length that contains this time.
     pub const fn floor(self, length: Length) -> Self {
-        Self(self.0 - self.0.rem_euclid(length.0))
+        Self(self.0 - self.0.rem_euclid(length.as_millis()))
     }
 
     /// Returns this time plus `duration`, at most [`EventTime::MAX`].
@@ -264,122 +271,6 @@ fn in_range(millis: i64) -> Option<EventTime> {
         .then_some(EventTime(millis))
 }
 
-/// The length of a window or interval of event time: a positive number of milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Length(i64);
-
-impl Length {
-    /// One hour: rows of the same hour of event time share a folder in the store.
-    pub const HOUR: Self = Self(3_600_000);
-
-    /// Creates a length of `millis` ms. Check a decoded length with [`Length::is_positive`].
-    pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
-    }
-
-    /// Creates a length of whole milliseconds, dropping anything finer.
-    pub fn from_duration(duration: Duration) -> Self {
-        Self(millis(duration))
-    }
-
-    /// Returns the length in milliseconds.
-    pub const fn as_millis(self) -> i64 {
-        self.0
-    }
-
-    /// Returns whether this can be the length of a window.
-    pub const fn is_positive(self) -> bool {
-        self.0 > 0
-    }
-
-    /// Returns whether `part` fits into this length a whole number of times. Both must be positive.
-    pub const fn is_multiple_of(self, part: Self) -> bool {
-        self.0 % part.0 == 0
-    }
-
-    /// Returns the length as a duration.
-    pub const fn as_duration(self) -> Duration {
-        Duration::from_millis(self.0.unsigned_abs())
-    }
-}
-
-impl fmt::Display for Length {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format_duration(self.as_duration()))
-    }
-}
-
-/// An interval of event time, [start, start + length).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Interval {
-    /// First instant inside the interval.
-    pub start: EventTime,
-    /// Length of the interval.
-    pub length: Length,
-}
-
-impl Interval {
-    /// Returns the first instant after the interval.
-    pub fn end(self) -> EventTime {
-        EventTime(self.start.0.saturating_add(self.length.0))
-    }
-}
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.start, self.length)
-    }
-}
-
-/// Parses a duration such as `500ms`, `5s`, `1m`, `1h30m` or `1d`. It fits clap's `value_parser`.
-pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
-    let wrong = || TimeError::Duration(text.to_owned());
-    let mut rest = text.trim();
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = rest[digits..].trim_start();
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit_ms: u64 = match &rest[..letters] {
-            "ms" => 1,
-            "s" | "sec" => 1_000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 7 * 86_400_000,
-            _ => return Err(wrong()),
-        };
-        rest = rest[letters..].trim_start();
-        let part = Duration::from_millis(number.checked_mul(unit_ms).ok_or_else(wrong)?);
-        total = total.checked_add(part).ok_or_else(wrong)?;
-    }
-    Ok(total)
-}
-
-/// Formats a duration so that [`parse_duration`] reads it back, exact to the millisecond.
-pub fn format_duration(duration: Duration) -> String {
-    let mut ms = duration.as_millis();
-    let mut text = String::new();
-    for (unit, unit_ms) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
-    ] {
-        if ms >= unit_ms {
-            text += &format!("{}{unit}", ms / unit_ms);
-            ms %= unit_ms;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,31 +331,20 @@ mod tests {
         fn bytes_never_panic_the_timestamp_reader(text in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = EventTime::parse(&text);
         }
-
-        #[test]
-        fn a_duration_reads_back_from_its_own_text(millis in 0_u64..10_000_000_000) {
-            let duration = Duration::from_millis(millis);
-            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
-        }
-    }
-
-    #[test]
-    fn durations_without_a_unit_are_refused() {
-        assert!(parse_duration("5").is_err());
-        assert!(parse_duration("m").is_err());
-        assert!(parse_duration("5 parsecs").is_err());
-        assert!(parse_duration("99999999999999999999d").is_err());
-        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
     }
 
     #[test]
     fn windows_are_aligned_to_the_epoch_before_it_too() {
         assert_eq!(
-            EventTime::from_millis(-1).floor(Length(60_000)).as_millis(),
+            EventTime::from_millis(-1)
+                .floor(Length::from_millis(60_000))
+                .as_millis(),
             -60_000
         );
         assert_eq!(
-            EventTime::from_millis(60_000).floor(Length(60_000)).as_millis(),
+            EventTime::from_millis(60_000)
+                .floor(Length::from_millis(60_000))
+                .as_millis(),
             60_000
         );
     }

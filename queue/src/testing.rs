@@ -1,7 +1,8 @@
 //! The promises of a queue, tested on every implementation.
 //!
 //! `conformance!(make_queue)` creates one test for each promise. `make_queue` takes the test's name. It returns a queue
-//! for this test alone, with [`LIMIT`] redeliveries, and a closure that lists the queue's dead letters.
+//! for this test alone, with [`LIMIT`] redeliveries, and a closure that lists the queue's dead letters. The closure lives as
+//! long as the test, so it can hold what the queue needs.
 //!
 //! Everything here is for tests, so code that cannot continue panics and says why.
 #![allow(
@@ -37,7 +38,7 @@ macro_rules! conformance {
     ($make_queue:path => $($promise:ident)*; $($promise_of_dead_letters:ident)*) => {
         $(#[tokio::test]
         async fn $promise() {
-            let (queue, _) = $make_queue(stringify!($promise));
+            let (queue, _dead) = $make_queue(stringify!($promise));
             $crate::testing::$promise(queue).await;
         })*
         $(#[tokio::test]

@@ -6,9 +6,15 @@ use windrow_tests::Broker;
 use super::queue;
 
 fn on_rabbitmq(name: &str) -> (Amqp, impl AsyncFn() -> Vec<DeadLetter>) {
-    let queue = queue(&Broker::shared(), name);
+    let broker = Broker::shared();
+    let queue = queue(&broker, name);
     let dead_letters = queue.dead_letters();
-    (queue, async move || dead_letters.list(100).await.unwrap())
+    let list = async move || {
+        // The node ends with its last user, so this holds it for as long as the test lasts.
+        let _broker = &broker;
+        dead_letters.list(100).await.unwrap()
+    };
+    (queue, list)
 }
 
 windrow_queue::conformance!(on_rabbitmq);
