@@ -19,7 +19,8 @@ pub enum LogFormat {
 const LIBRARIES: &str =
     "lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error,object_store=warn";
 
-/// Starts logging; call it once per process. [`LIBRARIES`] log less than `filter` asks for, unless it names them.
+/// Starts logging; call it once per process. Client libraries log less than `filter` asks for, unless it
+/// names them.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let parsed = EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;

@@ -86,7 +86,7 @@ async fn locked(folder: &Path) -> std::io::Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                tokio::time::sleep(LOCK_EVERY).await
+                tokio::time::sleep(LOCK_EVERY).await;
             }
             Err(TryLockError::WouldBlock) => {
                 let why = format!(

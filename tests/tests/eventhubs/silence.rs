@@ -1,7 +1,5 @@
 //! Partitions without events have an end and close their windows; events that expire unread are counted.
 
-use std::time::Duration;
-
 use windrow_common::EventTime;
 use windrow_test_hub::HubConfig;
 use windrow_tests::eventually;

@@ -1,6 +1,6 @@
 //! Readings from files (CSV, NDJSON and Parquet): one file or a folder of files, where each file is a partition.
 //!
-//! [`decode`](super::decode) turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
+//! [`decode`] turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
 //! decides which file is read next.
 
 mod partition;
