@@ -18,7 +18,7 @@ endef
 
 .PHONY: demo check test lint lint-stack bench soak reference
 
-# Without Event Hubs: its client takes longer to compile than everything else.
+# Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
 	$(CARGO) run --release --locked --quiet --package windrow --no-default-features -- demo
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashSet};
 use clap::Args;
 use serde::Serialize;
 use windrow_common::{EventTime, Length, Prediction, ScoringMessage, SensorId};
-use windrow_queue::{AmqpArgs, DeadLetter, Reconnect, StoredDeadLetters};
+use windrow_queue::{DeadLetter, StoredDeadLetters};
 use windrow_store::{Dispatched, Hour, Store, StoreArg};
 
+use crate::broker::BrokerArgs;
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
@@ -33,7 +34,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
     to: Option<EventTime>,
     #[command(flatten)]
-    amqp: AmqpArgs,
+    broker: BrokerArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -112,10 +113,8 @@ impl AuditArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let store = self.store.open()?;
         let mut dead = StoredDeadLetters::of(&store).list().await?;
-        if self.amqp.is_given() {
-            let queue = self.amqp.queue("windrow audit", Reconnect::Never)?;
-            dead.extend(queue.dead_letters().list(usize::MAX).await?);
-            queue.close().await;
+        if let Some(broker) = self.broker.broker("windrow audit")? {
+            dead.extend(broker.list().await?);
         }
         let audit = audit(&store, &dead, self.from, self.to).await?;
         if self.output.output == OutputFormat::Json {
@@ -124,7 +123,7 @@ impl AuditArgs {
         } else {
             show_table(&audit)?;
         }
-        if audit.all.lost > 0 || !audit.all.is_clean() {
+        if !audit.all.is_clean() {
             return Err(CliError::Lost(format!(
                 "the audit failed: {}",
                 audit.all.verdict()

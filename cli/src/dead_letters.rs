@@ -7,12 +7,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use windrow_common::{EventTime, ScoringMessage, SensorId, parse_duration};
-use windrow_queue::{
-    Amqp, AmqpArgs, DeadLetter, Memory, MemoryLimits, Queue, QueueError, Reconnect, StoredDeadLetters,
-};
+use windrow_queue::{DeadLetter, Memory, MemoryLimits, Queue, QueueError, StoredDeadLetters};
 use windrow_service::Shutdown;
 use windrow_store::Store;
 
+use crate::broker::{Broker, BrokerArgs};
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::pipeline::{drive, spawn_workers};
@@ -34,32 +33,28 @@ pub(crate) enum DeadLettersCommand {
 #[derive(Args, Debug)]
 struct Location {
     /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix
-    #[arg(long, value_name = "URL", env = "WINDROW_STORE", required_unless_present_any = ["amqp_url", "amqp_url_file"])]
+    #[arg(long, value_name = "URL", env = "WINDROW_STORE")]
     store: Option<String>,
     #[command(flatten)]
-    amqp: AmqpArgs,
+    broker: BrokerArgs,
 }
 
 impl Location {
-    /// Returns the broker's queue when a broker is named.
-    fn queue(&self) -> Result<Option<Amqp>, CliError> {
-        if !self.amqp.is_given() {
-            return Ok(None);
-        }
-        Ok(Some(self.amqp.queue("windrow dead-letters", Reconnect::Never)?))
+    /// Returns the broker if one is named.
+    fn broker(&self) -> Result<Option<Broker>, CliError> {
+        Ok(self.broker.broker("windrow dead-letters")?)
     }
 
     fn store(&self) -> Result<Store, CliError> {
-        Ok(Store::open(self.store.as_deref().unwrap_or_default())?)
+        let url = self.store.as_deref().ok_or_else(|| {
+            CliError::Usage("which dead letters? Give --store or WINDROW_STORE, or name a broker".to_owned())
+        })?;
+        Ok(Store::open(url)?)
     }
 
-    async fn letters(&self) -> Result<Vec<DeadLetter>, CliError> {
-        match self.queue()? {
-            Some(queue) => {
-                let dead_letters = queue.dead_letters().list(usize::MAX).await?;
-                queue.close().await;
-                Ok(dead_letters)
-            }
+    async fn dead_letters(&self) -> Result<Vec<DeadLetter>, CliError> {
+        match self.broker()? {
+            Some(broker) => Ok(broker.list().await?),
             None => Ok(StoredDeadLetters::of(&self.store()?).list().await?),
         }
     }
@@ -122,8 +117,8 @@ pub(crate) struct PurgeArgs {
 }
 
 impl Filter {
-    async fn letters(&self, location: &Location) -> Result<Vec<DeadLetter>, CliError> {
-        let mut dead_letters = location.letters().await?;
+    async fn dead_letters(&self, location: &Location) -> Result<Vec<DeadLetter>, CliError> {
+        let mut dead_letters = location.dead_letters().await?;
         dead_letters.retain(|dead_letter| self.wants(dead_letter));
         Ok(dead_letters)
     }
@@ -154,7 +149,7 @@ impl DeadLettersCommand {
 
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
-        let dead_letters = self.filter.letters(&self.location).await?;
+        let dead_letters = self.filter.dead_letters(&self.location).await?;
         if self.by_reason {
             return count_by_reason(&dead_letters, self.output.output);
         }
@@ -217,7 +212,7 @@ fn summary(dead_letter: &DeadLetter) -> serde_json::Value {
 
 impl ShowArgs {
     async fn run(self) -> Result<(), CliError> {
-        let dead_letters = self.location.letters().await?;
+        let dead_letters = self.location.dead_letters().await?;
         let dead_letter = dead_letters
             .iter()
             .find(|dead_letter| dead_letter.message.id == self.id);
@@ -268,14 +263,12 @@ fn aggregate(aggregate: &windrow_common::Aggregate) -> serde_json::Value {
 
 impl ReplayArgs {
     async fn run(self) -> Result<(), CliError> {
-        let Some(queue) = self.location.queue()? else {
+        let Some(broker) = self.location.broker()? else {
             return self.score_again().await;
         };
-        let replayed = queue
-            .dead_letters()
+        let replayed = broker
             .replay(|dead_letter| self.filter.wants(dead_letter))
             .await?;
-        queue.close().await;
         show::line(&format!(
             "replayed {replayed}: they are in the scoring queue again"
         ))
@@ -285,7 +278,7 @@ impl ReplayArgs {
     /// so a replay that is killed loses nothing. One that fails again is kept, with the new reason.
     async fn score_again(self) -> Result<(), CliError> {
         let store = self.location.store()?;
-        let dead_letters = self.filter.letters(&self.location).await?;
+        let dead_letters = self.filter.dead_letters(&self.location).await?;
         let queue = Memory::new(MemoryLimits::default(), &store);
         let stats = Arc::new(windrow_worker::Stats::default());
         let (_trigger, shutdown) = Shutdown::new();
@@ -341,24 +334,17 @@ async fn delete_scored(stored: &StoredDeadLetters, replayed: &[DeadLetter]) -> R
 impl PurgeArgs {
     async fn run(self) -> Result<(), CliError> {
         if !self.yes {
-            let dead_letters = self.filter.letters(&self.location).await?;
+            let dead_letters = self.filter.dead_letters(&self.location).await?;
             return show::line(&format!(
                 "would delete {} dead letters; --yes deletes them for good",
                 dead_letters.len()
             ));
         }
-        let deleted = match self.location.queue()? {
-            Some(queue) => {
-                let purged = queue
-                    .dead_letters()
-                    .purge(|dead_letter| self.filter.wants(dead_letter))
-                    .await?;
-                queue.close().await;
-                purged
-            }
+        let deleted = match self.location.broker()? {
+            Some(broker) => broker.purge(|dead_letter| self.filter.wants(dead_letter)).await?,
             None => {
                 let stored = StoredDeadLetters::of(&self.location.store()?);
-                let dead_letters = self.filter.letters(&self.location).await?;
+                let dead_letters = self.filter.dead_letters(&self.location).await?;
                 for dead_letter in &dead_letters {
                     stored.delete(&dead_letter.message.id).await?;
                 }

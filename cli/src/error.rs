@@ -7,11 +7,11 @@ use windrow_common::{HasRemedy, Remedy};
 use windrow_models::RepositoryError;
 use windrow_producer::source::SourceError;
 use windrow_producer::window::WindowConfigError;
-use windrow_queue::{AmqpArgsError, AmqpError, ManagementError};
 use windrow_service::Failure;
 use windrow_store::{StoreError, TableError};
 use windrow_worker::WorkerError;
 
+use crate::broker::BrokerError;
 use crate::input::InputError;
 
 /// An error that ends a command.
@@ -29,10 +29,6 @@ pub(crate) enum CliError {
     /// The producer failed.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The Event Hub refused or did not answer.
-    #[cfg(feature = "eventhubs")]
-    #[error(transparent)]
-    EventHub(#[from] windrow_eventhubs::EventHubError),
     /// A worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -56,15 +52,9 @@ pub(crate) enum CliError {
     /// The window options are invalid.
     #[error(transparent)]
     Windows(#[from] WindowConfigError),
-    /// The RabbitMQ options are invalid.
+    /// RabbitMQ failed, or the options for it are invalid.
     #[error(transparent)]
-    AmqpArgs(#[from] AmqpArgsError),
-    /// RabbitMQ failed.
-    #[error(transparent)]
-    Amqp(#[from] AmqpError),
-    /// RabbitMQ's management API failed.
-    #[error(transparent)]
-    Management(#[from] ManagementError),
+    Broker(#[from] BrokerError),
     /// Logging cannot be set up.
     #[error(transparent)]
     Logs(#[from] Failure),
@@ -97,14 +87,11 @@ impl CliError {
 impl HasRemedy for CliError {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Usage(_) | Self::Windows(_) | Self::AmqpArgs(_) | Self::Logs(_) => Remedy::FixConfig,
-            Self::Amqp(error) => error.remedy(),
+            Self::Usage(_) | Self::Windows(_) | Self::Logs(_) => Remedy::FixConfig,
+            Self::Broker(error) => error.remedy(),
             Self::Source(error) => error.remedy(),
             Self::Input(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
-            #[cfg(feature = "eventhubs")]
-            Self::EventHub(error) => error.remedy(),
-            Self::Management(error) => error.remedy(),
             Self::Models(error) => error.remedy(),
             Self::Worker(_)
             | Self::Table(_)

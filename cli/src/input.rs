@@ -1,13 +1,13 @@
 //! The source of a run: any kind of source that this build can read.
 
-#[cfg(feature = "eventhubs")]
+#[cfg(feature = "cluster")]
 pub(crate) use windrow_eventhubs::{Input, InputArgs, SharingError as InputError};
 
-#[cfg(not(feature = "eventhubs"))]
+#[cfg(not(feature = "cluster"))]
 pub(crate) use own::{Input, InputArgs, InputError};
 
 /// Sources of a build without Event Hubs; each belongs to one producer.
-#[cfg(not(feature = "eventhubs"))]
+#[cfg(not(feature = "cluster"))]
 mod own {
     use clap::Args;
     use windrow_producer::args::SourceArgs;

@@ -2,6 +2,7 @@
 //! worker fleet.
 
 mod audit;
+mod broker;
 mod dead_letters;
 mod demo;
 mod error;
@@ -11,10 +12,11 @@ mod output;
 mod pipeline;
 mod predictions;
 mod progress;
+#[cfg(feature = "cluster")]
 mod queue;
 mod report;
 mod run;
-#[cfg(feature = "eventhubs")]
+#[cfg(feature = "cluster")]
 mod send;
 mod show;
 mod train;
@@ -66,7 +68,7 @@ enum Command {
     /// Read a source, cut it into windows, score them and store the predictions, all in this process
     Run(run::RunArgs),
     /// Send readings to an Event Hub
-    #[cfg(feature = "eventhubs")]
+    #[cfg(feature = "cluster")]
     Send(send::SendArgs),
     /// Train, import, list and show models
     #[command(subcommand)]
@@ -77,6 +79,7 @@ enum Command {
     /// Check that every dispatched window has a prediction or a dead letter
     Audit(audit::AuditArgs),
     /// Show the depth and the message rates of the scoring queue in RabbitMQ
+    #[cfg(feature = "cluster")]
     Queue(queue::QueueArgs),
     /// List, show, replay and purge dead letters: messages that could not be scored
     #[command(subcommand)]
@@ -105,11 +108,12 @@ fn start(cli: Cli) -> Result<(), CliError> {
         match cli.command {
             Command::Demo(args) => args.run().await,
             Command::Run(args) => args.run().await,
-            #[cfg(feature = "eventhubs")]
+            #[cfg(feature = "cluster")]
             Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Audit(args) => args.run().await,
+            #[cfg(feature = "cluster")]
             Command::Queue(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
         }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use serde_json::json;
-use windrow_queue::{AmqpArgs, Management, Reconnect};
+use windrow_queue::{AmqpArgs, Management, QueueState, Reconnect};
 
+use crate::broker::BrokerError;
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
@@ -25,11 +26,12 @@ pub(crate) struct QueueArgs {
 
 impl QueueArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let management = Management::new(&self.amqp.url()?, self.management_url.as_deref())?;
-        let amqp = self.amqp.queue("windrow queue", Reconnect::Never)?;
+        let amqp = self
+            .amqp
+            .queue("windrow queue", Reconnect::Never)
+            .map_err(BrokerError::from)?;
         let (score, dead) = (&amqp.names().score, &amqp.names().dead);
-        let state = management.queue(score).await?;
-        let dead_letters = management.queue(dead).await?.ready;
+        let (state, dead_letters) = self.look(score, dead).await?;
         if self.output.output == OutputFormat::Json {
             return show::json(&json!({
                 "queue": score,
@@ -55,5 +57,12 @@ impl QueueArgs {
             ("redelivered", show::count(state.redelivered)),
             ("dead letters", show::count(dead_letters)),
         ])
+    }
+
+    /// The state of the scoring queue, and the number of dead letters.
+    async fn look(&self, score: &str, dead: &str) -> Result<(QueueState, u64), BrokerError> {
+        let management = Management::new(&self.amqp.url()?, self.management_url.as_deref())?;
+        let state = management.queue(score).await?;
+        Ok((state, management.queue(dead).await?.ready))
     }
 }

@@ -78,6 +78,12 @@ struct Chunk {
 /// Maximum number of unreadable rows that are logged. No unreadable row is sent; all of them are counted.
 const COMPLAINTS: u64 = 10;
 
+impl From<EventHubError> for CliError {
+    fn from(error: EventHubError) -> Self {
+        Self::Input(error.into())
+    }
+}
+
 impl SendArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let hub = self.login.hub(&self.to)?;

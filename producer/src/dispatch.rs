@@ -97,8 +97,9 @@ impl<Q: Queue> Dispatcher<Q> {
             })
         });
         let windows: Vec<Dispatched> = windows.collect();
-        self.stats.windows.inc_by(windows.len() as u64);
-        self.writer.write_rows(windows).await.map(|_| ())
+        let written: usize = self.writer.write_rows(windows).await?.into_iter().sum();
+        self.stats.windows.inc_by(written as u64);
+        Ok(())
     }
 
     async fn publish(

@@ -82,6 +82,8 @@ impl Ingest {
                 }
                 Read::End { complete_until } => {
                     match self.at_end {
+                        // A stop that came meanwhile leaves them to the next run.
+                        AtEnd::Dispatch if self.shutdown.is_stopping() => {}
                         AtEnd::Dispatch => self.windower.close_all(&sensors, &mut emitted),
                         AtEnd::Keep => self.windower.idle(complete_until, &sensors, now, &mut emitted),
                     }

@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "amqp")]
 mod amqp;
 mod dead_letter;
 mod memory;
@@ -53,6 +54,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+#[cfg(feature = "amqp")]
 pub use amqp::{
     Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters, Management,
     ManagementError, QueueNames, QueueState, Reconnect, Tls,
@@ -163,6 +165,7 @@ pub enum QueueError {
         capacity: usize,
     },
     /// RabbitMQ failed.
+    #[cfg(feature = "amqp")]
     #[error(transparent)]
     Amqp(#[from] AmqpError),
     /// A dead letter could not be written.
@@ -179,6 +182,7 @@ pub enum QueueError {
 impl HasRemedy for QueueError {
     fn remedy(&self) -> Remedy {
         match self {
+            #[cfg(feature = "amqp")]
             Self::Amqp(error) => error.remedy(),
             Self::Closed | Self::TooLarge { .. } | Self::DeadLetter { .. } => Remedy::GiveUp,
         }

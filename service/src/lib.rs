@@ -3,123 +3,16 @@
 //! A stop has two steps. A signal or a scale-set notice ends intake; work in flight then has the drain timeout to
 //! finish. Only after that, or on a second signal, the process exits without finishing it, and it is delivered again.
 
-mod check;
 mod failure;
-mod http;
 mod log;
-mod readiness;
-mod scheduled_events;
+#[cfg(feature = "server")]
+mod server;
 mod shutdown;
 mod signals;
-mod tls;
 
-use std::num::NonZeroUsize;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
-
-use clap::Args;
-use prometheus_client::registry::Registry;
-
-use check::HealthArgs;
-pub use check::check_health;
 pub use failure::Failure;
 pub use log::{LogFormat, init_logs};
-pub use readiness::Readiness;
+#[cfg(feature = "server")]
+pub use server::{Readiness, ServiceArgs, check_health, run_service};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use signals::stop_on_signals;
-
-use scheduled_events::ScheduledEvents;
-use windrow_common::parse_duration;
-
-/// Options of every service.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Service")]
-pub struct ServiceArgs {
-    #[command(flatten)]
-    health: HealthArgs,
-    /// How long a stop may take before unfinished work is left to others
-    #[arg(long, value_name = "DURATION", default_value = "25s", env = "WINDROW_DRAIN_TIMEOUT", value_parser = parse_duration)]
-    pub drain_timeout: Duration,
-    /// Watch the metadata service of an Azure VM at this URL, and drain on Terminate and Preempt; on a scale set, use
-    /// http://169.254.169.254 [default: off]
-    #[arg(long, value_name = "URL", env = "WINDROW_SCHEDULED_EVENTS")]
-    pub scheduled_events: Option<String>,
-    /// Log level on standard error: error, warn, info, debug or trace; or a filter such as info,windrow_worker=debug.
-    /// Client libraries log less unless the filter names them, as in info,lapin=debug
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "WINDROW_LOG")]
-    pub log: String,
-    /// Format of the log lines
-    #[arg(long, value_enum, default_value = "json", env = "WINDROW_LOG_FORMAT")]
-    pub log_format: LogFormat,
-}
-
-/// Threads per core for work that blocks: one to compute and one to wait for a disk. Tokio's default of 512 lets a busy
-/// worker's memory grow for hours, because the C library keeps an arena for each thread that has allocated.
-const BLOCKING_THREADS_PER_CORE: usize = 2;
-
-/// Runs a service to its end and returns the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong,
-/// 4 the drain timed out, 5 stopped before it was caught up.
-///
-/// `work` ends intake when its [`Shutdown`] says so, and then finishes the work in flight.
-pub fn run_service<F: Future<Output = Result<(), Failure>>>(
-    name: &str,
-    args: &ServiceArgs,
-    registry: Registry,
-    readiness: Readiness,
-    work: impl FnOnce(Shutdown) -> F,
-) -> ExitCode {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let ended = init_logs(&args.log, args.log_format)
-        .and_then(|()| {
-            tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .max_blocking_threads(BLOCKING_THREADS_PER_CORE * cores)
-                .build()
-                .map_err(Failure::failed)
-        })
-        .and_then(|runtime| {
-            let ended = runtime.block_on(serve(args, registry, readiness, work));
-            // A disk that hangs must not keep the process from ending.
-            runtime.shutdown_background();
-            ended
-        });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.end(name),
-    }
-}
-
-async fn serve<F: Future<Output = Result<(), Failure>>>(
-    args: &ServiceArgs,
-    registry: Registry,
-    readiness: Readiness,
-    work: impl FnOnce(Shutdown) -> F,
-) -> Result<(), Failure> {
-    let (trigger, mut shutdown) = Shutdown::new();
-    let trigger = Arc::new(trigger);
-    stop_on_signals(Arc::clone(&trigger)).map_err(Failure::failed)?;
-    let events = args
-        .scheduled_events
-        .as_deref()
-        .map(|url| ScheduledEvents::watch(url, trigger))
-        .transpose()?;
-    http::serve(args.health.listen, registry, readiness, shutdown.clone()).await?;
-    let work = work(shutdown.clone());
-    let overdue = async {
-        shutdown.stopping().await;
-        tracing::info!(drain_timeout = ?args.drain_timeout, "stopping: finishing the work in flight");
-        tokio::time::sleep(args.drain_timeout).await;
-    };
-    let ended = tokio::select! {
-        ended = work => ended,
-        () = overdue => Err(Failure::DrainTimeout(args.drain_timeout)),
-    };
-    if let Some(events) = events {
-        events.acknowledge().await;
-    }
-    if ended.is_ok() {
-        tracing::info!("done");
-    }
-    ended
-}

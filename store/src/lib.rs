@@ -16,7 +16,10 @@
 //! ```
 
 mod args;
+#[cfg(feature = "cloud")]
 mod azure;
+#[cfg_attr(not(feature = "cloud"), path = "no_cloud.rs")]
+mod cloud;
 mod dispatched;
 mod error;
 mod folder;
@@ -29,6 +32,7 @@ mod retry;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "tls")]
 mod tls;
 
 use std::fmt;
@@ -49,9 +53,10 @@ pub use part::{PartWriter, Row};
 pub use reader::{Hour, HourRows};
 pub use retry::wait_out;
 pub use table::TableError;
+#[cfg(feature = "tls")]
 pub use tls::choose_tls;
 
-use azure::Container;
+use cloud::Container;
 use health::{Access, Health};
 use windrow_common::{EventTime, HasRemedy, Remedy};
 
@@ -78,6 +83,7 @@ enum Backend {
     /// A folder. It has no conditional replace of its own, so a lock file stands in.
     Folder(PathBuf),
     /// A bucket or container. For an Azure container, this holds what is needed to create it.
+    #[cfg_attr(not(feature = "cloud"), allow(dead_code))]
     Cloud(Option<Arc<Container>>),
     /// Memory, or an object store that a test supplies.
     Elsewhere,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::task::JoinHandle;
@@ -21,6 +22,9 @@ use crate::{WorkerError, WorkerOptions};
 
 /// Messages scored together on a blocking thread: enough to pay for the thread switch, few enough to flush on time.
 const MICRO_BATCH: usize = 2_048;
+
+/// A queue that is silent for this long has sent everything, for suspects to be gathered.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Models read from the store concurrently.
 const LOADS_IN_FLIGHT: usize = 32;
@@ -47,6 +51,7 @@ pub async fn run<Q: Queue>(
         stats,
         gathered: Scored::default(),
         oldest: None,
+        received_at: Instant::now(),
         held: 0,
         suspects: Suspects::default(),
         options,
@@ -60,6 +65,9 @@ pub async fn run<Q: Queue>(
         if writing.is_none() && worker.must_flush(intake) {
             writing = Some(worker.start_writing());
         }
+        if worker.suspects.is_gathering() && (!intake || worker.is_full()) {
+            worker.suspects.arrange();
+        }
         if writing.is_none() && worker.gathered.messages() == 0 {
             let group = worker.suspects.next_group();
             if !group.is_empty() {
@@ -70,6 +78,7 @@ pub async fn run<Q: Queue>(
                 return Ok(());
             }
         }
+        let quiet_due = worker.suspects.is_gathering().then(|| worker.received_at + QUIET);
         let age_due = worker.oldest.map(|oldest| oldest + worker.options.flush_age);
         tokio::select! {
             biased;
@@ -90,6 +99,7 @@ pub async fn run<Q: Queue>(
                 }
                 worker.accept(std::mem::take(&mut deliveries)).await?;
             }
+            () = until(quiet_due), if quiet_due.is_some() => worker.suspects.arrange(),
         }
     }
 }
@@ -123,6 +133,8 @@ struct Worker<Q: Queue> {
     gathered: Scored,
     /// When the first message of `gathered` arrived.
     oldest: Option<Instant>,
+    /// When the last messages arrived.
+    received_at: Instant,
     /// Messages received and not settled, including suspects and messages being written.
     held: usize,
     suspects: Suspects,
@@ -141,12 +153,17 @@ impl<Q: Queue> Worker<Q> {
                 || !intake)
     }
 
-    /// Returns whether another message may be received. One batch may gather while another is being written, and
-    /// suspects are scored before any new message.
+    /// Returns whether another message may be received: one batch may gather while another is being written, and
+    /// suspects, once all are gathered, are processed before anything new.
     fn has_room(&self) -> bool {
-        self.held < usize::from(self.options.prefetch.get())
+        !self.is_full()
             && self.gathered.predictions.len() < self.options.flush_rows
-            && self.suspects.is_empty()
+            && (self.suspects.is_empty() || self.suspects.is_gathering())
+    }
+
+    /// Returns whether the worker holds as many messages as it may.
+    fn is_full(&self) -> bool {
+        self.held >= usize::from(self.options.prefetch.get())
     }
 
     /// Starts to write the gathered batch in a separate task, so that it continues while the next batch is scored.
@@ -189,6 +206,7 @@ impl<Q: Queue> Worker<Q> {
     /// Scores new deliveries into the batch. Suspects, whose workers died repeatedly, wait to be scored apart.
     async fn accept(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         self.held += deliveries.len();
+        self.received_at = Instant::now();
         // The gauge covers all consumers of the process.
         self.stats.held.inc_by(deliveries.len() as i64);
         self.stats.messages.inc_by(deliveries.len() as u64);

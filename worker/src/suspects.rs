@@ -1,8 +1,11 @@
 //! Isolates suspects: messages whose workers died repeatedly while holding them.
 //!
 //! One of them may kill the workers, and then every message held with it also counts a failure. Suspects are therefore
-//! scored apart from the rest, in groups that shrink as the failures grow, down to one message at a time. Only the
-//! killer reaches the delivery limit; [`Suspects::next_group`] explains why no innocent message does.
+//! scored apart from the rest, in groups that shrink as the failures grow, down to one message at a time. A single
+//! killer then reaches the delivery limit alone; [`Suspects::next_group`] explains why no innocent message does.
+//!
+//! The broker counts a failure for every message that it has sent to a worker, not only for those the worker has looked
+//! at. So the worker first gathers everything that is sent, and only then begins with the first group.
 
 use std::hash::BuildHasher;
 
@@ -22,11 +25,18 @@ pub(crate) struct Suspects {
     /// In reverse order of scoring: the next one is last.
     waiting: Vec<Delivery>,
     group_size: usize,
+    /// Whether all have been gathered and put in order.
+    arranged: bool,
 }
 
 impl Suspects {
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Returns whether there are suspects, to which others may have to be added before the first is scored.
+    pub(crate) fn is_gathering(&self) -> bool {
+        !self.waiting.is_empty() && !self.arranged
     }
 
     /// Moves the suspects out of `deliveries`.
@@ -35,14 +45,15 @@ impl Suspects {
         if deliveries.iter().any(is_suspect) {
             let suspects = deliveries.extract_if(.., |delivery| is_suspect(delivery));
             self.waiting.extend(suspects);
-            self.arrange();
+            self.arranged = false;
         }
     }
 
-    /// Sets the group size and orders the suspects by a hash of their ids: ascending in one life, descending in the
+    /// Ends the gathering: sets the group size and orders the suspects by a hash of their ids: ascending in one life, descending in the
     /// next. The highest failure count numbers the lives, because every message that waits when a worker dies counts
     /// one more failure.
-    fn arrange(&mut self) {
+    pub(crate) fn arrange(&mut self) {
+        self.arranged = true;
         let most = self.waiting.iter().map(|suspect| suspect.failures).max();
         let life = most.unwrap_or_default().saturating_sub(SUSPECT_FROM);
         let (pair, is_second) = (life / 2, life % 2 == 1);
@@ -57,13 +68,16 @@ impl Suspects {
         }
     }
 
-    /// Removes and returns the next suspects to score together.
+    /// Removes and returns the next suspects to score together; none while they are being gathered.
     ///
     /// Everything ahead of the killer's group is settled before the worker dies. The next life goes through the same
     /// order from the other end, so that after two lives only the killer's last two groups are left. Four such pairs
     /// shrink the groups to one message. The killer is alone after at most eleven failures; the default delivery limit
     /// allows twenty.
     pub(crate) fn next_group(&mut self) -> Vec<Delivery> {
+        if self.is_gathering() {
+            return Vec::new();
+        }
         let rest = self.waiting.len().saturating_sub(self.group_size);
         self.waiting.split_off(rest)
     }
@@ -72,6 +86,7 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use std::collections::HashSet;
     use std::num::NonZeroU16;
     use windrow_common::EventTime;
@@ -123,30 +138,41 @@ mod tests {
         }
     }
 
-    /// Runs one life of a worker. Returns false if the killer ended it.
+    /// Runs one life of a worker, to which everything is sent at once and which receives a few messages at a time.
+    /// Returns false when it died of the killer.
     async fn live(consumer: &mut impl Consumer, killer: &str, settled: &mut HashSet<String>) -> bool {
-        let (mut deliveries, mut suspects) = (Vec::new(), Suspects::default());
-        loop {
-            if consumer.receive(&mut deliveries, 10_000).await.unwrap() == 0 {
-                return true;
+        const RECEIVED_AT_ONCE: usize = 7;
+        let is_deadly = |group: &[Delivery]| group.iter().any(|delivery| delivery.message.id == killer);
+        let mut suspects = Suspects::default();
+        let mut all = false;
+        while !all {
+            let mut group = Vec::new();
+            match consumer.receive(&mut group, RECEIVED_AT_ONCE).now_or_never() {
+                Some(received) => all = received.unwrap() == 0,
+                None => break,
             }
-            suspects.take_from(&mut deliveries);
-            let mut group = std::mem::take(&mut deliveries);
-            loop {
-                if group.iter().any(|delivery| delivery.message.id == killer) {
-                    return false;
-                }
-                let mut receipts = Vec::new();
-                for delivery in group.drain(..) {
-                    settled.insert(delivery.message.id.clone());
-                    receipts.push(delivery.receipt);
-                }
-                consumer.ack(receipts).await.unwrap();
-                group = suspects.next_group();
-                if group.is_empty() {
-                    break;
-                }
+            suspects.take_from(&mut group);
+            if is_deadly(&group) {
+                // What was sent and not looked at counts a failure too.
+                while let Some(Ok(1..)) = consumer.receive(&mut group, 1_000).now_or_never() {}
+                return false;
             }
+            settle(consumer, group, settled).await;
         }
+        suspects.arrange();
+        while !suspects.is_empty() {
+            let group = suspects.next_group();
+            if is_deadly(&group) {
+                return false;
+            }
+            settle(consumer, group, settled).await;
+        }
+        true
+    }
+
+    async fn settle(consumer: &mut impl Consumer, group: Vec<Delivery>, settled: &mut HashSet<String>) {
+        settled.extend(group.iter().map(|delivery| delivery.message.id.clone()));
+        let receipts = group.into_iter().map(|delivery| delivery.receipt).collect();
+        consumer.ack(receipts).await.unwrap();
     }
 }

@@ -17,6 +17,7 @@ use windrow_store::{Store, StoreArg};
 /// Reads a source of readings, cuts them into windows and publishes one scoring message per sensor and interval.
 #[derive(Parser, Debug)]
 #[command(
+    name = "windrow-producer",
     version,
     max_term_width = 110,
     after_help = "\

@@ -48,7 +48,11 @@ impl Paced {
         batch.clear(self.held.partition);
         batch.readings.extend_from_slice(now);
         let unreadable = &self.held.unreadable[self.given.1..];
-        let passed = unreadable.partition_point(|unreadable| unreadable.offset < next);
+        // With the last readings goes everything else: a damaged file is reported at `next`, an unusable one at 0.
+        let passed = match later.is_empty() {
+            true => unreadable.len(),
+            false => unreadable.partition_point(|unreadable| unreadable.offset < next),
+        };
         batch.unreadable.extend_from_slice(&unreadable[..passed]);
         batch.next = next;
         batch.ended = later.is_empty() && self.held.ended;
@@ -154,7 +158,8 @@ mod tests {
                 reading(86_400_000, 6),
                 reading(40, 9),
             ],
-            unreadable: vec![unreadable(4), unreadable(7), unreadable(10)],
+            // The last one is reported where the partition continues, as a damaged file is.
+            unreadable: vec![unreadable(4), unreadable(7), unreadable(11)],
             next: Offset(11),
             ended: true,
             waiting: vec![false],
@@ -177,5 +182,23 @@ mod tests {
         assert_eq!((readings, unreadable), (4, 3));
         assert!(batches > 1, "nothing was paced");
         assert_eq!(batch.arrivals, Arrivals::OfReader);
+    }
+    #[test]
+    fn a_batch_without_readings_keeps_its_unreadable_rows() {
+        let unusable = Unreadable {
+            offset: Offset(0),
+            line: None,
+            detail: String::new(),
+            raw: String::new(),
+        };
+        let all = Batch {
+            unreadable: vec![unusable],
+            ended: true,
+            ..Batch::default()
+        };
+        let mut paced = Paced::new(Box::new(OneBatch(Some(all))), 1.0);
+        let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+        assert_eq!(paced.read(&mut sensors, &mut batch).unwrap(), Read::Batch);
+        assert_eq!((batch.unreadable.len(), batch.ended), (1, true));
     }
 }

@@ -9,7 +9,6 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use tokio::time::Instant;
 
 use super::connection::Link;
 use super::publisher::Publisher;
@@ -22,6 +21,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long the broker may take to settle what was acked and to requeue the rest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a channel may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Maximum number of unsettled dead letters per channel: the largest prefetch. (To a quorum queue, 0 means 2,000.)
@@ -148,6 +149,11 @@ impl<'a> Pass<'a> {
 
     /// Consumes on another channel. The prefetch is the number still to be received, so that no more are held.
     async fn subscribe(&mut self) -> Result<(), AmqpError> {
+        if let Some((channel, consumer)) = self.subscriptions.last() {
+            // It has its share. Left active, it would receive more as soon as one of its dead letters is acked.
+            let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+            cancel.await.map_err(|error| self.link.error(&error))?;
+        }
         let error = |error: lapin::Error| self.link.error(&error);
         let channel = self.link.channel().await?;
         let prefetch = u16::try_from(self.left.max(1)).unwrap_or(MOST_UNSETTLED);
@@ -221,31 +227,41 @@ impl<'a> Pass<'a> {
     /// deleted come back. A cancelled consumer counts as a consumer of the queue until everything it received is
     /// settled, which shows when closing is safe.
     async fn end(self) {
-        for (channel, consumer) in &self.subscriptions {
-            // A channel that is closed has returned everything already.
-            _ = channel
-                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
-                .await;
-            let everything = BasicNackOptions {
-                multiple: true,
-                requeue: true,
-            };
-            _ = channel.basic_nack(0, everything).await;
-        }
-        let deadline = Instant::now() + SETTLED_WITHIN;
-        while let Ok(queue) = self.link.look_at(&self.link.config().names.dead).await
-            && queue.consumers > self.other_consumers
-        {
-            if Instant::now() > deadline {
-                tracing::warn!(
-                    "RabbitMQ has not settled all dead letters within {SETTLED_WITHIN:?}; list them again to be sure"
-                );
-                break;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+        if tokio::time::timeout(SETTLED_WITHIN, self.settle()).await != Ok(true) {
+            tracing::warn!(
+                "RabbitMQ has not said within {SETTLED_WITHIN:?} that all dead letters are settled; list them again to be sure"
+            );
         }
         for (channel, _) in self.subscriptions {
-            _ = channel.close(200, "done".into()).await;
+            // A channel that is closed already has returned everything.
+            _ = tokio::time::timeout(CLOSE_WITHIN, channel.close(200, "done".into())).await;
+        }
+    }
+
+    /// Returns whether everything is known to be settled.
+    async fn settle(&self) -> bool {
+        for (channel, consumer) in &self.subscriptions {
+            let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+            if cancel.await.is_err() {
+                return false;
+            }
+        }
+        let everything = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        loop {
+            // Again in each round: a delivery can overtake the answer to the cancel.
+            for (channel, _) in &self.subscriptions {
+                if channel.basic_nack(0, everything).await.is_err() {
+                    return false;
+                }
+            }
+            match self.link.look_at(&self.link.config().names.dead).await {
+                Ok(queue) if queue.consumers <= self.other_consumers => return true,
+                Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(_) => return false,
+            }
         }
     }
 }

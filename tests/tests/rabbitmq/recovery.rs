@@ -138,7 +138,8 @@ async fn a_subscription_that_was_given_up_half_way_keeps_no_message() {
         }
         while deliveries.len() < MESSAGES {
             let received = consumer.receive(&mut deliveries, MESSAGES);
-            let received = tokio::time::timeout(Duration::from_secs(20), received).await;
+            // On busy cores the broker may take long to open and close the channels of a hundred given up subscriptions.
+            let received = tokio::time::timeout(WITHIN, received).await;
             received
                 .unwrap_or_else(|_| panic!("round {round}: a message is kept"))
                 .unwrap();

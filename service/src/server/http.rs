@@ -11,8 +11,8 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use super::{Failure, Readiness};
-use crate::Shutdown;
+use super::Readiness;
+use crate::{Failure, Shutdown};
 
 struct Served {
     registry: Registry,

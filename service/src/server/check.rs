@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use crate::tls::choose_tls;
+use super::tls::choose_tls;
 
 const FLAG: &str = "--check-health";
 /// How long the service may take to answer. Docker's own limit in our images is three seconds.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::tls::choose_tls;
+use crate::Failure;
 use crate::ShutdownTrigger;
-use crate::tls::choose_tls;
 
 const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
 const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";

@@ -2,7 +2,7 @@
 
 /// Makes ring the TLS implementation of this process, unless it has one already. reqwest is built without one, and then
 /// panics even for plain HTTP.
-pub(crate) fn choose_tls() {
+pub(super) fn choose_tls() {
     // An error means that the process has one already.
     _ = rustls::crypto::ring::default_provider().install_default();
 }
