@@ -7,7 +7,7 @@
 //! let store = Store::create("memory:///")?;
 //! let first = store.put_if("checkpoints/demo.json", "1", None).await?;
 //! store.put_if("checkpoints/demo.json", "2", Some(&first)).await?;
-//! // Whoever still believes in the first version is refused.
+//! // A writer that still has the first version is refused.
 //! let stale = store.put_if("checkpoints/demo.json", "3", Some(&first)).await;
 //! assert!(matches!(stale, Err(StoreError::Conflict { .. })));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
