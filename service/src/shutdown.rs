@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// A view of the shutdown for everything that can wait: it resolves once the program should take in no more work.
+/// Tells those who take in work that the program should take in no more.
 ///
 /// A requested stop is final. Only intake watches this; work in flight continues.
 #[derive(Clone, Debug)]

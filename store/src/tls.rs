@@ -1,4 +1,4 @@
-//! TLS for every client of this process.
+//! The TLS implementation that every client in this process uses.
 
 /// Makes ring the TLS implementation of this process, unless it has one already.
 ///
