@@ -9,7 +9,10 @@ use futures::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, message::Delivery as Delivered};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinError;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::connection::Link;
 use super::publisher::Publisher;
@@ -20,9 +23,6 @@ use windrow_common::{EventTime, HasRemedy, Remedy};
 /// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
 const QUIET: Duration = Duration::from_millis(250);
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long to wait for a channel to close. Otherwise it closes with its connection.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Minimum time between two looks at the deliveries, so that those that arrive meanwhile are received together. Without
 /// it, a busy consumer is woken for each message, which costs more than scoring it.
@@ -35,9 +35,10 @@ pub struct AmqpConsumer {
     publisher: Arc<Publisher>,
     prefetch: NonZeroU16,
     subscription: Option<Subscription>,
-    /// Channel of a subscription that is being started. [`Consumer::receive`] may be cancelled meanwhile; the next
-    /// start then closes this channel, to which the broker would otherwise keep sending messages.
-    starting: Option<Channel>,
+    /// The subscription that is being started. [`Consumer::receive`] may be cancelled meanwhile; the next call waits on
+    /// for it. Giving it up would spend a delivery of every message that the broker has sent to it already. It is a
+    /// task, so that it holds no lock while nobody polls it.
+    starting: Option<AbortOnDropHandle<Result<Subscription, AmqpError>>>,
     /// Counts the subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
     /// When to cancel at the latest; set by a stop.
@@ -80,56 +81,48 @@ impl AmqpConsumer {
         }
     }
 
-    /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
+    /// Starts consuming. Cancelling it loses nothing: the next call goes on where this one was.
     pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
-        let mut backoff = super::connection::backoff();
-        loop {
-            let error = match self.subscribe_once().await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if error.remedy() != Remedy::Wait || self.link.config().reconnect == Reconnect::Never {
-                return Err(error);
-            }
-            tracing::warn!(%error, "cannot consume; retrying");
-            tokio::time::sleep(backoff.next_wait()).await;
-            if matches!(error, AmqpError::Missing { .. }) {
-                self.link.declare_again().await?;
-            }
+        let (link, prefetch) = (&self.link, self.prefetch);
+        let starting = self.starting.get_or_insert_with(|| {
+            let starting = subscribe(Arc::clone(link), prefetch).in_current_span();
+            AbortOnDropHandle::new(tokio::spawn(starting))
+        });
+        let started = starting.await;
+        self.starting = None;
+        self.subscription = Some(started.unwrap_or_else(|ended| self.not_started(ended))?);
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// Explains a start that ended without a result: it panicked, or the runtime is shutting down.
+    fn not_started(&self, ended: JoinError) -> Result<Subscription, AmqpError> {
+        match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(AmqpError::Away {
+                endpoint: self.link.config().url.endpoint(),
+                why: "this program is ending".to_owned(),
+            }),
         }
     }
 
-    async fn subscribe_once(&mut self) -> Result<(), AmqpError> {
-        if let Some(left_over) = self.starting.take() {
-            _ = timeout(CLOSE_WITHIN, left_over.close(200, "not started".into())).await;
+    /// Subscribes, and returns whether there is a subscription. After a stop, none is started, and one that is being
+    /// started is waited for as long as a stop waits for anything: the broker may have sent it messages.
+    async fn subscribe_unless_stopped(&mut self) -> Result<bool, AmqpError> {
+        let Some(cancel_by) = self.cancel_by else {
+            self.subscribe().await?;
+            return Ok(true);
+        };
+        if self.starting.is_none() {
+            return Ok(false);
         }
-        let channel = self.link.channel().await?;
-        self.starting = Some(channel.clone());
-        let error = |error: lapin::Error| self.link.error(&error);
-        channel
-            .basic_qos(self.prefetch.get(), BasicQosOptions::default())
-            .await
-            .map_err(error)?;
-        let queue = self.link.config().names.score.as_str();
-        let deliveries = channel
-            .basic_consume(
-                queue.into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(error)?;
-        self.starting = None;
-        self.epoch += 1;
-        self.subscription = Some(Subscription {
-            channel,
-            deliveries,
-            cancelled: false,
-            ended: false,
-            unsettled: VecDeque::new(),
-        });
-        Ok(())
+        match timeout_at(cancel_by, self.subscribe()).await {
+            Ok(started) => started.map(|()| true),
+            Err(_) => {
+                self.starting = None;
+                Ok(false)
+            }
+        }
     }
 
     fn accept(&mut self, mut delivered: Delivered, into: &mut Vec<Delivery>) {
@@ -163,6 +156,50 @@ impl AmqpConsumer {
         }
         self.subscription.as_mut()?.entry(receipt.tag)
     }
+}
+
+/// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
+async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
+    let mut backoff = super::connection::backoff();
+    loop {
+        let error = match subscribe_once(&link, prefetch).await {
+            Ok(subscription) => return Ok(subscription),
+            Err(error) => error,
+        };
+        if error.remedy() != Remedy::Wait || link.config().reconnect == Reconnect::Never {
+            return Err(error);
+        }
+        tracing::warn!(%error, "cannot consume; retrying");
+        tokio::time::sleep(backoff.next_wait()).await;
+        if matches!(error, AmqpError::Missing { .. }) {
+            link.declare_again().await?;
+        }
+    }
+}
+
+async fn subscribe_once(link: &Link, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
+    let channel = link.channel().await?;
+    let error = |error: lapin::Error| link.error(&error);
+    channel
+        .basic_qos(prefetch.get(), BasicQosOptions::default())
+        .await
+        .map_err(error)?;
+    let deliveries = channel
+        .basic_consume(
+            link.config().names.score.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .map_err(error)?;
+    Ok(Subscription {
+        channel,
+        deliveries,
+        cancelled: false,
+        ended: false,
+        unsettled: VecDeque::new(),
+    })
 }
 
 impl Subscription {
@@ -241,10 +278,9 @@ impl Consumer for AmqpConsumer {
         }
         loop {
             let Some(subscription) = &mut self.subscription else {
-                if self.cancel_by.is_some() {
+                if !self.subscribe_unless_stopped().await? {
                     return Ok(0);
                 }
-                self.subscribe().await?;
                 continue;
             };
             if subscription.ended {
