@@ -22,6 +22,8 @@ use crate::{ProducerError, quarantine};
 const WINDOWS_PER_PART: usize = 200_000;
 /// Checkpoints are saved at most this often, and at the end.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// The pause after a save is at least this many times as long as the save, so that large checkpoints cost little.
+const PAUSES_PER_SAVE: u32 = 10;
 
 /// Published messages, and the position to save once they are confirmed.
 #[derive(Debug)]
@@ -157,7 +159,7 @@ pub(crate) async fn save_checkpoints(
     mut checkpoint: Checkpoint,
     stats: Arc<Stats>,
 ) -> Result<(), ProducerError> {
-    let mut last_saved = Instant::now();
+    let mut save_next = Instant::now() + CHECKPOINT_EVERY;
     let mut unsaved: Option<(Position, Arc<[String]>)> = None;
     while let Some(Outstanding {
         confirmations,
@@ -170,12 +172,13 @@ pub(crate) async fn save_checkpoints(
             stats.confirmed.inc();
         }
         unsaved = Some((position, partitions));
-        if last_saved.elapsed() >= CHECKPOINT_EVERY
+        let begun = Instant::now();
+        if begun >= save_next
             && let Some((position, partitions)) = unsaved.take()
         {
             checkpoint.save(&partitions, &position).await?;
             stats.checkpoints.inc();
-            last_saved = Instant::now();
+            save_next = Instant::now() + CHECKPOINT_EVERY.max(begun.elapsed() * PAUSES_PER_SAVE);
         }
     }
     if let Some((position, partitions)) = unsaved {

@@ -117,7 +117,7 @@ impl Ingest {
             return;
         }
         for (partition, name) in names.iter().enumerate().skip(self.partitions.len()) {
-            let position = self.known.get(name).copied().unwrap_or_default();
+            let position = self.known.get(name).cloned().unwrap_or_default();
             let next_time = self.source.next_time(partition);
             self.windower.add_partition(position, next_time, Instant::now());
         }

@@ -15,7 +15,7 @@ use windrow_store::{Store, StoreError, Version, wait_out};
 pub use error::CheckpointError;
 
 use crate::source::Offset;
-use crate::window::{PartitionPosition, Position, Windowing};
+use crate::window::{PartitionPosition, Position, SetAside, Windowing};
 
 /// A group of partitions that share a watermark and a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,34 @@ pub struct Resume {
 struct SavedPartition {
     resume: u64,
     judged: u64,
+    #[serde(default, skip_serializing_if = "SetAside::is_empty")]
+    set_aside: SetAside,
+}
+
+impl SavedPartition {
+    fn of(position: &PartitionPosition) -> Self {
+        Self {
+            resume: position.resume.0,
+            judged: position.judged.0,
+            set_aside: position.set_aside.clone(),
+        }
+    }
+
+    fn position(self) -> Result<PartitionPosition, String> {
+        let Self {
+            resume,
+            judged,
+            set_aside,
+        } = self;
+        if resume > judged {
+            return Err(format!("resumes at {resume}, past {judged}"));
+        }
+        Ok(PartitionPosition {
+            resume: Offset(resume),
+            judged: Offset(judged),
+            set_aside,
+        })
+    }
 }
 
 impl Saved {
@@ -124,10 +152,7 @@ impl Checkpoint {
         loop {
             let mut checkpoint = Self::read(store, source, group, windowing).await?;
             if let Some(start) = *start {
-                let beginning = PartitionPosition {
-                    resume: start,
-                    judged: start,
-                };
+                let beginning = PartitionPosition::start(start);
                 let partitions = &mut checkpoint.partitions;
                 partitions.entry(group.name().to_owned()).or_insert(beginning);
             }
@@ -199,19 +224,10 @@ impl Checkpoint {
             self.dispatched_through =
                 EventTime::parse(text.as_bytes()).map_err(|error| damaged(error.to_string()))?;
         }
-        for (name, SavedPartition { resume, judged }) in saved.partitions {
-            if resume > judged {
-                return Err(damaged(format!(
-                    "partition {name} resumes at {resume}, past {judged}"
-                )));
-            }
-            self.partitions.insert(
-                name,
-                PartitionPosition {
-                    resume: Offset(resume),
-                    judged: Offset(judged),
-                },
-            );
+        for (name, saved) in saved.partitions {
+            let position = saved.position();
+            let position = position.map_err(|why| damaged(format!("partition {name}: {why}")))?;
+            self.partitions.insert(name, position);
         }
         Ok(())
     }
@@ -227,7 +243,7 @@ impl Checkpoint {
 
     /// Returns the position of one partition.
     pub(crate) fn partition(&self, name: &str) -> PartitionPosition {
-        self.partitions.get(name).copied().unwrap_or_default()
+        self.partitions.get(name).cloned().unwrap_or_default()
     }
 
     /// Returns where each partition of `source` resumes. Fails if a checkpoint belongs to another hub than `hub`.
@@ -250,7 +266,7 @@ impl Checkpoint {
             saved.check_hub(&path, hub)?;
             let partitions = saved.partitions.into_iter();
             resumes.extend(
-                partitions.map(|(partition, SavedPartition { resume, judged })| Resume {
+                partitions.map(|(partition, SavedPartition { resume, judged, .. })| Resume {
                     path: path.clone(),
                     partition,
                     at: Offset(resume),
@@ -277,25 +293,15 @@ impl Checkpoint {
             // An unread partition keeps its start, which may be a time: saving offset 0 would replace it.
             let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
             if !untouched && self.partitions.get(name) != Some(partition) {
-                self.partitions.insert(name.clone(), *partition);
+                self.partitions.insert(name.clone(), partition.clone());
             }
         }
         self.write().await
     }
 
     async fn write(&mut self) -> Result<(), CheckpointError> {
-        let partitions = self
-            .partitions
-            .iter()
-            .map(|(name, PartitionPosition { resume, judged })| {
-                (
-                    name.clone(),
-                    SavedPartition {
-                        resume: resume.0,
-                        judged: judged.0,
-                    },
-                )
-            });
+        let partitions = self.partitions.iter();
+        let partitions = partitions.map(|(name, position)| (name.clone(), SavedPartition::of(position)));
         let saved = Saved {
             window_ms: self.windowing.window.as_millis(),
             interval_ms: self.windowing.interval.as_millis(),

@@ -12,6 +12,7 @@ fn position(resume: u64) -> Position {
         partitions: vec![PartitionPosition {
             resume: Offset(resume),
             judged: Offset(resume + 5),
+            set_aside: "7-9 12.1".to_owned().try_into().unwrap(),
         }],
     }
 }

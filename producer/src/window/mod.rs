@@ -11,10 +11,14 @@
 //! the source knows that nothing has arrived in it since, its event time advances with the wall clock and its last
 //! intervals close too ([`Windower::idle`]). The last windows of a machine that died are worth scoring.
 //!
-//! What a checkpoint must hold: a [`Position`] has the event time dispatched through, and two offsets per partition.
-//! From `resume` on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval
-//! or in quarantine. A replay from `resume` compares readings before the dispatched time with `judged`. It skips those
-//! below, which were dispatched or quarantined; those above are late.
+//! What a checkpoint must hold: a [`Position`] has the event time dispatched through, and for each partition two offsets and
+//! the readings that were set aside although their intervals are still open. From `resume` on, an undispatched interval
+//! needs readings. Every reading below `judged` has been put in an interval or in quarantine. The watermark need not be
+//! saved: the reading that moved it is read again, or its interval is dispatched.
+//!
+//! A replay from `resume` judges nothing below `judged` again: neither its clock nor its options matter there. What lies
+//! before the dispatched time, or was set aside, is skipped, and the rest is accepted. No interval closes before every
+//! partition has been read up to `judged`.
 //!
 //! ```
 //! use std::time::Instant;
@@ -52,6 +56,7 @@ mod accumulator;
 mod config;
 mod exact_sum;
 mod open_interval;
+mod verdicts;
 mod watermark;
 
 use std::collections::VecDeque;
@@ -66,6 +71,8 @@ use crate::sensors::SensorTable;
 use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
 use open_interval::OpenInterval;
+pub use verdicts::SetAside;
+use verdicts::Verdicts;
 use watermark::Watermark;
 
 /// The position of a group of partitions, as saved in a checkpoint.
@@ -88,12 +95,25 @@ impl Position {
 }
 
 /// The position of one partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionPosition {
     /// Where a new run starts to read: the lowest offset that an undispatched interval needs.
     pub resume: Offset,
     /// Every reading below this offset was put in an interval or in quarantine.
     pub judged: Offset,
+    /// The readings from `resume` to `judged` that are in quarantine although their intervals are not dispatched.
+    pub set_aside: SetAside,
+}
+
+impl PartitionPosition {
+    /// Returns the position of a partition that is to be read from `start` on.
+    pub fn start(start: Offset) -> Self {
+        Self {
+            resume: start,
+            judged: start,
+            ..Self::default()
+        }
+    }
 }
 
 /// Counts of the readings so far, by outcome.
@@ -127,15 +147,21 @@ pub struct Windower {
     tally: Tally,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Partition {
     watermark: Watermark,
     /// Where the next batch starts.
     next: Offset,
-    /// From the checkpoint: an earlier run has processed everything below.
-    judged_before: Offset,
-    /// This run has processed everything below.
+    /// Everything below has been judged, by an earlier run or by this one.
     judged: Offset,
+    verdicts: Verdicts,
+}
+
+impl Partition {
+    /// Returns whether readings that an earlier run has judged are still to be read again.
+    fn is_replaying(&self) -> bool {
+        self.verdicts.cover(self.next) && !self.watermark.has_ended()
+    }
 }
 
 impl Windower {
@@ -164,7 +190,7 @@ impl Windower {
             tally: Tally::default(),
         };
         for (index, partition) in position.partitions.iter().enumerate() {
-            windower.add_partition(*partition, next_time(index), now);
+            windower.add_partition(partition.clone(), next_time(index), now);
         }
         windower
     }
@@ -174,8 +200,8 @@ impl Windower {
         self.partitions.push(Partition {
             watermark: Watermark::new(next_time, self.windowing.out_of_orderness, now),
             next: position.resume,
-            judged_before: position.judged,
             judged: position.judged,
+            verdicts: Verdicts::new(position.judged, position.set_aside),
         });
     }
 
@@ -192,14 +218,8 @@ impl Windower {
     /// Takes a batch and closes the intervals that the watermark has passed. Drains the batch's unreadable rows.
     pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
         self.quarantine_unreadable(batch, &mut out.quarantined);
-        for reading in &batch.readings {
-            self.observe(
-                batch.partition,
-                batch.arrivals,
-                reading,
-                sensors,
-                &mut out.quarantined,
-            );
+        for (index, reading) in batch.readings.iter().enumerate() {
+            self.observe(batch, index, reading, sensors, &mut out.quarantined);
         }
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
@@ -251,29 +271,30 @@ impl Windower {
 
     /// Returns the position to save once everything emitted so far is durable.
     pub fn position(&self) -> Position {
-        let partitions = self
-            .partitions
-            .iter()
-            .enumerate()
-            .map(|(index, partition)| PartitionPosition {
-                resume: self
-                    .open
-                    .iter()
-                    .filter_map(|open| open.lowest(index))
-                    .min()
-                    .unwrap_or(partition.next),
+        let partitions = self.partitions.iter().enumerate().map(|(index, partition)| {
+            let resume = self.resume(index);
+            PartitionPosition {
+                resume,
                 judged: partition.judged,
-            });
+                set_aside: partition.verdicts.from(resume),
+            }
+        });
         Position {
             dispatched_through: self.dispatched_through,
             partitions: partitions.collect(),
         }
     }
 
+    /// Returns the lowest offset of a partition that an open interval needs.
+    fn resume(&self, partition: PartitionIndex) -> Offset {
+        let lowest = self.open.iter().filter_map(|open| open.lowest(partition)).min();
+        lowest.unwrap_or(self.partitions[partition].next)
+    }
+
     fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
-        let judged_before = self.partitions[batch.partition].judged_before;
+        let verdicts = &self.partitions[batch.partition].verdicts;
         for unreadable in batch.unreadable.drain(..) {
-            if unreadable.offset < judged_before {
+            if verdicts.cover(unreadable.offset) {
                 self.tally.replayed += 1;
             } else {
                 quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
@@ -281,12 +302,12 @@ impl Windower {
         }
     }
 
-    /// Puts a reading into its window, or into `quarantined`.
+    /// Puts the `index`-th reading of the batch into its window, or into `quarantined`.
     #[inline]
     fn observe(
         &mut self,
-        at: PartitionIndex,
-        arrivals: Arrivals,
+        batch: &Batch,
+        index: usize,
         reading: &Reading,
         sensors: &SensorTable,
         quarantined: &mut Vec<Quarantined>,
@@ -298,24 +319,33 @@ impl Windower {
             ..
         } = self.windowing;
         let interval_start = reading.time.floor(interval);
-        let partition = &mut self.partitions[at];
-        if let Some(reason) = reject(
+        let partition = &mut self.partitions[batch.partition];
+        if partition.verdicts.cover(reading.offset) {
+            if reading.time < self.dispatched_through
+                || unusable(reading.value).is_some()
+                || partition.verdicts.was_set_aside(&batch.readings, index)
+            {
+                self.tally.replayed += 1;
+                return;
+            }
+        } else if let Some(reason) = reject(
             &self.windowing,
             reading,
             interval_start,
             partition.watermark.reached(),
             self.dispatched_through,
         ) {
-            if reading.offset < partition.judged_before {
-                self.tally.replayed += 1;
-            } else {
-                quarantined.push(Quarantined::reading(at, reason, reading, sensors));
+            // A replay knows by their time that the others are not needed.
+            if reading.time >= self.dispatched_through {
+                let accepted = self.tally.accepted;
+                partition.verdicts.set_aside(&batch.readings, index, accepted);
             }
+            quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
             return;
         }
         // The watermark never passes the arrival time, so a device whose clock is ahead makes no other device late. A
         // replay decides the same only if the source keeps arrival times.
-        let seen = match arrivals {
+        let seen = match batch.arrivals {
             Arrivals::OfSource => reading.time.min(reading.arrival),
             Arrivals::OfReader => reading.time,
         };
@@ -324,7 +354,7 @@ impl Windower {
             .advance(seen, reading.arrival, out_of_orderness);
         self.tally.accepted += 1;
         let open = self.interval_at(interval_start);
-        open.note_offset(at, reading.offset);
+        open.note_offset(batch.partition, reading.offset);
         let window_start = if window == interval {
             interval_start
         } else {
@@ -357,6 +387,10 @@ impl Windower {
     }
 
     fn close_complete(&mut self, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
+        // An interval may still get readings that an earlier run has put in it, however late they would be now.
+        if self.partitions.iter().any(Partition::is_replaying) {
+            return;
+        }
         let watermarks = self.partitions.iter().map(|partition| &partition.watermark);
         if let Some(watermark) = watermark::of_group(watermarks, now, self.windowing.idle_after) {
             let complete = watermark.saturating_sub(self.windowing.allowed_lateness);
@@ -372,6 +406,12 @@ impl Windower {
             interval.into_messages(&self.windowing, sensors, &mut out.messages);
             self.recent = 0;
         }
+        for index in 0..self.partitions.len() {
+            if !self.partitions[index].verdicts.is_empty() {
+                let resume = self.resume(index);
+                self.partitions[index].verdicts.forget_before(resume);
+            }
+        }
     }
 }
 
@@ -384,10 +424,8 @@ fn reject(
     reached: EventTime,
     dispatched_through: EventTime,
 ) -> Option<QuarantineReason> {
-    if !reading.value.is_finite() {
-        Some(QuarantineReason::NonFinite)
-    } else if reading.value.abs() > MAX_ABS_VALUE {
-        Some(QuarantineReason::OutOfRange)
+    if let Some(reason) = unusable(reading.value) {
+        Some(reason)
     } else if reading.time > reading.arrival.saturating_add(windowing.max_skew) {
         Some(QuarantineReason::FarFuture)
     } else if reading.time < dispatched_through
@@ -395,6 +433,18 @@ fn reject(
             <= reached.saturating_sub(windowing.allowed_lateness).as_millis()
     {
         Some(QuarantineReason::Late)
+    } else {
+        None
+    }
+}
+
+/// Returns why a value cannot be aggregated, or `None` if it can.
+#[inline]
+fn unusable(value: f64) -> Option<QuarantineReason> {
+    if !value.is_finite() {
+        Some(QuarantineReason::NonFinite)
+    } else if value.abs() > MAX_ABS_VALUE {
+        Some(QuarantineReason::OutOfRange)
     } else {
         None
     }

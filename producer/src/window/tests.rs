@@ -292,13 +292,8 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     ];
     run.feed(0, &readings, false);
     let position = run.windower.position();
-    assert_eq!(
-        position.partitions[0],
-        PartitionPosition {
-            resume: Offset(1),
-            judged: Offset(3)
-        }
-    );
+    let PartitionPosition { resume, judged, .. } = position.partitions[0];
+    assert_eq!((resume, judged), (Offset(1), Offset(3)));
     let mut again = Run::new(windowing(10, 10, 0, 0), &position);
     again.feed(0, &readings[1..], false);
     let unreadable = Unreadable {
@@ -321,6 +316,39 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     );
     again.feed(0, &[reading(0, 4, 9.0, 3)], false);
     assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
+}
+
+/// The clock of a replay is ahead of the first run's, and the file keeps no arrival times.
+#[test]
+fn a_reading_that_was_far_in_the_future_stays_in_quarantine_when_it_is_read_again() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let ahead = NOW_MS / 1_000 + 301;
+    // Both readings at offset 2 belong to one event.
+    let readings = [
+        reading(0, 1, 1.0, 0),
+        reading(0, 12, 1.0, 1),
+        reading(1, 13, 1.0, 2),
+        reading(0, ahead, 1.0, 2),
+        reading(0, 14, 1.0, 3),
+    ];
+    run.feed(0, &readings, false);
+    assert_eq!(run.reasons(), [QuarantineReason::FarFuture]);
+    let position = run.windower.position();
+    assert_eq!(position.partitions[0].resume, Offset(1));
+    let later = |reading: &Reading| Reading {
+        arrival: EventTime::from_millis(2 * NOW_MS),
+        ..*reading
+    };
+    let mut again = Run::new(windowing(10, 10, 0, 0), &position);
+    let readings: Vec<_> = readings[1..].iter().map(later).collect();
+    again.feed(0, &readings, false);
+    again.feed(0, &[later(&reading(0, 21, 1.0, 4))], false);
+    assert_eq!(again.reasons(), []);
+    let counts: Vec<_> = again.out.messages.iter().map(|m| m.aggregates[0].count).collect();
+    assert_eq!(counts, [2, 1], "all of the window that was open");
+    // The first run would have gone on with the same watermark.
+    run.feed(0, &[reading(0, 21, 1.0, 4)], false);
+    assert_eq!(run.windower.position(), again.windower.position());
 }
 
 /// Generates streams of two or three partitions. Their times rise with a jitter of up to 12 s, so with an
@@ -419,6 +447,41 @@ proptest! {
         let mut quarantined = quarantine_keys(&first);
         quarantined.extend(quarantine_keys(&second));
         prop_assert_eq!(quarantined, quarantine_keys(&quiet));
+    }
+
+    #[test]
+    fn a_restart_with_other_options_loses_and_repeats_nothing(
+        streams in streams(),
+        lengths in proptest::collection::vec(0_usize..50, 5),
+        other in proptest::collection::vec(0_usize..50, 7),
+        stop_after in 0_usize..60,
+        bounds in (0_u64..8, 0_u64..8),
+        lateness in (0_u64..8, 0_u64..8),
+        skew in (0_u64..60, 0_u64..60),
+    ) {
+        let windowing = |bound, lateness, skew| Windowing {
+            max_skew: Duration::from_secs(skew),
+            ..windowing(5, 10, bound, lateness)
+        };
+        // The clock stands at 60 s in the first run and at 90 s in the second, so the allowed skew decides too.
+        let at = |second: i64| -> Vec<Vec<Reading>> {
+            let arrival = EventTime::from_millis(second * 1_000);
+            let arrived = |readings: &Vec<Reading>| readings.iter().map(|r| Reading { arrival, ..*r }).collect();
+            streams.iter().map(arrived).collect()
+        };
+        let origin = start(streams.len());
+        let mut first = Run::new(windowing(bounds.0, lateness.0, skew.0), &origin);
+        feed_all(&mut first, &at(60), &origin, &lengths, stop_after);
+        let position = first.windower.position();
+        let mut second = Run::new(windowing(bounds.1, lateness.1, skew.1), &position);
+        feed_all(&mut second, &at(90), &position, &other, usize::MAX);
+
+        let ids = |run: &Run| run.by_id().into_keys().collect::<std::collections::BTreeSet<_>>();
+        prop_assert!(ids(&first).is_disjoint(&ids(&second)));
+        let messages = first.out.messages.iter().chain(&second.out.messages);
+        let in_windows: u64 = messages.flat_map(|m| &m.aggregates).map(|a| a.count).sum();
+        let quarantined = first.out.quarantined.len() + second.out.quarantined.len();
+        prop_assert_eq!(in_windows as usize + quarantined, streams.iter().map(Vec::len).sum::<usize>());
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Watermark {
         self.reached
     }
 
+    /// Returns whether nothing more will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Advances the watermark to `seen`, the event time of an accepted reading, minus the out-of-orderness.
     #[inline]
     pub(super) fn advance(&mut self, seen: EventTime, arrival: EventTime, out_of_orderness: Duration) {

@@ -1,0 +1,202 @@
+//! Which readings were set aside, so that a replay judges none of them again.
+//!
+//! A checkpoint resumes where an open interval begins, so a new run reads some readings a second time. It must treat
+//! each as the earlier run did, even if its clock or its options would now decide otherwise. The readings that were
+//! dispatched are known by their time. Of the others, a checkpoint lists those that were set aside; the rest were
+//! accepted.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::{Offset, Reading};
+
+/// The place of a reading in its partition: its offset, and its number among the readings of that offset. The readings
+/// of one event share its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64, u32);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            0 => write!(f, "{}", self.0),
+            nth => write!(f, "{}.{nth}", self.0),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (offset, nth) = text.split_once('.').unwrap_or((text, "0"));
+        match (offset.parse(), nth.parse()) {
+            (Ok(offset), Ok(nth)) => Ok(Self(offset, nth)),
+            _ => Err(format!("`{text}` is no place of a reading")),
+        }
+    }
+}
+
+/// The readings of one partition that were set aside, as runs of neighbours in reading order.
+///
+/// As text it lists the offsets: `51200 51260-51290 51300.2`. The last one is the third reading of its event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SetAside {
+    /// First and last place of each run; no accepted reading lies within a run.
+    runs: Vec<(Place, Place)>,
+}
+
+impl SetAside {
+    /// Adds the reading at `at`, which lies after all others. `adjoins` says that no accepted reading lies between the
+    /// last one added and this one.
+    fn push(&mut self, at: Place, adjoins: bool) {
+        match self.runs.last_mut() {
+            Some((_, last)) if adjoins => *last = at,
+            _ => self.runs.push((at, at)),
+        }
+    }
+
+    fn contains(&self, at: Place) -> bool {
+        let next = self.runs.partition_point(|(first, _)| *first <= at);
+        next > 0 && at <= self.runs[next - 1].1
+    }
+
+    /// Returns the part from `resume` on.
+    fn from(&self, resume: Offset) -> Self {
+        let gone = self.runs.partition_point(|(_, last)| last.0 < resume.0);
+        Self {
+            runs: self.runs[gone..].to_vec(),
+        }
+    }
+
+    /// Returns whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+}
+
+impl From<SetAside> for String {
+    fn from(set_aside: SetAside) -> Self {
+        let runs = set_aside.runs.iter().map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        });
+        runs.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl TryFrom<String> for SetAside {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let runs = text.split_whitespace().map(|run| {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            Ok((first.parse()?, last.parse()?))
+        });
+        let runs: Vec<(Place, Place)> = runs.collect::<Result<_, String>>()?;
+        let ends = runs.iter().flat_map(|(first, last)| [first, last]);
+        match ends.is_sorted() {
+            true => Ok(Self { runs }),
+            false => Err("the readings that were set aside are out of order".to_owned()),
+        }
+    }
+}
+
+/// The verdicts on the readings of one partition: those of earlier runs, and this run's.
+#[derive(Clone, Debug)]
+pub(super) struct Verdicts {
+    /// An earlier run has judged everything below.
+    judged_before: Offset,
+    set_aside: SetAside,
+    /// How many readings had been accepted when the last one was set aside.
+    accepted_then: u64,
+}
+
+impl Verdicts {
+    pub(super) fn new(judged_before: Offset, set_aside: SetAside) -> Self {
+        Self {
+            judged_before,
+            set_aside,
+            // Accepted readings may lie between those that an earlier run set aside and those that this run does.
+            accepted_then: u64::MAX,
+        }
+    }
+
+    /// Returns whether an earlier run has judged everything at `offset`.
+    #[inline]
+    pub(super) fn cover(&self, offset: Offset) -> bool {
+        offset < self.judged_before
+    }
+
+    /// Returns whether the `index`-th of these readings was set aside. The readings of one offset are never split
+    /// between two batches.
+    pub(super) fn was_set_aside(&self, readings: &[Reading], index: usize) -> bool {
+        !self.set_aside.is_empty() && self.set_aside.contains(place(readings, index))
+    }
+
+    /// Records that the `index`-th of these readings is set aside, after `accepted` readings were accepted.
+    #[cold]
+    pub(super) fn set_aside(&mut self, readings: &[Reading], index: usize, accepted: u64) {
+        self.set_aside
+            .push(place(readings, index), accepted == self.accepted_then);
+        self.accepted_then = accepted;
+    }
+
+    /// Returns whether no reading was set aside.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set_aside.is_empty()
+    }
+
+    /// Returns the readings that were set aside from `resume` on.
+    pub(super) fn from(&self, resume: Offset) -> SetAside {
+        self.set_aside.from(resume)
+    }
+
+    /// Forgets the readings before `resume`, which no run reads again.
+    pub(super) fn forget_before(&mut self, resume: Offset) {
+        self.set_aside = self.set_aside.from(resume);
+    }
+}
+
+fn place(readings: &[Reading], index: usize) -> Place {
+    let offset = readings[index].offset;
+    let before = readings[..index].iter().rev();
+    let nth = before.take_while(|reading| reading.offset == offset).count();
+    Place(offset.0, u32::try_from(nth).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_become_one_run_and_others_do_not() {
+        let mut set_aside = SetAside::default();
+        for (at, adjoins) in [
+            (Place(3, 0), false),
+            (Place(3, 1), true),
+            (Place(9, 0), true),
+            (Place(9, 2), false),
+            (Place(20, 0), false),
+        ] {
+            set_aside.push(at, adjoins);
+        }
+        assert_eq!(set_aside.runs.len(), 3);
+        for inside in [Place(3, 0), Place(5, 7), Place(9, 0), Place(9, 2), Place(20, 0)] {
+            assert!(set_aside.contains(inside), "{inside:?}");
+        }
+        for outside in [Place(2, 9), Place(9, 1), Place(9, 3), Place(20, 1), Place(21, 0)] {
+            assert!(!set_aside.contains(outside), "{outside:?}");
+        }
+        assert_eq!(set_aside.from(Offset(9)), set_aside);
+        assert_eq!(set_aside.from(Offset(10)).runs, [(Place(20, 0), Place(20, 0))]);
+        let text = String::from(set_aside.clone());
+        assert_eq!(text, "3-9 9.2 20");
+        assert_eq!(SetAside::try_from(text), Ok(set_aside));
+        for damaged in ["3-", "x", "9 3", "5-4"] {
+            assert!(SetAside::try_from(damaged.to_owned()).is_err(), "{damaged}");
+        }
+    }
+}
