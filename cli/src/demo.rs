@@ -14,6 +14,7 @@ use windrow_common::{format_duration, parse_duration};
 use windrow_model::{Features, Gamma, TrainOptions};
 use windrow_models::ModelRepository;
 use windrow_producer::args::WindowArgs;
+use windrow_producer::checkpoint::{Opening, Origin};
 use windrow_producer::source::Until;
 use windrow_producer::source::simulator::{Simulator, SimulatorConfig};
 use windrow_producer::{AtEnd, ProducerOptions};
@@ -181,14 +182,18 @@ impl DemoArgs {
             store,
             workers: cores(),
             producer: ProducerOptions {
-                source_name: "demo".to_owned(),
+                opening: Opening {
+                    source_name: "demo".to_owned(),
+                    origin: Origin::default(),
+                    restart: false,
+                },
                 at_end: AtEnd::Dispatch,
                 speed: None,
             },
         };
-        let counts = run.run(shutdown, |counts| bar.show(counts)).await;
+        let ran = run.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();
-        counts
+        Ok(ran?.counts)
     }
 
     async fn write_report(&self, store: &Store, outcome: &Outcome) -> Result<(), CliError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use windrow_common::{HasRemedy, Remedy};
 
 use windrow_models::RepositoryError;
+use windrow_producer::Unusable;
 use windrow_producer::source::SourceError;
 use windrow_producer::window::WindowConfigError;
 use windrow_service::Failure;
@@ -23,6 +24,9 @@ pub(crate) enum CliError {
     /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The source was read to its end, and little of it could be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,6 +94,7 @@ impl HasRemedy for CliError {
             Self::Usage(_) | Self::Windows(_) | Self::Logs(_) => Remedy::FixConfig,
             Self::Broker(error) => error.remedy(),
             Self::Source(error) => error.remedy(),
+            Self::Unusable(error) => error.remedy(),
             Self::Input(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
             Self::Models(error) => error.remedy(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use windrow_producer::window::Windowing;
-use windrow_producer::{Counts as Produced, Pipeline, ProducerOptions};
+use windrow_producer::{Counts as Produced, Pipeline, ProducerOptions, Unusable};
 use windrow_queue::{Memory, MemoryLimits};
 use windrow_service::Shutdown;
 use windrow_store::Store;
@@ -35,6 +35,13 @@ pub(crate) struct Counts {
     pub(crate) elapsed: Duration,
 }
 
+/// The result of a run.
+pub(crate) struct Ran {
+    pub(crate) counts: Counts,
+    /// Whether the input was of use; only for a run to the end of its source.
+    pub(crate) usable: Result<(), Unusable>,
+}
+
 impl Run {
     /// Runs until the source ends or `shutdown` requests a stop. Everything dispatched is then scored, persisted and
     /// covered by the checkpoint. Calls `look` with the counts every `LOOK_EVERY`.
@@ -42,7 +49,7 @@ impl Run {
         self,
         shutdown: Shutdown,
         mut look: impl FnMut(&Counts),
-    ) -> Result<Counts, CliError> {
+    ) -> Result<Ran, CliError> {
         let started = Instant::now();
         let produced = Arc::new(windrow_producer::Stats::default());
         let worked = Arc::new(windrow_worker::Stats::default());
@@ -64,7 +71,10 @@ impl Run {
             elapsed: started.elapsed(),
         };
         drive(producing, workers, &queue, || look(&counts())).await?;
-        Ok(counts())
+        Ok(Ran {
+            counts: counts(),
+            usable: produced.check_usable(),
+        })
     }
 }
 

@@ -7,13 +7,14 @@ use clap::Args;
 use serde_json::json;
 use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
+use windrow_producer::source::Until;
 use windrow_service::{Shutdown, stop_on_signals};
 use windrow_store::StoreArg;
 
 use crate::error::CliError;
 use crate::input::InputArgs;
 use crate::output::{OutputArg, OutputFormat};
-use crate::pipeline::{Counts, Run};
+use crate::pipeline::{Counts, Ran, Run};
 use crate::progress::RunBar;
 use crate::show;
 
@@ -45,7 +46,8 @@ pub(crate) fn cores() -> usize {
 impl RunArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let windowing = self.windows.windowing()?;
-        let source = self.input.open(self.read.until())?;
+        let until = self.read.until();
+        let source = self.input.open(until)?;
         let store = self.store.open()?;
         if !store.any("models").await? {
             return Err(CliError::Usage(format!(
@@ -64,9 +66,14 @@ impl RunArgs {
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
             producer: self.read.options(&self.input.source),
         };
-        let counts = run.run(shutdown, |counts| bar.show(counts)).await;
+        let ran = run.run(shutdown, |counts| bar.show(counts)).await;
         bar.finish();
-        summarise(&counts?, self.output.output)
+        let Ran { counts, usable } = ran?;
+        summarise(&counts, self.output.output)?;
+        match until {
+            Until::CaughtUp => Ok(usable?),
+            Until::Stopped => Ok(()),
+        }
     }
 }
 

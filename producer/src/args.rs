@@ -7,12 +7,16 @@ use clap::Args;
 use windrow_common::parse_duration;
 
 use crate::ProducerOptions;
+use crate::checkpoint::{Opening, Origin};
 use crate::ingest::AtEnd;
 use crate::source::decode::ColumnMapping;
 use crate::source::file::FileSource;
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
 use crate::window::{WindowConfig, WindowConfigError, Windowing};
+
+/// The scheme that starts the specification of a simulated fleet.
+const SIMULATED: &str = "sim:";
 
 /// Options that name a source.
 #[derive(Args, Clone, Debug)]
@@ -61,7 +65,7 @@ impl SourceArgs {
                 why: "this command cannot read an Event Hub; name files or a simulated fleet".to_owned(),
             });
         }
-        if self.source.starts_with("sim:") {
+        if self.source.starts_with(SIMULATED) {
             let config: SimulatorConfig = self.source.parse()?;
             return Ok(Box::new(Simulator::new(config, until)?));
         }
@@ -70,6 +74,24 @@ impl SourceArgs {
             &self.mapping(),
             until,
         )?))
+    }
+
+    /// Returns what the source's checkpoints belong to.
+    fn origin(&self) -> Origin {
+        let path = Path::new(&self.source);
+        let source = if self.source.starts_with(SIMULATED) {
+            // The names of its partitions tell one fleet from another, and a longer run may continue a shorter one.
+            SIMULATED.to_owned()
+        } else if self.is_event_hub() {
+            self.source.clone()
+        } else {
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            path.to_string_lossy().into_owned()
+        };
+        Origin {
+            source,
+            columns: self.mapping(),
+        }
     }
 
     /// Returns the default `--at-end`. A file is complete at its end; more events follow in a hub.
@@ -82,7 +104,7 @@ impl SourceArgs {
 
     /// Returns the default name for checkpoints: that of the file, folder or hub, or `sim`.
     pub fn default_name(&self) -> String {
-        if self.source.starts_with("sim:") {
+        if self.source.starts_with(SIMULATED) {
             return "sim".to_owned();
         }
         if self.is_event_hub() {
@@ -152,6 +174,10 @@ pub struct ReadArgs {
     /// Name for the source's checkpoints [default: the last part of the source's path]
     #[arg(long, value_name = "NAME", env = "WINDROW_SOURCE_NAME", value_parser = source_name)]
     pub source_name: Option<String>,
+    /// Read the source from its start, whatever an earlier run has read. Its windows are scored again, with the same
+    /// results. Not for an Event Hub, and not for a service that may be started again
+    #[arg(long, env = "WINDROW_RESTART")]
+    pub restart: bool,
 }
 
 impl ReadArgs {
@@ -167,7 +193,11 @@ impl ReadArgs {
     /// Returns the options for the producer of `source`.
     pub fn options(&self, source: &SourceArgs) -> ProducerOptions {
         ProducerOptions {
-            source_name: self.source_name.clone().unwrap_or_else(|| source.default_name()),
+            opening: Opening {
+                source_name: self.source_name.clone().unwrap_or_else(|| source.default_name()),
+                origin: source.origin(),
+                restart: self.restart,
+            },
             at_end: self.at_end.unwrap_or_else(|| source.default_end()),
             speed: self.speed,
         }

@@ -142,6 +142,10 @@ impl Ingest {
         counted.tally = tally;
         for quarantined in &emitted.quarantined {
             stats.quarantined.get_or_create(&quarantined.reason.into()).inc();
+            let partition = self.partitions.get(quarantined.partition);
+            stats
+                .rejects
+                .note(quarantined, partition.map_or("", String::as_str));
         }
         let set = |gauge: &Gauge, before: &mut i64, value: u64| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);

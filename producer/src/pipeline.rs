@@ -8,7 +8,7 @@ use windrow_queue::Queue;
 use windrow_service::Shutdown;
 use windrow_store::Store;
 
-use crate::checkpoint::{Checkpoint, Group};
+use crate::checkpoint::{Checkpoint, Group, Opening};
 use crate::dispatch::{self, Dispatcher};
 use crate::ingest::{AtEnd, Counted, Ingest};
 use crate::source::{Paced, Source};
@@ -24,8 +24,8 @@ const OUTSTANDING_STEPS: usize = 64;
 /// Options of a producer besides its source and windows.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
-    /// Name of the source in checkpoints and quarantine.
-    pub source_name: String,
+    /// The source's name in checkpoints and quarantine, and what its checkpoints belong to.
+    pub opening: Opening,
     /// What to do with open windows at the end of the source.
     pub at_end: AtEnd,
     /// Replay speed as a multiple of real time; as fast as possible if absent.
@@ -70,7 +70,7 @@ impl<Q: Queue> Pipeline<Q> {
             options,
             stats,
         } = self;
-        let checkpoint = Checkpoint::open(&store, &options.source_name, &group, windowing).await?;
+        let checkpoint = Checkpoint::open(&store, &options.opening, &group, windowing).await?;
         let expired = checkpoint.expired(&group);
         if expired > 0 {
             tracing::warn!(events = expired, "events expired before they were read");
@@ -97,7 +97,7 @@ impl<Q: Queue> Pipeline<Q> {
             counted: Counted::default(),
             shutdown,
         };
-        let dispatcher = Dispatcher::new(queue, &store, &options.source_name, Arc::clone(&stats));
+        let dispatcher = Dispatcher::new(queue, &store, &options.opening.source_name, Arc::clone(&stats));
         let (report_end, ingested) = oneshot::channel();
         let span = tracing::Span::current();
         // A dedicated thread, because it is busy for as long as the source is read.

@@ -134,6 +134,53 @@ impl Quarantined {
     }
 }
 
+impl Quarantined {
+    /// Returns what is wrong, without the values that are: equal for items of the same kind.
+    pub(crate) fn kind(&self) -> String {
+        // Values are in quotes, or numbers.
+        let mut quote = None;
+        let outside = self.record.detail.chars().filter(|&char| match quote {
+            Some(opened) => {
+                if char == opened {
+                    quote = None;
+                }
+                false
+            }
+            None => {
+                if matches!(char, '`' | '"') {
+                    quote = Some(char);
+                }
+                !char.is_ascii_digit()
+            }
+        });
+        match self.reason {
+            QuarantineReason::Unreadable => outside.collect(),
+            _ => String::new(),
+        }
+    }
+
+    /// Returns where it is in `partition` and what is wrong, on one line.
+    pub(crate) fn at(&self, partition: &str) -> String {
+        let Record {
+            offset,
+            line,
+            detail,
+            device,
+            tag,
+            time,
+            ..
+        } = &self.record;
+        let place = match line {
+            Some(line) => format!("{partition}, line {line}"),
+            None => format!("{partition}, offset {offset}"),
+        };
+        match (device, tag, time) {
+            (Some(device), Some(tag), Some(time)) => format!("{place}: {device}/{tag} at {time}: {detail}"),
+            _ => format!("{place}: {detail}"),
+        }
+    }
+}
+
 impl fmt::Display for Quarantined {
     /// Writes the reason, the offset and the detail on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

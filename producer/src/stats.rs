@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::quarantine::QuarantineReason;
+use crate::rejects::{Reject, Rejects, Unusable};
 
 /// Counts since the start of the run, and gauges of its current state.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub struct Stats {
     lag_events: Family<OfPartition, Gauge>,
     lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
     source_outage: Mutex<Option<String>>,
+    pub(crate) rejects: Rejects,
 }
 
 /// A metric label that names a partition of the source.
@@ -76,6 +78,14 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Returns the number of readings quarantined for this reason.
+    pub fn quarantined_for(&self, reason: QuarantineReason) -> u64 {
+        let all = QuarantineReason::ALL.into_iter().zip(self.quarantined);
+        all.filter(|(other, _)| *other == reason)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// Returns the number of readings quarantined for any reason.
     pub fn quarantined_in_all(&self) -> u64 {
         self.quarantined.iter().sum()
@@ -158,6 +168,32 @@ impl Stats {
     fn outage(&self) -> MutexGuard<'_, Option<String>> {
         // Nothing panics while it is locked.
         self.source_outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what was set aside, by kind, the most frequent first.
+    pub fn rejects(&self) -> Vec<Reject> {
+        self.rejects.list()
+    }
+
+    /// Fails if a run to the end of the source has put nothing in windows but set something aside, or if most readings
+    /// were late. That is hardly what was wanted, and silence would look like success.
+    pub fn check_usable(&self) -> Result<(), Unusable> {
+        let counts = self.counts();
+        let (accepted, count) = (counts.accepted, counts.quarantined_in_all());
+        if accepted == 0 && count > 0 {
+            let kinds = self.rejects();
+            return Err(Unusable::Nothing { count, kinds });
+        }
+        let late = counts.quarantined_for(QuarantineReason::Late);
+        if late > accepted {
+            let kinds = self.rejects();
+            return Err(Unusable::MostlyLate {
+                late,
+                accepted,
+                kinds,
+            });
+        }
+        Ok(())
     }
 
     /// Returns the current counts.

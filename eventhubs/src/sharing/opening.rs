@@ -33,10 +33,9 @@ pub(crate) async fn open<Q: Queue>(
 ) -> Result<Opened, SharingError> {
     let hub = &source.hub;
     let failed = |error: EventHubsError| hub.error(&error);
-    let source_name = &pipeline.options.source_name;
     // Read the checkpoints before the ends: another producer may save one in between, and it would seem to lie past
     // an end that is older.
-    let resumes = Checkpoint::resumes(&pipeline.store, source_name, &hub.to_string()).await?;
+    let resumes = Checkpoint::resumes(&pipeline.store, &pipeline.options.opening).await?;
     let client = hub.consumer(&source.consumer_group).await?;
     let properties = client.get_eventhub_properties().await.map_err(failed)?;
     let mut partitions = HashMap::new();
@@ -70,12 +69,11 @@ pub(crate) async fn open<Q: Queue>(
         partitions.insert(partition, bounds);
     }
     let names = Hub {
-        url: hub.to_string(),
         namespace: hub.host.clone(),
         name: hub.name.clone(),
         consumer_group: source.consumer_group.clone(),
     };
-    let ownerships = Arc::new(Ownerships::new(&pipeline.store, source_name, names));
+    let ownerships = Arc::new(Ownerships::new(&pipeline.store, &pipeline.options.opening, names));
     let span = |duration: Duration| azure_core::time::Duration::try_from(duration).unwrap_or_default();
     let processor = EventProcessor::builder()
         .with_update_interval(span(source.ownership_expiry / RENEWALS))

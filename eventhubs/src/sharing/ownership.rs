@@ -18,24 +18,22 @@ use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, encode_segment};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
-use windrow_producer::checkpoint::Checkpoint;
+use windrow_producer::checkpoint::{Checkpoint, Opening};
 
 /// The ownerships of one source's partitions.
 #[derive(Debug)]
 pub(crate) struct Ownerships {
     store: Store,
-    source: String,
+    opening: Opening,
     hub: Hub,
     /// This process's last claim of each partition.
     mine: Mutex<HashMap<String, String>>,
     claimed_at: Mutex<Instant>,
 }
 
-/// The names of the hub, in the client library and in this program.
+/// The names of the hub in the client library.
 #[derive(Clone, Debug)]
 pub(crate) struct Hub {
-    /// This program's name for it.
-    pub(crate) url: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) consumer_group: String,
@@ -52,10 +50,10 @@ struct Claim {
 }
 
 impl Ownerships {
-    pub(crate) fn new(store: &Store, source: &str, hub: Hub) -> Self {
+    pub(crate) fn new(store: &Store, opening: &Opening, hub: Hub) -> Self {
         Self {
             store: store.clone(),
-            source: source.to_owned(),
+            opening: opening.clone(),
             hub,
             mine: Mutex::default(),
             claimed_at: Mutex::new(Instant::now()),
@@ -68,7 +66,7 @@ impl Ownerships {
     }
 
     fn folder(&self) -> String {
-        format!("checkpoints/{}/owners", encode_segment(&self.source))
+        format!("checkpoints/{}/owners", encode_segment(&self.opening.source_name))
     }
 
     fn path(&self, partition: &str) -> String {
@@ -226,7 +224,7 @@ impl CheckpointStore for Ownerships {
     /// Returns where each partition's receiver begins. The library's checkpoint is the last processed event; ours is
     /// the first event still needed.
     async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
-        let resumes = Checkpoint::resumes(&self.store, &self.source, &self.hub.url).await;
+        let resumes = Checkpoint::resumes(&self.store, &self.opening).await;
         let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
         let positions = resumes.into_iter().map(|resume| Position {
             fully_qualified_namespace: self.hub.namespace.clone(),

@@ -44,9 +44,16 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 /// all partitions have been read to their end.
 pub(crate) async fn run<Q: Queue>(
     source: EventHubSource,
-    pipeline: Pipeline<Q>,
+    mut pipeline: Pipeline<Q>,
     mut shutdown: Shutdown,
 ) -> Result<(), SharingError> {
+    let opening = &mut pipeline.options.opening;
+    if opening.restart {
+        // Every producer that gets a partition would begin it again.
+        let why = "an Event Hub is shared; choose another --source-name to read it from its start";
+        return Err(EventHubError::Config("--restart".to_owned(), why.to_owned()).into());
+    }
+    opening.origin.source = source.hub.to_string();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut known = HashSet::new();
     // Once a hub has been read, its configuration is right. A later refusal may pass, such as during a key rotation.
@@ -232,7 +239,6 @@ impl<Q: Queue> Session<'_, Q> {
         );
         let group = Group::Partition {
             name: partition.clone(),
-            hub: self.source.hub.to_string(),
             start: bounds.start,
             oldest: bounds.oldest,
         };

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 
 fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
     let store = cli.store.open().map_err(Failure::usage)?;
-    let name = cli.read.options(&cli.input.source).source_name;
+    let name = cli.read.options(&cli.input.source).opening.source_name;
     let client = format!("windrow-producer {}", encode_segment(&name));
     let amqp = cli
         .amqp
@@ -105,14 +105,14 @@ async fn work(
         queue: amqp.clone(),
         store,
         options: cli.read.options(&cli.input.source),
-        stats,
+        stats: Arc::clone(&stats),
     };
     let produced = source.run(pipeline, shutdown.clone()).await;
     amqp.close().await;
     produced.map_err(Failure::of)?;
     match shutdown.is_stopping() {
         true => stopped(&cli),
-        false => Ok(()),
+        false => stats.check_usable().map_err(Failure::of),
     }
 }
 

@@ -10,18 +10,17 @@ pub enum CheckpointError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The blob is not a checkpoint of this program.
-    #[error("{path} is damaged: {why}; delete it to read the source from its start")]
+    #[error("{path} is damaged: {why}; {way_on}")]
     Damaged {
         /// The blob.
         path: String,
         /// What is wrong.
         why: String,
+        /// What to do.
+        way_on: &'static str,
     },
     /// An earlier run cut other windows.
-    #[error(
-        "{path} was written with windows of {then}; this run has windows of {now}: choose another --source-name, or \
-         delete the checkpoint to read the source from its start"
-    )]
+    #[error("{path} was written with windows of {then}; this run has windows of {now}: {way_on}")]
     OtherWindows {
         /// The blob.
         path: String,
@@ -29,19 +28,32 @@ pub enum CheckpointError {
         then: String,
         /// `window / interval` of this one.
         now: String,
+        /// What to do.
+        way_on: &'static str,
     },
-    /// The checkpoint belongs to another hub.
-    #[error(
-        "{path} was written by a producer that reads {then}; this one reads {now}: choose another --source-name, or \
-         delete the checkpoint to read the source from its start"
-    )]
-    OtherHub {
+    /// The checkpoint belongs to another source.
+    #[error("{path} was written by a producer that reads {then}; this one reads {now}: {way_on}")]
+    OtherSource {
         /// The blob.
         path: String,
         /// What the earlier run read.
         then: String,
         /// What this one reads.
         now: String,
+        /// What to do.
+        way_on: &'static str,
+    },
+    /// An earlier run read other columns of the source.
+    #[error("{path} was written with {then}; this run has {now}: {way_on}")]
+    OtherColumns {
+        /// The blob.
+        path: String,
+        /// Column options of the earlier run.
+        then: String,
+        /// Column options of this one.
+        now: String,
+        /// What to do.
+        way_on: &'static str,
     },
     /// The hub has fewer events than were read from it.
     #[error(
@@ -70,7 +82,10 @@ impl HasRemedy for CheckpointError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Store(error) => error.remedy(),
-            Self::OtherWindows { .. } | Self::OtherHub { .. } | Self::BeyondEnd { .. } => Remedy::FixConfig,
+            Self::OtherWindows { .. }
+            | Self::OtherSource { .. }
+            | Self::OtherColumns { .. }
+            | Self::BeyondEnd { .. } => Remedy::FixConfig,
             Self::Damaged { .. } | Self::TakenOver { .. } => Remedy::GiveUp,
         }
     }

@@ -5,6 +5,7 @@
 //! other believes dispatched.
 
 mod error;
+mod origin;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use windrow_common::{EventTime, Length, encode_segment, random};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
 pub use error::CheckpointError;
+pub use origin::Origin;
 
 use crate::source::Offset;
 use crate::window::{PartitionPosition, Position, SetAside, Windowing};
@@ -26,8 +28,6 @@ pub enum Group {
     Partition {
         /// The partition's name.
         name: String,
-        /// The hub that it belongs to.
-        hub: String,
         /// Where to start without a checkpoint; absent if the start is a time without a known offset.
         start: Option<Offset>,
         /// The oldest offset that the hub still has.
@@ -43,6 +43,28 @@ impl Group {
             Self::Partition { name, .. } => name,
         }
     }
+
+    /// Returns what to do about a checkpoint that cannot be used.
+    fn way_on(&self) -> &'static str {
+        match self {
+            Self::Whole => "choose another --source-name, or --restart to read the source from its start",
+            Self::Partition { .. } => WAY_ON_FROM_A_HUB,
+        }
+    }
+}
+
+const WAY_ON_FROM_A_HUB: &str =
+    "choose another --source-name, or delete the checkpoint to read the source from its start";
+
+/// How a source's checkpoints are opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Name of the source in the store.
+    pub source_name: String,
+    /// What the checkpoints must belong to.
+    pub origin: Origin,
+    /// Whether to ignore what an earlier run has read, and to read the source from its start.
+    pub restart: bool,
 }
 
 /// A checkpoint of a source, with the right to replace it until another producer takes it over.
@@ -55,8 +77,8 @@ pub struct Checkpoint {
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,
     version: Option<Version>,
-    /// The hub, if the group is one of its partitions.
-    hub: Option<String>,
+    origin: Origin,
+    way_on: &'static str,
     /// The process that saves it.
     owner: String,
 }
@@ -71,9 +93,8 @@ struct Saved {
     partitions: BTreeMap<String, SavedPartition>,
     #[serde(default)]
     owner: String,
-    /// The hub, if the partition may move between producers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hub: Option<String>,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 /// The point where any producer resumes a partition that may move between producers.
@@ -124,15 +145,11 @@ impl SavedPartition {
 }
 
 impl Saved {
-    /// Refuses the checkpoint of another hub. Two hubs of the same name must not share their checkpoints.
-    fn check_hub(&self, path: &str, now: &str) -> Result<(), CheckpointError> {
-        match &self.hub {
-            Some(then) if then != now => Err(CheckpointError::OtherHub {
-                path: path.to_owned(),
-                then: then.clone(),
-                now: now.to_owned(),
-            }),
-            _ => Ok(()),
+    /// Refuses the checkpoint of another source. A run that has read nothing has left nothing to mix up.
+    fn check_origin(&self, path: &str, now: &Origin, way_on: &'static str) -> Result<(), CheckpointError> {
+        match self.partitions.is_empty() {
+            true => Ok(()),
+            false => self.origin.check(path, now, way_on),
         }
     }
 }
@@ -142,15 +159,15 @@ impl Checkpoint {
     /// move: from now on, its previous owner cannot save it.
     pub(crate) async fn open(
         store: &Store,
-        source: &str,
+        opening: &Opening,
         group: &Group,
         windowing: Windowing,
     ) -> Result<Self, CheckpointError> {
         let Group::Partition { start, .. } = group else {
-            return Self::read(store, source, group, windowing).await;
+            return Self::read(store, opening, group, windowing).await;
         };
         loop {
-            let mut checkpoint = Self::read(store, source, group, windowing).await?;
+            let mut checkpoint = Self::read(store, opening, group, windowing).await?;
             if let Some(start) = *start {
                 let beginning = PartitionPosition::start(start);
                 let partitions = &mut checkpoint.partitions;
@@ -167,11 +184,12 @@ impl Checkpoint {
 
     async fn read(
         store: &Store,
-        source: &str,
+        opening: &Opening,
         group: &Group,
         windowing: Windowing,
     ) -> Result<Self, CheckpointError> {
-        let path = format!("{}/{}.json", folder(source), encode_segment(group.name()));
+        let folder = folder(&opening.source_name);
+        let path = format!("{folder}/{}.json", encode_segment(group.name()));
         let mut checkpoint = Self {
             store: store.clone(),
             path,
@@ -179,16 +197,16 @@ impl Checkpoint {
             dispatched_through: EventTime::MIN,
             partitions: BTreeMap::new(),
             version: None,
-            hub: match group {
-                Group::Whole => None,
-                Group::Partition { hub, .. } => Some(hub.clone()),
-            },
+            origin: opening.origin.clone(),
+            way_on: group.way_on(),
             owner: unique_name(),
         };
         let read = || store.get_versioned(&checkpoint.path);
         let read = wait_out("reading the checkpoint", read).await?;
         if let Some((bytes, version)) = read {
-            checkpoint.restore(&bytes)?;
+            if !opening.restart {
+                checkpoint.restore(&bytes)?;
+            }
             checkpoint.version = Some(version);
         }
         Ok(checkpoint)
@@ -206,6 +224,7 @@ impl Checkpoint {
         let damaged = |why: String| CheckpointError::Damaged {
             path: self.path.clone(),
             why,
+            way_on: self.way_on,
         };
         let saved: Saved = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let Windowing { window, interval, .. } = self.windowing;
@@ -215,11 +234,10 @@ impl Checkpoint {
                 path: self.path.clone(),
                 then: windows_text(then),
                 now: windows_text([window, interval]),
+                way_on: self.way_on,
             });
         }
-        if let Some(now) = &self.hub {
-            saved.check_hub(&self.path, now)?;
-        }
+        saved.check_origin(&self.path, &self.origin, self.way_on)?;
         if let Some(text) = &saved.dispatched_through {
             self.dispatched_through =
                 EventTime::parse(text.as_bytes()).map_err(|error| damaged(error.to_string()))?;
@@ -246,9 +264,9 @@ impl Checkpoint {
         self.partitions.get(name).cloned().unwrap_or_default()
     }
 
-    /// Returns where each partition of `source` resumes. Fails if a checkpoint belongs to another hub than `hub`.
-    pub async fn resumes(store: &Store, source: &str, hub: &str) -> Result<Vec<Resume>, CheckpointError> {
-        let folder = folder(source);
+    /// Returns where each partition of a hub resumes. Fails if a checkpoint belongs to another origin.
+    pub async fn resumes(store: &Store, opening: &Opening) -> Result<Vec<Resume>, CheckpointError> {
+        let folder = folder(&opening.source_name);
         let list = || store.list(&folder);
         let blobs = wait_out("listing checkpoints", list).await?;
         let mut resumes = Vec::new();
@@ -263,7 +281,7 @@ impl Checkpoint {
             let Some(saved) = bytes.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok()) else {
                 continue;
             };
-            saved.check_hub(&path, hub)?;
+            saved.check_origin(&path, &opening.origin, WAY_ON_FROM_A_HUB)?;
             let partitions = saved.partitions.into_iter();
             resumes.extend(
                 partitions.map(|(partition, SavedPartition { resume, judged, .. })| Resume {
@@ -309,11 +327,12 @@ impl Checkpoint {
                 .then(|| self.dispatched_through.to_string()),
             partitions: partitions.collect(),
             owner: self.owner.clone(),
-            hub: self.hub.clone(),
+            origin: self.origin.clone(),
         };
         let json = serde_json::to_vec_pretty(&saved).map_err(|error| CheckpointError::Damaged {
             path: self.path.clone(),
             why: error.to_string(),
+            way_on: self.way_on,
         })?;
         let write = || self.store.put_if(&self.path, json.clone(), self.version.as_ref());
         match wait_out("saving the checkpoint", write).await {

@@ -1,10 +1,22 @@
 //! Tests of the promises of checkpoints.
 
 use super::*;
+use crate::source::decode::ColumnMapping;
 use crate::window::WindowConfig;
 use windrow_common::{HasRemedy, Remedy};
 
 const HUB: &str = "eventhubs://fleet.example/readings";
+
+fn opening(source: &str) -> Opening {
+    Opening {
+        source_name: "s".to_owned(),
+        origin: Origin {
+            source: source.to_owned(),
+            columns: ColumnMapping::default(),
+        },
+        restart: false,
+    }
+}
 
 fn position(resume: u64) -> Position {
     Position {
@@ -22,19 +34,19 @@ async fn a_saved_position_comes_back_and_an_old_owner_cannot_move_it() {
     let store = Store::create("memory:///").unwrap();
     let windowing = WindowConfig::default().validate().unwrap();
     let names = ["a".to_owned()];
-    let mut first = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+    let mut first = Checkpoint::open(&store, &opening(HUB), &Group::Whole, windowing)
         .await
         .unwrap();
     assert_eq!(first.position(&names).dispatched_through, EventTime::MIN);
     first.save(&names, &position(1)).await.unwrap();
-    let mut second = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+    let mut second = Checkpoint::open(&store, &opening(HUB), &Group::Whole, windowing)
         .await
         .unwrap();
     assert_eq!(second.position(&names), position(1));
     second.save(&names, &position(2)).await.unwrap();
     let error = first.save(&names, &position(3)).await.unwrap_err();
     assert!(matches!(error, CheckpointError::TakenOver { .. }));
-    let third = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+    let third = Checkpoint::open(&store, &opening(HUB), &Group::Whole, windowing)
         .await
         .unwrap();
     assert_eq!(third.position(&names), position(2));
@@ -44,7 +56,7 @@ async fn a_saved_position_comes_back_and_an_old_owner_cannot_move_it() {
 async fn other_windows_and_damage_are_refused_with_what_to_do() {
     let store = Store::create("memory:///").unwrap();
     let windowing = WindowConfig::default().validate().unwrap();
-    Checkpoint::open(&store, "s", &Group::Whole, windowing)
+    Checkpoint::open(&store, &opening(HUB), &Group::Whole, windowing)
         .await
         .unwrap()
         .save(&[], &position(1))
@@ -54,7 +66,7 @@ async fn other_windows_and_damage_are_refused_with_what_to_do() {
         window: std::time::Duration::from_secs(5),
         ..WindowConfig::default()
     };
-    let error = Checkpoint::open(&store, "s", &Group::Whole, other.validate().unwrap())
+    let error = Checkpoint::open(&store, &opening(HUB), &Group::Whole, other.validate().unwrap())
         .await
         .unwrap_err();
     assert!(
@@ -64,7 +76,7 @@ async fn other_windows_and_damage_are_refused_with_what_to_do() {
         "{error}"
     );
     store.put("checkpoints/s/all.json", "{").await.unwrap();
-    let error = Checkpoint::open(&store, "s", &Group::Whole, windowing)
+    let error = Checkpoint::open(&store, &opening(HUB), &Group::Whole, windowing)
         .await
         .unwrap_err();
     assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
@@ -76,24 +88,27 @@ async fn a_partition_is_taken_over_by_opening_it() {
     let windowing = WindowConfig::default().validate().unwrap();
     let group = Group::Partition {
         name: "3".to_owned(),
-        hub: HUB.to_owned(),
         start: Some(Offset(40)),
         oldest: Offset(0),
     };
     let names = ["3".to_owned()];
-    let mut stale = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+    let mut stale = Checkpoint::open(&store, &opening(HUB), &group, windowing)
+        .await
+        .unwrap();
     assert_eq!(
         stale.partition("3").resume,
         Offset(40),
         "it begins at the given start"
     );
     stale.save(&names, &position(50)).await.unwrap();
-    let mut owner = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+    let mut owner = Checkpoint::open(&store, &opening(HUB), &group, windowing)
+        .await
+        .unwrap();
     assert_eq!(owner.position(&names), position(50));
     let error = stale.save(&names, &position(60)).await.unwrap_err();
     assert!(matches!(error, CheckpointError::TakenOver { .. }));
     owner.save(&names, &position(55)).await.unwrap();
-    let resumes = Checkpoint::resumes(&store, "s", HUB).await.unwrap();
+    let resumes = Checkpoint::resumes(&store, &opening(HUB)).await.unwrap();
     let resumes: Vec<_> = resumes.iter().map(|it| (it.partition.as_str(), it.at)).collect();
     assert_eq!(resumes, [("3", Offset(55))]);
 }
@@ -102,19 +117,18 @@ async fn a_partition_is_taken_over_by_opening_it() {
 async fn a_hub_of_the_same_name_is_refused() {
     let store = Store::create("memory:///").unwrap();
     let windowing = WindowConfig::default().validate().unwrap();
-    let group = |hub: &str| Group::Partition {
+    let group = Group::Partition {
         name: "3".to_owned(),
-        hub: hub.to_owned(),
-        start: None,
+        start: Some(Offset(40)),
         oldest: Offset(0),
     };
-    let open = async |hub: &str| Checkpoint::open(&store, "s", &group(hub), windowing).await;
+    let open = async |hub: &str| Checkpoint::open(&store, &opening(hub), &group, windowing).await;
     open(HUB).await.unwrap();
     open(HUB).await.unwrap();
     let other = "eventhubs://test.example/readings";
     for error in [
         open(other).await.unwrap_err(),
-        Checkpoint::resumes(&store, "s", other).await.unwrap_err(),
+        Checkpoint::resumes(&store, &opening(other)).await.unwrap_err(),
     ] {
         assert!(error.remedy() == Remedy::FixConfig);
         let text = error.to_string();
@@ -128,17 +142,82 @@ async fn a_beginning_that_nothing_was_read_from_stays_the_beginning() {
     let windowing = WindowConfig::default().validate().unwrap();
     let group = Group::Partition {
         name: "3".to_owned(),
-        hub: HUB.to_owned(),
         start: None,
         oldest: Offset(900),
     };
     let names = ["3".to_owned()];
-    let mut checkpoint = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+    let mut checkpoint = Checkpoint::open(&store, &opening(HUB), &group, windowing)
+        .await
+        .unwrap();
     assert_eq!(checkpoint.expired(&group), 0, "nothing was read yet");
     let nothing_read = checkpoint.position(&names);
     checkpoint.save(&names, &nothing_read).await.unwrap();
-    assert_eq!(Checkpoint::resumes(&store, "s", HUB).await.unwrap(), []);
+    assert_eq!(Checkpoint::resumes(&store, &opening(HUB)).await.unwrap(), []);
     checkpoint.save(&names, &position(850)).await.unwrap();
-    let checkpoint = Checkpoint::open(&store, "s", &group, windowing).await.unwrap();
+    let checkpoint = Checkpoint::open(&store, &opening(HUB), &group, windowing)
+        .await
+        .unwrap();
     assert_eq!(checkpoint.expired(&group), 50);
+}
+
+#[tokio::test]
+async fn a_checkpoint_belongs_to_the_source_and_the_columns_that_it_was_read_with() {
+    let store = Store::create("memory:///").unwrap();
+    let windowing = WindowConfig::default().validate().unwrap();
+    let open = async |opening: &Opening| Checkpoint::open(&store, opening, &Group::Whole, windowing).await;
+    let plant_a = opening("/plantA/readings");
+    let mut other_columns = plant_a.clone();
+    other_columns.origin.columns.timestamp = Some("stamp".to_owned());
+
+    // A run that read nothing binds nothing: the next one may have the right options.
+    open(&plant_a)
+        .await
+        .unwrap()
+        .save(&[], &position(1))
+        .await
+        .unwrap();
+    open(&other_columns).await.unwrap();
+
+    let names = ["a".to_owned()];
+    let mut checkpoint = open(&plant_a).await.unwrap();
+    checkpoint.save(&names, &position(1)).await.unwrap();
+    let plant_b = opening("/plantB/readings");
+    for (opening, expected) in [
+        (
+            &plant_b,
+            "reads /plantA/readings; this one reads /plantB/readings",
+        ),
+        (
+            &other_columns,
+            "no column options; this run has --column-time stamp",
+        ),
+    ] {
+        let error = open(opening).await.unwrap_err();
+        assert!(error.remedy() == Remedy::FixConfig);
+        let text = error.to_string();
+        assert!(text.contains(expected) && text.contains("--restart"), "{text}");
+    }
+    let restarted = Opening {
+        restart: true,
+        ..plant_b
+    };
+    let mut restarted = open(&restarted).await.unwrap();
+    assert_eq!(restarted.position(&names), Position::start(1));
+    restarted.save(&names, &position(2)).await.unwrap();
+    assert_eq!(
+        open(&opening("/plantB/readings")).await.unwrap().position(&names),
+        position(2)
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_an_older_version_belongs_to_any_source() {
+    let store = Store::create("memory:///").unwrap();
+    let windowing = WindowConfig::default().validate().unwrap();
+    let old =
+        r#"{"window_ms":60000,"interval_ms":60000,"partitions":{"a":{"resume":1,"judged":6}},"owner":"1-a"}"#;
+    store.put("checkpoints/s/all.json", old).await.unwrap();
+    let opening = opening("/readings");
+    let checkpoint = Checkpoint::open(&store, &opening, &Group::Whole, windowing);
+    assert_eq!(checkpoint.await.unwrap().partition("a").judged, Offset(6));
 }

@@ -200,7 +200,7 @@ pub enum SourceError {
     /// A checkpoint points past the end: the file is not the one that an earlier run read.
     #[error(
         "{}: the checkpoint says byte or row {offset} was read, but the file ends at {end}, \
-         so it was replaced; give the new data another --source-name", .path.display()
+         so it was replaced; give the new data another --source-name, or --restart", .path.display()
     )]
     Shrunk {
         /// The file.

@@ -152,8 +152,12 @@ struct Partition {
     watermark: Watermark,
     /// Where the next batch starts.
     next: Offset,
+    /// Where this run began to read.
+    start: Offset,
     /// Everything below has been judged, by an earlier run or by this one.
     judged: Offset,
+    /// Whether a reading of it has ever been put in a window.
+    is_usable: bool,
     verdicts: Verdicts,
 }
 
@@ -200,7 +204,9 @@ impl Windower {
         self.partitions.push(Partition {
             watermark: Watermark::new(next_time, self.windowing.out_of_orderness, now),
             next: position.resume,
+            start: position.resume,
             judged: position.judged,
+            is_usable: position.judged > Offset(0),
             verdicts: Verdicts::new(position.judged, position.set_aside),
         });
     }
@@ -218,12 +224,14 @@ impl Windower {
     /// Takes a batch and closes the intervals that the watermark has passed. Drains the batch's unreadable rows.
     pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
         self.quarantine_unreadable(batch, &mut out.quarantined);
+        let accepted_before = self.tally.accepted;
         for (index, reading) in batch.readings.iter().enumerate() {
             self.observe(batch, index, reading, sensors, &mut out.quarantined);
         }
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
         partition.judged = partition.judged.max(batch.next);
+        partition.is_usable |= self.tally.accepted > accepted_before;
         if !batch.readings.is_empty() {
             partition.watermark.note_read(now);
         }
@@ -272,6 +280,11 @@ impl Windower {
     /// Returns the position to save once everything emitted so far is durable.
     pub fn position(&self) -> Position {
         let partitions = self.partitions.iter().enumerate().map(|(index, partition)| {
+            // As long as nothing of it could be used, the options are probably wrong, and a run with the right ones
+            // reads it again.
+            if !partition.is_usable {
+                return PartitionPosition::start(partition.start);
+            }
             let resume = self.resume(index);
             PartitionPosition {
                 resume,

@@ -318,6 +318,31 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     assert_eq!(again.reasons(), [QuarantineReason::Late], "new since the stop");
 }
 
+#[test]
+fn a_partition_of_which_nothing_could_be_used_is_read_again() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(2));
+    run.feed(
+        0,
+        &[reading(0, 1, f64::NAN, 0), reading(0, 2, f64::NAN, 1)],
+        false,
+    );
+    run.feed(1, &[reading(0, 1, f64::NAN, 0), reading(0, 2, 1.0, 1)], false);
+    let [unusable, usable] = &run.windower.position().partitions[..] else {
+        panic!("two partitions");
+    };
+    assert_eq!(*unusable, PartitionPosition::default());
+    assert_eq!((usable.resume, usable.judged), (Offset(1), Offset(2)));
+    run.feed(0, &[reading(0, 3, 1.0, 2)], false);
+    assert_eq!(run.windower.position().partitions[0].judged, Offset(3));
+    let mut again = Run::new(windowing(10, 10, 0, 0), &run.windower.position());
+    again.feed(0, &[reading(0, 3, 1.0, 2), reading(0, 4, f64::NAN, 3)], false);
+    assert_eq!(
+        again.windower.position().partitions[0].judged,
+        Offset(4),
+        "it was of use before"
+    );
+}
+
 /// The clock of a replay is ahead of the first run's, and the file keeps no arrival times.
 #[test]
 fn a_reading_that_was_far_in_the_future_stays_in_quarantine_when_it_is_read_again() {

@@ -1,6 +1,7 @@
 //! Tests `windrow run`: killed, on readings out of order, on bad input, and on the reference architecture's own data.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod checkpoint;
 mod crash;
 mod dead_letters;
 mod input;

@@ -22,7 +22,7 @@ fn disorder_within_the_bound_changes_nothing_and_beyond_it_is_late() {
     let rows = fleet(10, 1800, 3);
     write_csv(&path("ordered.csv"), &rows);
     write_csv(&path("within.csv"), &delayed(&rows, 5_000));
-    write_csv(&path("beyond.csv"), &delayed(&rows, 90_000));
+    write_csv(&path("beyond.csv"), &delayed(&rows, 40_000));
     let run = |name: &str| {
         let (source, store) = (path(&format!("{name}.csv")), path(name));
         models_for(text(&path("ordered.csv")), text(&store));

@@ -2,20 +2,26 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::source::SourceError;
 
 /// The names of the columns to read; `None` takes the first default name that a file has.
 ///
 /// The comparison of names ignores ASCII case. A column named here is not taken for another role.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnMapping {
     /// When it was measured; by default `ts`, `timestamp`, `time`, `event_time` or `datetime`.
+    #[serde(rename = "time", default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     /// Who measured; by default `device`, `device_id` or `deviceid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// What was measured; by default `tag`, `sensor` or `metric`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// The measured value; by default `value` or `reading`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
 

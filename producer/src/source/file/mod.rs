@@ -92,8 +92,17 @@ impl FileSource {
                 unsettled: HashMap::new(),
             }),
         };
+        let tolerant = until == Until::Stopped && source.folder.is_some();
+        let mut unusable = Vec::new();
         for file in files {
-            source.add(file)?;
+            match tolerant {
+                true => unusable.extend(source.add_or_set_aside(file)?),
+                false => source.add(file)?,
+            }
+        }
+        // If no file can be used, it is the folder or the options that are wrong.
+        if !unusable.is_empty() && unusable.len() == source.partitions.len() {
+            return Err(unusable.swap_remove(0));
         }
         Ok(source)
     }
@@ -105,15 +114,15 @@ impl FileSource {
         Ok(())
     }
 
-    /// Adds a file that appeared in a followed folder. A file that cannot be used is reported as unreadable, because it
-    /// must not stop the others.
-    fn add_later(&mut self, file: InputFile) -> Result<(), SourceError> {
+    /// Adds a file of a followed folder. One that cannot be used must not stop the others: it is reported as unreadable,
+    /// and the error is returned.
+    fn add_or_set_aside(&mut self, file: InputFile) -> Result<Option<SourceError>, SourceError> {
         let name = file.name.clone();
-        match self.add(file.clone()) {
-            Ok(()) => {}
+        let unusable = match self.add(file.clone()) {
+            Ok(()) => None,
             // The file was deleted before it was opened.
             Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(());
+                return Ok(None);
             }
             Err(SourceError::Read { source, .. }) if !partition::is_damage(&source) => {
                 return Err(SourceError::Read {
@@ -126,14 +135,15 @@ impl FileSource {
                 self.names.push(name.clone());
                 self.partitions
                     .push(Partition::unusable(file, self.until, error.to_string()));
+                Some(error)
             }
-        }
+        };
         // The file counts as known only now, so a file that could not be read is retried and reported again.
         if let Some(folder) = &mut self.folder {
             folder.unsettled.remove(&name);
             folder.known.insert(name);
         }
-        Ok(())
+        Ok(unusable)
     }
 
     /// Returns the partition furthest behind in event time, among those with something to read.
@@ -161,7 +171,7 @@ impl FileSource {
         if now.duration_since(folder.last_scan) >= folder.scan_every {
             folder.last_scan = now;
             for file in folder.new_files()? {
-                self.add_later(file)?;
+                self.add_or_set_aside(file)?;
             }
         }
         Ok(())

@@ -79,6 +79,9 @@ impl Partition {
 
     /// Continues from `to`, an offset that an earlier run returned.
     pub(super) fn seek(&mut self, to: Offset, mapping: &ColumnMapping) -> Result<(), SourceError> {
+        if matches!(self.state, State::Unusable(_)) {
+            return Ok(());
+        }
         self.state = State::Closed;
         self.position = RowPosition {
             offset: to.0,

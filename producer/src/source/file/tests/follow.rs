@@ -67,6 +67,19 @@ fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
     let logs = drain(&mut source);
     assert_eq!(logs[0].values(), [2.0]);
     assert!(logs.iter().all(|log| log.unreadable.is_empty()));
+
+    // What did not stop the run does not stop the next one either, wherever the checkpoint stands.
+    let mut source = open(folder.path(), Until::Stopped);
+    for partition in 0..3 {
+        source.seek(partition, Offset(0)).unwrap();
+    }
+    let logs = drain(&mut source);
+    assert_eq!(logs[0].values(), [1.0, 2.0]);
+    assert_eq!((logs[1].unreadable.len(), logs[2].unreadable.len()), (1, 1));
+    // A folder without a file that can be used is a mistake.
+    fs::remove_file(&path).unwrap();
+    let error = FileSource::open(folder.path(), &ColumnMapping::default(), Until::Stopped);
+    assert!(matches!(error, Err(SourceError::MissingColumn { .. })));
 }
 
 #[test]

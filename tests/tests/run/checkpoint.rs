@@ -1,0 +1,125 @@
+//! What a run has read is not read again, and what it has not read is.
+
+use std::fs;
+
+use windrow_tests::{fleet, models_for, windrow, write_csv};
+
+use super::{audited, text};
+
+#[test]
+fn a_run_with_the_wrong_columns_says_so_and_leaves_everything_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (good, clocks, store) = (path("good.csv"), path("clocks.csv"), path("store"));
+    write_csv(&good, &fleet(2, 600, 4));
+    models_for(text(&good), text(&store));
+    // The usual name for the time is there, but it holds a time of day.
+    let lines = fs::read_to_string(&good)
+        .unwrap()
+        .replace("ts,device", "time,stamp,device");
+    let lines = lines.lines().enumerate().map(|(index, line)| match index {
+        0 => format!("{line}\n"),
+        _ => format!("00:00:{:02},{line}\n", index % 60),
+    });
+    fs::write(&clocks, lines.collect::<String>()).unwrap();
+    let words = [
+        "run",
+        "--source",
+        text(&clocks),
+        "--store",
+        text(&store),
+        "--until-caught-up",
+    ];
+    let (code, _, error) = windrow(&words).end();
+    assert_eq!(code, 2, "{error}");
+    for part in [
+        "nothing usable was read; 1200 items were set aside",
+        "1200 unreadable, such as clocks.csv, line 2: column time: ",
+        "--column-time",
+    ] {
+        assert!(error.contains(part), "`{part}` is missing: {error}");
+    }
+    let counts = windrow(&[&words[..], &["--column-time", "stamp"]].concat()).json();
+    assert_eq!(
+        (&counts["readings"], &counts["predictions"]),
+        (&1200.into(), &20.into())
+    );
+    let (code, _, error) = windrow(&words).end();
+    assert_eq!(code, 2, "{error}");
+    assert!(
+        error.contains("--column-time stamp; this run has no column options"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_folders_of_one_name_do_not_share_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let plants = ["plantA", "plantB"].map(|plant| folder.path().join(plant).join("readings"));
+    for (plant, seed) in plants.iter().zip([4, 5]) {
+        fs::create_dir_all(plant).unwrap();
+        write_csv(&plant.join("day.csv"), &fleet(2, 600, seed));
+    }
+    // The plants have different devices.
+    let day = plants[1].join("day.csv");
+    let renamed = fs::read_to_string(&day)
+        .unwrap()
+        .replace(",d0,", ",e0,")
+        .replace(",d1,", ",e1,");
+    fs::write(&day, renamed).unwrap();
+    plants
+        .iter()
+        .for_each(|plant| models_for(text(plant), text(&store)));
+    let run = |plant: usize, more: &[&str]| {
+        let words = [
+            "run",
+            "--source",
+            text(&plants[plant]),
+            "--store",
+            text(&store),
+            "--until-caught-up",
+        ];
+        windrow(&[&words[..], more].concat())
+    };
+    assert_eq!(run(0, &[]).json()["readings"], 1200);
+    let (code, _, error) = run(1, &[]).end();
+    assert_eq!(code, 2, "{error}");
+    assert!(
+        error.contains("plantA/readings; this one reads ") && error.contains("--restart"),
+        "{error}"
+    );
+    assert_eq!(run(1, &["--source-name", "plantB"]).json()["readings"], 1200);
+    // Nothing is new, which is no failure.
+    assert_eq!(run(0, &[]).json()["readings"], 0);
+    assert_eq!(run(0, &["--restart"]).json()["readings"], 1200);
+    assert_eq!(audited(text(&store))["lost"], 0);
+}
+
+#[test]
+fn a_run_of_mostly_late_readings_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, store) = (folder.path().join("readings.csv"), folder.path().join("store"));
+    let mut rows = fleet(2, 600, 4);
+    write_csv(&csv, &rows);
+    models_for(text(&csv), text(&store));
+    // One stray row at the start makes all that follows late.
+    let mut stray = fleet(1, 1, 4);
+    stray[0].time_ms += 86_400_000;
+    stray.append(&mut rows);
+    write_csv(&csv, &stray);
+    let words = [
+        "run",
+        "--source",
+        text(&csv),
+        "--store",
+        text(&store),
+        "--until-caught-up",
+    ];
+    let (code, output, error) = windrow(&words).end();
+    assert_eq!(code, 2, "{output}{error}");
+    assert!(
+        error.contains("most readings were late") && error.contains("--allowed-lateness"),
+        "{error}"
+    );
+}
