@@ -128,7 +128,8 @@ pub struct WindowArgs {
     /// Dispatch interval, a whole number of windows; each sensor gets one message per interval [default: the window]
     #[arg(long, value_name = "DURATION", env = "WINDROW_INTERVAL", value_parser = parse_duration)]
     pub interval: Option<Duration>,
-    /// How far a reading's time may lie behind the newest reading of its partition
+    /// How far a reading's time may lie behind the newest reading of its partition. Files that are read to their end may
+    /// be in any order
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_OUT_OF_ORDERNESS", value_parser = parse_duration)]
     pub out_of_orderness: Duration,
     /// How much longer an interval waits for delayed readings

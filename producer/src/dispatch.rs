@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::Instrument;
-use windrow_common::{EventTime, ScoringMessage};
+use windrow_common::{EventTime, ScoringMessage, SensorId};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
@@ -31,6 +31,7 @@ pub(crate) struct Outstanding {
     confirmations: Vec<Confirmation>,
     position: Position,
     partitions: Arc<[String]>,
+    new_sensors: Vec<SensorId>,
 }
 
 /// A dispatcher that publishes the ingest thread's messages.
@@ -76,6 +77,7 @@ impl<Q: Queue> Dispatcher<Q> {
             emitted,
             position,
             partitions,
+            new_sensors,
         } = step;
         let lines = quarantine::lines(&self.source_name, &partitions, &emitted.quarantined);
         self.writer.write_lines(quarantine::TABLE, lines).await?;
@@ -85,6 +87,7 @@ impl<Q: Queue> Dispatcher<Q> {
             confirmations,
             position,
             partitions,
+            new_sensors,
         })
     }
 
@@ -150,6 +153,7 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
         step.emitted.quarantined.extend(next.emitted.quarantined);
         step.position = next.position;
         step.partitions = next.partitions;
+        step.new_sensors.extend(next.new_sensors);
     }
 }
 
@@ -165,12 +169,14 @@ pub(crate) async fn save_checkpoints(
         confirmations,
         position,
         partitions,
+        new_sensors,
     }) = outstanding.recv().await
     {
         for confirmation in confirmations {
             confirmation.wait().await?;
             stats.confirmed.inc();
         }
+        checkpoint.add_sensors(new_sensors);
         unsaved = Some((position, partitions));
         let begun = Instant::now();
         if begun >= save_next

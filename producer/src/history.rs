@@ -29,8 +29,16 @@ pub fn read_history(
     let mut windower = Windower::of_source(windowing, &position, &*source, Instant::now());
     let (mut sensors, mut batch, mut emitted) = (SensorTable::new(), Batch::default(), Emitted::default());
     let mut left_out = 0;
-    while source.read(&mut sensors, &mut batch)? == Read::Batch {
-        windower.take(&mut batch, &sensors, Instant::now(), &mut emitted);
+    loop {
+        if source.read(&mut sensors, &mut batch)? == Read::Batch {
+            windower.take(&mut batch, &sensors, Instant::now(), &mut emitted);
+        } else if let Some(resume) = windower.next_pass(&sensors, Instant::now(), &mut emitted) {
+            for (partition, offset) in resume.into_iter().enumerate() {
+                source.seek(partition, offset)?;
+            }
+        } else {
+            break;
+        }
         emitted.messages.drain(..).for_each(&mut take);
         left_out += emitted.quarantined.drain(..).count() as u64;
         look(source.progress());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
+use windrow_common::SensorId;
 use windrow_service::Shutdown;
 
 use crate::sensors::SensorTable;
@@ -20,6 +21,8 @@ pub(crate) struct Step {
     pub(crate) position: Position,
     /// Names of the partitions in the position, in its order.
     pub(crate) partitions: Arc<[String]>,
+    /// The sensors that have appeared since the last step.
+    pub(crate) new_sensors: Vec<SensorId>,
 }
 
 /// What to do with open windows at the end of a source that is read until caught up.
@@ -45,6 +48,7 @@ pub(crate) struct Ingest {
     /// Positions from the checkpoint, for partitions that appear later.
     pub(crate) known: BTreeMap<String, PartitionPosition>,
     pub(crate) partitions: Arc<[String]>,
+    pub(crate) sensors: SensorTable,
     pub(crate) at_end: AtEnd,
     pub(crate) steps: mpsc::Sender<Step>,
     pub(crate) stats: Arc<Stats>,
@@ -56,9 +60,21 @@ pub(crate) struct Ingest {
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     tally: Tally,
+    /// How many sensors the dispatcher knows.
+    sensors: usize,
     open_windows: i64,
     source_done: i64,
     source_total: i64,
+}
+
+impl From<&SensorTable> for Counted {
+    /// Starts with the sensors of the checkpoint, which the dispatcher knows.
+    fn from(sensors: &SensorTable) -> Self {
+        Self {
+            sensors: sensors.len(),
+            ..Self::default()
+        }
+    }
 }
 
 /// An error of a send to a dispatcher that has failed. The dispatcher returns the cause.
@@ -67,25 +83,28 @@ struct DispatcherFailed;
 impl Ingest {
     /// Reads until the source ends, a stop is requested, or the dispatcher fails. The dispatcher returns its own error.
     pub(crate) fn run(mut self) -> Result<(), SourceError> {
-        let mut sensors = SensorTable::new();
         let mut batch = Batch::default();
         let mut emitted = Emitted::default();
         let mut sent_at = Instant::now();
         while !self.shutdown.is_stopping() {
-            let read = self.source.read(&mut sensors, &mut batch)?;
+            let read = self.source.read(&mut self.sensors, &mut batch)?;
             self.add_new_partitions();
             let now = Instant::now();
             match read {
-                Read::Batch => self.windower.take(&mut batch, &sensors, now, &mut emitted),
+                Read::Batch => self.windower.take(&mut batch, &self.sensors, now, &mut emitted),
                 Read::Idle { complete_until } => {
-                    self.windower.idle(complete_until, &sensors, now, &mut emitted);
+                    self.windower
+                        .idle(complete_until, &self.sensors, now, &mut emitted);
                 }
+                Read::End { .. } if self.begin_next_pass(now, &mut emitted)? => {}
                 Read::End { complete_until } => {
                     match self.at_end {
                         // A stop that came meanwhile leaves them to the next run.
                         AtEnd::Dispatch if self.shutdown.is_stopping() => {}
-                        AtEnd::Dispatch => self.windower.close_all(&sensors, &mut emitted),
-                        AtEnd::Keep => self.windower.idle(complete_until, &sensors, now, &mut emitted),
+                        AtEnd::Dispatch => self.windower.close_all(&self.sensors, &mut emitted),
+                        AtEnd::Keep => self
+                            .windower
+                            .idle(complete_until, &self.sensors, now, &mut emitted),
                     }
                     break;
                 }
@@ -110,6 +129,17 @@ impl Ingest {
         Ok(())
     }
 
+    /// Moves the source back, if not all of its windows could be open at once.
+    fn begin_next_pass(&mut self, now: Instant, emitted: &mut Emitted) -> Result<bool, SourceError> {
+        let Some(resume) = self.windower.next_pass(&self.sensors, now, emitted) else {
+            return Ok(false);
+        };
+        for (partition, offset) in resume.into_iter().enumerate() {
+            self.source.seek(partition, offset)?;
+        }
+        Ok(true)
+    }
+
     /// Adds the partitions that have appeared in the source, such as new files of a followed folder.
     fn add_new_partitions(&mut self) {
         let names = self.source.partitions();
@@ -130,7 +160,9 @@ impl Ingest {
             emitted: std::mem::take(emitted),
             position: self.windower.position(),
             partitions: Arc::clone(&self.partitions),
+            new_sensors: self.sensors.after(self.counted.sensors).to_vec(),
         };
+        self.counted.sensors = self.sensors.len();
         self.steps.blocking_send(step).map_err(|_| DispatcherFailed)
     }
 

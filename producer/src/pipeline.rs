@@ -86,6 +86,7 @@ impl<Q: Queue> Pipeline<Q> {
         }
         let (steps, to_dispatch) = mpsc::channel(STEPS_AHEAD);
         let (outstanding, to_confirm) = mpsc::channel(OUTSTANDING_STEPS);
+        let sensors = checkpoint.sensors()?;
         let ingest = Ingest {
             windower: Windower::of_source(windowing, &position, &*source, Instant::now()),
             source,
@@ -94,7 +95,8 @@ impl<Q: Queue> Pipeline<Q> {
             at_end: options.at_end,
             steps,
             stats: Arc::clone(&stats),
-            counted: Counted::default(),
+            counted: Counted::from(&sensors),
+            sensors,
             shutdown,
         };
         let dispatcher = Dispatcher::new(queue, &store, &options.opening.source_name, Arc::clone(&stats));

@@ -56,6 +56,11 @@ impl SensorTable {
         &self.ids[index.as_usize()]
     }
 
+    /// Returns the sensors that were added after the first `known` ones, in order.
+    pub fn after(&self, known: usize) -> &[SensorId] {
+        self.ids.get(known..).unwrap_or_default()
+    }
+
     /// Returns the number of sensors.
     pub fn len(&self) -> usize {
         self.ids.len()

@@ -1,5 +1,7 @@
 //! Logs on standard error, for people or for machines.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +38,7 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}")))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(parsed)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => subscriber.try_init(),

@@ -6,18 +6,21 @@
 
 mod error;
 mod origin;
+mod saved;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use windrow_common::{EventTime, Length, encode_segment, random};
+use windrow_common::{EventTime, Length, SensorId, encode_segment, random};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
 pub use error::CheckpointError;
 pub use origin::Origin;
 
+use crate::sensors::SensorTable;
 use crate::source::Offset;
-use crate::window::{PartitionPosition, Position, SetAside, Windowing};
+use crate::window::{Dispatched, PartitionPosition, Position, Windowing};
+use saved::{Saved, SavedPartition, saved_sensors, sensors_of};
 
 /// A group of partitions that share a watermark and a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,9 @@ pub struct Checkpoint {
     path: String,
     windowing: Windowing,
     dispatched_through: EventTime,
+    /// How far each sensor is dispatched, in the order of `sensors`.
+    dispatched: Arc<Dispatched>,
+    sensors: Vec<SensorId>,
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,
     version: Option<Version>,
@@ -81,20 +87,6 @@ pub struct Checkpoint {
     way_on: &'static str,
     /// The process that saves it.
     owner: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    window_ms: i64,
-    interval_ms: i64,
-    /// In RFC 3339; absent if nothing has been dispatched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dispatched_through: Option<String>,
-    partitions: BTreeMap<String, SavedPartition>,
-    #[serde(default)]
-    owner: String,
-    #[serde(flatten)]
-    origin: Origin,
 }
 
 /// The point where any producer resumes a partition that may move between producers.
@@ -108,50 +100,6 @@ pub struct Resume {
     pub at: Offset,
     /// Every offset below this one has been read.
     pub judged: Offset,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedPartition {
-    resume: u64,
-    judged: u64,
-    #[serde(default, skip_serializing_if = "SetAside::is_empty")]
-    set_aside: SetAside,
-}
-
-impl SavedPartition {
-    fn of(position: &PartitionPosition) -> Self {
-        Self {
-            resume: position.resume.0,
-            judged: position.judged.0,
-            set_aside: position.set_aside.clone(),
-        }
-    }
-
-    fn position(self) -> Result<PartitionPosition, String> {
-        let Self {
-            resume,
-            judged,
-            set_aside,
-        } = self;
-        if resume > judged {
-            return Err(format!("resumes at {resume}, past {judged}"));
-        }
-        Ok(PartitionPosition {
-            resume: Offset(resume),
-            judged: Offset(judged),
-            set_aside,
-        })
-    }
-}
-
-impl Saved {
-    /// Refuses the checkpoint of another source. A run that has read nothing has left nothing to mix up.
-    fn check_origin(&self, path: &str, now: &Origin, way_on: &'static str) -> Result<(), CheckpointError> {
-        match self.partitions.is_empty() {
-            true => Ok(()),
-            false => self.origin.check(path, now, way_on),
-        }
-    }
 }
 
 impl Checkpoint {
@@ -195,6 +143,8 @@ impl Checkpoint {
             path,
             windowing,
             dispatched_through: EventTime::MIN,
+            dispatched: Arc::default(),
+            sensors: Vec::new(),
             partitions: BTreeMap::new(),
             version: None,
             origin: opening.origin.clone(),
@@ -221,10 +171,12 @@ impl Checkpoint {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let path = self.path.clone();
+        let way_on = self.way_on;
         let damaged = |why: String| CheckpointError::Damaged {
-            path: self.path.clone(),
+            path: path.clone(),
             why,
-            way_on: self.way_on,
+            way_on,
         };
         let saved: Saved = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let Windowing { window, interval, .. } = self.windowing;
@@ -238,10 +190,19 @@ impl Checkpoint {
             });
         }
         saved.check_origin(&self.path, &self.origin, self.way_on)?;
+        let time = |text: &str| EventTime::parse(text.as_bytes()).map_err(|error| damaged(error.to_string()));
         if let Some(text) = &saved.dispatched_through {
-            self.dispatched_through =
-                EventTime::parse(text.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+            self.dispatched_through = time(text)?;
         }
+        let floor = match (&saved.sensors, &saved.others) {
+            (None, _) => self.dispatched_through,
+            (Some(_), None) => EventTime::MIN,
+            (Some(_), Some(text)) => time(text)?,
+        };
+        let sensors = sensors_of(saved.sensors.unwrap_or_default()).map_err(damaged)?;
+        let ends = sensors.iter().map(|(_, end)| *end).collect();
+        self.dispatched = Arc::new(Dispatched::new(ends, floor));
+        self.sensors = sensors.into_iter().map(|(sensor, _)| sensor).collect();
         for (name, saved) in saved.partitions {
             let position = saved.position();
             let position = position.map_err(|why| damaged(format!("partition {name}: {why}")))?;
@@ -250,11 +211,20 @@ impl Checkpoint {
         Ok(())
     }
 
+    fn damaged(&self, why: String) -> CheckpointError {
+        CheckpointError::Damaged {
+            path: self.path.clone(),
+            why,
+            way_on: self.way_on,
+        }
+    }
+
     /// Returns the position of the partitions `names`, in their order. An unknown partition starts at its beginning.
     pub(crate) fn position(&self, names: &[String]) -> Position {
         let partitions = names.iter().map(|name| self.partition(name)).collect();
         Position {
             dispatched_through: self.dispatched_through,
+            dispatched: Arc::clone(&self.dispatched),
             partitions,
         }
     }
@@ -295,18 +265,39 @@ impl Checkpoint {
         Ok(resumes)
     }
 
+    /// Returns the known sensors, in the order of [`Position::dispatched`].
+    pub(crate) fn sensors(&self) -> Result<SensorTable, CheckpointError> {
+        let mut table = SensorTable::new();
+        for SensorId { device, tag } in &self.sensors {
+            // They were checked when they were read.
+            let added = table.intern(device, tag);
+            added.map_err(|error| self.damaged(error.to_string()))?;
+        }
+        match table.len() == self.sensors.len() {
+            true => Ok(table),
+            false => Err(self.damaged("a sensor is listed twice".to_owned())),
+        }
+    }
+
     /// Returns the positions of all known partitions, by name.
     pub(crate) fn known(&self) -> &BTreeMap<String, PartitionPosition> {
         &self.partitions
     }
 
-    /// Saves a position. Everything before it must be durable: messages confirmed, quarantine written.
+    /// Adds sensors, in the order of [`Position::dispatched`].
+    pub(crate) fn add_sensors(&mut self, sensors: Vec<SensorId>) {
+        self.sensors.extend(sensors);
+    }
+
+    /// Saves a position. Everything before it must be durable: messages confirmed, quarantine written. Its sensors must
+    /// have been added.
     pub(crate) async fn save(
         &mut self,
         names: &[String],
         position: &Position,
     ) -> Result<(), CheckpointError> {
         self.dispatched_through = position.dispatched_through;
+        self.dispatched = Arc::clone(&position.dispatched);
         for (name, partition) in names.iter().zip(&position.partitions) {
             // An unread partition keeps its start, which may be a time: saving offset 0 would replace it.
             let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
@@ -320,16 +311,18 @@ impl Checkpoint {
     async fn write(&mut self) -> Result<(), CheckpointError> {
         let partitions = self.partitions.iter();
         let partitions = partitions.map(|(name, position)| (name.clone(), SavedPartition::of(position)));
+        let text = |time: EventTime| (time > EventTime::MIN).then(|| time.to_string());
         let saved = Saved {
             window_ms: self.windowing.window.as_millis(),
             interval_ms: self.windowing.interval.as_millis(),
-            dispatched_through: (self.dispatched_through > EventTime::MIN)
-                .then(|| self.dispatched_through.to_string()),
+            dispatched_through: text(self.dispatched_through),
+            sensors: Some(saved_sensors(&self.sensors, &self.dispatched)),
+            others: text(self.dispatched.floor()),
             partitions: partitions.collect(),
             owner: self.owner.clone(),
             origin: self.origin.clone(),
         };
-        let json = serde_json::to_vec_pretty(&saved).map_err(|error| CheckpointError::Damaged {
+        let json = serde_json::to_vec(&saved).map_err(|error| CheckpointError::Damaged {
             path: self.path.clone(),
             why: error.to_string(),
             way_on: self.way_on,

@@ -1,6 +1,7 @@
 //! Tests of the promises of checkpoints.
 
 use super::*;
+use crate::sensors::SensorIndex;
 use crate::source::decode::ColumnMapping;
 use crate::window::WindowConfig;
 use windrow_common::{HasRemedy, Remedy};
@@ -21,6 +22,7 @@ fn opening(source: &str) -> Opening {
 fn position(resume: u64) -> Position {
     Position {
         dispatched_through: EventTime::from_millis(60_000),
+        dispatched: Arc::default(),
         partitions: vec![PartitionPosition {
             resume: Offset(resume),
             judged: Offset(resume + 5),
@@ -211,13 +213,64 @@ async fn a_checkpoint_belongs_to_the_source_and_the_columns_that_it_was_read_wit
 }
 
 #[tokio::test]
-async fn a_checkpoint_of_an_older_version_belongs_to_any_source() {
+async fn a_checkpoint_of_an_older_version_belongs_to_any_source_and_all_sensors() {
     let store = Store::create("memory:///").unwrap();
     let windowing = WindowConfig::default().validate().unwrap();
-    let old =
-        r#"{"window_ms":60000,"interval_ms":60000,"partitions":{"a":{"resume":1,"judged":6}},"owner":"1-a"}"#;
+    let old = r#"{"window_ms":60000,"interval_ms":60000,"dispatched_through":"1970-01-01T00:01:00Z",
+        "partitions":{"a":{"resume":1,"judged":6}},"owner":"1-a"}"#;
     store.put("checkpoints/s/all.json", old).await.unwrap();
     let opening = opening("/readings");
-    let checkpoint = Checkpoint::open(&store, &opening, &Group::Whole, windowing);
-    assert_eq!(checkpoint.await.unwrap().partition("a").judged, Offset(6));
+    for _ in 0..2 {
+        let checkpoint = Checkpoint::open(&store, &opening, &Group::Whole, windowing);
+        let mut checkpoint = checkpoint.await.unwrap();
+        assert_eq!(checkpoint.partition("a").judged, Offset(6));
+        let position = checkpoint.position(&["a".to_owned()]);
+        let end = position.dispatched.through(SensorIndex(7));
+        assert_eq!(end, EventTime::from_millis(60_000));
+        // It stays so once this version has saved it.
+        checkpoint.save(&["a".to_owned()], &position).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_knows_how_far_each_sensor_is_dispatched() {
+    let store = Store::create("memory:///").unwrap();
+    let windowing = WindowConfig::default().validate().unwrap();
+    let opening = opening("/readings");
+    let open = async || {
+        Checkpoint::open(&store, &opening, &Group::Whole, windowing)
+            .await
+            .unwrap()
+    };
+    let minute = |minute: i64| EventTime::from_millis(minute * 60_000);
+    let sensor = |device, tag| SensorId::new(device, tag).unwrap();
+    // Nothing is dispatched of the second one.
+    let ends = [minute(2), EventTime::MIN, minute(1), minute(2)];
+    let mut saved = position(1);
+    saved.dispatched = Arc::new(Dispatched::new(ends.to_vec(), EventTime::MIN));
+    let mut checkpoint = open().await;
+    checkpoint.add_sensors(vec![
+        sensor("b", "1"),
+        sensor("b", "2"),
+        sensor("a", "1"),
+        sensor("a", "ä b"),
+    ]);
+    checkpoint.save(&["a".to_owned()], &saved).await.unwrap();
+
+    let check = |checkpoint: &Checkpoint| {
+        let mut sensors = checkpoint.sensors().unwrap();
+        let dispatched = checkpoint.position(&[]).dispatched;
+        let through = [("b", "1"), ("b", "2"), ("a", "1"), ("a", "ä b"), ("c", "1")]
+            .map(|(device, tag)| dispatched.through(sensors.intern(device, tag).unwrap()));
+        assert_eq!(
+            through,
+            [minute(2), EventTime::MIN, minute(1), minute(2), EventTime::MIN]
+        );
+    };
+    let mut checkpoint = open().await;
+    check(&checkpoint);
+    // The next run numbers the sensors in its own order.
+    let again = checkpoint.position(&["a".to_owned()]);
+    checkpoint.save(&["a".to_owned()], &again).await.unwrap();
+    check(&open().await);
 }

@@ -72,6 +72,9 @@ pub struct Batch {
     /// For each partition, whether it has more readings that only wait for their turn. Such a partition is silent, but
     /// not idle.
     pub waiting: Vec<bool>,
+    /// For a source that ends and knows its contents: no later batch has a reading before this time. It knows it for
+    /// every batch or for none. Then no reading is late, whatever the order.
+    pub complete_before: Option<EventTime>,
 }
 
 /// The clock that [`Reading::arrival`] comes from.
@@ -94,6 +97,7 @@ impl Batch {
         self.ended = false;
         self.arrivals = Arrivals::OfReader;
         self.waiting.clear();
+        self.complete_before = None;
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Paced {
     held: Batch,
     /// How many readings and unreadable items of `held` have been returned.
     given: (usize, usize),
+    /// [`Batch::complete_before`] of what has been returned whole.
+    complete_before: Option<EventTime>,
 }
 
 impl Paced {
@@ -28,6 +30,7 @@ impl Paced {
             pace: Pace::new(speed),
             held: Batch::default(),
             given: (0, 0),
+            complete_before: None,
         }
     }
 
@@ -58,6 +61,11 @@ impl Paced {
         batch.ended = later.is_empty() && self.held.ended;
         batch.arrivals = self.held.arrivals;
         batch.waiting.clone_from(&self.held.waiting);
+        if later.is_empty() {
+            self.complete_before = self.held.complete_before;
+        }
+        let knows = self.held.complete_before.is_some();
+        batch.complete_before = knows.then(|| self.complete_before.unwrap_or(EventTime::MIN));
         if !later.is_empty()
             && let Some(waiting) = batch.waiting.get_mut(self.held.partition)
         {

@@ -60,6 +60,11 @@ impl Accumulator {
         }
     }
 
+    /// Returns the number of readings so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Returns the aggregate of the readings so far.
     pub(super) fn aggregate(&self, window_start: EventTime) -> Aggregate {
         let count = self.count as f64;

@@ -1,24 +1,28 @@
 //! Turns readings into windows, and windows into scoring messages. Pure code, fed with batches and the time.
 //!
-//! Why a replay rebuilds the same messages: whether a reading is late depends only on the readings before it *in its
-//! own partition*. It is late if that partition's watermark has passed the end of its interval plus the allowed
-//! lateness. An interval is dispatched when the watermarks of *all* partitions have passed that point, so a further
-//! reading of it is late in every partition. The partitions' contents thus decide which readings an interval holds, not
-//! the order in which the partitions are read; and an `Accumulator` does not depend on order. The only exception is a
-//! partition that falls silent (in wall-clock time) and comes back: its readings for dispatched intervals are late.
+//! A reading is *late* if the interval that it belongs to has been dispatched for its sensor ([`Dispatched`]), or has
+//! been closed by the readings of its own partition. An interval is dispatched when no partition can bring more for it:
+//!
+//! - A source that ends and has looked at all of its contents says so ([`Batch::complete_before`]). Nothing is late
+//!   then, in whatever order the readings come. If too many windows are open at once, the latest ones are left to
+//!   another pass over the source ([`Windower::next_pass`]).
+//! - Of any other source, the watermarks of all partitions have to pass the end of the interval plus the allowed
+//!   lateness. A further reading of it is then late in every partition. So the partitions' contents decide which
+//!   readings an interval holds, not the order in which the partitions are read; and an `Accumulator` does not depend on
+//!   order. The only exception is a partition that falls silent (in wall-clock time) and comes back.
 //!
 //! What silence means: a partition that has had no readings for a while is idle and no longer holds the others back. If
 //! the source knows that nothing has arrived in it since, its event time advances with the wall clock and its last
 //! intervals close too ([`Windower::idle`]). The last windows of a machine that died are worth scoring.
 //!
-//! What a checkpoint must hold: a [`Position`] has the event time dispatched through, and for each partition two offsets and
-//! the readings that were set aside although their intervals are still open. From `resume` on, an undispatched interval
-//! needs readings. Every reading below `judged` has been put in an interval or in quarantine. The watermark need not be
-//! saved: the reading that moved it is read again, or its interval is dispatched.
+//! What a checkpoint must hold: a [`Position`] has, for each sensor, the event time dispatched through, and for each
+//! partition two offsets and the readings that were set aside although their intervals are still open. From `resume`
+//! on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval or in
+//! quarantine. The watermark need not be saved: the reading that moved it is read again, or its interval is dispatched.
 //!
 //! A replay from `resume` judges nothing below `judged` again: neither its clock nor its options matter there. What lies
-//! before the dispatched time, or was set aside, is skipped, and the rest is accepted. No interval closes before every
-//! partition has been read up to `judged`.
+//! before its sensor's dispatched time, or was set aside, is skipped, and the rest is accepted. By watermark, no
+//! interval closes before every partition has been read up to `judged`.
 //!
 //! ```
 //! use std::time::Instant;
@@ -54,67 +58,37 @@
 
 mod accumulator;
 mod config;
+mod dispatched;
 mod exact_sum;
+mod judge;
 mod open_interval;
+mod partition;
+mod passes;
+mod position;
 mod verdicts;
 mod watermark;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use windrow_common::{EventTime, ScoringMessage};
 
 pub use config::{WindowConfig, WindowConfigError, Windowing};
+pub use dispatched::Dispatched;
+pub use position::{PartitionPosition, Position};
 
-use crate::quarantine::{QuarantineReason, Quarantined};
+use crate::quarantine::Quarantined;
 use crate::sensors::SensorTable;
 use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
+use judge::{reject, unusable};
 use open_interval::OpenInterval;
+use partition::Partition;
+use passes::MAX_OPEN_WINDOWS;
 pub use verdicts::SetAside;
-use verdicts::Verdicts;
+
 use watermark::Watermark;
-
-/// The position of a group of partitions, as saved in a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Every interval that ends here or earlier is dispatched.
-    pub dispatched_through: EventTime,
-    /// The position of each partition, in order.
-    pub partitions: Vec<PartitionPosition>,
-}
-
-impl Position {
-    /// Returns the start position of `partitions` unread partitions.
-    pub fn start(partitions: usize) -> Self {
-        Self {
-            dispatched_through: EventTime::MIN,
-            partitions: vec![PartitionPosition::default(); partitions],
-        }
-    }
-}
-
-/// The position of one partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PartitionPosition {
-    /// Where a new run starts to read: the lowest offset that an undispatched interval needs.
-    pub resume: Offset,
-    /// Every reading below this offset was put in an interval or in quarantine.
-    pub judged: Offset,
-    /// The readings from `resume` to `judged` that are in quarantine although their intervals are not dispatched.
-    pub set_aside: SetAside,
-}
-
-impl PartitionPosition {
-    /// Returns the position of a partition that is to be read from `start` on.
-    pub fn start(start: Offset) -> Self {
-        Self {
-            resume: start,
-            judged: start,
-            ..Self::default()
-        }
-    }
-}
 
 /// Counts of the readings so far, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +97,8 @@ pub struct Tally {
     pub accepted: u64,
     /// Skipped because an earlier run had processed them.
     pub replayed: u64,
+    /// How often the source was read again from some point, because not all of its windows could be open at once.
+    pub passes: u64,
 }
 
 /// The output of a [`Windower`].
@@ -144,28 +120,11 @@ pub struct Windower {
     recent: usize,
     partitions: Vec<Partition>,
     dispatched_through: EventTime,
+    dispatched: Arc<Dispatched>,
+    /// The start of the first interval that is left to another pass, because too many windows were open.
+    horizon: Option<EventTime>,
+    max_open: usize,
     tally: Tally,
-}
-
-#[derive(Clone, Debug)]
-struct Partition {
-    watermark: Watermark,
-    /// Where the next batch starts.
-    next: Offset,
-    /// Where this run began to read.
-    start: Offset,
-    /// Everything below has been judged, by an earlier run or by this one.
-    judged: Offset,
-    /// Whether a reading of it has ever been put in a window.
-    is_usable: bool,
-    verdicts: Verdicts,
-}
-
-impl Partition {
-    /// Returns whether readings that an earlier run has judged are still to be read again.
-    fn is_replaying(&self) -> bool {
-        self.verdicts.cover(self.next) && !self.watermark.has_ended()
-    }
 }
 
 impl Windower {
@@ -191,6 +150,9 @@ impl Windower {
             recent: 0,
             partitions: Vec::new(),
             dispatched_through: position.dispatched_through,
+            dispatched: Arc::clone(&position.dispatched),
+            horizon: None,
+            max_open: MAX_OPEN_WINDOWS,
             tally: Tally::default(),
         };
         for (index, partition) in position.partitions.iter().enumerate() {
@@ -201,14 +163,8 @@ impl Windower {
 
     /// Adds a partition after the known ones. `next_time` is the event time of its next reading, if known.
     pub fn add_partition(&mut self, position: PartitionPosition, next_time: Option<EventTime>, now: Instant) {
-        self.partitions.push(Partition {
-            watermark: Watermark::new(next_time, self.windowing.out_of_orderness, now),
-            next: position.resume,
-            start: position.resume,
-            judged: position.judged,
-            is_usable: position.judged > Offset(0),
-            verdicts: Verdicts::new(position.judged, position.set_aside),
-        });
+        let watermark = Watermark::new(next_time, self.windowing.out_of_orderness, now);
+        self.partitions.push(Partition::new(position, watermark));
     }
 
     /// Returns the counts of the readings so far, by outcome.
@@ -231,7 +187,7 @@ impl Windower {
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
         partition.judged = partition.judged.max(batch.next);
-        partition.is_usable |= self.tally.accepted > accepted_before;
+        partition.is_usable |= self.tally.accepted > accepted_before || partition.left.is_some();
         if !batch.readings.is_empty() {
             partition.watermark.note_read(now);
         }
@@ -246,7 +202,13 @@ impl Windower {
         {
             partition.watermark.note_waiting(now);
         }
-        self.close_complete(sensors, now, out);
+        match batch.complete_before {
+            Some(time) => {
+                self.close_through(time.floor(self.windowing.interval), sensors, out);
+                self.leave_to_another_pass();
+            }
+            None => self.close_complete(sensors, now, out),
+        }
     }
 
     /// Lets time pass while nothing can be read. `complete_until` is a wall-clock time: everything that arrived in the
@@ -294,21 +256,23 @@ impl Windower {
         });
         Position {
             dispatched_through: self.dispatched_through,
+            dispatched: Arc::clone(&self.dispatched),
             partitions: partitions.collect(),
         }
     }
 
     /// Returns the lowest offset of a partition that an open interval needs.
     fn resume(&self, partition: PartitionIndex) -> Offset {
-        let lowest = self.open.iter().filter_map(|open| open.lowest(partition)).min();
-        lowest.unwrap_or(self.partitions[partition].next)
+        let open = self.open.iter().filter_map(|open| open.lowest(partition));
+        let Partition { left, next, .. } = self.partitions[partition];
+        open.chain(left).min().unwrap_or(next)
     }
 
     fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
         let verdicts = &self.partitions[batch.partition].verdicts;
         for unreadable in batch.unreadable.drain(..) {
             if verdicts.cover(unreadable.offset) {
-                self.tally.replayed += 1;
+                self.tally.replayed += u64::from(self.tally.passes == 0);
             } else {
                 quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
             }
@@ -333,27 +297,33 @@ impl Windower {
         } = self.windowing;
         let interval_start = reading.time.floor(interval);
         let partition = &mut self.partitions[batch.partition];
+        let dispatched_through = self.dispatched.through(reading.sensor);
         if partition.verdicts.cover(reading.offset) {
-            if reading.time < self.dispatched_through
+            if reading.time < dispatched_through
                 || unusable(reading.value).is_some()
                 || partition.verdicts.was_set_aside(&batch.readings, index)
             {
-                self.tally.replayed += 1;
+                self.tally.replayed += u64::from(self.tally.passes == 0);
                 return;
             }
-        } else if let Some(reason) = reject(
-            &self.windowing,
-            reading,
-            interval_start,
-            partition.watermark.reached(),
-            self.dispatched_through,
-        ) {
-            // A replay knows by their time that the others are not needed.
-            if reading.time >= self.dispatched_through {
-                let accepted = self.tally.accepted;
-                partition.verdicts.set_aside(&batch.readings, index, accepted);
+        } else {
+            let late_before = match batch.complete_before {
+                Some(_) => dispatched_through,
+                None => dispatched_through.max(partition.watermark.closed(&self.windowing)),
+            };
+            if let Some(reason) = reject(&self.windowing, reading, late_before) {
+                // A replay knows by their time that the others are not needed.
+                if reading.time >= dispatched_through {
+                    let accepted = self.tally.accepted;
+                    partition.verdicts.set_aside(&batch.readings, index, accepted);
+                }
+                quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
+                return;
             }
-            quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
+        }
+        if self.horizon.is_some_and(|horizon| interval_start >= horizon) {
+            // Readings come in the order of their offsets.
+            partition.left.get_or_insert(reading.offset);
             return;
         }
         // The watermark never passes the arrival time, so a device whose clock is ahead makes no other device late. A
@@ -416,7 +386,8 @@ impl Windower {
         while self.open.front().is_some_and(|interval| interval.start < end)
             && let Some(interval) = self.open.pop_front()
         {
-            interval.into_messages(&self.windowing, sensors, &mut out.messages);
+            let dispatched = Arc::make_mut(&mut self.dispatched);
+            interval.into_messages(&self.windowing, sensors, dispatched, &mut out.messages);
             self.recent = 0;
         }
         for index in 0..self.partitions.len() {
@@ -425,41 +396,6 @@ impl Windower {
                 self.partitions[index].verdicts.forget_before(resume);
             }
         }
-    }
-}
-
-/// Returns why a reading belongs in no window, or `None` if it belongs in one. `reached` is its partition's watermark.
-#[inline]
-fn reject(
-    windowing: &Windowing,
-    reading: &Reading,
-    interval_start: EventTime,
-    reached: EventTime,
-    dispatched_through: EventTime,
-) -> Option<QuarantineReason> {
-    if let Some(reason) = unusable(reading.value) {
-        Some(reason)
-    } else if reading.time > reading.arrival.saturating_add(windowing.max_skew) {
-        Some(QuarantineReason::FarFuture)
-    } else if reading.time < dispatched_through
-        || interval_start.as_millis() + windowing.interval.as_millis()
-            <= reached.saturating_sub(windowing.allowed_lateness).as_millis()
-    {
-        Some(QuarantineReason::Late)
-    } else {
-        None
-    }
-}
-
-/// Returns why a value cannot be aggregated, or `None` if it can.
-#[inline]
-fn unusable(value: f64) -> Option<QuarantineReason> {
-    if !value.is_finite() {
-        Some(QuarantineReason::NonFinite)
-    } else if value.abs() > MAX_ABS_VALUE {
-        Some(QuarantineReason::OutOfRange)
-    } else {
-        None
     }
 }
 

@@ -2,8 +2,8 @@
 
 use windrow_common::{EventTime, Interval, ScoringMessage};
 
-use super::Windowing;
 use super::accumulator::Accumulator;
+use super::{Dispatched, Windowing};
 use crate::sensors::{SensorIndex, SensorTable};
 use crate::source::{Offset, PartitionIndex};
 
@@ -102,11 +102,12 @@ impl OpenInterval {
         }
     }
 
-    /// Appends one message per sensor, with its windows in time order. Sensors are in order of appearance.
+    /// Appends one message per sensor, with its windows in time order, and notes that it is dispatched. Sensors are in order of appearance.
     pub(super) fn into_messages(
         self,
         windowing: &Windowing,
         sensors: &SensorTable,
+        dispatched: &mut Dispatched,
         into: &mut Vec<ScoringMessage>,
     ) {
         let interval = Interval {
@@ -122,6 +123,7 @@ impl OpenInterval {
             }
             if !aggregates.is_empty() {
                 aggregates.reverse();
+                dispatched.note(SensorIndex(sensor as u32), interval.end());
                 let sensor = sensors.id(SensorIndex(sensor as u32)).clone();
                 into.push(ScoringMessage {
                     sensor,
@@ -131,6 +133,11 @@ impl OpenInterval {
                 });
             }
         }
+    }
+
+    /// Returns the number of readings in its windows.
+    pub(super) fn readings(&self) -> u64 {
+        self.windows.iter().map(|window| window.accumulator.count()).sum()
     }
 
     /// Returns the number of open windows.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use windrow_common::{EventTime, ScoringMessage};
 
 use super::*;
+use crate::quarantine::QuarantineReason;
 use crate::sensors::{SensorIndex, SensorTable};
 use crate::source::Unreadable;
 
@@ -343,6 +344,36 @@ fn a_partition_of_which_nothing_could_be_used_is_read_again() {
     );
 }
 
+#[test]
+fn a_device_whose_file_comes_after_the_others_were_scored_is_not_late() {
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    run.feed(0, &[reading(0, 1, 1.0, 0), reading(0, 12, 1.0, 1)], true);
+    run.finish();
+    let mut position = run.windower.position();
+    position.partitions.push(PartitionPosition::default());
+    let mut again = Run::new(windowing(10, 10, 0, 0), &position);
+    // Sensor 1 is new; sensor 0 has windows dispatched.
+    again.feed(
+        1,
+        &[
+            reading(1, 2, 1.0, 0),
+            reading(0, 3, 1.0, 1),
+            reading(1, 13, 1.0, 2),
+        ],
+        true,
+    );
+    again.finish();
+    assert_eq!(again.reasons(), [QuarantineReason::Late]);
+    let ids: Vec<_> = again.by_id().into_keys().collect();
+    assert_eq!(
+        ids,
+        [
+            "d/1@1970-01-01T00:00:00Z+10s/10s",
+            "d/1@1970-01-01T00:00:10Z+10s/10s"
+        ]
+    );
+}
+
 /// The clock of a replay is ahead of the first run's, and the file keeps no arrival times.
 #[test]
 fn a_reading_that_was_far_in_the_future_stays_in_quarantine_when_it_is_read_again() {
@@ -420,6 +451,56 @@ fn feed_all(
     saved
 }
 
+/// Feeds the partitions of a source that ends and knows its contents, from `position` on, in at most `steps` runs of the
+/// given lengths. Returns the position after each of them.
+fn feed_finite(
+    run: &mut Run,
+    streams: &[Vec<Reading>],
+    position: &Position,
+    lengths: &[usize],
+    steps: usize,
+) -> Vec<Position> {
+    let mut next: Vec<usize> = position.partitions.iter().map(|p| p.resume.0 as usize).collect();
+    let mut saved = Vec::new();
+    for step in 0..steps {
+        let rest = |next: &[usize]| -> Vec<usize> {
+            (0..streams.len())
+                .filter(|p| next[*p] < streams[*p].len())
+                .collect()
+        };
+        let Some(partition) = rest(&next)
+            .get(lengths[step % lengths.len()] % rest(&next).len().max(1))
+            .copied()
+        else {
+            match run.windower.next_pass(&run.table, run.now, &mut run.out) {
+                Some(resume) => next = resume.iter().map(|offset| offset.0 as usize).collect(),
+                None => {
+                    run.finish();
+                    saved.push(run.windower.position());
+                    break;
+                }
+            }
+            continue;
+        };
+        let end =
+            (next[partition] + 1 + lengths[(step * 7) % lengths.len()] % 9).min(streams[partition].len());
+        let readings = streams[partition][next[partition]..end].to_vec();
+        next[partition] = end;
+        let ahead = (0..streams.len()).flat_map(|p| &streams[p][next[p]..]);
+        let mut batch = Batch {
+            partition,
+            readings,
+            next: Offset(end as u64),
+            ended: end == streams[partition].len(),
+            complete_before: Some(ahead.map(|reading| reading.time).min().unwrap_or(EventTime::MIN)),
+            ..Batch::default()
+        };
+        run.windower.take(&mut batch, &run.table, run.now, &mut run.out);
+        saved.push(run.windower.position());
+    }
+    saved
+}
+
 fn quarantine_keys(run: &Run) -> BTreeMap<(usize, String), QuarantineReason> {
     run.out
         .quarantined
@@ -472,6 +553,70 @@ proptest! {
         let mut quarantined = quarantine_keys(&first);
         quarantined.extend(quarantine_keys(&second));
         prop_assert_eq!(quarantined, quarantine_keys(&quiet));
+    }
+
+    #[test]
+    fn a_finite_input_gives_the_same_windows_in_any_order_and_memory(
+        streams in streams(),
+        lengths in proptest::collection::vec(0_usize..50, 5),
+        shuffled in any::<u64>(),
+        max_open in 1_usize..40,
+    ) {
+        let windowing = windowing(5, 10, 0, 0);
+        let mut sorted = Run::new(windowing, &start(1));
+        let mut all: Vec<Reading> = streams.iter().flatten().copied().collect();
+        all.sort_by_key(|reading| reading.time);
+        let number = |readings: Vec<Reading>| -> Vec<Reading> {
+            (0..).zip(readings).map(|(at, reading)| Reading { offset: Offset(at), ..reading }).collect()
+        };
+        let all = [number(all)];
+        feed_finite(&mut sorted, &all, &start(1), &lengths, usize::MAX);
+        prop_assert_eq!(sorted.windower.tally(), Tally { accepted: all[0].len() as u64, ..Tally::default() });
+
+        let shuffled: Vec<Vec<Reading>> = streams.iter().map(|readings| {
+            let mut readings = readings.clone();
+            readings.sort_by_key(|reading| (reading.offset.0 + 1).wrapping_mul(shuffled | 1));
+            number(readings)
+        }).collect();
+        let origin = start(shuffled.len());
+        let mut run = Run::new(windowing, &origin);
+        run.windower.max_open = max_open;
+        feed_finite(&mut run, &shuffled, &origin, &lengths, usize::MAX);
+        prop_assert_eq!(run.by_id(), sorted.by_id());
+        prop_assert_eq!(run.out.messages.len(), sorted.out.messages.len(), "a message came twice");
+        prop_assert_eq!(run.reasons(), []);
+        let Tally { accepted, replayed, .. } = run.windower.tally();
+        prop_assert_eq!((accepted, replayed), (all[0].len() as u64, 0));
+    }
+
+    #[test]
+    fn a_replay_of_a_finite_input_rebuilds_the_same_messages(
+        streams in streams(),
+        lengths in proptest::collection::vec(0_usize..50, 5),
+        other in proptest::collection::vec(0_usize..50, 7),
+        crash_after in 0_usize..60,
+        kept in any::<prop::sample::Index>(),
+        max_open in (1_usize..40, 1_usize..40),
+    ) {
+        let windowing = windowing(5, 10, 0, 0);
+        let origin = start(streams.len());
+        let mut quiet = Run::new(windowing, &origin);
+        feed_finite(&mut quiet, &streams, &origin, &lengths, usize::MAX);
+        let mut first = Run::new(windowing, &origin);
+        first.windower.max_open = max_open.0;
+        let mut saved = vec![origin.clone()];
+        saved.extend(feed_finite(&mut first, &streams, &origin, &lengths, crash_after));
+        let position = &saved[kept.index(saved.len())];
+        let mut second = Run::new(windowing, position);
+        second.windower.max_open = max_open.1;
+        feed_finite(&mut second, &streams, position, &other, usize::MAX);
+        let mut together = first.by_id();
+        for (id, message) in second.by_id() {
+            let before = together.insert(id, message.clone());
+            prop_assert!(before.is_none_or(|before| before == message), "a message was rebuilt differently");
+        }
+        prop_assert_eq!(together, quiet.by_id());
+        prop_assert_eq!((first.reasons(), second.reasons()), (vec![], vec![]));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use windrow_common::EventTime;
 
+use super::Windowing;
+
 /// The watermark of one partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watermark {
@@ -34,9 +36,11 @@ impl Watermark {
         }
     }
 
-    /// Returns the watermark that the readings have reached.
-    pub(super) fn reached(&self) -> EventTime {
-        self.reached
+    /// Returns the time through which the partition's intervals are closed by the readings that it has brought.
+    #[inline]
+    pub(super) fn closed(&self, windowing: &Windowing) -> EventTime {
+        let complete = self.reached.saturating_sub(windowing.allowed_lateness);
+        complete.floor(windowing.interval)
     }
 
     /// Returns whether nothing more will come.

@@ -26,11 +26,10 @@ fn bad_readings_are_quarantined_by_reason_and_line() {
         "--until-caught-up",
     ];
     let counts = windrow(&words).json();
-    assert_eq!(counts["readings"], 1200);
+    assert_eq!(counts["readings"], 1201, "one is out of order, which is no fault");
     let quarantined = counts["quarantined"].as_object().unwrap();
     let all: u64 = quarantined.values().map(|count| count.as_u64().unwrap()).sum();
-    assert_eq!(all, 6, "{quarantined:?}");
-    assert_eq!(quarantined["late"], 1);
+    assert_eq!(all, 5, "{quarantined:?}");
     assert_eq!(audited(text(&store))["predicted"], 20);
 
     let mut kept = String::new();
@@ -45,7 +44,7 @@ fn bad_readings_are_quarantined_by_reason_and_line() {
             }
         }
     }
-    assert_eq!(kept.lines().count(), 6, "{kept}");
+    assert_eq!(kept.lines().count(), 5, "{kept}");
     assert!(kept.contains("1202") && kept.contains("yesterday"), "{kept}");
 }
 

@@ -1,8 +1,13 @@
-//! Readings out of order within the bound change nothing; readings beyond it are late, and counted.
+//! The order of rows and files changes nothing of a run to the end of them.
+
+use std::fs;
+use std::path::Path;
 
 use windrow_tests::{Draws, Row, fleet, models_for, windrow, write_csv};
 
 use super::{audited, exported, text};
+
+const DEVICES: u32 = 10;
 
 /// Returns the rows in order of arrival when each is delayed by a random time below `most_ms`.
 fn delayed(rows: &[Row], most_ms: u64) -> Vec<Row> {
@@ -15,17 +20,43 @@ fn delayed(rows: &[Row], most_ms: u64) -> Vec<Row> {
     arriving.into_iter().map(|(_, row)| row).collect()
 }
 
+/// Writes the rows in several orders and returns the names of the files and folders.
+fn orders(folder: &Path, rows: &[Row]) -> Vec<&'static str> {
+    let by_device = |device| rows.iter().filter(move |row| row.device == device).copied();
+    write_csv(&folder.join("sorted.csv"), rows);
+    write_csv(&folder.join("delayed.csv"), &delayed(rows, 90_000));
+    write_csv(&folder.join("shuffled.csv"), &delayed(rows, 1_000_000_000));
+    let by_devices: Vec<Row> = (0..DEVICES).flat_map(by_device).collect();
+    write_csv(&folder.join("by-device.csv"), &by_devices);
+    let split = folder.join("split");
+    fs::create_dir(&split).unwrap();
+    for device in 0..DEVICES {
+        let rows: Vec<Row> = by_device(device).collect();
+        write_csv(&split.join(format!("d{device}.csv")), &rows);
+    }
+    vec![
+        "sorted.csv",
+        "delayed.csv",
+        "shuffled.csv",
+        "by-device.csv",
+        "split",
+    ]
+}
+
 #[test]
-fn disorder_within_the_bound_changes_nothing_and_beyond_it_is_late() {
+fn the_order_of_rows_and_files_changes_no_prediction() {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let rows = fleet(10, 1800, 3);
-    write_csv(&path("ordered.csv"), &rows);
-    write_csv(&path("within.csv"), &delayed(&rows, 5_000));
-    write_csv(&path("beyond.csv"), &delayed(&rows, 40_000));
-    let run = |name: &str| {
-        let (source, store) = (path(&format!("{name}.csv")), path(name));
-        models_for(text(&path("ordered.csv")), text(&store));
+    let mut rows = fleet(DEVICES, 1800, 3);
+    // One stray row is dated months after the others.
+    let middle = rows.len() / 2;
+    rows[middle].time_ms += 90 * 86_400_000;
+    let mut right = None;
+    for name in orders(folder.path(), &rows) {
+        let (source, store) = (
+            folder.path().join(name),
+            folder.path().join(format!("{name}.store")),
+        );
+        models_for(text(&folder.path().join("sorted.csv")), text(&store));
         let words = [
             "run",
             "--source",
@@ -35,19 +66,78 @@ fn disorder_within_the_bound_changes_nothing_and_beyond_it_is_late() {
             "--until-caught-up",
         ];
         let counts = windrow(&words).json();
-        (counts, exported(text(&store)), audited(text(&store)))
-    };
-    let (ordered, right, _) = run("ordered");
-    assert_eq!(ordered["readings"], 18_000);
-    assert_eq!(ordered["predictions"], 300);
+        assert_eq!(counts["readings"], 18_000, "{name}: {counts}");
+        assert_eq!(counts["quarantined"], serde_json::json!({}), "{name}");
+        assert_eq!(audited(text(&store))["lost"], 0);
+        let predictions = exported(text(&store));
+        assert!(
+            *right.get_or_insert_with(|| predictions.clone()) == predictions,
+            "{name} is scored differently"
+        );
+    }
+    assert_eq!(
+        right.unwrap().lines().count(),
+        1 + 300 + 1,
+        "a header, and a window for the stray row"
+    );
+}
 
-    let (within, same, _) = run("within");
-    assert_eq!(within["quarantined"], serde_json::json!({}));
-    assert!(same == right, "disorder within the bound changed predictions");
+#[test]
+fn the_order_of_rows_and_files_changes_nothing_of_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = fleet(DEVICES, 1800, 3);
+    for name in orders(folder.path(), &rows) {
+        let (source, store) = (
+            folder.path().join(name),
+            folder.path().join(format!("{name}.store")),
+        );
+        let words = [
+            "models",
+            "train",
+            "--source",
+            text(&source),
+            "--store",
+            text(&store),
+            "--nu",
+            "0.1",
+        ];
+        let trained = windrow(&words).json();
+        assert_eq!(
+            (&trained["readings"], &trained["left_out"]),
+            (&18_000.into(), &0.into()),
+            "{name}"
+        );
+        assert_eq!(trained["models"], DEVICES, "{name}");
+    }
+}
 
-    let (beyond, other, audit) = run("beyond");
-    let late = beyond["quarantined"]["late"].as_u64().unwrap();
-    assert!(late > 1000 && other != right, "{beyond}");
-    assert_eq!(beyond["readings"].as_u64().unwrap() + late, 18_000);
-    assert_eq!(audit["lost"], 0);
+#[test]
+fn a_device_whose_file_comes_after_the_others_were_scored_is_scored_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (all, source) = (folder.path().join("all"), folder.path().join("some"));
+    let store = folder.path().join("store");
+    fs::create_dir(&all).unwrap();
+    fs::create_dir(&source).unwrap();
+    orders(&all, &fleet(DEVICES, 600, 3));
+    models_for(text(&all.join("sorted.csv")), text(&store));
+    let words = [
+        "run",
+        "--source",
+        text(&source),
+        "--store",
+        text(&store),
+        "--until-caught-up",
+    ];
+    for device in [3, 0, 9] {
+        let name = format!("d{device}.csv");
+        fs::copy(all.join("split").join(&name), source.join(&name)).unwrap();
+        let counts = windrow(&words).json();
+        assert_eq!(
+            (&counts["readings"], &counts["predictions"]),
+            (&600.into(), &10.into()),
+            "{counts}"
+        );
+        assert_eq!(counts["quarantined"], serde_json::json!({}));
+    }
+    assert_eq!(audited(text(&store))["predicted"], 30);
 }

@@ -3,6 +3,7 @@
 //! [`decode`] turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
 //! decides which file is read next.
 
+mod outlook;
 mod partition;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
 
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
+use outlook::Outlook;
 use partition::Partition;
 
 /// How often a folder is scanned for new files.
@@ -43,6 +45,8 @@ pub struct FileSource {
     last_poll: Instant,
     poll_every: Duration,
     folder: Option<Folder>,
+    /// With [`Until::CaughtUp`]: what lies ahead, from the first read on.
+    outlook: Option<Outlook>,
 }
 
 /// A folder watched for new files.
@@ -91,6 +95,7 @@ impl FileSource {
                 known: files.iter().map(|file| file.name.clone()).collect(),
                 unsettled: HashMap::new(),
             }),
+            outlook: None,
         };
         let tolerant = until == Until::Stopped && source.folder.is_some();
         let mut unusable = Vec::new();
@@ -156,6 +161,29 @@ impl FileSource {
         ready
             .min_by_key(|(_, partition)| partition.reached())
             .map(|(index, _)| index)
+    }
+
+    /// Scans on, unless that is done. While it is not, the batch stays empty, so that the caller notices a stop.
+    fn is_scanning(&mut self, batch: &mut Batch) -> Result<bool, SourceError> {
+        let files = self.partitions.len();
+        let outlook = self.outlook.get_or_insert_with(|| Outlook::new(files));
+        if outlook.is_complete() {
+            return Ok(false);
+        }
+        outlook.scan(&self.partitions, &self.mapping)?;
+        if outlook.is_complete() {
+            return Ok(false);
+        }
+        batch.clear(0);
+        batch.next = Offset(self.partitions.first().map_or(0, Partition::offset));
+        batch.complete_before = Some(EventTime::MIN);
+        Ok(true)
+    }
+
+    /// Returns the time before which no reading is to come. At the end, the caller decides what becomes of the rest.
+    fn complete_before(&self) -> Option<EventTime> {
+        let outlook = self.outlook.as_ref()?;
+        Some(outlook.earliest(&self.partitions).unwrap_or(EventTime::MIN))
     }
 
     /// Looks for appended rows and for new files, if the last look is long enough ago.
@@ -229,8 +257,13 @@ impl Source for FileSource {
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
-        if self.until == Until::Stopped {
-            self.look_around()?;
+        match self.until {
+            Until::Stopped => self.look_around()?,
+            Until::CaughtUp => {
+                if self.is_scanning(batch)? {
+                    return Ok(Read::Batch);
+                }
+            }
         }
         while let Some(index) = self.furthest_behind() {
             batch.clear(index);
@@ -249,6 +282,7 @@ impl Source for FileSource {
             if !batch.readings.is_empty() || !batch.unreadable.is_empty() || batch.ended {
                 let waiting = self.partitions.iter().map(Partition::is_ready);
                 batch.waiting.extend(waiting);
+                batch.complete_before = self.complete_before();
                 return Ok(Read::Batch);
             }
         }

@@ -105,6 +105,19 @@ impl Partition {
         self.reached
     }
 
+    /// Returns the offset of the next row.
+    pub(super) fn offset(&self) -> u64 {
+        self.position.offset
+    }
+
+    /// Opens another decoder from the position on; `None` if there is nothing to decode.
+    pub(super) fn decoder(&self, mapping: &ColumnMapping) -> Result<Option<Decoder>, SourceError> {
+        match self.state {
+            State::Unusable(_) | State::Ended => Ok(None),
+            _ => self.open(mapping),
+        }
+    }
+
     /// Returns whether there is something to read.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.state, State::Closed | State::Open(_) | State::Unusable(_))

@@ -109,6 +109,12 @@ impl Partition {
         steps.saturating_mul(self.sensors.len() as u64)
     }
 
+    /// Returns a time before which no reading is still to come: the longest delay before the frame that is being read.
+    pub(super) fn earliest(&self) -> EventTime {
+        let steps = self.frame - 1 - self.under_way.len() as i64;
+        EventTime::from_millis(steps.saturating_mul(self.setting.grid.period_ms))
+    }
+
     pub(super) fn next(&self) -> u64 {
         self.next
     }

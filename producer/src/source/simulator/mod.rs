@@ -191,6 +191,11 @@ impl Source for Simulator {
         batch.ended = partition.end_told && self.until == Until::CaughtUp;
         let waiting = self.partitions.iter().map(|partition| !partition.ended());
         batch.waiting.extend(waiting);
+        if self.until == Until::CaughtUp {
+            let ahead = self.partitions.iter().filter(|partition| !partition.ended());
+            let earliest = ahead.map(Partition::earliest).min();
+            batch.complete_before = Some(earliest.unwrap_or(EventTime::MIN));
+        }
         Ok(Read::Batch)
     }
 

@@ -38,7 +38,10 @@ fn ingest(source: &mut FileSource, mut look: impl FnMut(usize, &[ScoringMessage]
     let (mut out, mut count) = (Emitted::default(), 0);
     while source.read(&mut sensors, &mut batch).unwrap() == Read::Batch {
         windower.take(&mut batch, &sensors, now, &mut out);
-        look(batch.partition, &out.messages, windower.open_windows());
+        // A batch of a scan is empty.
+        if !batch.readings.is_empty() || batch.ended {
+            look(batch.partition, &out.messages, windower.open_windows());
+        }
         count += out.messages.len();
         out.messages.clear();
     }
