@@ -96,6 +96,7 @@ fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
             "replayed": produced.replayed,
             "quarantined": by_reason,
             "windows": produced.windows,
+            "left_open": produced.left_open,
             "messages": produced.messages,
             "predictions": worked.predictions,
             "anomalies": worked.anomalies,
@@ -122,6 +123,14 @@ fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
             }
         }),
     ];
+    if produced.left_open > 0 {
+        let left = show::count(produced.left_open);
+        let why = "the readings end before these windows do; the next run goes on with them";
+        rows.push((
+            "left open",
+            format!("{left} ({why}; --at-end dispatch scores them)"),
+        ));
+    }
     if produced.replayed > 0 {
         rows.push(("read again", show::count(produced.replayed)));
     }

@@ -94,11 +94,11 @@ impl SourceArgs {
         }
     }
 
-    /// Returns the default `--at-end`. A file is complete at its end; more events follow in a hub.
+    /// Returns the default `--at-end`. A file may grow until the next run; more events follow in a hub at any time.
     fn default_end(&self) -> AtEnd {
         match self.is_event_hub() {
             true => AtEnd::Keep,
-            false => AtEnd::Dispatch,
+            false => AtEnd::Reached,
         }
     }
 
@@ -166,7 +166,7 @@ pub struct ReadArgs {
     #[arg(long, env = "WINDROW_UNTIL_CAUGHT_UP")]
     pub until_caught_up: bool,
     /// With --until-caught-up: what to do with windows still open at the end [default: keep for an Event Hub, otherwise
-    /// dispatch]
+    /// reached]
     #[arg(long, value_enum, value_name = "WHAT", env = "WINDROW_AT_END")]
     pub at_end: Option<AtEnd>,
     /// Replay at this multiple of real time [default: as fast as possible]

@@ -28,9 +28,11 @@ pub(crate) struct Step {
 /// What to do with open windows at the end of a source that is read until caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AtEnd {
-    /// Score them, because no more readings will come
+    /// Score those whose end the readings have reached; leave the others to the next run, which may bring the rest
+    Reached,
+    /// Score all of them, because no more readings will come
     Dispatch,
-    /// Leave them open; the next run reads their readings again
+    /// Leave all of them open; the next run reads their readings again
     Keep,
 }
 
@@ -100,7 +102,8 @@ impl Ingest {
                 Read::End { complete_until } => {
                     match self.at_end {
                         // A stop that came meanwhile leaves them to the next run.
-                        AtEnd::Dispatch if self.shutdown.is_stopping() => {}
+                        AtEnd::Reached | AtEnd::Dispatch if self.shutdown.is_stopping() => {}
+                        AtEnd::Reached => self.windower.close_reached(&self.sensors, &mut emitted),
                         AtEnd::Dispatch => self.windower.close_all(&self.sensors, &mut emitted),
                         AtEnd::Keep => self
                             .windower
@@ -125,6 +128,7 @@ impl Ingest {
         // The last step of this run. A failed dispatcher returns its own error.
         _ = self.send(&mut emitted);
         // Windows left to the next run no longer count as open here.
+        self.stats.left_open.inc_by(self.windower.open_windows() as u64);
         self.stats.open_windows.dec_by(self.counted.open_windows);
         Ok(())
     }

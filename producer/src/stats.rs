@@ -19,6 +19,7 @@ pub struct Stats {
     pub(crate) replayed: Counter,
     pub(crate) quarantined: Family<QuarantinedFor, Counter>,
     pub(crate) open_windows: Gauge,
+    pub(crate) left_open: Counter,
     pub(crate) windows: Counter,
     pub(crate) messages: Counter,
     pub(crate) confirmed: Counter,
@@ -65,6 +66,8 @@ pub struct Counts {
     pub open_windows: u64,
     /// Windows dispatched.
     pub windows: u64,
+    /// Windows left open, for the next run.
+    pub left_open: u64,
     /// Messages published.
     pub messages: u64,
     /// Messages confirmed.
@@ -104,6 +107,11 @@ impl Stats {
                 &self.replayed,
             ),
             ("windows", "Windows dispatched", &self.windows),
+            (
+                "windows_left_open",
+                "Windows left to the next run, or to the next owner of a partition",
+                &self.left_open,
+            ),
             (
                 "messages_published",
                 "Messages handed to the queue",
@@ -206,6 +214,7 @@ impl Stats {
                 .map(|reason| self.quarantined.get_or_create(&reason.into()).get()),
             open_windows: gauge(&self.open_windows),
             windows: self.windows.get(),
+            left_open: self.left_open.get(),
             messages: self.messages.get(),
             confirmed: self.confirmed.get(),
             checkpoints: self.checkpoints.get(),

@@ -65,6 +65,11 @@ impl Accumulator {
         self.count
     }
 
+    /// Returns the event times of the first and the last reading.
+    pub(super) fn span(&self) -> (EventTime, EventTime) {
+        (self.first.0, self.last.0)
+    }
+
     /// Returns the aggregate of the readings so far.
     pub(super) fn aggregate(&self, window_start: EventTime) -> Aggregate {
         let count = self.count as f64;

@@ -5,18 +5,30 @@ use windrow_common::EventTime;
 use crate::sensors::SensorIndex;
 
 /// For each sensor, the end of its last dispatched interval.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Dispatched {
     /// By sensor; [`EventTime::MIN`] for one of which nothing was dispatched.
     by_sensor: Vec<EventTime>,
+    /// Event time of each sensor's last reading that was dispatched in this run; empty after a restart.
+    last_readings: Vec<EventTime>,
     /// What applies to every sensor: set only by checkpoints of versions that did not tell sensors apart.
     floor: EventTime,
 }
+
+impl PartialEq for Dispatched {
+    /// Compares what a checkpoint keeps.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.by_sensor, self.floor) == (&other.by_sensor, other.floor)
+    }
+}
+
+impl Eq for Dispatched {}
 
 impl Default for Dispatched {
     fn default() -> Self {
         Self {
             by_sensor: Vec::new(),
+            last_readings: Vec::new(),
             floor: EventTime::MIN,
         }
     }
@@ -25,7 +37,11 @@ impl Default for Dispatched {
 impl Dispatched {
     /// Creates it from the ends by sensor, and from what applies to every sensor.
     pub fn new(by_sensor: Vec<EventTime>, floor: EventTime) -> Self {
-        Self { by_sensor, floor }
+        Self {
+            by_sensor,
+            last_readings: Vec::new(),
+            floor,
+        }
     }
 
     /// Returns the end of the sensor's last dispatched interval. Readings before it come too late.
@@ -47,12 +63,20 @@ impl Dispatched {
         self.floor
     }
 
-    /// Notes that an interval of the sensor that ends at `end` is dispatched.
-    pub(super) fn note(&mut self, sensor: SensorIndex, end: EventTime) {
-        if self.by_sensor.len() <= sensor.as_usize() {
-            self.by_sensor.resize(sensor.as_usize() + 1, EventTime::MIN);
+    /// Returns the event time of the sensor's last reading that was dispatched in this run.
+    pub(super) fn last_reading(&self, sensor: SensorIndex) -> Option<EventTime> {
+        let last = self.last_readings.get(sensor.as_usize()).copied();
+        last.filter(|last| *last > EventTime::MIN)
+    }
+
+    /// Notes that an interval of the sensor is dispatched, which ends at `end` and whose last reading is at `last`.
+    pub(super) fn note(&mut self, sensor: SensorIndex, end: EventTime, last: EventTime) {
+        for (times, time) in [(&mut self.by_sensor, end), (&mut self.last_readings, last)] {
+            if times.len() <= sensor.as_usize() {
+                times.resize(sensor.as_usize() + 1, EventTime::MIN);
+            }
+            let known = &mut times[sensor.as_usize()];
+            *known = time.max(*known);
         }
-        let known = &mut self.by_sensor[sensor.as_usize()];
-        *known = end.max(*known);
     }
 }

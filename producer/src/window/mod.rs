@@ -239,6 +239,20 @@ impl Windower {
         }
     }
 
+    /// Closes the open intervals whose ends the readings have reached, at the end of a source that may grow. The last
+    /// interval is only begun if there would have been further readings in it.
+    pub fn close_reached(&mut self, sensors: &SensorTable, out: &mut Emitted) {
+        let Some(last) = self.open.back().map(|last| last.start) else {
+            return;
+        };
+        // First the others: their last readings tell the steps of sensors with a single reading in the last interval.
+        self.close_through(last, sensors, out);
+        if let Some(last) = self.open.back() {
+            let reached = last.reached(&self.dispatched).max(last.start);
+            self.close_through(reached.floor(self.windowing.interval), sensors, out);
+        }
+    }
+
     /// Returns the position to save once everything emitted so far is durable.
     pub fn position(&self) -> Position {
         let partitions = self.partitions.iter().enumerate().map(|(index, partition)| {

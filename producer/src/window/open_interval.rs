@@ -1,5 +1,7 @@
 //! An open dispatch interval.
 
+use std::time::Duration;
+
 use windrow_common::{EventTime, Interval, ScoringMessage};
 
 use super::accumulator::Accumulator;
@@ -102,7 +104,8 @@ impl OpenInterval {
         }
     }
 
-    /// Appends one message per sensor, with its windows in time order, and notes that it is dispatched. Sensors are in order of appearance.
+    /// Appends one message per sensor, with its windows in time order, and notes that it is dispatched. Sensors are in order
+    /// of appearance.
     pub(super) fn into_messages(
         self,
         windowing: &Windowing,
@@ -123,7 +126,8 @@ impl OpenInterval {
             }
             if !aggregates.is_empty() {
                 aggregates.reverse();
-                dispatched.note(SensorIndex(sensor as u32), interval.end());
+                let last = &self.windows[*latest as usize].accumulator;
+                dispatched.note(SensorIndex(sensor as u32), interval.end(), last.span().1);
                 let sensor = sensors.id(SensorIndex(sensor as u32)).clone();
                 into.push(ScoringMessage {
                     sensor,
@@ -133,6 +137,29 @@ impl OpenInterval {
                 });
             }
         }
+    }
+
+    /// Returns the event time up to which the interval can be taken as complete if the source ends here: as far beyond the
+    /// last reading of a sensor as its next one would have been, with some room for jitter.
+    pub(super) fn reached(&self, dispatched: &Dispatched) -> EventTime {
+        let sensors = self.latest.iter().enumerate();
+        let reached = sensors.filter_map(|(sensor, latest)| {
+            let window = self.windows.get(*latest as usize)?;
+            let (first, last) = window.accumulator.span();
+            let between = |from: EventTime, to: EventTime| to.as_millis() - from.as_millis();
+            let step = match window.accumulator.count() {
+                1 => {
+                    let earlier = self.windows.get(window.earlier as usize);
+                    let before = earlier.map(|earlier| earlier.accumulator.span().1);
+                    let before = before.or(dispatched.last_reading(SensorIndex(sensor as u32)));
+                    before.map_or(0, |before| between(before, first))
+                }
+                count => between(first, last) / (count as i64 - 1),
+            };
+            let room = Duration::from_millis(u64::try_from(step + step / 2).unwrap_or(0));
+            Some(last.saturating_add(room))
+        });
+        reached.max().unwrap_or(self.start)
     }
 
     /// Returns the number of readings in its windows.

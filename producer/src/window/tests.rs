@@ -374,6 +374,28 @@ fn a_device_whose_file_comes_after_the_others_were_scored_is_not_late() {
     );
 }
 
+#[test]
+fn the_last_interval_is_complete_if_no_further_reading_would_have_been_in_it() {
+    // Sensor 1 has a reading an interval; the steps of sensor 0 are 3 s.
+    for (end_s, reached) in [(14, false), (17, false), (19, true)] {
+        let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+        let readings: Vec<_> = (0..end_s)
+            .filter(|second| second % 3 == 0)
+            .map(|second| reading(0, second, 1.0, second as u64))
+            .collect();
+        run.feed(0, &readings, true);
+        run.windower.close_reached(&run.table, &mut run.out);
+        assert_eq!(run.out.messages.len(), 1 + usize::from(reached), "{end_s}");
+        assert_eq!(run.windower.open_windows(), usize::from(!reached));
+    }
+    for (last_s, reached) in [(11, true), (4, false)] {
+        let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+        run.feed(0, &[reading(1, 1, 1.0, 0), reading(1, last_s, 1.0, 1)], true);
+        run.windower.close_reached(&run.table, &mut run.out);
+        assert_eq!(run.windower.open_windows() == 0, reached, "{last_s}");
+    }
+}
+
 /// The clock of a replay is ahead of the first run's, and the file keeps no arrival times.
 #[test]
 fn a_reading_that_was_far_in_the_future_stays_in_quarantine_when_it_is_read_again() {

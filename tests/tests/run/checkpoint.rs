@@ -4,7 +4,7 @@ use std::fs;
 
 use windrow_tests::{fleet, models_for, windrow, write_csv};
 
-use super::{audited, text};
+use super::{audited, exported, text};
 
 #[test]
 fn a_run_with_the_wrong_columns_says_so_and_leaves_everything_to_the_next() {
@@ -123,4 +123,44 @@ fn a_run_of_mostly_late_readings_is_no_success() {
     ] {
         assert!(error.contains(part), "`{part}` is missing: {error}");
     }
+}
+
+#[test]
+fn a_file_that_grows_from_run_to_run_is_scored_as_if_it_had_been_there_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("readings.csv");
+    let rows = fleet(2, 7_200, 4);
+    let score = |store: &str, rows: &[windrow_tests::Row], more: &[&str]| {
+        write_csv(&csv, rows);
+        if !folder.path().join(store).exists() {
+            models_for(text(&csv), text(&folder.path().join(store)));
+        }
+        let store = folder.path().join(store);
+        let words = [
+            "run",
+            "--source",
+            text(&csv),
+            "--store",
+            text(&store),
+            "--until-caught-up",
+        ];
+        let words = [&words[..], &["--window", "1m", "--interval", "1h"], more].concat();
+        (windrow(&words).json(), exported(text(&store)))
+    };
+    // The models of both stores come from the whole file.
+    let (whole, right) = score("whole", &rows, &[]);
+    assert_eq!(
+        (&whole["predictions"], &whole["left_open"]),
+        (&240.into(), &0.into())
+    );
+    models_for(text(&csv), text(&folder.path().join("growing")));
+    // Up to minute 20, to minute 20 once more, to minute 70, and to the end.
+    let steps = [(2_400, 0, 40), (2_400, 0, 40), (8_400, 120, 20), (14_400, 120, 0)];
+    for (readings, predictions, left_open) in steps {
+        let (counts, _) = score("growing", &rows[..readings], &[]);
+        assert_eq!(counts["predictions"], predictions, "{counts}");
+        assert_eq!(counts["left_open"], left_open, "{counts}");
+        assert_eq!(counts["quarantined"], serde_json::json!({}), "{counts}");
+    }
+    assert_eq!(exported(text(&folder.path().join("growing"))), right);
 }
