@@ -95,6 +95,8 @@ fn reference_hours_are_one_message_a_sensor() {
     import(store);
     let mut words = vec!["run", "--source", text(&data), "--store", store];
     words.extend(["--window", "1m", "--interval", "1h", "--until-caught-up"]);
+    // The data end within an hour.
+    words.extend(["--at-end", "dispatch"]);
     let counts = windrow(&words).json();
     let readings = fs::read_to_string(&data).unwrap();
     let hour = |line: &str| {
