@@ -1,7 +1,7 @@
 //! The dead-letter queue, read without losing a dead letter.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use lapin::options::{
@@ -9,8 +9,9 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use tokio::time::timeout;
 
-use super::connection::Link;
+use super::connection::{Link, QueueLook};
 use super::publisher::Publisher;
 use super::{AmqpError, properties};
 use crate::DeadLetter;
@@ -19,8 +20,8 @@ use crate::DeadLetter;
 /// not arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How long the broker may take to settle what was acked and to requeue the rest.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// How long nothing may move while the broker settles what was acked and requeues the rest.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How long a channel may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -185,7 +186,7 @@ impl<'a> Pass<'a> {
         }
         let subscription = self.subscriptions.len() - 1;
         let (_, consumer) = &mut self.subscriptions[subscription];
-        let Ok(next) = tokio::time::timeout(SILENCE, consumer.next()).await else {
+        let Ok(next) = timeout(SILENCE, consumer.next()).await else {
             return Err(AmqpError::DeadLettersHeld {
                 endpoint: self.link.config().url.endpoint(),
                 left: self.left,
@@ -227,41 +228,61 @@ impl<'a> Pass<'a> {
     /// deleted come back. A cancelled consumer counts as a consumer of the queue until everything it received is
     /// settled, which shows when closing is safe.
     async fn end(self) {
-        if tokio::time::timeout(SETTLED_WITHIN, self.settle()).await != Ok(true) {
+        if !self.settle().await {
             tracing::warn!(
-                "RabbitMQ has not said within {SETTLED_WITHIN:?} that all dead letters are settled; list them again to be sure"
+                "RabbitMQ has not said that all dead letters are settled, and nothing moved for {STALLED_AFTER:?}; list \
+                 them again to be sure"
             );
         }
         for (channel, _) in self.subscriptions {
             // A channel that is closed already has returned everything.
-            _ = tokio::time::timeout(CLOSE_WITHIN, channel.close(200, "done".into())).await;
+            _ = timeout(CLOSE_WITHIN, channel.close(200, "done".into())).await;
         }
     }
 
-    /// Returns whether everything is known to be settled.
+    /// Returns whether everything is known to be settled. Waits as long as the broker makes progress: returning tens of
+    /// thousands of dead letters takes it a while.
     async fn settle(&self) -> bool {
-        for (channel, consumer) in &self.subscriptions {
-            let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-            if cancel.await.is_err() {
-                return false;
-            }
+        let cancelled = timeout(STALLED_AFTER, self.cancel());
+        if !matches!(cancelled.await, Ok(Ok(()))) {
+            return false;
         }
+        let (mut seen, mut moved) = (None, Instant::now());
+        while moved.elapsed() < STALLED_AFTER {
+            // Returned again in each round: a delivery can overtake the answer to the cancel.
+            let Ok(Ok(queue)) = timeout(STALLED_AFTER, self.return_all()).await else {
+                return false;
+            };
+            if queue.consumers <= self.other_consumers {
+                return true;
+            }
+            let state = Some((queue.ready, queue.consumers));
+            if seen != state {
+                (seen, moved) = (state, Instant::now());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+
+    async fn cancel(&self) -> Result<(), lapin::Error> {
+        for (channel, consumer) in &self.subscriptions {
+            let options = BasicCancelOptions::default();
+            channel.basic_cancel(consumer.tag(), options).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns to the queue what is unacked, and then the state of the queue.
+    async fn return_all(&self) -> Result<QueueLook, AmqpError> {
         let everything = BasicNackOptions {
             multiple: true,
             requeue: true,
         };
-        loop {
-            // Again in each round: a delivery can overtake the answer to the cancel.
-            for (channel, _) in &self.subscriptions {
-                if channel.basic_nack(0, everything).await.is_err() {
-                    return false;
-                }
-            }
-            match self.link.look_at(&self.link.config().names.dead).await {
-                Ok(queue) if queue.consumers <= self.other_consumers => return true,
-                Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
-                Err(_) => return false,
-            }
+        for (channel, _) in &self.subscriptions {
+            let returned = channel.basic_nack(0, everything).await;
+            returned.map_err(|error| self.link.error(&error))?;
         }
+        self.link.look_at(&self.link.config().names.dead).await
     }
 }
