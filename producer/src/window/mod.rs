@@ -124,6 +124,10 @@ pub struct Windower {
     /// The start of the first interval that is left to another pass, because too many windows were open.
     horizon: Option<EventTime>,
     max_open: usize,
+    /// Readings that were counted as accepted and then left to another pass, which accepts them once more.
+    counted_already: u64,
+    /// How many readings were put in a window or left to another pass.
+    kept: u64,
     tally: Tally,
 }
 
@@ -153,6 +157,8 @@ impl Windower {
             dispatched: Arc::clone(&position.dispatched),
             horizon: None,
             max_open: MAX_OPEN_WINDOWS,
+            counted_already: 0,
+            kept: 0,
             tally: Tally::default(),
         };
         for (index, partition) in position.partitions.iter().enumerate() {
@@ -180,14 +186,14 @@ impl Windower {
     /// Takes a batch and closes the intervals that the watermark has passed. Drains the batch's unreadable rows.
     pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
         self.quarantine_unreadable(batch, &mut out.quarantined);
-        let accepted_before = self.tally.accepted;
+        let kept_before = self.kept;
         for (index, reading) in batch.readings.iter().enumerate() {
             self.observe(batch, index, reading, sensors, &mut out.quarantined);
         }
         let partition = &mut self.partitions[batch.partition];
         partition.next = partition.next.max(batch.next);
         partition.judged = partition.judged.max(batch.next);
-        partition.is_usable |= self.tally.accepted > accepted_before || partition.left.is_some();
+        partition.is_usable |= self.kept > kept_before;
         if !batch.readings.is_empty() {
             partition.watermark.note_read(now);
         }
@@ -255,23 +261,29 @@ impl Windower {
 
     /// Returns the position to save once everything emitted so far is durable.
     pub fn position(&self) -> Position {
-        let partitions = self.partitions.iter().enumerate().map(|(index, partition)| {
+        let partitions = self.partitions.iter().enumerate();
+        self.position_of(partitions.map(|(index, partition)| match partition.is_usable {
+            true => self.position_in(index),
             // As long as nothing of it could be used, the options are probably wrong, and a run with the right ones
             // reads it again.
-            if !partition.is_usable {
-                return PartitionPosition::start(partition.start);
-            }
-            let resume = self.resume(index);
-            PartitionPosition {
-                resume,
-                judged: partition.judged,
-                set_aside: partition.verdicts.from(resume),
-            }
-        });
+            false => PartitionPosition::start(partition.start),
+        }))
+    }
+
+    fn position_of(&self, partitions: impl Iterator<Item = PartitionPosition>) -> Position {
         Position {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
             partitions: partitions.collect(),
+        }
+    }
+
+    fn position_in(&self, partition: PartitionIndex) -> PartitionPosition {
+        let resume = self.resume(partition);
+        PartitionPosition {
+            resume,
+            judged: self.partitions[partition].judged,
+            set_aside: self.partitions[partition].verdicts.from(resume),
         }
     }
 
@@ -328,13 +340,13 @@ impl Windower {
             if let Some(reason) = reject(&self.windowing, reading, late_before) {
                 // A replay knows by their time that the others are not needed.
                 if reading.time >= dispatched_through {
-                    let accepted = self.tally.accepted;
-                    partition.verdicts.set_aside(&batch.readings, index, accepted);
+                    partition.verdicts.set_aside(&batch.readings, index, self.kept);
                 }
                 quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
                 return;
             }
         }
+        self.kept += 1;
         if self.horizon.is_some_and(|horizon| interval_start >= horizon) {
             // Readings come in the order of their offsets.
             partition.left.get_or_insert(reading.offset);
@@ -349,7 +361,10 @@ impl Windower {
         partition
             .watermark
             .advance(seen, reading.arrival, out_of_orderness);
-        self.tally.accepted += 1;
+        match self.counted_already {
+            0 => self.tally.accepted += 1,
+            _ => self.counted_already -= 1,
+        }
         let open = self.interval_at(interval_start);
         open.note_offset(batch.partition, reading.offset);
         let window_start = if window == interval {

@@ -2,20 +2,21 @@
 
 use std::time::Instant;
 
+use super::open_interval::OpenInterval;
 use super::{Emitted, Tally, Windower};
 use crate::sensors::SensorTable;
 use crate::source::Offset;
 
-/// How many windows may be open while a source is read whose windows close when their readings are all read. They take
-/// about 150 bytes each.
-pub(super) const MAX_OPEN_WINDOWS: usize = 1_000_000;
+/// How many windows may be open beside those of the first open interval, while a source is read that knows what is still
+/// to come. A window takes about 150 bytes, and as much again when it is dispatched.
+pub(super) const MAX_OPEN_WINDOWS: usize = 500_000;
 
 impl Windower {
-    /// Leaves the latest intervals to another pass, if too many windows are open. At least one interval stays.
+    /// Leaves the latest intervals to another pass, if too many windows are open. The first interval stays: where readings
+    /// come in order, the others hold but a few windows, however large the fleet.
     pub(super) fn leave_to_another_pass(&mut self) {
-        let mut windows = self.open_windows();
+        let mut windows: usize = self.open.iter().skip(1).map(OpenInterval::len).sum();
         while windows > self.max_open
-            && self.open.len() > 1
             && let Some(last) = self.open.pop_back()
         {
             windows -= last.len();
@@ -25,7 +26,7 @@ impl Windower {
                 let lowest = last.lowest(index).into_iter();
                 partition.left = partition.left.into_iter().chain(lowest).min();
             }
-            self.tally.accepted -= last.readings();
+            self.counted_already += last.readings();
         }
     }
 
@@ -39,20 +40,20 @@ impl Windower {
     ) -> Option<Vec<Offset>> {
         self.horizon?;
         self.close_all(sensors, out);
-        let position = self.position();
+        let partitions = (0..self.partitions.len()).map(|index| self.position_in(index));
+        let position = self.position_of(partitions);
         let mut pass = Self::new(self.windowing, &position, now);
+        for (partition, before) in pass.partitions.iter_mut().zip(&self.partitions) {
+            (partition.start, partition.is_usable) = (before.start, before.is_usable);
+        }
         pass.tally = Tally {
             passes: self.tally.passes + 1,
             ..self.tally
         };
         pass.max_open = self.max_open;
+        pass.counted_already = self.counted_already;
         *self = pass;
-        Some(
-            position
-                .partitions
-                .iter()
-                .map(|partition| partition.resume)
-                .collect(),
-        )
+        let partitions = position.partitions.iter();
+        Some(partitions.map(|partition| partition.resume).collect())
     }
 }

@@ -110,8 +110,8 @@ pub(super) struct Verdicts {
     /// An earlier run has judged everything below.
     judged_before: Offset,
     set_aside: SetAside,
-    /// How many readings had been accepted when the last one was set aside.
-    accepted_then: u64,
+    /// How many readings had been kept when the last one was set aside.
+    kept_then: u64,
 }
 
 impl Verdicts {
@@ -119,8 +119,8 @@ impl Verdicts {
         Self {
             judged_before,
             set_aside,
-            // Accepted readings may lie between those that an earlier run set aside and those that this run does.
-            accepted_then: u64::MAX,
+            // Others may lie between those that an earlier run set aside and those that this run does.
+            kept_then: u64::MAX,
         }
     }
 
@@ -136,12 +136,12 @@ impl Verdicts {
         !self.set_aside.is_empty() && self.set_aside.contains(place(readings, index))
     }
 
-    /// Records that the `index`-th of these readings is set aside, after `accepted` readings were accepted.
+    /// Records that the `index`-th of these readings is set aside, after `kept` readings were not.
     #[cold]
-    pub(super) fn set_aside(&mut self, readings: &[Reading], index: usize, accepted: u64) {
+    pub(super) fn set_aside(&mut self, readings: &[Reading], index: usize, kept: u64) {
         self.set_aside
-            .push(place(readings, index), accepted == self.accepted_then);
-        self.accepted_then = accepted;
+            .push(place(readings, index), kept == self.kept_then);
+        self.kept_then = kept;
     }
 
     /// Returns whether no reading was set aside.
