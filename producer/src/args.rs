@@ -128,7 +128,7 @@ pub struct WindowArgs {
     /// Dispatch interval, a whole number of windows; each sensor gets one message per interval [default: the window]
     #[arg(long, value_name = "DURATION", env = "WINDROW_INTERVAL", value_parser = parse_duration)]
     pub interval: Option<Duration>,
-    /// How far a reading's time may lie behind the newest reading of its partition. Files that are read to their end may
+    /// How far a reading's time may lie behind the newest reading of its sensor. Files that are read to their end may
     /// be in any order
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_OUT_OF_ORDERNESS", value_parser = parse_duration)]
     pub out_of_orderness: Duration,
@@ -139,7 +139,8 @@ pub struct WindowArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = parse_duration)]
     pub max_skew: Duration,
     /// How long a partition may be silent, in wall-clock time, before the others stop waiting for it. The event time of
-    /// an Event Hub's partition then advances without readings, so that its last windows close
+    /// an Event Hub's partition then advances without readings, so that its last windows close. A sensor's windows wait
+    /// for it until its partition has gone on for so long, in event time, without a reading of it
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = parse_duration)]
     pub idle_after: Duration,
 }

@@ -14,13 +14,14 @@ pub struct WindowConfig {
     pub window: Duration,
     /// The dispatch interval, a whole number of windows; one window if absent.
     pub interval: Option<Duration>,
-    /// How far a reading's time may lie behind the newest reading of its partition.
+    /// How far a reading's time may lie behind the newest reading of its partition, or of its sensor.
     pub out_of_orderness: Duration,
     /// How much longer an interval stays open for delayed readings.
     pub allowed_lateness: Duration,
     /// How far a reading's time may lie ahead of its arrival.
     pub max_skew: Duration,
-    /// How long a partition may be silent before the others stop waiting for it.
+    /// How long a partition may be silent before the others stop waiting for it, and its partition may go on without a
+    /// sensor before the sensor's windows stop waiting.
     pub idle_after: Duration,
 }
 

@@ -1,15 +1,18 @@
 //! Turns readings into windows, and windows into scoring messages. Pure code, fed with batches and the time.
 //!
 //! A reading is *late* if the interval that it belongs to has been dispatched for its sensor ([`Dispatched`]), or has
-//! been closed by the readings of its own partition. An interval is dispatched when no partition can bring more for it:
+//! been closed by its sensor's own readings or silence. An interval is dispatched, sensor by sensor, when no partition
+//! can bring more for it:
 //!
 //! - A source that ends and has looked at all of its contents says so ([`Batch::complete_before`]). Nothing is late
 //!   then, in whatever order the readings come. If too many windows are open at once, the latest ones are left to
 //!   another pass over the source ([`Windower::next_pass`]).
 //! - Of any other source, the watermarks of all partitions have to pass the end of the interval plus the allowed
-//!   lateness. A further reading of it is then late in every partition. So the partitions' contents decide which
-//!   readings an interval holds, not the order in which the partitions are read; and an `Accumulator` does not depend on
-//!   order. The only exception is a partition that falls silent (in wall-clock time) and comes back.
+//!   lateness, and so must the sensor's own readings in each partition that it has been in (`clock`). If the sensor is
+//!   silent, it is enough that its partition has gone on for a while without it. A further reading of the interval is
+//!   then late in every one of these partitions. So the partitions' contents decide which readings an interval holds,
+//!   not the order in which the partitions are read; and an `Accumulator` does not depend on order. The only exception
+//!   is a partition that falls silent (in wall-clock time) and comes back.
 //!
 //! What silence means: a partition that has had no readings for a while is idle and no longer holds the others back. If
 //! the source knows that nothing has arrived in it since, its event time advances with the wall clock and its last
@@ -57,10 +60,12 @@
 //! ```
 
 mod accumulator;
+mod clock;
 mod config;
 mod dispatched;
 mod exact_sum;
 mod judge;
+mod live;
 mod open_interval;
 mod partition;
 mod passes;
@@ -82,7 +87,9 @@ use crate::quarantine::Quarantined;
 use crate::sensors::SensorTable;
 use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
+use clock::Clocks;
 use judge::{reject, unusable};
+use live::Closing;
 use open_interval::OpenInterval;
 use partition::Partition;
 use passes::MAX_OPEN_WINDOWS;
@@ -121,6 +128,8 @@ pub struct Windower {
     partitions: Vec<Partition>,
     dispatched_through: EventTime,
     dispatched: Arc<Dispatched>,
+    clocks: Clocks,
+    closing: Closing,
     /// The start of the first interval that is left to another pass, because too many windows were open.
     horizon: Option<EventTime>,
     max_open: usize,
@@ -155,6 +164,8 @@ impl Windower {
             partitions: Vec::new(),
             dispatched_through: position.dispatched_through,
             dispatched: Arc::clone(&position.dispatched),
+            clocks: Clocks::default(),
+            closing: Closing::default(),
             horizon: None,
             max_open: MAX_OPEN_WINDOWS,
             counted_already: 0,
@@ -315,12 +326,7 @@ impl Windower {
         sensors: &SensorTable,
         quarantined: &mut Vec<Quarantined>,
     ) {
-        let Windowing {
-            window,
-            interval,
-            out_of_orderness,
-            ..
-        } = self.windowing;
+        let Windowing { window, interval, .. } = self.windowing;
         let interval_start = reading.time.floor(interval);
         let partition = &mut self.partitions[batch.partition];
         let dispatched_through = self.dispatched.through(reading.sensor);
@@ -335,7 +341,16 @@ impl Windower {
         } else {
             let late_before = match batch.complete_before {
                 Some(_) => dispatched_through,
-                None => dispatched_through.max(partition.watermark.closed(&self.windowing)),
+                None => {
+                    let clocks = &mut self.clocks;
+                    let sensor = reading.sensor;
+                    dispatched_through.max(clocks.late_before(
+                        sensor,
+                        batch.partition,
+                        partition,
+                        &self.windowing,
+                    ))
+                }
             };
             if let Some(reason) = reject(&self.windowing, reading, late_before) {
                 // A replay knows by their time that the others are not needed.
@@ -360,7 +375,13 @@ impl Windower {
         };
         partition
             .watermark
-            .advance(seen, reading.arrival, out_of_orderness);
+            .advance(seen, reading.arrival, &self.windowing);
+        if batch.complete_before.is_none() {
+            let (sensor, at) = (reading.sensor, batch.partition);
+            if self.clocks.note(sensor, at, seen, partition, &self.windowing) {
+                self.closing.note_ready(sensor);
+            }
+        }
         match self.counted_already {
             0 => self.tally.accepted += 1,
             _ => self.counted_already -= 1,
@@ -398,18 +419,6 @@ impl Windower {
         EventTime::from_millis(interval_start.as_millis() + self.windowing.interval.as_millis())
     }
 
-    fn close_complete(&mut self, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
-        // An interval may still get readings that an earlier run has put in it, however late they would be now.
-        if self.partitions.iter().any(Partition::is_replaying) {
-            return;
-        }
-        let watermarks = self.partitions.iter().map(|partition| &partition.watermark);
-        if let Some(watermark) = watermark::of_group(watermarks, now, self.windowing.idle_after) {
-            let complete = watermark.saturating_sub(self.windowing.allowed_lateness);
-            self.close_through(complete.floor(self.windowing.interval), sensors, out);
-        }
-    }
-
     fn close_through(&mut self, end: EventTime, sensors: &SensorTable, out: &mut Emitted) {
         self.dispatched_through = self.dispatched_through.max(end);
         while self.open.front().is_some_and(|interval| interval.start < end)
@@ -419,6 +428,11 @@ impl Windower {
             interval.into_messages(&self.windowing, sensors, dispatched, &mut out.messages);
             self.recent = 0;
         }
+        self.forget_verdicts();
+    }
+
+    /// Forgets verdicts on readings that no run reads again.
+    fn forget_verdicts(&mut self) {
         for index in 0..self.partitions.len() {
             if !self.partitions[index].verdicts.is_empty() {
                 let resume = self.resume(index);

@@ -21,6 +21,8 @@ pub(super) struct OpenInterval {
     /// The latest window of each sensor, in the order of the sensor table; [`NONE`] without one.
     latest: Vec<u32>,
     windows: Vec<OpenWindow>,
+    /// How many of the windows are not dispatched yet.
+    open: usize,
     /// The lowest offset of each partition that went into this interval.
     lowest: Vec<Option<Offset>>,
 }
@@ -39,6 +41,7 @@ impl OpenInterval {
             start,
             latest: Vec::new(),
             windows: Vec::new(),
+            open: 0,
             lowest: Vec::new(),
         }
     }
@@ -92,6 +95,7 @@ impl OpenInterval {
             (later, at) = (at, window.earlier);
         }
         let new = self.windows.len() as u32;
+        self.open += 1;
         let accumulator = Accumulator::new(time, value);
         self.windows.push(OpenWindow {
             start: window_start,
@@ -104,39 +108,55 @@ impl OpenInterval {
         }
     }
 
-    /// Appends one message per sensor, with its windows in time order, and notes that it is dispatched. Sensors are in order
-    /// of appearance.
+    /// Appends the messages of all its sensors, in order of appearance.
     pub(super) fn into_messages(
-        self,
+        mut self,
         windowing: &Windowing,
         sensors: &SensorTable,
         dispatched: &mut Dispatched,
         into: &mut Vec<ScoringMessage>,
     ) {
+        for sensor in 0..self.latest.len() as u32 {
+            into.extend(self.take_message(SensorIndex(sensor), windowing, sensors, dispatched));
+        }
+    }
+
+    /// Takes the sensor's windows out of the interval. Returns its message, with the windows in time order, and notes that
+    /// it is dispatched.
+    pub(super) fn take_message(
+        &mut self,
+        sensor: SensorIndex,
+        windowing: &Windowing,
+        sensors: &SensorTable,
+        dispatched: &mut Dispatched,
+    ) -> Option<ScoringMessage> {
+        let latest = std::mem::replace(self.latest.get_mut(sensor.as_usize())?, NONE);
+        let last = self.windows.get(latest as usize)?.accumulator.span().1;
+        let mut aggregates = Vec::new();
+        let mut at = latest;
+        while let Some(window) = self.windows.get(at as usize) {
+            aggregates.push(window.accumulator.aggregate(window.start));
+            at = window.earlier;
+        }
+        aggregates.reverse();
+        self.open -= aggregates.len();
         let interval = Interval {
             start: self.start,
             length: windowing.interval,
         };
-        for (sensor, latest) in self.latest.iter().enumerate() {
-            let mut aggregates = Vec::new();
-            let mut at = *latest;
-            while let Some(window) = self.windows.get(at as usize) {
-                aggregates.push(window.accumulator.aggregate(window.start));
-                at = window.earlier;
-            }
-            if !aggregates.is_empty() {
-                aggregates.reverse();
-                let last = &self.windows[*latest as usize].accumulator;
-                dispatched.note(SensorIndex(sensor as u32), interval.end(), last.span().1);
-                let sensor = sensors.id(SensorIndex(sensor as u32)).clone();
-                into.push(ScoringMessage {
-                    sensor,
-                    interval,
-                    window_length: windowing.window,
-                    aggregates,
-                });
-            }
-        }
+        dispatched.note(sensor, interval.end(), last);
+        Some(ScoringMessage {
+            sensor: sensors.id(sensor).clone(),
+            interval,
+            window_length: windowing.window,
+            aggregates,
+        })
+    }
+
+    /// Returns the sensors with open windows.
+    pub(super) fn sensors(&self) -> impl Iterator<Item = SensorIndex> {
+        let latest = self.latest.iter().enumerate();
+        latest.filter_map(|(sensor, latest)| (*latest != NONE).then_some(SensorIndex(sensor as u32)))
     }
 
     /// Returns the event time up to which the interval can be taken as complete if the source ends here: as far beyond the
@@ -169,6 +189,6 @@ impl OpenInterval {
 
     /// Returns the number of open windows.
     pub(super) fn len(&self) -> usize {
-        self.windows.len()
+        self.open
     }
 }

@@ -21,7 +21,13 @@ pub(super) struct Watermark {
     arrived: EventTime,
     last_active: Instant,
     ended: bool,
+    /// Milliseconds of event time that it has advanced. A single step counts for little, so that one reading with a wrong
+    /// time does not make every other sensor seem silent.
+    progress: u64,
 }
+
+/// The largest part of the time after which a sensor counts as silent that a single step of the watermark counts for.
+const STEPS_PER_SILENCE: u32 = 4;
 
 impl Watermark {
     /// Creates the watermark of an unread partition. `next_time` is the event time of its next reading, if known:
@@ -33,6 +39,7 @@ impl Watermark {
             arrived: EventTime::MIN,
             last_active: now,
             ended: false,
+            progress: 0,
         }
     }
 
@@ -48,11 +55,28 @@ impl Watermark {
         self.ended
     }
 
+    /// Returns how far it has advanced, in milliseconds of event time.
+    #[inline]
+    pub(super) fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Returns whether the partition brings nothing for now: it has ended, or is silent.
+    pub(super) fn has_stopped(&self, now: Instant, idle_after: Duration) -> bool {
+        self.ended || self.projected > EventTime::MIN || !self.holds_back(now, idle_after)
+    }
+
     /// Advances the watermark to `seen`, the event time of an accepted reading, minus the out-of-orderness.
     #[inline]
-    pub(super) fn advance(&mut self, seen: EventTime, arrival: EventTime, out_of_orderness: Duration) {
-        self.reached = self.reached.max(seen.saturating_sub(out_of_orderness));
+    pub(super) fn advance(&mut self, seen: EventTime, arrival: EventTime, windowing: &Windowing) {
         self.arrived = self.arrived.max(arrival);
+        let reached = seen.saturating_sub(windowing.out_of_orderness);
+        if reached > self.reached {
+            let step = (reached.as_millis() - self.reached.as_millis()).unsigned_abs();
+            let most = windowing.idle_after / STEPS_PER_SILENCE;
+            self.progress += step.min(most.as_millis() as u64);
+            self.reached = reached;
+        }
     }
 
     /// Notes that the partition has been read.
