@@ -97,6 +97,7 @@ fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
             "quarantined": by_reason,
             "windows": produced.windows,
             "left_open": produced.left_open,
+            "missed_files": produced.missed_partitions,
             "messages": produced.messages,
             "predictions": worked.predictions,
             "anomalies": worked.anomalies,
@@ -129,6 +130,13 @@ fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
         rows.push((
             "left open",
             format!("{left} ({why}; --at-end dispatch scores them)"),
+        ));
+    }
+    if produced.missed_partitions > 0 {
+        let missed = show::count(produced.missed_partitions);
+        rows.push((
+            "missed files",
+            format!("{missed} (gone, although open windows needed their rows)"),
         ));
     }
     if produced.replayed > 0 {

@@ -79,7 +79,7 @@ fn main() -> Result<()> {
 
 /// Reads a file to its end.
 fn decode(file: &Path) -> Result<()> {
-    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
+    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::Stopped)?;
     let (mut sensors, mut batch, mut readings) = (SensorTable::new(), Batch::default(), 0);
     while source.read(&mut sensors, &mut batch)? == Read::Batch {
         readings += batch.readings.len();
@@ -90,7 +90,7 @@ fn decode(file: &Path) -> Result<()> {
 
 /// Reads a file to its end and cuts it into one-minute windows, as the producer's ingest thread does.
 fn window(file: &Path) -> Result<()> {
-    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::CaughtUp)?;
+    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::Stopped)?;
     let windowing = WindowConfig::default().validate()?;
     let mut windower = Windower::of_source(windowing, &Position::start(1), &source, Instant::now());
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());

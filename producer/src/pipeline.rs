@@ -77,6 +77,16 @@ impl<Q: Queue> Pipeline<Q> {
             stats.expired_events.inc_by(expired);
         }
         let partitions: Arc<[String]> = source.partitions().into();
+        for (partition, position) in checkpoint.missed(&partitions) {
+            tracing::warn!(
+                partition,
+                from = position.resume.0,
+                to = position.judged.0,
+                "the file is gone, and windows that are not dispatched need its rows between these offsets; put it back \
+                 and start again, or they are scored without them"
+            );
+            stats.missed_partitions.inc();
+        }
         let position = checkpoint.position(&partitions);
         for (index, partition) in position.partitions.iter().enumerate() {
             source.seek(index, partition.resume)?;

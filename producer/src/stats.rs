@@ -25,6 +25,7 @@ pub struct Stats {
     pub(crate) confirmed: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) expired_events: Counter,
+    pub(crate) missed_partitions: Counter,
     pub(crate) source_done: Gauge,
     pub(crate) source_total: Gauge,
     lag_events: Family<OfPartition, Gauge>,
@@ -68,6 +69,8 @@ pub struct Counts {
     pub windows: u64,
     /// Windows left open, for the next run.
     pub left_open: u64,
+    /// Files that were gone at the start although open windows needed their readings.
+    pub missed_partitions: u64,
     /// Messages published.
     pub messages: u64,
     /// Messages confirmed.
@@ -127,6 +130,11 @@ impl Stats {
                 "expired_events",
                 "Events of an Event Hub that expired before they were read; their readings are lost",
                 &self.expired_events,
+            ),
+            (
+                "missed_partitions",
+                "Files that were gone at the start although open windows needed their readings",
+                &self.missed_partitions,
             ),
         ] {
             registry.register(name, help, counter.clone());
@@ -215,6 +223,7 @@ impl Stats {
             open_windows: gauge(&self.open_windows),
             windows: self.windows.get(),
             left_open: self.left_open.get(),
+            missed_partitions: self.missed_partitions.get(),
             messages: self.messages.get(),
             confirmed: self.confirmed.get(),
             checkpoints: self.checkpoints.get(),

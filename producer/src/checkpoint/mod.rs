@@ -8,7 +8,7 @@ mod error;
 mod origin;
 mod saved;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use windrow_common::{EventTime, Length, SensorId, encode_segment, random};
@@ -277,6 +277,16 @@ impl Checkpoint {
             true => Ok(table),
             false => Err(self.damaged("a sensor is listed twice".to_owned())),
         }
+    }
+
+    /// Returns the known partitions that are not among `names` although open intervals need readings of them.
+    pub(crate) fn missed(&self, names: &[String]) -> Vec<(&str, &PartitionPosition)> {
+        let there: HashSet<&String> = names.iter().collect();
+        let missed = self.partitions.iter().filter(|(name, position)| {
+            // Of the others, nothing is needed any more.
+            position.resume < position.judged && !there.contains(name)
+        });
+        missed.map(|(name, position)| (name.as_str(), position)).collect()
     }
 
     /// Returns the positions of all known partitions, by name.

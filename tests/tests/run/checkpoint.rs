@@ -164,3 +164,37 @@ fn a_file_that_grows_from_run_to_run_is_scored_as_if_it_had_been_there_at_once()
     }
     assert_eq!(exported(text(&folder.path().join("growing"))), right);
 }
+
+#[test]
+fn a_file_that_is_gone_although_its_windows_are_open_is_missed_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, store) = (folder.path().join("readings"), folder.path().join("store"));
+    fs::create_dir(&source).unwrap();
+    let rows = fleet(2, 630, 4);
+    write_csv(&source.join("a.csv"), &rows);
+    models_for(text(&source), text(&store));
+    let words = [
+        "run",
+        "--source",
+        text(&source),
+        "--store",
+        text(&store),
+        "--until-caught-up",
+    ];
+    let first = windrow(&words).json();
+    assert_eq!(
+        (&first["left_open"], &first["missed_files"]),
+        (&2.into(), &0.into()),
+        "{first}"
+    );
+    // Half a minute of both sensors is still needed.
+    let away = folder.path().join("a.csv");
+    fs::rename(source.join("a.csv"), &away).unwrap();
+    write_csv(&source.join("b.csv"), &fleet(2, 700, 5).split_off(1300));
+    let (code, output, error) = windrow(&words).end();
+    assert_eq!(code, 0, "{output}{error}");
+    assert!(
+        output.contains("missed files  1") && error.contains("the file is gone"),
+        "{output}{error}"
+    );
+}
