@@ -2,14 +2,16 @@
 
 use windrow_tests::{eventually, exported};
 
-use super::{EXIT_WITHIN, HubStage, PARTITIONS, WITHIN};
+use super::{EXIT_WITHIN, HubStage, PARTITIONS, WITHIN, Way};
+
+const DEVICES: u32 = 200;
 
 #[test]
 fn a_restart_reads_no_more_than_the_open_windows_again() {
     let hub = HubStage::new("restart");
-    let windows = hub.fleet(200, 60);
+    let windows = hub.fleet(DEVICES, 60);
     hub.send(&hub.stage.text("readings.csv"), &[]);
-    let readings = 200.0 * 60.0;
+    let readings = f64::from(DEVICES) * 60.0;
     let mut worker = hub.stage.worker("w", &["--flush-age", "300ms"]);
     let mut producer = hub.producer("p", &[]);
     eventually(WITHIN, "everything is read", || {
@@ -21,13 +23,13 @@ fn a_restart_reads_no_more_than_the_open_windows_again() {
         .map(|partition| hub.hub.delivered(partition))
         .sum();
 
-    hub.end_all_windows();
+    hub.end_all_windows(DEVICES, Way::Sent);
     let mut producer = hub.producer("p", &["--until-caught-up", "--at-end", "keep"]);
     assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
     let after: u64 = (0..PARTITIONS)
         .map(|partition| hub.hub.delivered(partition))
         .sum();
-    let again = after - before - u64::from(PARTITIONS);
+    let again = after - before - u64::from(DEVICES);
     println!("{before} events at first, {again} again after the restart");
     // Of 60 s, a restart rereads an open window (5 s) and the out-of-orderness (5 s), so less than a quarter.
     assert!(again * 4 <= before, "{again} of {before}");

@@ -22,6 +22,15 @@ const WINDOW: [&str; 2] = ["--window", "5s"];
 /// An hour after the first reading of [`HubStage::fleet`] and so later than all, in milliseconds since the epoch.
 const AFTER_ALL_MS: i64 = 1_767_571_200_000 + 3_600_000;
 
+/// How readings come to the hub.
+#[derive(Clone, Copy)]
+enum Way {
+    /// With [`HubStage::append`].
+    Appended,
+    /// With `windrow send`.
+    Sent,
+}
+
 /// A stage with a local Event Hub as its source.
 struct HubStage {
     stage: Stage,
@@ -109,17 +118,31 @@ impl HubStage {
         if !more.contains(&"--window") {
             words.extend(WINDOW);
         }
+        // Unless a test is about silence, it closes no window, however slow the machine is.
+        if !more.contains(&"--idle-after") {
+            words.extend(["--idle-after", "1h"]);
+        }
         words.extend(login.iter().map(String::as_str));
         words.extend(more);
         let log = self.stage.text(&format!("{name}.log"));
         self.stage.service("windrow-producer", &words, &log)
     }
 
-    /// Appends to each partition a reading of another device, later than all others, which completes all their windows.
-    fn end_all_windows(&self) {
-        for partition in 0..PARTITIONS {
-            let body = format!(r#"{{"ts":{AFTER_ALL_MS},"device":"end","tag":"temp","value":1}}"#);
-            self.hub.append(partition, body.into_bytes(), []).unwrap();
+    /// Adds a reading of each of the fleet's devices that is later than all others, which completes all other windows. It
+    /// has to come the same way as the others, because that decides the partition.
+    fn end_all_windows(&self, devices: u32, way: Way) {
+        let last = |device| Row {
+            time_ms: AFTER_ALL_MS,
+            device,
+            value: 1.0,
+        };
+        let rows: Vec<Row> = (0..devices).map(last).collect();
+        match way {
+            Way::Appended => rows.iter().for_each(|row| self.append(row)),
+            Way::Sent => {
+                write_csv(&self.stage.path("end.csv"), &rows);
+                self.send(&self.stage.text("end.csv"), &[]);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use windrow_tests::{Draws, Service, eventually, exported, fleet};
 
-use super::{EXIT_WITHIN, HubStage, PARTITIONS, SEED, WITHIN};
+use super::{EXIT_WITHIN, HubStage, PARTITIONS, SEED, WITHIN, Way};
 
 /// Returns how many partitions each producer reads; 0 for a producer that does not answer.
 fn shares(producers: &[&Service]) -> Vec<usize> {
@@ -19,7 +19,6 @@ fn shares(producers: &[&Service]) -> Vec<usize> {
 }
 
 fn everything_is_scored(hub: &HubStage, windows: u64, producers: &mut [Service]) {
-    hub.end_all_windows();
     eventually(WITHIN, "every window is dispatched", || {
         (hub.dispatched() >= windows).then_some(())
     });
@@ -82,6 +81,7 @@ fn partitions_move_between_producers_and_every_window_is_predicted_once() {
         sending.join().unwrap();
         third
     });
+    hub.end_all_windows(400, Way::Sent);
     everything_is_scored(&hub, windows, &mut [third]);
     worker.signal("TERM");
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
@@ -138,6 +138,7 @@ fn a_producer_that_was_frozen_does_no_harm_when_it_thaws() {
         .matches("the partition goes to another producer")
         .count();
     assert!(lost >= usize::from(PARTITIONS), "{}", first.log());
+    hub.end_all_windows(200, Way::Appended);
     everything_is_scored(&hub, windows, &mut [first, second]);
     worker.signal("TERM");
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
@@ -168,6 +169,7 @@ fn a_hub_that_drops_connections_and_detaches_links_loses_nothing() {
         }
         sending.join().unwrap();
     });
+    hub.end_all_windows(300, Way::Appended);
     everything_is_scored(&hub, windows, &mut producers);
     worker.signal("TERM");
     assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
