@@ -4,7 +4,7 @@ use std::fs;
 
 use windrow_tests::{fleet, models_for, windrow, write_csv};
 
-use super::{audited, exported, text};
+use super::{audited, exported, text, to_the_end};
 
 #[test]
 fn a_run_with_the_wrong_columns_says_so_and_leaves_everything_to_the_next() {
@@ -22,14 +22,7 @@ fn a_run_with_the_wrong_columns_says_so_and_leaves_everything_to_the_next() {
         _ => format!("00:00:{:02},{line}\n", index % 60),
     });
     fs::write(&clocks, lines.collect::<String>()).unwrap();
-    let words = [
-        "run",
-        "--source",
-        text(&clocks),
-        "--store",
-        text(&store),
-        "--until-caught-up",
-    ];
+    let words = to_the_end(text(&clocks), text(&store));
     let (code, _, error) = windrow(&words).end();
     assert_eq!(code, 2, "{error}");
     for part in [
@@ -72,14 +65,7 @@ fn two_folders_of_one_name_do_not_share_a_checkpoint() {
         .iter()
         .for_each(|plant| models_for(text(plant), text(&store)));
     let run = |plant: usize, more: &[&str]| {
-        let words = [
-            "run",
-            "--source",
-            text(&plants[plant]),
-            "--store",
-            text(&store),
-            "--until-caught-up",
-        ];
+        let words = to_the_end(text(&plants[plant]), text(&store));
         windrow(&[&words[..], more].concat())
     };
     assert_eq!(run(0, &[]).json()["readings"], 1200);
@@ -103,14 +89,7 @@ fn a_run_of_mostly_late_readings_is_no_success() {
     let mut rows = fleet(2, 600, 4);
     write_csv(&csv, &rows);
     models_for(text(&csv), text(&store));
-    let words = [
-        "run",
-        "--source",
-        text(&csv),
-        "--store",
-        text(&store),
-        "--until-caught-up",
-    ];
+    let words = to_the_end(text(&csv), text(&store));
     assert_eq!(windrow(&words).json()["readings"], 1200);
     // More readings of windows that are scored, and a few new ones.
     rows.extend(fleet(2, 630, 5).split_off(900));
@@ -136,14 +115,7 @@ fn a_file_that_grows_from_run_to_run_is_scored_as_if_it_had_been_there_at_once()
             models_for(text(&csv), text(&folder.path().join(store)));
         }
         let store = folder.path().join(store);
-        let words = [
-            "run",
-            "--source",
-            text(&csv),
-            "--store",
-            text(&store),
-            "--until-caught-up",
-        ];
+        let words = to_the_end(text(&csv), text(&store));
         let words = [&words[..], &["--window", "1m", "--interval", "1h"], more].concat();
         (windrow(&words).json(), exported(text(&store)))
     };
@@ -173,14 +145,7 @@ fn a_file_that_is_gone_although_its_windows_are_open_is_missed_aloud() {
     let rows = fleet(2, 630, 4);
     write_csv(&source.join("a.csv"), &rows);
     models_for(text(&source), text(&store));
-    let words = [
-        "run",
-        "--source",
-        text(&source),
-        "--store",
-        text(&store),
-        "--until-caught-up",
-    ];
+    let words = to_the_end(text(&source), text(&store));
     let first = windrow(&words).json();
     assert_eq!(
         (&first["left_open"], &first["missed_files"]),

@@ -14,6 +14,11 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Returns the command that scores a source to its end.
+fn to_the_end<'a>(source: &'a str, store: &'a str) -> [&'a str; 6] {
+    ["run", "--source", source, "--store", store, "--until-caught-up"]
+}
+
 /// Returns all predictions of a store as CSV, without duplicates.
 fn exported(store: &str) -> String {
     windrow_tests::windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use windrow_tests::{Draws, Row, fleet, models_for, windrow, write_csv};
 
-use super::{audited, exported, text};
+use super::{audited, exported, text, to_the_end};
 
 const DEVICES: u32 = 10;
 
@@ -57,14 +57,7 @@ fn the_order_of_rows_and_files_changes_no_prediction() {
             folder.path().join(format!("{name}.store")),
         );
         models_for(text(&folder.path().join("sorted.csv")), text(&store));
-        let words = [
-            "run",
-            "--source",
-            text(&source),
-            "--store",
-            text(&store),
-            "--until-caught-up",
-        ];
+        let words = to_the_end(text(&source), text(&store));
         let counts = windrow(&words).json();
         assert_eq!(counts["readings"], 18_000, "{name}: {counts}");
         assert_eq!(counts["quarantined"], serde_json::json!({}), "{name}");
@@ -120,14 +113,7 @@ fn a_device_whose_file_comes_after_the_others_were_scored_is_scored_too() {
     fs::create_dir(&source).unwrap();
     orders(&all, &fleet(DEVICES, 600, 3));
     models_for(text(&all.join("sorted.csv")), text(&store));
-    let words = [
-        "run",
-        "--source",
-        text(&source),
-        "--store",
-        text(&store),
-        "--until-caught-up",
-    ];
+    let words = to_the_end(text(&source), text(&store));
     for device in [3, 0, 9] {
         let name = format!("d{device}.csv");
         fs::copy(all.join("split").join(&name), source.join(&name)).unwrap();
