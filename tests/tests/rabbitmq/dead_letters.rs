@@ -210,10 +210,33 @@ async fn more_letters_than_a_prefetch_can_be_are_all_listed_and_purged() {
     let purged = operator.dead_letters().purge(selected).await.unwrap();
     assert_eq!(purged, PURGED_FIRST.len() as u64);
     let left = LETTERS - PURGED_FIRST.len();
+    are_back(&channel, left).await;
     let letters = operator.dead_letters().list(usize::MAX).await.unwrap();
     let ids: std::collections::HashSet<_> = letters.iter().map(|letter| &letter.message.id).collect();
     assert_eq!(ids.len(), left);
+    are_back(&channel, left).await;
     let purged = operator.dead_letters().purge(|_| true).await.unwrap();
     assert_eq!(purged, left as u64);
     assert_eq!(operator.dead_letters().list(1).await.unwrap(), []);
+}
+
+/// Waits until this many letters wait in the queue: a busy broker takes its time to return what a pass has looked at.
+async fn are_back(channel: &lapin::Channel, count: usize) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        let passive = lapin::options::QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let queue = channel.queue_declare("many_letters.dead".into(), passive, Default::default());
+        let ready = queue.await.unwrap().message_count() as usize;
+        if ready == count {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{ready} of {count} are back"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
