@@ -157,7 +157,8 @@ impl Stack {
         let output = String::from_utf8(output.stdout).unwrap();
         let (user, password) = output.trim().split_once(' ').expect("a user and a password");
         assert!(password.len() > 20, "{output}");
-        self.broker.control(&["add_user", user, password]);
+        // A random password may begin with a hyphen.
+        self.broker.control(&["add_user", "--", user, password]);
         self.broker.control(&["set_permissions", user, ".*", ".*", ".*"]);
     }
 
