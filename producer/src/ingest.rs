@@ -36,9 +36,12 @@ pub enum AtEnd {
     Keep,
 }
 
+/// Messages that are held before they are sent. Sensors close their windows one by one; a step for each would write a
+/// part and copy what is dispatched of every sensor.
+const MESSAGES_HELD: usize = 10_000;
 /// Quarantined readings that are held before they are sent, even without messages to send.
 const QUARANTINE_HELD: usize = 10_000;
-/// Longest time between two positions sent to the dispatcher.
+/// Longest time between two steps, and so the longest that a message is held.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// Wait before an idle source is read again and a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
@@ -112,7 +115,7 @@ impl Ingest {
                     break;
                 }
             }
-            let is_due = !emitted.messages.is_empty()
+            let is_due = emitted.messages.len() >= MESSAGES_HELD
                 || emitted.quarantined.len() >= QUARANTINE_HELD
                 || sent_at.elapsed() >= POSITION_EVERY;
             if is_due {

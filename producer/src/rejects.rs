@@ -61,7 +61,7 @@ impl Rejects {
     }
 }
 
-/// A run to the end of a source was of no use, or of little.
+/// Why a run to the end of a source has scored nothing, or little of what it read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// Everything that was read was set aside.

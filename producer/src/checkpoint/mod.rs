@@ -332,11 +332,7 @@ impl Checkpoint {
             owner: self.owner.clone(),
             origin: self.origin.clone(),
         };
-        let json = serde_json::to_vec(&saved).map_err(|error| CheckpointError::Damaged {
-            path: self.path.clone(),
-            why: error.to_string(),
-            way_on: self.way_on,
-        })?;
+        let json = serde_json::to_vec(&saved).map_err(|error| self.damaged(error.to_string()))?;
         let write = || self.store.put_if(&self.path, json.clone(), self.version.as_ref());
         match wait_out("saving the checkpoint", write).await {
             Ok(version) => self.version = Some(version),

@@ -94,7 +94,6 @@ use open_interval::OpenInterval;
 use partition::Partition;
 use passes::MAX_OPEN_WINDOWS;
 pub use verdicts::SetAside;
-
 use watermark::Watermark;
 
 /// Counts of the readings so far, by outcome.
@@ -111,7 +110,7 @@ pub struct Tally {
 /// The output of a [`Windower`].
 #[derive(Debug, Default)]
 pub struct Emitted {
-    /// Messages of closed intervals, interval by interval.
+    /// Messages of closed intervals; those of one sensor are in time order.
     pub messages: Vec<ScoringMessage>,
     /// Readings that cannot be used, with the reasons.
     pub quarantined: Vec<Quarantined>,
