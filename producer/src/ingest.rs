@@ -10,7 +10,7 @@ use windrow_common::SensorId;
 use windrow_service::Shutdown;
 
 use crate::sensors::SensorTable;
-use crate::source::{Batch, Read, Source, SourceError};
+use crate::source::{Batch, Offset, Read, Source, SourceError};
 use crate::stats::Stats;
 use crate::window::{Emitted, PartitionPosition, Position, Tally, Windower};
 
@@ -163,9 +163,16 @@ impl Ingest {
 
     fn send(&mut self, emitted: &mut Emitted) -> Result<(), DispatcherFailed> {
         self.count(emitted);
+        let mut position = self.windower.position();
+        for (index, partition) in position.partitions.iter_mut().enumerate() {
+            // Of a partition that is to be read from its start, no content is needed.
+            if partition.judged > Offset(0) {
+                partition.content = self.source.content(index);
+            }
+        }
         let step = Step {
             emitted: std::mem::take(emitted),
-            position: self.windower.position(),
+            position,
             partitions: Arc::clone(&self.partitions),
             new_sensors: self.sensors.after(self.counted.sensors).to_vec(),
         };

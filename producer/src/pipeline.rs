@@ -76,14 +76,15 @@ impl<Q: Queue> Pipeline<Q> {
             tracing::warn!(events = expired, "events expired before they were read");
             stats.expired_events.inc_by(expired);
         }
+        source.recognise(checkpoint.saved_partitions());
         let partitions: Arc<[String]> = source.partitions().into();
         for (partition, position) in checkpoint.missed(&partitions) {
             tracing::warn!(
                 partition,
                 from = position.resume.0,
                 to = position.judged.0,
-                "the file is gone, and windows that are not dispatched need its rows between these offsets; put it back \
-                 and start again, or they are scored without them"
+                "the file is gone or was replaced, and windows that are not dispatched need its rows between these \
+                 offsets; put it back and start again, or they are scored without them"
             );
             stats.missed_partitions.inc();
         }

@@ -18,7 +18,7 @@ pub use error::CheckpointError;
 pub use origin::Origin;
 
 use crate::sensors::SensorTable;
-use crate::source::Offset;
+use crate::source::{Known, Offset};
 use crate::window::{Dispatched, PartitionPosition, Position, Windowing};
 use saved::{Saved, SavedPartition, saved_sensors, sensors_of};
 
@@ -287,6 +287,16 @@ impl Checkpoint {
             position.resume < position.judged && !there.contains(name)
         });
         missed.map(|(name, position)| (name.as_str(), position)).collect()
+    }
+
+    /// Returns what a source needs to recognise the known partitions.
+    pub(crate) fn saved_partitions(&self) -> BTreeMap<String, Known> {
+        let known = self.partitions.iter().map(|(name, position)| {
+            let PartitionPosition { resume, content, .. } = position;
+            let (resume, content) = (*resume, *content);
+            (name.clone(), Known { resume, content })
+        });
+        known.collect()
     }
 
     /// Returns the positions of all known partitions, by name.

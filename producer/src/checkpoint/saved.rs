@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, SensorId};
 
 use super::{CheckpointError, Origin};
-use crate::source::Offset;
+use crate::source::{Content, Offset};
 use crate::window::{Dispatched, PartitionPosition, SetAside};
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub(super) struct SavedPartition {
     pub(super) judged: u64,
     #[serde(default, skip_serializing_if = "SetAside::is_empty")]
     pub(super) set_aside: SetAside,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) content: Option<Content>,
 }
 
 /// Tags by device, by the end of the last dispatched interval in RFC 3339.
@@ -48,6 +50,7 @@ impl SavedPartition {
             resume: position.resume.0,
             judged: position.judged.0,
             set_aside: position.set_aside.clone(),
+            content: position.content,
         }
     }
 
@@ -56,6 +59,7 @@ impl SavedPartition {
             resume,
             judged,
             set_aside,
+            content,
         } = self;
         if resume > judged {
             return Err(format!("resumes at {resume}, past {judged}"));
@@ -64,6 +68,7 @@ impl SavedPartition {
             resume: Offset(resume),
             judged: Offset(judged),
             set_aside,
+            content,
         })
     }
 }

@@ -27,6 +27,7 @@ fn position(resume: u64) -> Position {
             resume: Offset(resume),
             judged: Offset(resume + 5),
             set_aside: "7-9 12.1".to_owned().try_into().unwrap(),
+            content: serde_json::from_str(r#"{"bytes":5,"head":"f0","tail":"ffffffffffffffff"}"#).unwrap(),
         }],
     }
 }

@@ -1,10 +1,12 @@
 //! Sources of readings: a source has a few partitions, and each partition is an ordered run of readings with offsets.
 
+mod content;
 pub mod decode;
 pub mod file;
 mod paced;
 pub mod simulator;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use windrow_common::{EventTime, HasRemedy, Remedy};
@@ -14,6 +16,7 @@ use crate::sensors::{SensorIndex, SensorTable};
 /// The scheme that starts the URL of an Event Hub.
 pub const EVENT_HUBS: &str = "eventhubs://";
 
+pub use content::Content;
 pub use paced::Paced;
 
 /// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
@@ -136,6 +139,15 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
+/// What an earlier run has saved of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Where it is to be read from.
+    pub resume: Offset,
+    /// What was read; `None` if it was not saved.
+    pub content: Option<Content>,
+}
+
 /// A stream of readings in partitions. Its calls block, so it runs on a thread of its own.
 ///
 /// Reading a partition again from any offset returns the same readings with the same offsets.
@@ -143,7 +155,17 @@ pub trait Source: Send {
     /// Returns the names of the partitions, under which checkpoints are stored. A followed source may append names.
     fn partitions(&self) -> &[String];
 
-    /// Moves a partition to the offset where an earlier run stopped. Called before the first [`Source::read`].
+    /// Takes what earlier runs have read, by partition name. A source whose partitions may have been renamed or replaced
+    /// since then names them by their content, and continues those that appear later where they were left. Called
+    /// once, before anything is read.
+    fn recognise(&mut self, _known: BTreeMap<String, Known>) {}
+
+    /// Returns what tells the content of a partition that has been read so far, if it can be renamed or replaced.
+    fn content(&mut self, _partition: PartitionIndex) -> Option<Content> {
+        None
+    }
+
+    /// Moves a partition to the offset where an earlier run stopped. Called before it is read.
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError>;
 
     /// Returns the event time of the partition's next reading, if the source has looked ahead. Called when a partition

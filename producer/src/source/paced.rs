@@ -1,8 +1,9 @@
 //! A source replayed at a multiple of real time.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError};
+use super::{Batch, Content, Known, Offset, PartitionIndex, Progress, Read, Source, SourceError};
 use crate::pace::Pace;
 use crate::sensors::SensorTable;
 use windrow_common::EventTime;
@@ -78,6 +79,14 @@ impl Paced {
 impl Source for Paced {
     fn partitions(&self) -> &[String] {
         self.source.partitions()
+    }
+
+    fn recognise(&mut self, known: BTreeMap<String, Known>) {
+        self.source.recognise(known);
+    }
+
+    fn content(&mut self, partition: PartitionIndex) -> Option<Content> {
+        self.source.content(partition)
     }
 
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError> {

@@ -294,6 +294,7 @@ impl Windower {
             resume,
             judged: self.partitions[partition].judged,
             set_aside: self.partitions[partition].verdicts.from(resume),
+            content: None,
         }
     }
 

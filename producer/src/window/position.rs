@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windrow_common::EventTime;
 
 use super::{Dispatched, SetAside};
-use crate::source::Offset;
+use crate::source::{Content, Offset};
 
 /// The position of a group of partitions, as saved in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct PartitionPosition {
     pub judged: Offset,
     /// The readings from `resume` to `judged` that are in quarantine although their sensor's interval is not dispatched.
     pub set_aside: SetAside,
+    /// What the partition held when it was read, if it can be renamed or replaced.
+    pub content: Option<Content>,
 }
 
 impl PartitionPosition {

@@ -79,8 +79,9 @@ impl Watermark {
         }
     }
 
-    /// Notes that the partition has been read.
+    /// Notes that the partition has been read. One that has ended may go on, as when a file comes back that was gone.
     pub(super) fn note_read(&mut self, now: Instant) {
+        self.ended = false;
         self.last_active = now;
         self.projected = EventTime::MIN;
     }

@@ -163,3 +163,40 @@ fn a_file_that_is_gone_although_its_windows_are_open_is_missed_aloud() {
         "{output}{error}"
     );
 }
+
+#[test]
+fn files_are_known_by_their_content_whatever_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, store) = (folder.path().join("readings"), folder.path().join("store"));
+    fs::create_dir(&source).unwrap();
+    let rows = fleet(2, 2_400, 4);
+    let all = folder.path().join("all.csv");
+    write_csv(&all, &rows);
+    let whole = folder.path().join("whole");
+    for store in [&store, &whole] {
+        models_for(text(&all), text(store));
+    }
+    windrow(&to_the_end(text(&all), text(&whole))).json();
+    let words = to_the_end(text(&source), text(&store));
+    let run = |readings: u64| {
+        let counts = windrow(&words).json();
+        assert_eq!(counts["readings"], readings, "{counts}");
+        assert_eq!(counts["quarantined"], serde_json::json!({}), "{counts}");
+    };
+    let (a, b) = (source.join("a.csv"), source.join("b.csv"));
+    write_csv(&a, &rows[..1_200]);
+    run(1_200);
+    fs::rename(&a, &b).unwrap();
+    run(0);
+    // Under a name that was read, with as many bytes; then longer; then the first one grows.
+    write_csv(&a, &rows[1_200..2_400]);
+    run(1_200);
+    write_csv(&a, &rows[2_400..4_200]);
+    run(1_800);
+    write_csv(&b, &[&rows[..1_200], &rows[4_200..]].concat());
+    run(600);
+    assert_eq!(exported(text(&store)), exported(text(&whole)));
+    assert_eq!(audited(text(&store))["lost"], 0);
+    let checkpoint = fs::read_to_string(store.join("checkpoints/readings/all.json")).unwrap();
+    assert!(checkpoint.contains(r#""a.csv#3":"#), "{checkpoint}");
+}

@@ -151,7 +151,7 @@ impl Decoder {
 fn open_lines(file: &InputFile, end: End) -> Result<Lines, SourceError> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let open = || {
-        let mut lines = Lines::new(Stream::open(&file.path, file.compression, end.size)?);
+        let mut lines = Lines::new(Stream::of(file.open()?, file.compression, end.size)?);
         while lines.data().len() < BYTE_ORDER_MARK.len() && lines.more()? {}
         if lines.data().starts_with(BYTE_ORDER_MARK) {
             lines.consume(BYTE_ORDER_MARK.len(), 0);

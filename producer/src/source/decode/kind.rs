@@ -1,6 +1,8 @@
 //! Finds the kind of a file by its name, and lists the files of a folder.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use crate::source::SourceError;
@@ -29,13 +31,15 @@ pub(in crate::source) const ENDINGS: &str =
     ".csv, .tsv, .ndjson, .jsonl, .json (each also with .gz or .zst appended) or .parquet";
 
 /// A file that is read as one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(in crate::source) struct InputFile {
     pub(in crate::source) path: PathBuf,
     /// The partition's name: the path below the given folder, or the file's own name.
     pub(in crate::source) name: String,
     pub(in crate::source) kind: Kind,
     pub(in crate::source) compression: Compression,
+    /// The open file, if it is kept so that it can be read to its end after another has taken its path.
+    pub(in crate::source) handle: Option<Arc<File>>,
 }
 
 impl InputFile {
@@ -61,7 +65,29 @@ impl InputFile {
             name,
             kind,
             compression,
+            handle: None,
         })
+    }
+
+    /// Opens the file. The position of its cursor is undefined: all handles of one file share it.
+    pub(in crate::source) fn open(&self) -> io::Result<File> {
+        match &self.handle {
+            Some(handle) => handle.try_clone(),
+            None => File::open(&self.path),
+        }
+    }
+
+    /// Returns the metadata of the file that [`InputFile::open`] opens.
+    pub(in crate::source) fn metadata(&self) -> io::Result<fs::Metadata> {
+        match &self.handle {
+            Some(handle) => handle.metadata(),
+            None => fs::metadata(&self.path),
+        }
+    }
+
+    /// Returns whether the file ends with what is needed to read it.
+    pub(in crate::source) fn has_footer(&self) -> bool {
+        self.kind == Kind::Parquet
     }
 
     /// Returns whether appended rows can be read. Only uncompressed text allows it, because it needs no end to be

@@ -31,3 +31,4 @@ pub(super) use lines::MAX_ROW_BYTES;
 pub use mapping::ColumnMapping;
 pub(super) use sink::Step;
 pub use sink::{ROWS_PER_BATCH, RowSink};
+pub(super) use stream::Stream;

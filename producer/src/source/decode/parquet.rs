@@ -1,7 +1,6 @@
 //! Apache Parquet, row by row.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::io;
 
 use arrow_array::cast::AsArray;
@@ -56,7 +55,7 @@ impl ParquetDecoder {
             why,
         };
         let not_parquet = |error: ParquetError| format(format!("it is not a readable Parquet file: {error}"));
-        let file = File::open(path).map_err(|source| SourceError::Read {
+        let file = input.open().map_err(|source| SourceError::Read {
             path: path.clone(),
             offset: 0,
             source,

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -18,7 +17,8 @@ pub(in crate::source) enum Stream {
     Zstd(zstd::stream::read::Decoder<'static, BufReader<Clipped>>),
 }
 
-/// A file that appears to end at `end`, even when bytes are appended.
+/// A file that appears to end at `end`, even when bytes are appended. It keeps a position of its own, because handles of
+/// one open file share theirs.
 pub(in crate::source) struct Clipped {
     file: File,
     position: u64,
@@ -29,6 +29,7 @@ impl Read for Clipped {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.position));
         let room = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.file.seek(SeekFrom::Start(self.position))?;
         let read = self.file.read(&mut into[..room])?;
         self.position += read as u64;
         Ok(read)
@@ -36,14 +37,10 @@ impl Read for Clipped {
 }
 
 impl Stream {
-    /// Opens the file at `path` as if it ended at `end`.
-    pub(in crate::source) fn open(
-        path: &Path,
-        compression: Compression,
-        end: Option<u64>,
-    ) -> io::Result<Self> {
+    /// Reads `file` from its first byte on, as if it ended at `end`.
+    pub(in crate::source) fn of(file: File, compression: Compression, end: Option<u64>) -> io::Result<Self> {
         let file = Clipped {
-            file: File::open(path)?,
+            file,
             position: 0,
             end,
         };
@@ -74,7 +71,7 @@ impl Stream {
         if offset > end {
             return Ok(Seeked::EndsAt(end));
         }
-        file.position = file.file.seek(SeekFrom::Start(offset))?;
+        file.position = offset;
         Ok(Seeked::There)
     }
 }

@@ -3,12 +3,16 @@
 //! [`decode`] turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
 //! decides which file is read next.
 
+mod folder;
+mod follow;
+mod names;
 mod outlook;
 mod partition;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -16,20 +20,24 @@ use std::{fs, io};
 use windrow_common::EventTime;
 
 use crate::sensors::SensorTable;
-use crate::source::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
+use crate::source::{
+    Batch, Content, Known, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until,
+};
 
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
+use folder::Folder;
+use names::{Claim, Names};
 use outlook::Outlook;
 use partition::Partition;
-
-/// How often a folder is scanned for new files.
-const RESCAN_EVERY: Duration = Duration::from_secs(1);
 
 /// How often files that were read to their end are checked for appended rows.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// How many files are kept open, as long as others can be closed instead. It is well below the common limit of 1,024.
 const MAX_OPEN_FILES: usize = 128;
+
+/// How many followed files are kept open, so that they can be read to their end after another has taken their path.
+const MAX_KEPT_FILES: usize = 256;
 
 /// A source that replays files, and follows them with [`Until::Stopped`].
 ///
@@ -39,90 +47,115 @@ pub struct FileSource {
     mapping: ColumnMapping,
     until: Until,
     partitions: Vec<Partition>,
+    /// The name of each partition.
     names: Vec<String>,
+    claims: Names,
     /// How many runs have been read.
     calls: u64,
     last_poll: Instant,
     poll_every: Duration,
-    folder: Option<Folder>,
+    folder: Folder,
     /// With [`Until::CaughtUp`]: what lies ahead, from the first read on.
     outlook: Option<Outlook>,
-}
-
-/// A folder watched for new files.
-struct Folder {
-    path: PathBuf,
-    last_scan: Instant,
-    scan_every: Duration,
-    known: HashSet<String>,
-    /// The files that must be complete to be read, with their size when last seen. A file that still grows is not read
-    /// yet.
-    unsettled: HashMap<String, u64>,
 }
 
 impl FileSource {
     /// Opens the file or folder at `path` and checks the columns of every file. A followed folder may be empty.
     ///
     /// With [`Until::CaughtUp`], a last line without a newline is a row; in a followed file, it waits for its end.
+    /// Compressed files and Parquet files that are still being written are left out: a followed folder reads them once
+    /// they are whole.
     pub fn open(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
         let no_input = |why: String| SourceError::NoInput {
             path: path.to_owned(),
             why,
         };
         let metadata = fs::metadata(path).map_err(|error| no_input(format!("cannot be read: {error}")))?;
-        let files = if metadata.is_dir() {
-            let files = decode::list(path)?;
-            if files.is_empty() && until == Until::CaughtUp {
-                return Err(no_input(format!("holds no file named {}", decode::ENDINGS)));
-            }
-            files
-        } else {
-            vec![decode::single(path)?]
-        };
-        let now = Instant::now();
+        let folder = Folder::new(path, metadata.is_dir());
+        let files = folder.list()?;
+        if files.is_empty() && until == Until::CaughtUp {
+            return Err(no_input(format!("holds no file named {}", decode::ENDINGS)));
+        }
         let mut source = Self {
             mapping: mapping.clone(),
             until,
             partitions: Vec::with_capacity(files.len()),
             names: Vec::with_capacity(files.len()),
+            claims: Names::default(),
             calls: 0,
-            last_poll: now,
+            last_poll: Instant::now(),
             poll_every: POLL_EVERY,
-            folder: metadata.is_dir().then(|| Folder {
-                path: path.to_owned(),
-                last_scan: now,
-                scan_every: RESCAN_EVERY,
-                known: files.iter().map(|file| file.name.clone()).collect(),
-                unsettled: HashMap::new(),
-            }),
+            folder,
             outlook: None,
         };
-        let tolerant = until == Until::Stopped && source.folder.is_some();
+        source.add_all(files)?;
+        Ok(source)
+    }
+
+    /// Adds the files that are there at the start.
+    fn add_all(&mut self, files: Vec<InputFile>) -> Result<(), SourceError> {
+        let tolerant = self.until == Until::Stopped && self.folder.is_folder();
         let mut unusable = Vec::new();
         for file in files {
-            match tolerant {
-                true => unusable.extend(source.add_or_set_aside(file)?),
-                false => source.add(file)?,
+            if !whole::is_settled(&file, self.until, self.folder.settled_after).unwrap_or(true) {
+                self.leave_out(&file)?;
+            } else if tolerant {
+                unusable.extend(self.add_or_set_aside(file)?);
+            } else {
+                self.add(file)?;
             }
         }
         // If no file can be used, it is the folder or the options that are wrong.
-        if !unusable.is_empty() && unusable.len() == source.partitions.len() {
+        if !unusable.is_empty() && unusable.len() == self.partitions.len() {
             return Err(unusable.swap_remove(0));
         }
-        Ok(source)
+        Ok(())
+    }
+
+    /// Leaves out a file that is still being written.
+    fn leave_out(&self, file: &InputFile) -> Result<(), SourceError> {
+        if self.until == Until::CaughtUp && !self.folder.is_folder() {
+            return Err(SourceError::Format {
+                path: file.path.clone(),
+                why: format!(
+                    "it is not whole and was written to less than {} s ago: try again once all of it is there",
+                    self.folder.settled_after.as_secs()
+                ),
+            });
+        }
+        let when = match self.until {
+            Until::CaughtUp => "a later run",
+            Until::Stopped => "once it is whole, this run",
+        };
+        tracing::warn!(
+            file = file.name,
+            "the file is still being written; {when} reads it"
+        );
+        Ok(())
     }
 
     fn add(&mut self, file: InputFile) -> Result<(), SourceError> {
         let partition = Partition::new(file, self.until, &self.mapping)?;
-        self.names.push(partition.file.name.clone());
-        self.partitions.push(partition);
+        self.push(partition);
         Ok(())
+    }
+
+    /// Adds a partition under the name that its content has, and continues it where an earlier run has left it.
+    fn push(&mut self, mut partition: Partition) {
+        let Claim { name, known } = self.claims.claim_any(&partition.file);
+        partition.content = known.and_then(|known| known.content);
+        self.names.push(name);
+        self.partitions.push(partition);
+        if let Some(Known { resume, .. }) = known {
+            // An error comes up again when the file is read.
+            _ = self.seek(self.partitions.len() - 1, resume);
+        }
     }
 
     /// Adds a file of a followed folder. One that cannot be used must not stop the others: it is reported as unreadable,
     /// and the error is returned.
     fn add_or_set_aside(&mut self, file: InputFile) -> Result<Option<SourceError>, SourceError> {
-        let name = file.name.clone();
+        let path = file.path.clone();
         let unusable = match self.add(file.clone()) {
             Ok(()) => None,
             // The file was deleted before it was opened.
@@ -137,17 +170,11 @@ impl FileSource {
                 });
             }
             Err(error) => {
-                self.names.push(name.clone());
-                self.partitions
-                    .push(Partition::unusable(file, self.until, error.to_string()));
+                self.push(Partition::unusable(file, self.until, error.to_string()));
                 Some(error)
             }
         };
-        // The file counts as known only now, so a file that could not be read is retried and reported again.
-        if let Some(folder) = &mut self.folder {
-            folder.unsettled.remove(&name);
-            folder.known.insert(name);
-        }
+        self.folder.settle(&path);
         Ok(unusable)
     }
 
@@ -191,18 +218,65 @@ impl FileSource {
         let now = Instant::now();
         if now.duration_since(self.last_poll) >= self.poll_every {
             self.last_poll = now;
-            self.partitions.iter_mut().try_for_each(Partition::poll)?;
+            for partition in &mut self.partitions {
+                partition.poll(now);
+            }
         }
-        let Some(folder) = &mut self.folder else {
-            return Ok(());
-        };
-        if now.duration_since(folder.last_scan) >= folder.scan_every {
-            folder.last_scan = now;
-            for file in folder.new_files()? {
+        if self.folder.is_scan_due(now) {
+            for file in self.new_files(now)? {
                 self.add_or_set_aside(file)?;
             }
         }
         Ok(())
+    }
+
+    /// Compares the folder with the partitions: follows files that were moved, and returns those that are new.
+    fn new_files(&mut self, now: Instant) -> Result<Vec<InputFile>, SourceError> {
+        let files = self.folder.list()?;
+        let mut expected: HashMap<PathBuf, PartitionIndex> = HashMap::with_capacity(self.partitions.len());
+        for (index, partition) in self.partitions.iter().enumerate() {
+            if partition.has_path() {
+                expected.insert(partition.file.path.clone(), index);
+            }
+        }
+        let mut strangers = Vec::new();
+        for file in files {
+            let index = expected.get(&file.path).copied();
+            match index.is_some_and(|index| self.partitions[index].is_at(&file)) {
+                true => drop(expected.remove(&file.path)),
+                false => strangers.push(file),
+            }
+        }
+        for index in expected.into_values() {
+            self.partitions[index].lose_path(now);
+        }
+        strangers.retain(|file| !self.is_moved(file));
+        strangers.retain(|file| self.folder.is_ready(file, now));
+        Ok(strangers)
+    }
+
+    /// Returns whether the file is one that was followed under another path, and goes on with it if so.
+    fn is_moved(&mut self, file: &InputFile) -> bool {
+        let mut gone = self.partitions.iter_mut().zip(&self.names);
+        let moved = gone.find(|(partition, _)| !partition.has_path() && partition.is_moved_to(file));
+        if let Some((partition, name)) = moved {
+            tracing::info!(
+                file = file.name,
+                partition = name,
+                "a file was renamed; its partition goes on"
+            );
+            partition.move_to(file);
+            return true;
+        }
+        false
+    }
+
+    /// Keeps the file of a partition open, unless too many are.
+    fn keep_open(&mut self, index: PartitionIndex) {
+        let kept = self.partitions.iter();
+        if kept.filter(|partition| partition.file.handle.is_some()).count() < MAX_KEPT_FILES {
+            self.partitions[index].keep_open();
+        }
     }
 
     /// Closes the least recently read file, if too many are open.
@@ -225,27 +299,28 @@ impl FileSource {
     }
 }
 
-impl Folder {
-    fn new_files(&mut self) -> Result<Vec<InputFile>, SourceError> {
-        let mut files = decode::list(&self.path)?;
-        files.retain(|file| {
-            if self.known.contains(&file.name) {
-                return false;
-            }
-            if file.can_grow() {
-                return true;
-            }
-            let size = fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
-            let before = self.unsettled.insert(file.name.clone(), size);
-            size > 0 && before == Some(size)
-        });
-        Ok(files)
-    }
-}
-
 impl Source for FileSource {
     fn partitions(&self) -> &[String] {
         &self.names
+    }
+
+    fn recognise(&mut self, known: BTreeMap<String, Known>) {
+        self.claims.remember(known);
+        // A file keeps its own name, if its content allows, before a copy of it can take that.
+        let partitions = self.partitions.iter();
+        let own: Vec<_> = partitions
+            .map(|partition| self.claims.claim_own(&partition.file))
+            .collect();
+        for (index, own) in own.into_iter().enumerate() {
+            let partition = &mut self.partitions[index];
+            let Claim { name, known } = own.unwrap_or_else(|| self.claims.claim_any(&partition.file));
+            partition.content = known.and_then(|known| known.content);
+            self.names[index] = name;
+        }
+    }
+
+    fn content(&mut self, partition: PartitionIndex) -> Option<Content> {
+        self.partitions[partition].content()
     }
 
     fn seek(&mut self, partition: PartitionIndex, to: Offset) -> Result<(), SourceError> {
@@ -270,6 +345,7 @@ impl Source for FileSource {
             self.calls += 1;
             if !self.partitions[index].is_open() {
                 self.make_room();
+                self.keep_open(index);
             }
             let mut out = RowSink {
                 sensors,

@@ -1,14 +1,16 @@
 //! One file as a partition: opened when its turn comes, closed when it ends.
 
-use std::{fs, io};
+use std::io;
 
+use file_id::FileId;
 use windrow_common::EventTime;
 
+use super::follow::Watch;
 use crate::sensors::SensorTable;
 use crate::source::decode::{
     ColumnMapping, Compression, Decoder, End, InputFile, LastLine, RowPosition, RowSink, Step,
 };
-use crate::source::{Batch, Offset, Reading, SourceError, Until};
+use crate::source::{Batch, Content, Offset, Reading, SourceError, Until};
 use crate::window::MAX_ABS_VALUE;
 
 /// How many rows at the start of a file are searched for its first event time.
@@ -17,11 +19,11 @@ const PEEKED_ROWS: usize = 1_000;
 /// A file, and how far it has been read.
 pub(super) struct Partition {
     pub(super) file: InputFile,
-    until: Until,
-    state: State,
-    position: RowPosition,
+    pub(super) until: Until,
+    pub(super) state: State,
+    pub(super) position: RowPosition,
     /// Bytes on disk: all there are to read, or those seen so far of a followed file.
-    size: u64,
+    pub(super) size: u64,
     /// Bytes on disk that are done.
     done: u64,
     reached: Option<EventTime>,
@@ -29,9 +31,15 @@ pub(super) struct Partition {
     ahead: Option<EventTime>,
     /// When it was last read, counted in calls of [`Partition::read`] to any partition.
     last_read: u64,
+    /// Which file of the file system it is; `None` if that cannot be told.
+    pub(super) id: Option<FileId>,
+    /// The longest content that was read, by this run or by an earlier one.
+    pub(super) content: Option<Content>,
+    /// What is known of a followed file from looks at it.
+    pub(super) watch: Watch,
 }
 
-enum State {
+pub(super) enum State {
     /// To be opened at the position.
     Closed,
     Open(Decoder),
@@ -41,22 +49,14 @@ enum State {
     Ended,
     /// Cannot be used, for this reason, which is not reported yet.
     Unusable(String),
+    /// Nothing more of it can be read, which is not reported yet.
+    Leaving,
 }
 
 impl Partition {
     /// Creates the partition of `file`: checks its columns and looks up its first event time.
     pub(super) fn new(file: InputFile, until: Until, mapping: &ColumnMapping) -> Result<Self, SourceError> {
-        let mut partition = Self {
-            file,
-            until,
-            state: State::Closed,
-            position: RowPosition::default(),
-            size: 0,
-            done: 0,
-            reached: None,
-            ahead: None,
-            last_read: 0,
-        };
+        let mut partition = Self::in_state(State::Closed, file, until);
         partition.size = partition.size_on_disk()?;
         partition.peek(mapping)?;
         Ok(partition)
@@ -64,16 +64,23 @@ impl Partition {
 
     /// Creates the partition of a file that cannot be opened; its only item is the reason, as unreadable.
     pub(super) fn unusable(file: InputFile, until: Until, why: String) -> Self {
+        Self::in_state(State::Unusable(why), file, until)
+    }
+
+    fn in_state(state: State, file: InputFile, until: Until) -> Self {
         Self {
+            id: file_id::get_file_id(&file.path).ok(),
+            watch: Watch::of(&file),
             file,
             until,
-            state: State::Unusable(why),
+            state,
             position: RowPosition::default(),
             size: 0,
             done: 0,
             reached: None,
             ahead: None,
             last_read: 0,
+            content: None,
         }
     }
 
@@ -113,14 +120,14 @@ impl Partition {
     /// Opens another decoder from the position on; `None` if there is nothing to decode.
     pub(super) fn decoder(&self, mapping: &ColumnMapping) -> Result<Option<Decoder>, SourceError> {
         match self.state {
-            State::Unusable(_) | State::Ended => Ok(None),
+            State::Unusable(_) | State::Ended | State::Leaving => Ok(None),
             _ => self.open(mapping),
         }
     }
 
     /// Returns whether there is something to read.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Closed | State::Open(_) | State::Unusable(_))
+        !matches!(self.state, State::Waiting | State::Ended)
     }
 
     /// Returns when it was last read, if its file is open and can be reopened without reading it from the start.
@@ -158,9 +165,23 @@ impl Partition {
             self.give_up(out.batch);
             return Ok(());
         }
+        if let State::Leaving = self.state {
+            out.batch.next = Offset(self.position.offset);
+            self.give_up(out.batch);
+            return Ok(());
+        }
         if !self.is_open() {
             if self.until == Until::Stopped {
-                self.size = self.size_on_disk()?;
+                match self.size_on_disk() {
+                    Ok(size) => self.size = size,
+                    Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                        self.leave_unread();
+                        out.batch.next = Offset(self.position.offset);
+                        self.give_up(out.batch);
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             if let Some(decoder) = self.open(mapping)? {
                 self.state = State::Open(decoder);
@@ -211,6 +232,8 @@ impl Partition {
     /// Ends a file of `size` bytes, for now or for good.
     fn end(&mut self, batch: &mut Batch, size: u64) {
         if self.until == Until::Stopped && self.file.can_grow() {
+            // Before the file can be replaced.
+            self.content();
             self.size = size;
             self.state = State::Waiting;
         } else {
@@ -219,32 +242,12 @@ impl Partition {
     }
 
     /// Ends the file for good.
-    fn give_up(&mut self, batch: &mut Batch) {
+    pub(super) fn give_up(&mut self, batch: &mut Batch) {
+        self.content();
         self.done = self.size;
         self.state = State::Ended;
+        self.file.handle = None;
         batch.ended = true;
-    }
-
-    /// Checks whether a file that was read to its end has grown.
-    pub(super) fn poll(&mut self) -> Result<(), SourceError> {
-        if !matches!(self.state, State::Waiting) {
-            return Ok(());
-        }
-        // A file may be removed after it was read; that is not an error.
-        let Ok(metadata) = fs::metadata(&self.file.path) else {
-            return Ok(());
-        };
-        if metadata.len() < self.position.offset {
-            return Err(SourceError::Shrunk {
-                path: self.file.path.clone(),
-                offset: self.position.offset,
-                end: metadata.len(),
-            });
-        }
-        if metadata.len() != self.size {
-            self.state = State::Closed;
-        }
-        Ok(())
     }
 
     /// Opens the file, checks its columns and looks up the event time of the first usable reading from the position on.
@@ -292,7 +295,7 @@ impl Partition {
     }
 
     fn size_on_disk(&self) -> Result<u64, SourceError> {
-        let metadata = fs::metadata(&self.file.path).map_err(|source| SourceError::Read {
+        let metadata = self.file.metadata().map_err(|source| SourceError::Read {
             path: self.file.path.clone(),
             offset: self.position.offset,
             source,

@@ -4,6 +4,7 @@ mod columnar;
 mod exactly_once;
 mod folder;
 mod follow;
+mod identity;
 mod odd_text;
 
 use std::io::Write;
@@ -86,9 +87,7 @@ fn open(path: &Path, until: Until) -> FileSource {
     let mut source = FileSource::open(path, &ColumnMapping::default(), until).unwrap();
     // Tests poll on every read and do not wait.
     source.poll_every = Duration::ZERO;
-    if let Some(folder) = &mut source.folder {
-        folder.scan_every = Duration::ZERO;
-    }
+    source.folder.scan_every = Duration::ZERO;
     source
 }
 
@@ -128,6 +127,13 @@ fn append(path: &Path, bytes: impl AsRef<[u8]>) {
         .open(path)
         .unwrap();
     file.write_all(bytes.as_ref()).unwrap();
+}
+
+/// Makes the file one that nobody writes to any more.
+fn written_long_ago(path: &Path) {
+    let opened = fs::OpenOptions::new().append(true).open(path).unwrap();
+    let long_ago = std::time::SystemTime::now() - whole::SETTLED_AFTER;
+    opened.set_modified(long_ago).unwrap();
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -83,25 +83,7 @@ fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
 }
 
 #[test]
-fn a_file_cut_shorter_than_it_was_read_is_reported() {
-    let (_folder, path) = file("a.csv", format!("{HEADER}1,d,t,1\n2,d,t,2\n"));
-    let mut source = open(&path, Until::Stopped);
-    drain(&mut source);
-    fs::write(&path, HEADER).unwrap();
-    let error = source
-        .read(&mut SensorTable::new(), &mut Batch::default())
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SourceError::Shrunk {
-                offset: 36,
-                end: 20,
-                ..
-            }
-        ),
-        "{error}"
-    );
+fn a_checkpoint_past_the_end_of_a_file_is_refused() {
     for (name, bytes) in [("a.csv", HEADER.into()), ("a.csv.gz", gzip(HEADER.as_bytes()))] {
         let (_folder, path) = file(name, bytes);
         let mut source = open(&path, Until::CaughtUp);

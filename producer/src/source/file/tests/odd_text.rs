@@ -226,6 +226,7 @@ fn a_truncated_file_gives_what_it_has_and_is_read_on_once_it_is_whole() {
         ("a.csv.zst", zstd(text.as_bytes())),
     ] {
         let (_folder, path) = file(name, &whole[..whole.len() / 2]);
+        written_long_ago(&path);
         let first = read_from(&path, 0);
         assert!(first.readings.len() > 1_000, "{name}");
         assert!(first.ended);

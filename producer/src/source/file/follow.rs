@@ -1,0 +1,223 @@
+//! A followed file: whether it has grown, was moved, or was replaced by another.
+
+use std::fs::Metadata;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::source::decode::InputFile;
+use crate::source::{Content, Until};
+
+use super::names;
+use super::partition::{Partition, State};
+
+/// How long a file without a path is read on: its writer may still have it open, as when a log is rotated.
+const READ_ON_FOR: Duration = Duration::from_secs(60);
+
+/// What is known of a followed file from looks at it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// As it was last looked at.
+    seen: Option<Seen>,
+    /// Whether its content was replaced. Nothing more of it can be read.
+    pub(super) is_replaced: bool,
+    /// Since when it has no path, or has not grown without one.
+    without_path_since: Option<Instant>,
+    pub(super) read_on_for: Duration,
+}
+
+impl Watch {
+    pub(super) fn of(file: &InputFile) -> Self {
+        Self {
+            seen: file.metadata().ok().map(|metadata| Seen::of(&metadata)),
+            is_replaced: false,
+            without_path_since: None,
+            read_on_for: READ_ON_FOR,
+        }
+    }
+}
+
+/// What changes when a file is written to: its size and the time of its last write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    size: u64,
+    written: Option<SystemTime>,
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            written: metadata.modified().ok(),
+        }
+    }
+}
+
+impl Partition {
+    /// Returns what was read of the file, in short; `None` before anything was.
+    pub(super) fn content(&mut self) -> Option<Content> {
+        let bytes = match self.file.can_grow() {
+            true => self.position.offset,
+            false => self.size,
+        };
+        let longest = self.content.map_or(0, |content| content.bytes);
+        // A file that is replaced at this moment must not lend its bytes: its id or the bytes read before differ.
+        if self.position.offset > 0 && bytes > longest && !self.watch.is_replaced && self.is_itself() {
+            let read = self
+                .file
+                .open()
+                .and_then(|mut opened| Content::of(&mut opened, bytes));
+            self.content = read.ok().or(self.content);
+        }
+        self.content
+    }
+
+    fn is_itself(&self) -> bool {
+        let has_id = || self.id == file_id::get_file_id(&self.file.path).ok();
+        (self.file.handle.is_some() || has_id())
+            && self
+                .content
+                .is_none_or(|content| names::holds(&self.file, &content))
+    }
+
+    /// Keeps the file open, so that it can be read to its end after another has taken its path.
+    pub(super) fn keep_open(&mut self) {
+        if self.until == Until::CaughtUp || !self.file.can_grow() || self.file.handle.is_some() {
+            return;
+        }
+        self.file.handle = self.file.open().ok().map(Arc::new);
+        match &self.content {
+            None => self.id = file_id::get_file_id(&self.file.path).ok(),
+            Some(content) if names::holds(&self.file, content) => {}
+            // It was replaced a moment ago: the next scan tells.
+            Some(_) => self.file.handle = None,
+        }
+    }
+
+    /// Checks whether a file that was read to its end has grown or was replaced.
+    pub(super) fn poll(&mut self, now: Instant) {
+        if !matches!(self.state, State::Waiting) || self.watch.is_replaced {
+            return;
+        }
+        if self.watch.without_path_since.is_some() && self.file.handle.is_none() {
+            return self.leave_unread();
+        }
+        if let Ok(metadata) = self.file.metadata() {
+            let seen = Seen::of(&metadata);
+            if self.watch.seen.replace(seen) != Some(seen) {
+                return self.look_again(metadata.len(), now);
+            }
+        }
+        let since = self.watch.without_path_since;
+        if since.is_some_and(|since| now.duration_since(since) >= self.watch.read_on_for) {
+            self.finish();
+        }
+    }
+
+    /// Looks at a file that was written to.
+    fn look_again(&mut self, size: u64, now: Instant) {
+        let content = self.content;
+        if content.is_some_and(|content| !names::holds(&self.file, &content)) {
+            self.watch.is_replaced = true;
+            self.leave();
+        } else if size != self.size {
+            self.state = State::Closed;
+            self.watch.without_path_since = self.watch.without_path_since.map(|_| now);
+        }
+    }
+
+    /// Returns whether the file at its path is still the one that was read.
+    pub(super) fn is_at(&mut self, file: &InputFile) -> bool {
+        if self.watch.is_replaced {
+            return false;
+        }
+        let id = file_id::get_file_id(&file.path).ok();
+        if id.is_some() && id == self.id {
+            return !matches!(self.state, State::Ended) || self.goes_on(file);
+        }
+        let same = self.content.is_some_and(|content| names::holds(file, &content));
+        // Nothing was read of a file that waits without content, so any other will do.
+        if same || (self.content.is_none() && matches!(self.state, State::Waiting | State::Closed)) {
+            self.id = id;
+            self.file.handle = None;
+            self.move_to(file);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Returns whether a file that was read to its end, for good, still has the same content, and reads on if it has grown.
+    fn goes_on(&mut self, file: &InputFile) -> bool {
+        let Ok(metadata) = std::fs::metadata(&file.path) else {
+            return true;
+        };
+        let seen = Seen::of(&metadata);
+        if self.watch.seen.replace(seen).is_none_or(|before| before == seen) {
+            return true;
+        }
+        let same = self.content.is_some_and(|content| names::holds(file, &content));
+        // It was away for a while, or only half of it had been there.
+        if same && seen.size != self.size {
+            self.until = Until::Stopped;
+            self.state = State::Closed;
+        }
+        same
+    }
+
+    /// Returns whether this is the partition of a file that is found under another path.
+    pub(super) fn is_moved_to(&self, file: &InputFile) -> bool {
+        let id = file_id::get_file_id(&file.path).ok();
+        id.is_some()
+            && id == self.id
+            && !self.watch.is_replaced
+            && self.content.is_none_or(|content| names::holds(file, &content))
+    }
+
+    /// Continues with the same content at the path of `file`.
+    pub(super) fn move_to(&mut self, file: &InputFile) {
+        self.file.path.clone_from(&file.path);
+        self.watch.without_path_since = None;
+        // Whatever it has now is new to a look.
+        self.watch.seen = self.watch.seen.map(|seen| Seen {
+            written: None,
+            ..seen
+        });
+        if let State::Open(_) = self.state {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Returns whether the file has a path at which it is expected.
+    pub(super) fn has_path(&self) -> bool {
+        self.watch.without_path_since.is_none() && !self.watch.is_replaced
+    }
+
+    /// Notes that the file is no longer at its path. What is left of it is read as long as it can be.
+    pub(super) fn lose_path(&mut self, now: Instant) {
+        if self.has_path() {
+            self.watch.without_path_since = Some(now);
+        }
+    }
+
+    /// Ends a file that is gone before it could be read to its end for certain.
+    pub(super) fn leave_unread(&mut self) {
+        tracing::warn!(
+            file = %self.file.path.display(),
+            offset = self.position.offset,
+            "the file is gone; rows after this offset, if it had any, are not read"
+        );
+        self.leave();
+    }
+
+    /// Reads what is left of a file that has lost its path, half a line at its end included, and ends it.
+    fn finish(&mut self) {
+        self.until = Until::CaughtUp;
+        self.state = State::Closed;
+    }
+
+    /// Ends a file of which nothing more can be read. The next read reports its end.
+    fn leave(&mut self) {
+        self.file.handle = None;
+        self.state = State::Leaving;
+    }
+}

@@ -1,0 +1,108 @@
+//! The names of partitions. A partition keeps its name for as long as its content is found, wherever the file is moved; a
+//! file that takes the path of another gets a name of its own.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io;
+
+use crate::source::content::Candidate;
+use crate::source::decode::InputFile;
+use crate::source::{Content, Known};
+
+/// The names in use, and what is known of partitions that have not been found.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    used: HashSet<String>,
+    remembered: BTreeMap<String, Known>,
+}
+
+/// The name of a partition, and what is known of it from an earlier run.
+pub(super) struct Claim {
+    pub(super) name: String,
+    pub(super) known: Option<Known>,
+}
+
+impl Names {
+    /// Forgets the names in use, and remembers the partitions of earlier runs.
+    pub(super) fn remember(&mut self, known: BTreeMap<String, Known>) {
+        self.used.clear();
+        self.remembered = known;
+    }
+
+    /// Claims the file's own name if an earlier run has read the same content under it.
+    pub(super) fn claim_own(&mut self, file: &InputFile) -> Option<Claim> {
+        let known = *self.remembered.get(&file.name)?;
+        let same = match &known.content {
+            Some(content) => holds(file, content),
+            // An earlier version has saved the name alone.
+            None => true,
+        };
+        same.then(|| self.claim(file.name.clone()))
+    }
+
+    /// Claims the name under which an earlier run has read the file's content, or else a name that nobody has used.
+    pub(super) fn claim_any(&mut self, file: &InputFile) -> Claim {
+        if let Some(claim) = self.claim_own(file) {
+            return claim;
+        }
+        if let Some(name) = self.find(file) {
+            tracing::info!(
+                file = file.name,
+                partition = name,
+                "a file was renamed; its partition goes on"
+            );
+            return self.claim(name);
+        }
+        let is_free = |name: &String| !self.used.contains(name) && !self.remembered.contains_key(name);
+        let numbered = (2_u64..).map(|number| format!("{}#{number}", file.name));
+        let mut names = std::iter::once(file.name.clone()).chain(numbered).filter(is_free);
+        let name = names.next().unwrap_or_else(|| file.name.clone());
+        if name != file.name {
+            tracing::warn!(
+                file = file.name,
+                partition = name,
+                "another file has taken the place of one that was read; it is read from its start, as a new partition"
+            );
+        }
+        self.claim(name)
+    }
+
+    fn claim(&mut self, name: String) -> Claim {
+        let known = self.remembered.remove(&name);
+        self.used.insert(name.clone());
+        Claim { name, known }
+    }
+
+    /// Returns the remembered partition that has read the file's content.
+    fn find(&self, file: &InputFile) -> Option<String> {
+        if self.remembered.is_empty() {
+            return None;
+        }
+        let mut candidate = candidate(file).ok()?;
+        let mut remembered = self.remembered.iter();
+        let found = remembered.find(|(_, known)| {
+            let content = known.content.as_ref();
+            content.is_some_and(|content| continues(&mut candidate, file, content).unwrap_or(false))
+        });
+        found.map(|(name, _)| name.clone())
+    }
+}
+
+/// Returns whether the file is the one whose `content` was read, grown or not. One that cannot be read is not.
+pub(super) fn holds(file: &InputFile, content: &Content) -> bool {
+    let compared = candidate(file).and_then(|mut candidate| continues(&mut candidate, file, content));
+    compared.unwrap_or(false)
+}
+
+fn candidate(file: &InputFile) -> io::Result<Candidate<File>> {
+    let opened = file.open()?;
+    let size = opened.metadata()?.len();
+    Candidate::new(opened, size)
+}
+
+fn continues(candidate: &mut Candidate<File>, file: &InputFile, content: &Content) -> io::Result<bool> {
+    match file.has_footer() {
+        true => candidate.equals(content),
+        false => candidate.begins_with(content),
+    }
+}
