@@ -2,6 +2,7 @@
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite and an S3 server if they are missing
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
+# make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
 # make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
@@ -16,7 +17,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test lint lint-stack bench soak reference
+.PHONY: demo check test simulate lint lint-stack bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -24,10 +25,13 @@ demo: target/.toolchain
 
 check: target/.toolchain
 	$(CARGO) fmt --all --check
-	$(CARGO) test --workspace --locked --lib --bins --examples --test house --test run --test scikit_learn
+	$(CARGO) test --workspace --locked --lib --bins --examples --test house --test run --test scikit_learn --test simulation
 
 test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed
 	$(CARGO) test --workspace --locked
+
+simulate: target/.toolchain
+	WINDROW_SEEDS=0..10000 $(CARGO) test --release --locked --package windrow-tests --test simulation
 
 # Needs the reference architecture's data and models; see tests/tests/run/reference.rs.
 reference: target/.toolchain

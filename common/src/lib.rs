@@ -23,7 +23,7 @@ pub use error_text::{one_line, sentence};
 pub use length::{Interval, Length};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
 pub use prediction::Prediction;
-pub use random::random;
+pub use random::{random, seed_random};
 pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{MAX_NAME_BYTES, SensorId, SensorIdError, encode_segment};
 pub use time::{EventTime, TimeError};

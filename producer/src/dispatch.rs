@@ -1,37 +1,28 @@
 //! Turns steps into messages on the queue, and confirmations into checkpoints.
 //!
-//! The order is the guarantee: write the quarantine, record the dispatched windows, publish the messages, wait for all
-//! confirmations. Only then save the checkpoint that no longer needs their readings.
+//! The order is the guarantee: claim in the checkpoint what is about to be done, write the quarantine, record the
+//! dispatched windows, publish the messages, wait for all confirmations. Only then save the checkpoint that no longer
+//! needs their readings. Whoever continues after a crash does the same again, whatever its clock and options say.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::Instrument;
-use windrow_common::{EventTime, ScoringMessage, SensorId};
+use windrow_common::{EventTime, ScoringMessage};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
-use crate::checkpoint::Checkpoint;
 use crate::ingest::Step;
+use crate::journal::{Ahead, Journal, add_news};
 use crate::stats::Stats;
-use crate::window::Position;
 use crate::{ProducerError, quarantine};
 
 /// Steps are merged up to about this many windows, so that a replay at full speed writes few, large parts.
 const WINDOWS_PER_PART: usize = 200_000;
-/// Checkpoints are saved at most this often, and at the end.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// The pause after a save is at least this many times as long as the save, so that large checkpoints cost little.
-const PAUSES_PER_SAVE: u32 = 10;
-
-/// Published messages, and the position to save once they are confirmed.
+/// Published messages. Once they are confirmed, the position of their step is durable.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     confirmations: Vec<Confirmation>,
-    position: Position,
-    partitions: Arc<[String]>,
-    new_sensors: Vec<SensorId>,
 }
 
 /// A dispatcher that publishes the ingest thread's messages.
@@ -39,13 +30,21 @@ pub(crate) struct Dispatcher<Q> {
     queue: Q,
     writer: PartWriter,
     source_name: String,
+    journal: Arc<Journal>,
     stats: Arc<Stats>,
 }
 
 impl<Q: Queue> Dispatcher<Q> {
-    pub(crate) fn new(queue: Q, store: &Store, source_name: &str, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(
+        queue: Q,
+        store: &Store,
+        source_name: &str,
+        journal: Arc<Journal>,
+        stats: Arc<Stats>,
+    ) -> Self {
         Self {
             queue,
+            journal,
             writer: PartWriter::new(store, "p"),
             source_name: source_name.to_owned(),
             stats,
@@ -71,24 +70,27 @@ impl<Q: Queue> Dispatcher<Q> {
         Ok(())
     }
 
-    /// Writes the quarantine and the list of dispatched windows, then publishes the messages.
+    /// Claims the step, writes the quarantine and the list of dispatched windows, then publishes the messages.
     async fn dispatch(&self, step: Step, trace: Trace) -> Result<Outstanding, ProducerError> {
         let Step {
             emitted,
             position,
+            news,
             partitions,
             new_sensors,
         } = step;
+        let leaves_traces = !emitted.messages.is_empty() || !emitted.quarantined.is_empty();
+        let ahead = Ahead {
+            position,
+            news,
+            partitions: Arc::clone(&partitions),
+        };
+        self.journal.claim(ahead, new_sensors, leaves_traces).await?;
         let lines = quarantine::lines(&self.source_name, &partitions, &emitted.quarantined);
         self.writer.write_lines(quarantine::TABLE, lines).await?;
         self.note_dispatched(&emitted.messages).await?;
         let confirmations = self.publish(&emitted.messages, trace).await?;
-        Ok(Outstanding {
-            confirmations,
-            position,
-            partitions,
-            new_sensors,
-        })
+        Ok(Outstanding { confirmations })
     }
 
     /// Writes the list of dispatched windows, which the audit compares with the predictions.
@@ -152,44 +154,24 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
         step.emitted.messages.extend(next.emitted.messages);
         step.emitted.quarantined.extend(next.emitted.quarantined);
         step.position = next.position;
+        add_news(&mut step.news, &next.news);
         step.partitions = next.partitions;
         step.new_sensors.extend(next.new_sensors);
     }
 }
 
-/// Waits for confirmations in publishing order, and saves the position that they confirm.
+/// Waits for confirmations in publishing order, and saves the positions that they confirm.
 pub(crate) async fn save_checkpoints(
     mut outstanding: mpsc::Receiver<Outstanding>,
-    mut checkpoint: Checkpoint,
+    journal: Arc<Journal>,
     stats: Arc<Stats>,
 ) -> Result<(), ProducerError> {
-    let mut save_next = Instant::now() + CHECKPOINT_EVERY;
-    let mut unsaved: Option<(Position, Arc<[String]>)> = None;
-    while let Some(Outstanding {
-        confirmations,
-        position,
-        partitions,
-        new_sensors,
-    }) = outstanding.recv().await
-    {
+    while let Some(Outstanding { confirmations }) = outstanding.recv().await {
         for confirmation in confirmations {
             confirmation.wait().await?;
             stats.confirmed.inc();
         }
-        checkpoint.add_sensors(new_sensors);
-        unsaved = Some((position, partitions));
-        let begun = Instant::now();
-        if begun >= save_next
-            && let Some((position, partitions)) = unsaved.take()
-        {
-            checkpoint.save(&partitions, &position).await?;
-            stats.checkpoints.inc();
-            save_next = Instant::now() + CHECKPOINT_EVERY.max(begun.elapsed() * PAUSES_PER_SAVE);
-        }
+        journal.confirm().await?;
     }
-    if let Some((position, partitions)) = unsaved {
-        checkpoint.save(&partitions, &position).await?;
-        stats.checkpoints.inc();
-    }
-    Ok(())
+    journal.save_last().await
 }

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::mpsc;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{mpsc, oneshot};
 use windrow_common::SensorId;
 use windrow_service::Shutdown;
 
+use crate::ProducerError;
 use crate::sensors::SensorTable;
 use crate::source::{Batch, Offset, Read, Source, SourceError};
 use crate::stats::Stats;
-use crate::window::{Emitted, PartitionPosition, Position, Tally, Windower};
+use crate::window::{Claim, Emitted, PartitionPosition, Position, Tally, Windower};
 
 /// A unit of work for the dispatcher: the windower's output, and the source's position once that output is durable.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) emitted: Emitted,
     pub(crate) position: Position,
+    /// What was set aside since the last step, by partition.
+    pub(crate) news: Vec<Claim>,
     /// Names of the partitions in the position, in its order.
     pub(crate) partitions: Arc<[String]>,
     /// The sensors that have appeared since the last step.
@@ -59,6 +63,10 @@ pub(crate) struct Ingest {
     pub(crate) stats: Arc<Stats>,
     pub(crate) counted: Counted,
     pub(crate) shutdown: Shutdown,
+    /// What was read last. Kept for its memory.
+    pub(crate) batch: Batch,
+    /// When the last step was sent.
+    pub(crate) sent_at: Instant,
 }
 
 /// This group's share of the counts that all groups of a process share.
@@ -82,58 +90,123 @@ impl From<&SensorTable> for Counted {
     }
 }
 
-/// An error of a send to a dispatcher that has failed. The dispatcher returns the cause.
-struct DispatcherFailed;
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// There is more to read.
+    More,
+    /// Nothing can be read at the moment.
+    Idle,
+    /// The source has ended, or a stop was requested.
+    Done,
+}
 
 impl Ingest {
     /// Reads until the source ends, a stop is requested, or the dispatcher fails. The dispatcher returns its own error.
-    pub(crate) fn run(mut self) -> Result<(), SourceError> {
-        let mut batch = Batch::default();
+    ///
+    /// On a runtime with a single thread, it takes turns with the tasks there. Otherwise it has a thread of its own,
+    /// because it is busy for as long as the source is read.
+    pub(crate) async fn run(self) -> Result<(), ProducerError> {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Ok(self.run_in_turns().await?);
+        }
+        let (report_end, ingested) = oneshot::channel();
+        let span = tracing::Span::current();
+        std::thread::Builder::new()
+            .name("ingest".to_owned())
+            .spawn(move || report_end.send(span.in_scope(|| self.run_on_thread())))
+            .map_err(ProducerError::Thread)?;
+        // If the dispatcher fails, the channel of steps closes and the thread ends on its own.
+        let ended = ingested
+            .await
+            .map_err(|_| ProducerError::Panicked("the log has the panic message".to_owned()))?;
+        Ok(ended?)
+    }
+
+    fn run_on_thread(mut self) -> Result<(), SourceError> {
         let mut emitted = Emitted::default();
-        let mut sent_at = Instant::now();
-        while !self.shutdown.is_stopping() {
-            let read = self.source.read(&mut self.sensors, &mut batch)?;
-            self.add_new_partitions();
-            let now = Instant::now();
-            match read {
-                Read::Batch => self.windower.take(&mut batch, &self.sensors, now, &mut emitted),
-                Read::Idle { complete_until } => {
-                    self.windower
-                        .idle(complete_until, &self.sensors, now, &mut emitted);
-                }
-                Read::End { .. } if self.begin_next_pass(now, &mut emitted)? => {}
-                Read::End { complete_until } => {
-                    match self.at_end {
-                        // A stop that came meanwhile leaves them to the next run.
-                        AtEnd::Reached | AtEnd::Dispatch if self.shutdown.is_stopping() => {}
-                        AtEnd::Reached => self.windower.close_reached(&self.sensors, &mut emitted),
-                        AtEnd::Dispatch => self.windower.close_all(&self.sensors, &mut emitted),
-                        AtEnd::Keep => self
-                            .windower
-                            .idle(complete_until, &self.sensors, now, &mut emitted),
-                    }
-                    break;
-                }
+        loop {
+            let turn = self.turn(Instant::now(), &mut emitted)?;
+            if let Some(step) = self.step(turn, Instant::now(), &mut emitted)
+                && self.steps.blocking_send(step).is_err()
+            {
+                return Ok(());
             }
-            let is_due = emitted.messages.len() >= MESSAGES_HELD
-                || emitted.quarantined.len() >= QUARANTINE_HELD
-                || sent_at.elapsed() >= POSITION_EVERY;
-            if is_due {
-                sent_at = now;
-                if self.send(&mut emitted).is_err() {
-                    return Ok(());
-                }
-            }
-            if let Read::Idle { .. } = read {
-                std::thread::sleep(NAP);
+            match turn {
+                Turn::More => {}
+                Turn::Idle => std::thread::sleep(NAP),
+                Turn::Done => return Ok(()),
             }
         }
-        // The last step of this run. A failed dispatcher returns its own error.
-        _ = self.send(&mut emitted);
-        // Windows left to the next run no longer count as open here.
-        self.stats.left_open.inc_by(self.windower.open_windows() as u64);
-        self.stats.open_windows.dec_by(self.counted.open_windows);
-        Ok(())
+    }
+
+    async fn run_in_turns(mut self) -> Result<(), SourceError> {
+        let now = || tokio::time::Instant::now().into_std();
+        let mut emitted = Emitted::default();
+        loop {
+            let turn = self.turn(now(), &mut emitted)?;
+            if let Some(step) = self.step(turn, now(), &mut emitted)
+                && self.steps.send(step).await.is_err()
+            {
+                return Ok(());
+            }
+            match turn {
+                Turn::More => tokio::task::yield_now().await,
+                Turn::Idle => tokio::time::sleep(NAP).await,
+                Turn::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads once, and cuts what was read into windows.
+    fn turn(&mut self, now: Instant, emitted: &mut Emitted) -> Result<Turn, SourceError> {
+        if self.shutdown.is_stopping() {
+            return Ok(Turn::Done);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let read = self.source.read(&mut self.sensors, &mut batch)?;
+        self.add_new_partitions(now);
+        let turn = match read {
+            Read::Batch => {
+                self.windower.take(&mut batch, &self.sensors, now, emitted);
+                Turn::More
+            }
+            Read::Idle { complete_until } => {
+                self.windower.idle(complete_until, &self.sensors, now, emitted);
+                Turn::Idle
+            }
+            Read::End { .. } if self.begin_next_pass(now, emitted)? => Turn::More,
+            Read::End { complete_until } => {
+                match self.at_end {
+                    // A stop that came meanwhile leaves them to the next run.
+                    AtEnd::Reached | AtEnd::Dispatch if self.shutdown.is_stopping() => {}
+                    AtEnd::Reached => self.windower.close_reached(&self.sensors, emitted),
+                    AtEnd::Dispatch => self.windower.close_all(&self.sensors, emitted),
+                    AtEnd::Keep => self.windower.idle(complete_until, &self.sensors, now, emitted),
+                }
+                Turn::Done
+            }
+        };
+        self.batch = batch;
+        Ok(turn)
+    }
+
+    /// Returns what was emitted as a step, if it is enough, or old enough, or the last.
+    fn step(&mut self, turn: Turn, now: Instant, emitted: &mut Emitted) -> Option<Step> {
+        if turn == Turn::Done {
+            let step = self.make_step(emitted);
+            // Windows left to the next run no longer count as open here.
+            self.stats.left_open.inc_by(self.windower.open_windows() as u64);
+            self.stats.open_windows.dec_by(self.counted.open_windows);
+            return Some(step);
+        }
+        let is_due = emitted.messages.len() >= MESSAGES_HELD
+            || emitted.quarantined.len() >= QUARANTINE_HELD
+            || now.saturating_duration_since(self.sent_at) >= POSITION_EVERY;
+        is_due.then(|| {
+            self.sent_at = now;
+            self.make_step(emitted)
+        })
     }
 
     /// Moves the source back, if not all of its windows could be open at once.
@@ -148,7 +221,7 @@ impl Ingest {
     }
 
     /// Adds the partitions that have appeared in the source, such as new files of a followed folder.
-    fn add_new_partitions(&mut self) {
+    fn add_new_partitions(&mut self, now: Instant) {
         let names = self.source.partitions();
         if names.len() == self.partitions.len() {
             return;
@@ -156,12 +229,12 @@ impl Ingest {
         for (partition, name) in names.iter().enumerate().skip(self.partitions.len()) {
             let position = self.known.get(name).cloned().unwrap_or_default();
             let next_time = self.source.next_time(partition);
-            self.windower.add_partition(position, next_time, Instant::now());
+            self.windower.add_partition(position, next_time, now);
         }
         self.partitions = names.into();
     }
 
-    fn send(&mut self, emitted: &mut Emitted) -> Result<(), DispatcherFailed> {
+    fn make_step(&mut self, emitted: &mut Emitted) -> Step {
         self.count(emitted);
         let mut position = self.windower.position();
         for (index, partition) in position.partitions.iter_mut().enumerate() {
@@ -173,11 +246,12 @@ impl Ingest {
         let step = Step {
             emitted: std::mem::take(emitted),
             position,
+            news: self.windower.take_news(),
             partitions: Arc::clone(&self.partitions),
             new_sensors: self.sensors.after(self.counted.sensors).to_vec(),
         };
         self.counted.sensors = self.sensors.len();
-        self.steps.blocking_send(step).map_err(|_| DispatcherFailed)
+        step
     }
 
     fn count(&mut self, emitted: &Emitted) {

@@ -14,6 +14,7 @@ mod dispatch;
 mod error;
 mod history;
 mod ingest;
+mod journal;
 pub mod pace;
 mod pipeline;
 pub mod quarantine;

@@ -1,9 +1,9 @@
 //! Runs one group of partitions from source to queue.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use windrow_queue::Queue;
 use windrow_service::Shutdown;
 use windrow_store::Store;
@@ -11,7 +11,8 @@ use windrow_store::Store;
 use crate::checkpoint::{Checkpoint, Group, Opening};
 use crate::dispatch::{self, Dispatcher};
 use crate::ingest::{AtEnd, Counted, Ingest};
-use crate::source::{Paced, Source};
+use crate::journal::Journal;
+use crate::source::{Batch, Paced, Source};
 use crate::window::{Windower, Windowing};
 use crate::{ProducerError, Stats};
 
@@ -98,34 +99,29 @@ impl<Q: Queue> Pipeline<Q> {
         let (steps, to_dispatch) = mpsc::channel(STEPS_AHEAD);
         let (outstanding, to_confirm) = mpsc::channel(OUTSTANDING_STEPS);
         let sensors = checkpoint.sensors()?;
+        let now = Instant::now().into_std();
         let ingest = Ingest {
-            windower: Windower::of_source(windowing, &position, &*source, Instant::now()),
+            windower: Windower::of_source(windowing, &position, &*source, now),
             source,
             known: checkpoint.known().clone(),
-            partitions,
+            partitions: Arc::clone(&partitions),
             at_end: options.at_end,
             steps,
             stats: Arc::clone(&stats),
             counted: Counted::from(&sensors),
             sensors,
             shutdown,
+            batch: Batch::default(),
+            sent_at: now,
         };
-        let dispatcher = Dispatcher::new(queue, &store, &options.opening.source_name, Arc::clone(&stats));
-        let (report_end, ingested) = oneshot::channel();
-        let span = tracing::Span::current();
-        // A dedicated thread, because it is busy for as long as the source is read.
-        std::thread::Builder::new()
-            .name("ingest".to_owned())
-            .spawn(move || report_end.send(span.in_scope(|| ingest.run())))
-            .map_err(ProducerError::Thread)?;
-        let (dispatched, saved) = tokio::join!(
+        let journal = Arc::new(Journal::new(checkpoint, partitions, Arc::clone(&stats)));
+        let name = &options.opening.source_name;
+        let dispatcher = Dispatcher::new(queue, &store, name, Arc::clone(&journal), Arc::clone(&stats));
+        let (dispatched, saved, ingested) = tokio::join!(
             dispatcher.run(to_dispatch, outstanding),
-            dispatch::save_checkpoints(to_confirm, checkpoint, stats),
+            dispatch::save_checkpoints(to_confirm, journal, stats),
+            ingest.run(),
         );
-        // If an async side fails, its channel closes and the ingest thread ends on its own.
-        let ingested = ingested
-            .await
-            .map_err(|_| ProducerError::Panicked("the log has the panic message".to_owned()))?;
-        saved.and(dispatched).and(ingested.map_err(ProducerError::from))
+        saved.and(dispatched).and(ingested)
     }
 }

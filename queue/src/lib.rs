@@ -105,6 +105,18 @@ pub struct Receipt {
     tag: u64,
 }
 
+impl Receipt {
+    /// Creates the receipt of a delivery, of another implementation of [`Consumer`].
+    pub fn new(epoch: u64, tag: u64) -> Self {
+        Self { epoch, tag }
+    }
+
+    /// Returns the number of the delivery, as its consumer counts.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+}
+
 /// The reason why a message was set aside, kept with the dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -132,6 +144,12 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
+    /// Creates a confirmation of another implementation of [`Queue`], and what resolves it.
+    pub fn pair() -> (oneshot::Sender<Result<(), QueueError>>, Self) {
+        let (sender, confirmed) = oneshot::channel();
+        (sender, Self { confirmed })
+    }
+
     /// Waits until the message is safe. An error means that the queue is closed and the message is lost: publish it
     /// again after a restart, with the same id.
     pub async fn wait(self) -> Result<(), QueueError> {

@@ -18,6 +18,7 @@
 mod args;
 #[cfg(feature = "cloud")]
 mod azure;
+mod blocking;
 #[cfg_attr(not(feature = "cloud"), path = "no_cloud.rs")]
 mod cloud;
 mod dispatched;
@@ -46,6 +47,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersi
 use tokio::sync::Mutex;
 
 pub use args::StoreArg;
+pub use blocking::run_blocking;
 pub use dispatched::Dispatched;
 pub use error::StoreError;
 pub use part::{PartWriter, Row};

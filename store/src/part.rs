@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use windrow_common::{EventTime, Length, encode_segment, random};
 
-use super::{Store, StoreError, TableError, wait_out};
+use super::{Store, StoreError, TableError, run_blocking, wait_out};
 
 /// Maximum length of the task's name in a part's name, in characters. File systems allow names of 255 bytes.
 const MAX_TASK_NAME: usize = 100;
@@ -61,7 +61,7 @@ impl PartWriter {
         for (hour, rows) in hours {
             let path = self.next_path(R::TABLE, hour, "parquet");
             written.push(rows.len());
-            let encoded = tokio::task::spawn_blocking(move || R::encode(&rows)).await;
+            let encoded = run_blocking(move || R::encode(&rows)).await;
             let bytes = encoded
                 .map_err(|panic| unencodable(&path, panic))?
                 .map_err(|error| unencodable(&path, error))?;

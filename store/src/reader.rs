@@ -6,7 +6,7 @@
 use futures::{StreamExt, TryStreamExt};
 
 use super::table::hours;
-use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions};
+use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions, run_blocking};
 use windrow_common::{EventTime, Prediction};
 
 /// Number of parts that are read and decoded concurrently.
@@ -102,9 +102,9 @@ impl Store {
                 path: part.path.clone(),
                 why,
             };
-            tokio::task::spawn_blocking(move || decode(bytes))
+            run_blocking(move || decode(bytes))
                 .await
-                .map_err(|error| damaged(error.to_string()))?
+                .map_err(damaged)?
                 .map_err(|error| damaged(error.to_string()))
         });
         futures::stream::iter(reads)

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use windrow_common::ScoringMessage;
 use windrow_queue::{Consumer, Delivery, Queue};
 use windrow_service::Shutdown;
-use windrow_store::{PartWriter, Store};
+use windrow_store::{PartWriter, Store, run_blocking};
 
 use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
@@ -256,9 +256,8 @@ impl<Q: Queue> Worker<Q> {
             }
         }
         let announce = self.options.announce;
-        let scored = tokio::task::spawn_blocking(move || score(scorable, announce)).await;
-        self.gathered
-            .extend(scored.map_err(|panic| WorkerError::Panicked(panic.to_string()))?);
+        let scored = run_blocking(move || score(scorable, announce)).await;
+        self.gathered.extend(scored.map_err(WorkerError::Panicked)?);
         Ok(())
     }
 

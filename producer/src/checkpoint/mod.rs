@@ -8,7 +8,7 @@ mod error;
 mod origin;
 mod saved;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use windrow_common::{EventTime, Length, SensorId, encode_segment, random};
@@ -79,6 +79,8 @@ pub struct Checkpoint {
     dispatched_through: EventTime,
     /// How far each sensor is dispatched, in the order of `sensors`.
     dispatched: Arc<Dispatched>,
+    /// How far they may be dispatched already, if further.
+    claimed: Option<Arc<Dispatched>>,
     sensors: Vec<SensorId>,
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,
@@ -144,6 +146,7 @@ impl Checkpoint {
             windowing,
             dispatched_through: EventTime::MIN,
             dispatched: Arc::default(),
+            claimed: None,
             sensors: Vec::new(),
             partitions: BTreeMap::new(),
             version: None,
@@ -200,15 +203,40 @@ impl Checkpoint {
             (Some(_), Some(text)) => time(text)?,
         };
         let sensors = sensors_of(saved.sensors.unwrap_or_default()).map_err(damaged)?;
-        let ends = sensors.iter().map(|(_, end)| *end).collect();
-        self.dispatched = Arc::new(Dispatched::new(ends, floor));
-        self.sensors = sensors.into_iter().map(|(sensor, _)| sensor).collect();
+        let claimed = sensors_of(saved.claimed.unwrap_or_default()).map_err(damaged)?;
+        self.restore_sensors(sensors, claimed, floor);
         for (name, saved) in saved.partitions {
             let position = saved.position();
             let position = position.map_err(|why| damaged(format!("partition {name}: {why}")))?;
             self.partitions.insert(name, position);
         }
         Ok(())
+    }
+
+    /// Restores how far each sensor is dispatched, and how far it may be. Both lists share the order of the sensors.
+    fn restore_sensors(
+        &mut self,
+        sensors: Vec<(SensorId, EventTime)>,
+        claimed: Vec<(SensorId, EventTime)>,
+        floor: EventTime,
+    ) {
+        let ends: Vec<EventTime> = sensors.iter().map(|(_, end)| *end).collect();
+        self.sensors = sensors.into_iter().map(|(sensor, _)| sensor).collect();
+        if !claimed.is_empty() {
+            let known = self.sensors.iter().cloned().zip(0..);
+            let mut places: HashMap<SensorId, usize> = known.collect();
+            let mut claimed_ends = ends.clone();
+            for (sensor, end) in claimed {
+                let place = *places.entry(sensor).or_insert_with_key(|sensor| {
+                    self.sensors.push(sensor.clone());
+                    claimed_ends.push(EventTime::MIN);
+                    claimed_ends.len() - 1
+                });
+                claimed_ends[place] = end;
+            }
+            self.claimed = Some(Arc::new(Dispatched::new(claimed_ends, floor)));
+        }
+        self.dispatched = Arc::new(Dispatched::new(ends, floor));
     }
 
     fn damaged(&self, why: String) -> CheckpointError {
@@ -225,6 +253,7 @@ impl Checkpoint {
         Position {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
+            claimed: self.claimed.clone(),
             partitions,
         }
     }
@@ -284,7 +313,11 @@ impl Checkpoint {
         let there: HashSet<&String> = names.iter().collect();
         let missed = self.partitions.iter().filter(|(name, position)| {
             // Of the others, nothing is needed any more.
-            position.resume < position.judged && !there.contains(name)
+            let judged = position
+                .claim
+                .as_ref()
+                .map_or(position.judged, |claim| claim.judged);
+            position.resume < judged && !there.contains(name)
         });
         missed.map(|(name, position)| (name.as_str(), position)).collect()
     }
@@ -318,6 +351,7 @@ impl Checkpoint {
     ) -> Result<(), CheckpointError> {
         self.dispatched_through = position.dispatched_through;
         self.dispatched = Arc::clone(&position.dispatched);
+        self.claimed.clone_from(&position.claimed);
         for (name, partition) in names.iter().zip(&position.partitions) {
             // An unread partition keeps its start, which may be a time: saving offset 0 would replace it.
             let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
@@ -336,7 +370,15 @@ impl Checkpoint {
             window_ms: self.windowing.window.as_millis(),
             interval_ms: self.windowing.interval.as_millis(),
             dispatched_through: text(self.dispatched_through),
-            sensors: Some(saved_sensors(&self.sensors, &self.dispatched)),
+            sensors: Some(saved_sensors(
+                &self.sensors,
+                &self.dispatched,
+                &Dispatched::default(),
+            )),
+            claimed: self
+                .claimed
+                .as_ref()
+                .map(|claimed| saved_sensors(&self.sensors, claimed, &self.dispatched)),
             others: text(self.dispatched.floor()),
             partitions: partitions.collect(),
             owner: self.owner.clone(),

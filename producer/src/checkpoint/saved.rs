@@ -8,7 +8,7 @@ use windrow_common::{EventTime, SensorId};
 
 use super::{CheckpointError, Origin};
 use crate::source::{Content, Offset};
-use crate::window::{Dispatched, PartitionPosition, SetAside};
+use crate::window::{Claim, Dispatched, PartitionPosition, SetAside};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Saved {
@@ -21,6 +21,9 @@ pub(super) struct Saved {
     /// sensors apart: there, `dispatched_through` applies to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sensors: Option<SavedSensors>,
+    /// The same for what may have been dispatched beyond `sensors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claimed: Option<SavedSensors>,
     /// The `dispatched_through` of such a version, which applies to sensors that are not listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) others: Option<String>,
@@ -39,6 +42,8 @@ pub(super) struct SavedPartition {
     pub(super) set_aside: SetAside,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<Claim>,
 }
 
 /// Tags by device, by the end of the last dispatched interval in RFC 3339.
@@ -51,6 +56,7 @@ impl SavedPartition {
             judged: position.judged.0,
             set_aside: position.set_aside.clone(),
             content: position.content,
+            claim: position.claim.clone(),
         }
     }
 
@@ -60,6 +66,7 @@ impl SavedPartition {
             judged,
             set_aside,
             content,
+            claim,
         } = self;
         if resume > judged {
             return Err(format!("resumes at {resume}, past {judged}"));
@@ -69,6 +76,7 @@ impl SavedPartition {
             judged: Offset(judged),
             set_aside,
             content,
+            claim,
         })
     }
 }
@@ -88,11 +96,14 @@ impl Saved {
     }
 }
 
-/// Groups sensors by the end of their last dispatched interval. Leaves out those of which nothing is dispatched.
-pub(super) fn saved_sensors(sensors: &[SensorId], dispatched: &Dispatched) -> SavedSensors {
+/// Groups sensors by the end of their last dispatched interval. Leaves out those with the same end in `but`.
+pub(super) fn saved_sensors(sensors: &[SensorId], dispatched: &Dispatched, but: &Dispatched) -> SavedSensors {
     let mut by_end: BTreeMap<EventTime, BTreeMap<Arc<str>, Vec<Arc<str>>>> = BTreeMap::new();
-    for (SensorId { device, tag }, end) in sensors.iter().zip(dispatched.by_sensor()) {
-        if *end > EventTime::MIN {
+    let before = but.by_sensor().iter().copied();
+    let before = before.chain(std::iter::repeat(EventTime::MIN));
+    let ends = dispatched.by_sensor().iter().zip(before);
+    for (SensorId { device, tag }, (end, before)) in sensors.iter().zip(ends) {
+        if *end > before {
             let devices = by_end.entry(*end).or_default();
             devices
                 .entry(Arc::clone(device))

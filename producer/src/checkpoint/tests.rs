@@ -23,10 +23,12 @@ fn position(resume: u64) -> Position {
     Position {
         dispatched_through: EventTime::from_millis(60_000),
         dispatched: Arc::default(),
+        claimed: None,
         partitions: vec![PartitionPosition {
             resume: Offset(resume),
             judged: Offset(resume + 5),
             set_aside: "7-9 12.1".to_owned().try_into().unwrap(),
+            claim: None,
             content: serde_json::from_str(r#"{"bytes":5,"head":"f0","tail":"ffffffffffffffff"}"#).unwrap(),
         }],
     }

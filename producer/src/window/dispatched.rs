@@ -63,6 +63,17 @@ impl Dispatched {
         self.floor
     }
 
+    /// Raises the ends to those of `other`.
+    pub fn raise(&mut self, other: &Self) {
+        if self.by_sensor.len() < other.by_sensor.len() {
+            self.by_sensor.resize(other.by_sensor.len(), EventTime::MIN);
+        }
+        for (end, other) in self.by_sensor.iter_mut().zip(&other.by_sensor) {
+            *end = (*end).max(*other);
+        }
+        self.floor = self.floor.max(other.floor);
+    }
+
     /// Returns the event time of the sensor's last reading that was dispatched in this run.
     pub(super) fn last_reading(&self, sensor: SensorIndex) -> Option<EventTime> {
         let last = self.last_readings.get(sensor.as_usize()).copied();

@@ -1,5 +1,6 @@
 //! Closing the intervals of a source without an end, sensor by sensor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,6 +85,25 @@ impl Windower {
                 .closed(sensor, &self.partitions, has_stopped, &windowing);
             self.dispatch_sensor(sensor, complete.min(closed), sensors, out);
         }
+        self.drop_empty();
+    }
+
+    /// Closes what an earlier run may have dispatched, once its readings have been read again: with these and no others.
+    pub(super) fn close_claimed(&mut self, sensors: &SensorTable, out: &mut Emitted) {
+        if self.claimed.is_none()
+            || self.horizon.is_some()
+            || self.partitions.iter().any(Partition::is_replaying)
+        {
+            return;
+        }
+        let Some(claimed) = self.claimed.take() else {
+            return;
+        };
+        let open: BTreeSet<SensorIndex> = self.open.iter().flat_map(OpenInterval::sensors).collect();
+        for sensor in open {
+            self.dispatch_sensor(sensor, claimed.through(sensor), sensors, out);
+        }
+        Arc::make_mut(&mut self.dispatched).raise(&claimed);
         self.drop_empty();
     }
 

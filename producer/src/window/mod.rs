@@ -93,7 +93,7 @@ use live::Closing;
 use open_interval::OpenInterval;
 use partition::Partition;
 use passes::MAX_OPEN_WINDOWS;
-pub use verdicts::SetAside;
+pub use verdicts::{Claim, SetAside};
 use watermark::Watermark;
 
 /// Counts of the readings so far, by outcome.
@@ -127,6 +127,8 @@ pub struct Windower {
     partitions: Vec<Partition>,
     dispatched_through: EventTime,
     dispatched: Arc<Dispatched>,
+    /// How far an earlier run may have dispatched, until that is done again.
+    claimed: Option<Arc<Dispatched>>,
     clocks: Clocks,
     closing: Closing,
     /// The start of the first interval that is left to another pass, because too many windows were open.
@@ -163,6 +165,7 @@ impl Windower {
             partitions: Vec::new(),
             dispatched_through: position.dispatched_through,
             dispatched: Arc::clone(&position.dispatched),
+            claimed: position.claimed.clone(),
             clocks: Clocks::default(),
             closing: Closing::default(),
             horizon: None,
@@ -218,6 +221,7 @@ impl Windower {
         {
             partition.watermark.note_waiting(now);
         }
+        self.close_claimed(sensors, out);
         match batch.complete_before {
             Some(time) => {
                 self.close_through(time.floor(self.windowing.interval), sensors, out);
@@ -237,6 +241,7 @@ impl Windower {
         now: Instant,
         out: &mut Emitted,
     ) {
+        self.close_claimed(sensors, out);
         if let (Some(at), Some(last)) = (complete_until, self.open.back()) {
             let enough = self
                 .end_of(last.start)
@@ -258,6 +263,7 @@ impl Windower {
     /// Closes the open intervals whose ends the readings have reached, at the end of a source that may grow. The last
     /// interval is only begun if there would have been further readings in it.
     pub fn close_reached(&mut self, sensors: &SensorTable, out: &mut Emitted) {
+        self.close_claimed(sensors, out);
         let Some(last) = self.open.back().map(|last| last.start) else {
             return;
         };
@@ -267,6 +273,17 @@ impl Windower {
             let reached = last.reached(&self.dispatched).max(last.start);
             self.close_through(reached.floor(self.windowing.interval), sensors, out);
         }
+    }
+
+    /// Returns what was set aside in each partition since the last call, to be claimed before it is quarantined.
+    pub fn take_news(&mut self) -> Vec<Claim> {
+        let partitions = self.partitions.iter_mut();
+        let news = partitions.map(|partition| match partition.is_usable {
+            true => partition.verdicts.take_news(),
+            // Its position does not move yet.
+            false => Claim::default(),
+        });
+        news.collect()
     }
 
     /// Returns the position to save once everything emitted so far is durable.
@@ -284,17 +301,26 @@ impl Windower {
         Position {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
+            claimed: self.claimed.clone(),
             partitions: partitions.collect(),
         }
     }
 
     fn position_in(&self, partition: PartitionIndex) -> PartitionPosition {
         let resume = self.resume(partition);
+        let Partition {
+            judged,
+            next,
+            verdicts,
+            ..
+        } = &self.partitions[partition];
+        let (judged, next) = (*judged, *next);
         PartitionPosition {
             resume,
-            judged: self.partitions[partition].judged,
-            set_aside: self.partitions[partition].verdicts.from(resume),
+            judged,
+            set_aside: verdicts.from(resume),
             content: None,
+            claim: verdicts.claim_beyond(next),
         }
     }
 
@@ -308,7 +334,8 @@ impl Windower {
     fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
         let verdicts = &self.partitions[batch.partition].verdicts;
         for unreadable in batch.unreadable.drain(..) {
-            if verdicts.cover(unreadable.offset) {
+            let is_repeated = self.tally.passes == 0 && verdicts.is_claimed(unreadable.offset);
+            if verdicts.cover(unreadable.offset) && !is_repeated {
                 self.tally.replayed += u64::from(self.tally.passes == 0);
             } else {
                 quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
@@ -330,7 +357,17 @@ impl Windower {
         let interval_start = reading.time.floor(interval);
         let partition = &mut self.partitions[batch.partition];
         let dispatched_through = self.dispatched.through(reading.sensor);
+        let claimed_through = match &self.claimed {
+            Some(claimed) => claimed.through(reading.sensor),
+            None => EventTime::MIN,
+        };
         if partition.verdicts.cover(reading.offset) {
+            if self.tally.passes == 0
+                && let Some(reason) = partition.verdicts.to_repeat(&batch.readings, index)
+            {
+                quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
+                return;
+            }
             if reading.time < dispatched_through
                 || unusable(reading.value).is_some()
                 || partition.verdicts.was_set_aside(&batch.readings, index)
@@ -339,6 +376,7 @@ impl Windower {
                 return;
             }
         } else {
+            let dispatched_through = dispatched_through.max(claimed_through);
             let late_before = match batch.complete_before {
                 Some(_) => dispatched_through,
                 None => {
@@ -353,10 +391,10 @@ impl Windower {
                 }
             };
             if let Some(reason) = reject(&self.windowing, reading, late_before) {
-                // A replay knows by their time that the others are not needed.
-                if reading.time >= dispatched_through {
-                    partition.verdicts.set_aside(&batch.readings, index, self.kept);
-                }
+                let is_open = reading.time >= dispatched_through;
+                partition
+                    .verdicts
+                    .set_aside(&batch.readings, index, reason, self.kept, is_open);
                 quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
                 return;
             }

@@ -29,9 +29,9 @@ impl Partition {
             next: position.resume,
             start: position.resume,
             judged: position.judged,
-            is_usable: position.judged > Offset(0),
+            is_usable: position.judged > Offset(0) || position.claim.is_some(),
             left: None,
-            verdicts: Verdicts::new(position.judged, position.set_aside),
+            verdicts: Verdicts::new(position.judged, position.set_aside, position.claim),
         }
     }
 

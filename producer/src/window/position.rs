@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_common::EventTime;
 
-use super::{Dispatched, SetAside};
+use super::{Claim, Dispatched, SetAside};
 use crate::source::{Content, Offset};
 
 /// The position of a group of partitions, as saved in a checkpoint.
@@ -14,6 +14,9 @@ pub struct Position {
     pub dispatched_through: EventTime,
     /// How far each sensor's intervals are dispatched.
     pub dispatched: Arc<Dispatched>,
+    /// How far they may be dispatched already: further readings of these intervals are late. `None` if not beyond
+    /// `dispatched`.
+    pub claimed: Option<Arc<Dispatched>>,
     /// The position of each partition, in order.
     pub partitions: Vec<PartitionPosition>,
 }
@@ -24,8 +27,38 @@ impl Position {
         Self {
             dispatched_through: EventTime::MIN,
             dispatched: Arc::default(),
+            claimed: None,
             partitions: vec![PartitionPosition::default(); partitions],
         }
+    }
+}
+
+impl Position {
+    /// Returns this position, which is durable, with the claim to all that was done up to `ahead`, which is not. `news`
+    /// says what was set aside in between, by partition.
+    pub fn claiming(&self, ahead: &Self, news: &[Claim]) -> Self {
+        let mut claimed = Dispatched::clone(&ahead.dispatched);
+        for earlier in [&self.claimed, &ahead.claimed].into_iter().flatten() {
+            claimed.raise(earlier);
+        }
+        let mut position = self.clone();
+        position
+            .partitions
+            .resize_with(ahead.partitions.len(), Default::default);
+        for (index, partition) in position.partitions.iter_mut().enumerate() {
+            let mut claim = news.get(index).cloned().unwrap_or_default();
+            claim.judged = ahead.partitions[index].judged;
+            if let Some(earlier) = &partition.claim {
+                let later = std::mem::replace(&mut claim, earlier.clone());
+                claim.extend(&later);
+            }
+            if claim.judged > partition.judged {
+                partition.claim = Some(claim);
+            }
+            partition.content = ahead.partitions[index].content.or(partition.content);
+        }
+        position.claimed = (claimed != *self.dispatched).then(|| Arc::new(claimed));
+        position
     }
 }
 
@@ -40,6 +73,8 @@ pub struct PartitionPosition {
     pub set_aside: SetAside,
     /// What the partition held when it was read, if it can be renamed or replaced.
     pub content: Option<Content>,
+    /// What may have been judged beyond this position.
+    pub claim: Option<Claim>,
 }
 
 impl PartitionPosition {

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::unusable;
+use crate::quarantine::QuarantineReason;
 use crate::source::{Offset, Reading};
 
 /// The place of a reading in its partition: its offset, and its number among the readings of that offset. The readings
@@ -104,24 +106,103 @@ impl TryFrom<String> for SetAside {
     }
 }
 
+/// What a run judged beyond a position, before it was known whether that would be durable: the next run judges the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Every reading below this offset was judged.
+    #[serde(
+        serialize_with = "offset::serialize",
+        deserialize_with = "offset::deserialize"
+    )]
+    pub judged: Offset,
+    /// Of those from the position on, the ones that were late.
+    #[serde(default, skip_serializing_if = "SetAside::is_empty")]
+    late: SetAside,
+    /// Of those from the position on, the ones that were too far in the future.
+    #[serde(default, skip_serializing_if = "SetAside::is_empty")]
+    far_future: SetAside,
+}
+
+impl Claim {
+    /// Adds what was judged after it.
+    pub fn extend(&mut self, later: &Self) {
+        self.judged = self.judged.max(later.judged);
+        self.late.runs.extend_from_slice(&later.late.runs);
+        self.far_future.runs.extend_from_slice(&later.far_future.runs);
+    }
+
+    fn reason(&self, at: Place) -> Option<QuarantineReason> {
+        match at {
+            at if self.late.contains(at) => Some(QuarantineReason::Late),
+            at if self.far_future.contains(at) => Some(QuarantineReason::FarFuture),
+            _ => None,
+        }
+    }
+}
+
 /// The verdicts on the readings of one partition: those of earlier runs, and this run's.
 #[derive(Clone, Debug)]
 pub(super) struct Verdicts {
     /// An earlier run has judged everything below.
     judged_before: Offset,
     set_aside: SetAside,
-    /// How many readings had been kept when the last one was set aside.
+    /// How many readings had been kept when the last one of `set_aside` was set aside.
     kept_then: u64,
+    /// How many had been kept when the last one of all was set aside, and why it was.
+    last: Option<(u64, QuarantineReason)>,
+    /// What was set aside since [`Verdicts::take_news`].
+    news: Claim,
+    /// From this offset on, what an earlier run has set aside may not have reached the quarantine.
+    claimed_from: Offset,
+    claim: Option<Claim>,
 }
 
 impl Verdicts {
-    pub(super) fn new(judged_before: Offset, set_aside: SetAside) -> Self {
+    pub(super) fn new(judged: Offset, mut set_aside: SetAside, claim: Option<Claim>) -> Self {
+        let judged_before = claim.as_ref().map_or(judged, |claim| judged.max(claim.judged));
+        if let Some(Claim { late, far_future, .. }) = &claim {
+            set_aside.runs.extend_from_slice(&late.runs);
+            set_aside.runs.extend_from_slice(&far_future.runs);
+            set_aside.runs.sort_unstable();
+        }
         Self {
             judged_before,
             set_aside,
             // Others may lie between those that an earlier run set aside and those that this run does.
             kept_then: u64::MAX,
+            last: None,
+            news: Claim::default(),
+            claimed_from: judged,
+            claim,
         }
+    }
+
+    /// Returns what an earlier run has claimed and this one, which is at `next`, has not read again yet.
+    pub(super) fn claim_beyond(&self, next: Offset) -> Option<Claim> {
+        self.claim.clone().filter(|claim| next < claim.judged)
+    }
+
+    /// Returns whether the item at `offset` was judged, but may not have reached the quarantine.
+    pub(super) fn is_claimed(&self, offset: Offset) -> bool {
+        self.claim.is_some() && offset >= self.claimed_from && self.cover(offset)
+    }
+
+    /// Returns why an earlier run has set aside the `index`-th of these readings, if that may not have reached the
+    /// quarantine.
+    #[cold]
+    pub(super) fn to_repeat(&self, readings: &[Reading], index: usize) -> Option<QuarantineReason> {
+        let claim = self.claim.as_ref()?;
+        let reading = &readings[index];
+        if reading.offset < self.claimed_from {
+            return None;
+        }
+        unusable(reading.value).or_else(|| claim.reason(place(readings, index)))
+    }
+
+    /// Returns what was set aside since the last call.
+    pub(super) fn take_news(&mut self) -> Claim {
+        self.last = None;
+        std::mem::take(&mut self.news)
     }
 
     /// Returns whether an earlier run has judged everything at `offset`.
@@ -136,12 +217,30 @@ impl Verdicts {
         !self.set_aside.is_empty() && self.set_aside.contains(place(readings, index))
     }
 
-    /// Records that the `index`-th of these readings is set aside, after `kept` readings were not.
+    /// Records that the `index`-th of these readings is set aside, after `kept` readings were not. `is_open` says that its
+    /// interval is not dispatched; a replay knows the others by their time.
     #[cold]
-    pub(super) fn set_aside(&mut self, readings: &[Reading], index: usize, kept: u64) {
-        self.set_aside
-            .push(place(readings, index), kept == self.kept_then);
-        self.kept_then = kept;
+    pub(super) fn set_aside(
+        &mut self,
+        readings: &[Reading],
+        index: usize,
+        reason: QuarantineReason,
+        kept: u64,
+        is_open: bool,
+    ) {
+        let at = place(readings, index);
+        let adjoins = self.last == Some((kept, reason));
+        self.last = Some((kept, reason));
+        match reason {
+            QuarantineReason::Late => self.news.late.push(at, adjoins),
+            QuarantineReason::FarFuture => self.news.far_future.push(at, adjoins),
+            // These are known by their values.
+            _ => {}
+        }
+        if is_open {
+            self.set_aside.push(at, kept == self.kept_then);
+            self.kept_then = kept;
+        }
     }
 
     /// Returns whether no reading was set aside.
@@ -157,6 +256,21 @@ impl Verdicts {
     /// Forgets the readings before `resume`, which no run reads again.
     pub(super) fn forget_before(&mut self, resume: Offset) {
         self.set_aside = self.set_aside.from(resume);
+    }
+}
+
+/// Offsets as numbers.
+mod offset {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Offset;
+
+    pub(super) fn serialize<S: Serializer>(offset: &Offset, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(offset.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Offset, D::Error> {
+        u64::deserialize(deserializer).map(Offset)
     }
 }
 
