@@ -13,13 +13,15 @@ use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
 use crate::checkpoint::Checkpoint;
-use crate::ingest::Step;
+use crate::ingest::{QUARANTINE_BYTES_HELD, Step};
 use crate::stats::Stats;
 use crate::window::Position;
 use crate::{ProducerError, quarantine};
 
 /// Steps are merged up to about this many windows, so that a replay at full speed writes few, large parts.
 const WINDOWS_PER_PART: usize = 200_000;
+/// Steps are merged up to about this many quarantined items.
+const QUARANTINED_PER_PART: usize = 50_000;
 /// Checkpoints are saved at most this often, and at the end.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a save is at least this many times as long as the save, so that large checkpoints cost little.
@@ -138,7 +140,7 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 }
 
-/// Merges waiting steps, up to one part's worth of windows. The newest position replaces the older ones.
+/// Merges waiting steps, up to one part's worth of windows and of quarantined items. The newest position replaces the older ones.
 fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     let windows_of = |step: &Step| -> usize {
         let messages = step.emitted.messages.iter();
@@ -146,11 +148,14 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     };
     let mut windows = windows_of(step);
     while windows < WINDOWS_PER_PART
+        && step.emitted.quarantined.len() < QUARANTINED_PER_PART
+        && step.emitted.raw_bytes < QUARANTINE_BYTES_HELD
         && let Ok(next) = steps.try_recv()
     {
         windows += windows_of(&next);
         step.emitted.messages.extend(next.emitted.messages);
         step.emitted.quarantined.extend(next.emitted.quarantined);
+        step.emitted.raw_bytes += next.emitted.raw_bytes;
         step.position = next.position;
         step.partitions = next.partitions;
         step.new_sensors.extend(next.new_sensors);
@@ -192,4 +197,31 @@ pub(crate) async fn save_checkpoints(
         stats.checkpoints.inc();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::Emitted;
+
+    #[tokio::test]
+    async fn steps_are_merged_up_to_a_number_of_quarantined_bytes() {
+        let step = || Step {
+            emitted: Emitted {
+                raw_bytes: QUARANTINE_BYTES_HELD - 1,
+                ..Emitted::default()
+            },
+            position: Position::start(0),
+            partitions: [].into(),
+            new_sensors: Vec::new(),
+        };
+        let (steps, mut to_dispatch) = mpsc::channel(4);
+        for _ in 0..4 {
+            steps.try_send(step()).unwrap();
+        }
+        let mut merged = to_dispatch.recv().await.unwrap();
+        merge_waiting(&mut merged, &mut to_dispatch);
+        assert_eq!(merged.emitted.raw_bytes, 2 * (QUARANTINE_BYTES_HELD - 1));
+        assert_eq!(to_dispatch.len(), 2, "the others are another part");
+    }
 }

@@ -18,6 +18,7 @@ pub struct Stats {
     pub(crate) accepted: Counter,
     pub(crate) replayed: Counter,
     pub(crate) quarantined: Family<QuarantinedFor, Counter>,
+    pub(crate) quarantine_cut: Counter,
     pub(crate) open_windows: Gauge,
     pub(crate) left_open: Counter,
     pub(crate) windows: Counter,
@@ -130,6 +131,11 @@ impl Stats {
                 "expired_events",
                 "Events of an Event Hub that expired before they were read; their readings are lost",
                 &self.expired_events,
+            ),
+            (
+                "quarantine_cut_items",
+                "Quarantined items that are too long to be kept whole",
+                &self.quarantine_cut,
             ),
             (
                 "missed_partitions",
