@@ -181,6 +181,7 @@ impl Ingest {
     }
 
     fn count(&mut self, emitted: &Emitted) {
+        self.stats.log_set_aside_by_the_minute(Instant::now());
         let (stats, counted) = (&self.stats, &mut self.counted);
         let tally = self.windower.tally();
         stats.accepted.inc_by(tally.accepted - counted.tally.accepted);

@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::quarantine::QuarantineReason;
 use crate::rejects::{Reject, Rejects, Unusable};
+use crate::set_aside::LastReport;
 
 /// Counts since the start of the run, and gauges of its current state.
 #[derive(Debug, Default)]
@@ -33,6 +34,7 @@ pub struct Stats {
     lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
     source_outage: Mutex<Option<String>>,
     pub(crate) rejects: Rejects,
+    last_report: Mutex<LastReport>,
 }
 
 /// A metric label that names a partition of the source.
@@ -91,6 +93,11 @@ impl Counts {
         all.filter(|(other, _)| *other == reason)
             .map(|(_, count)| count)
             .sum()
+    }
+
+    /// Returns the number of readings that were read for the first time: in windows, or quarantined.
+    pub fn read(&self) -> u64 {
+        self.accepted + self.quarantined_in_all()
     }
 
     /// Returns the number of readings quarantined for any reason.
@@ -190,6 +197,11 @@ impl Stats {
     fn outage(&self) -> MutexGuard<'_, Option<String>> {
         // Nothing panics while it is locked.
         self.source_outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn last_report(&self) -> MutexGuard<'_, LastReport> {
+        // Nothing panics while it is locked.
+        self.last_report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what was set aside, by kind, the most frequent first.
