@@ -140,7 +140,8 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 }
 
-/// Merges waiting steps, up to one part's worth of windows and of quarantined items. The newest position replaces the older ones.
+/// Merges waiting steps, up to one part's worth of windows and of quarantined items. The newest position replaces the
+/// older ones.
 fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     let windows_of = |step: &Step| -> usize {
         let messages = step.emitted.messages.iter();

@@ -41,8 +41,8 @@ pub enum AtEnd {
 const MESSAGES_HELD: usize = 10_000;
 /// Quarantined readings that are held before they are sent, even without messages to send.
 const QUARANTINE_HELD: usize = 10_000;
-/// Bytes of quarantined items that are held before they are sent. A batch may add [`RAW_BYTES_PER_BATCH`] and one item of
-/// [`MAX_RAW_BYTES`].
+/// Bytes of quarantined items that are held before they are sent. A batch may add [`RAW_BYTES_PER_BATCH`] and one item
+/// of [`MAX_RAW_BYTES`].
 ///
 /// [`RAW_BYTES_PER_BATCH`]: crate::source::RAW_BYTES_PER_BATCH
 /// [`MAX_RAW_BYTES`]: crate::source::MAX_RAW_BYTES

@@ -21,8 +21,8 @@ use crate::partition::Incoming;
 use windrow_producer::ProducerError;
 use windrow_producer::checkpoint::CheckpointError;
 
-/// Bytes of bodies and application properties that may wait to be decoded, over all partitions. A bound on the number of events is not enough: an
-/// event may have a hundred bytes or a million.
+/// Bytes of bodies and application properties that may wait to be decoded, over all partitions. A bound on the number
+/// of events is not enough: an event may have a hundred bytes or a million.
 const BODY_BYTES_AHEAD: usize = 64 << 20;
 
 /// How a partition's pipeline ended.

@@ -1,9 +1,10 @@
 //! The quarantine: readings that cannot be used, stored with the reason.
 //!
 //! The files are `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson`, by the time at which the readings were set aside.
-//! `record.rs` alone knows the format of a line.
+//! `record.rs` alone knows the format of a line, and `table.rs` reads the table.
 
 mod record;
+mod table;
 
 use std::fmt;
 
@@ -15,9 +16,12 @@ use crate::source::{PartitionIndex, Reading, Unreadable};
 
 use record::Line;
 pub use record::{Content, Record, Stored};
+pub use table::{Purged, count, purge, read};
 
 /// Why a reading was set aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineReason {
     /// It could not be decoded.

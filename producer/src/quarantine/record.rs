@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -106,6 +107,45 @@ impl Record {
     /// Returns whether bytes of the item are missing.
     pub fn is_cut(&self) -> bool {
         matches!(&self.content, Content::Item { raw, .. } if raw.is_cut())
+    }
+}
+
+impl Stored {
+    /// Returns it as it is in the store.
+    pub fn to_json(&self) -> serde_json::Value {
+        let line = Line::new(&self.source, &self.partition, self.at, &self.record);
+        serde_json::to_value(line).unwrap_or_default()
+    }
+
+    /// Returns the bytes to read it from once more: an item's own, or a reading as a line of NDJSON.
+    pub fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match &self.record.content {
+            Content::Item { raw, .. } => raw.bytes().into(),
+            Content::Reading {
+                sensor, time, value, ..
+            } => {
+                let number = serde_json::Number::from_f64(*value).map(serde_json::Value::Number);
+                let line = serde_json::json!({
+                    "ts": time.to_string(), "device": sensor.device, "tag": sensor.tag,
+                    "value": number.unwrap_or_else(|| value.to_string().into()),
+                });
+                line.to_string().into_bytes().into()
+            }
+        }
+    }
+
+    /// Returns the interval that it belongs to, as its start and end; of a late reading only. An old record does not tell
+    /// how long the interval was: then it is as short as can be.
+    pub fn interval(&self) -> Option<(EventTime, EventTime)> {
+        match &self.record.content {
+            Content::Reading { time, interval, .. } if self.record.reason == QuarantineReason::Late => {
+                let length = interval.unwrap_or(Length::from_millis(1));
+                let start = time.floor(length);
+                let millis = u64::try_from(length.as_millis()).unwrap_or(1);
+                Some((start, start.saturating_add(Duration::from_millis(millis))))
+            }
+            _ => None,
+        }
     }
 }
 
