@@ -12,6 +12,7 @@ use windrow_store::{Dispatched, Hour, Store, StoreArg};
 use crate::broker::BrokerArgs;
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
+use crate::quarantine::Reasons;
 use crate::show;
 
 /// Maximum number of lost windows that are listed.
@@ -117,11 +118,14 @@ impl AuditArgs {
             dead.extend(broker.list().await?);
         }
         let audit = audit(&store, &dead, self.from, self.to).await?;
+        let quarantined = Reasons::of(&store).await?;
         if self.output.output == OutputFormat::Json {
-            let value = serde_json::to_value(&audit).unwrap_or_default();
+            let mut value = serde_json::to_value(&audit).unwrap_or_default();
+            value["quarantined"] = quarantined.json();
             show::json(&value)?;
         } else {
             show_table(&audit)?;
+            show::line(&quarantined.line())?;
         }
         if !audit.all.is_clean() {
             return Err(CliError::Lost(format!(

@@ -12,6 +12,7 @@ mod output;
 mod pipeline;
 mod predictions;
 mod progress;
+mod quarantine;
 #[cfg(feature = "cluster")]
 mod queue;
 mod report;
@@ -84,6 +85,9 @@ enum Command {
     /// List, show, replay and purge dead letters: messages that could not be scored
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// List, show and purge what was set aside: readings that could not be used
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
 }
 
 fn main() -> ExitCode {
@@ -116,6 +120,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             #[cfg(feature = "cluster")]
             Command::Queue(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
+            Command::Quarantine(command) => command.run().await,
         }
     })
 }

@@ -70,7 +70,9 @@ impl Run {
             worked: worked.counts(),
             elapsed: started.elapsed(),
         };
-        drive(producing, workers, &queue, || look(&counts())).await?;
+        let driven = drive(producing, workers, &queue, || look(&counts())).await;
+        produced.log_set_aside();
+        driven?;
         Ok(Ran {
             counts: counts(),
             usable: produced.check_usable(),

@@ -117,10 +117,11 @@ fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
             let by_reason: Vec<_> = quarantined
                 .map(|(reason, count)| format!("{} {reason}", show::count(count)))
                 .collect();
+            let share = show::share(produced.quarantined_in_all(), produced.read());
             if by_reason.is_empty() {
                 "0".to_owned()
             } else {
-                by_reason.join(", ")
+                format!("{share}: {}", by_reason.join(", "))
             }
         }),
     ];

@@ -5,12 +5,39 @@ use fe2o3_amqp::types::messaging::annotations::OwnedKey;
 use fe2o3_amqp::types::messaging::message::DecodeIntoMessage;
 // The library has no other way to write a message outside of a link; the official client uses it too.
 use fe2o3_amqp::types::messaging::message::__private::Serializable;
-use fe2o3_amqp::types::messaging::{Body, Message, MessageAnnotations};
-use fe2o3_amqp::types::primitives::{Symbol, Timestamp, Value};
+use fe2o3_amqp::types::messaging::{AmqpSequence, AmqpValue, Batch, Body, Data, Message, MessageAnnotations};
+use fe2o3_amqp::types::primitives::{Binary, Symbol, Timestamp, Value};
 use serde_amqp::read::SliceReader;
 
 /// A message with any body.
 pub(crate) type AnyMessage = Message<Body<Value>>;
+
+/// The body of an event that a test stores.
+#[derive(Clone, Debug)]
+pub enum EventBody {
+    /// Data sections, as all official clients send them.
+    Data(Vec<Vec<u8>>),
+    /// A single AMQP value.
+    Value(Value),
+    /// Sequence sections.
+    Sequence(Vec<Vec<Value>>),
+}
+
+impl From<EventBody> for Body<Value> {
+    fn from(body: EventBody) -> Self {
+        match body {
+            EventBody::Data(sections) => {
+                let sections = sections.into_iter().map(|bytes| Data(Binary::from(bytes)));
+                Self::Data(Batch::from(sections.collect::<Vec<_>>()))
+            }
+            EventBody::Value(value) => Self::Value(AmqpValue(value)),
+            EventBody::Sequence(sections) => {
+                let sections = sections.into_iter().map(AmqpSequence);
+                Self::Sequence(Batch::from(sections.collect::<Vec<_>>()))
+            }
+        }
+    }
+}
 
 /// The annotation that decides the partition.
 const PARTITION_KEY: &str = "x-opt-partition-key";

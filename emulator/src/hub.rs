@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fe2o3_amqp::types::definitions::Error;
-use fe2o3_amqp::types::messaging::{ApplicationProperties, Batch, Body, Data};
-use fe2o3_amqp::types::primitives::{Binary, SimpleValue};
+use fe2o3_amqp::types::messaging::ApplicationProperties;
+use fe2o3_amqp::types::primitives::SimpleValue;
 use tokio::runtime::Runtime;
 
 use crate::conditions;
 use crate::config::HubConfig;
 use crate::error::HubError;
-use crate::event::{self, AnyMessage};
+use crate::event::{self, AnyMessage, EventBody};
 use crate::partition::Partition;
 use crate::server;
 use crate::state::{State, Token};
@@ -94,6 +94,16 @@ impl Hub {
         body: Vec<u8>,
         properties: impl IntoIterator<Item = (String, SimpleValue)>,
     ) -> Result<i64, HubError> {
+        self.append_body(partition, EventBody::Data(vec![body]), properties)
+    }
+
+    /// Does the same for a body of any kind.
+    pub fn append_body(
+        &self,
+        partition: u16,
+        body: EventBody,
+        properties: impl IntoIterator<Item = (String, SimpleValue)>,
+    ) -> Result<i64, HubError> {
         let properties = ApplicationProperties(properties.into_iter().collect());
         let message = AnyMessage {
             header: None,
@@ -101,7 +111,7 @@ impl Hub {
             message_annotations: None,
             properties: None,
             application_properties: Some(properties).filter(|properties| !properties.0.is_empty()),
-            body: Body::Data(Batch::from(vec![Data(Binary::from(body))])),
+            body: body.into(),
             footer: None,
         };
         let encoded = Bytes::from(event::encode(&message)?);

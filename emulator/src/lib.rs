@@ -31,6 +31,7 @@ mod state;
 
 pub use config::HubConfig;
 pub use error::HubError;
-pub use fe2o3_amqp::types::primitives::SimpleValue;
+pub use event::EventBody;
+pub use fe2o3_amqp::types::primitives::{SimpleValue, Value};
 pub use hub::{HUB_THREADS, Hub};
 pub use state::Token;

@@ -5,12 +5,15 @@
 //! All readings of a sensor must therefore be in one partition: publish with the device as partition key.
 
 mod args;
+mod body;
 mod client;
+mod decode;
 mod error;
 mod event;
 mod input;
 mod partition;
 mod sharing;
+mod stretches;
 
 pub use args::{HubArgs, ReadHubArgs};
 pub use client::{EntraLogin, EventHub, Login};

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use windrow_common::EventTime;
 
-use crate::event::{Event, EventDecoder};
+use crate::decode::EventDecoder;
+use crate::event::Event;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::decode::{ColumnMapping, ROWS_PER_BATCH, RowSink};
 use windrow_producer::source::{
-    Arrivals, Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError,
+    Arrivals, Batch, Offset, PartitionIndex, Progress, RAW_BYTES_PER_BATCH, Read, Source, SourceError,
 };
 
 /// A received event, and the room that it occupies until it is decoded.
@@ -131,7 +132,10 @@ impl Source for PartitionSource {
         batch.clear(0);
         let before = self.next;
         // Events are read whole: the readings of one share an offset, so no checkpoint can lie between them.
-        while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH && !self.has_ended() {
+        while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH
+            && batch.raw_bytes <= RAW_BYTES_PER_BATCH
+            && !self.has_ended()
+        {
             let Ok(Incoming { event, .. }) = self.events.try_recv() else {
                 break;
             };

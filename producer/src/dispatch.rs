@@ -12,13 +12,16 @@ use windrow_common::{EventTime, ScoringMessage};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
-use crate::ingest::Step;
+use crate::ingest::{QUARANTINE_BYTES_HELD, Step};
 use crate::journal::{Ahead, Journal, add_news};
 use crate::stats::Stats;
 use crate::{ProducerError, quarantine};
 
 /// Steps are merged up to about this many windows, so that a replay at full speed writes few, large parts.
 const WINDOWS_PER_PART: usize = 200_000;
+/// Steps are merged up to about this many quarantined items.
+const QUARANTINED_PER_PART: usize = 50_000;
+
 /// Published messages. Once they are confirmed, the position of their step is durable.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
@@ -140,7 +143,8 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 }
 
-/// Merges waiting steps, up to one part's worth of windows. The newest position replaces the older ones.
+/// Merges waiting steps, up to one part's worth of windows and of quarantined items. The newest position replaces the
+/// older ones.
 fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     let windows_of = |step: &Step| -> usize {
         let messages = step.emitted.messages.iter();
@@ -148,11 +152,14 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
     };
     let mut windows = windows_of(step);
     while windows < WINDOWS_PER_PART
+        && step.emitted.quarantined.len() < QUARANTINED_PER_PART
+        && step.emitted.raw_bytes < QUARANTINE_BYTES_HELD
         && let Ok(next) = steps.try_recv()
     {
         windows += windows_of(&next);
         step.emitted.messages.extend(next.emitted.messages);
         step.emitted.quarantined.extend(next.emitted.quarantined);
+        step.emitted.raw_bytes += next.emitted.raw_bytes;
         step.position = next.position;
         add_news(&mut step.news, &next.news);
         step.partitions = next.partitions;
@@ -174,4 +181,32 @@ pub(crate) async fn save_checkpoints(
         journal.confirm().await?;
     }
     journal.save_last().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::{Emitted, Position};
+
+    #[tokio::test]
+    async fn steps_are_merged_up_to_a_number_of_quarantined_bytes() {
+        let step = || Step {
+            emitted: Emitted {
+                raw_bytes: QUARANTINE_BYTES_HELD - 1,
+                ..Emitted::default()
+            },
+            position: Position::start(0),
+            news: Vec::new(),
+            partitions: [].into(),
+            new_sensors: Vec::new(),
+        };
+        let (steps, mut to_dispatch) = mpsc::channel(4);
+        for _ in 0..4 {
+            steps.try_send(step()).unwrap();
+        }
+        let mut merged = to_dispatch.recv().await.unwrap();
+        merge_waiting(&mut merged, &mut to_dispatch);
+        assert_eq!(merged.emitted.raw_bytes, 2 * (QUARANTINE_BYTES_HELD - 1));
+        assert_eq!(to_dispatch.len(), 2, "the others are another part");
+    }
 }

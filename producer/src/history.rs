@@ -40,7 +40,9 @@ pub fn read_history(
             break;
         }
         emitted.messages.drain(..).for_each(&mut take);
-        left_out += emitted.quarantined.drain(..).count() as u64;
+        let aside = emitted.quarantined.drain(..);
+        left_out += aside.map(|quarantined| quarantined.record.readings).sum::<u64>();
+        emitted.raw_bytes = 0;
         look(source.progress());
     }
     windower.close_all(&sensors, &mut emitted);

@@ -45,6 +45,12 @@ pub enum AtEnd {
 const MESSAGES_HELD: usize = 10_000;
 /// Quarantined readings that are held before they are sent, even without messages to send.
 const QUARANTINE_HELD: usize = 10_000;
+/// Bytes of quarantined items that are held before they are sent. A batch may add [`RAW_BYTES_PER_BATCH`] and one item
+/// of [`MAX_RAW_BYTES`].
+///
+/// [`RAW_BYTES_PER_BATCH`]: crate::source::RAW_BYTES_PER_BATCH
+/// [`MAX_RAW_BYTES`]: crate::source::MAX_RAW_BYTES
+pub(crate) const QUARANTINE_BYTES_HELD: usize = 4 << 20;
 /// Longest time between two steps, and so the longest that a message is held.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// Wait before an idle source is read again and a stop is noticed.
@@ -202,6 +208,7 @@ impl Ingest {
         }
         let is_due = emitted.messages.len() >= MESSAGES_HELD
             || emitted.quarantined.len() >= QUARANTINE_HELD
+            || emitted.raw_bytes >= QUARANTINE_BYTES_HELD
             || now.saturating_duration_since(self.sent_at) >= POSITION_EVERY;
         is_due.then(|| {
             self.sent_at = now;
@@ -255,13 +262,18 @@ impl Ingest {
     }
 
     fn count(&mut self, emitted: &Emitted) {
+        self.stats.log_set_aside_by_the_minute(Instant::now());
         let (stats, counted) = (&self.stats, &mut self.counted);
         let tally = self.windower.tally();
         stats.accepted.inc_by(tally.accepted - counted.tally.accepted);
         stats.replayed.inc_by(tally.replayed - counted.tally.replayed);
         counted.tally = tally;
         for quarantined in &emitted.quarantined {
-            stats.quarantined.get_or_create(&quarantined.reason.into()).inc();
+            let record = &quarantined.record;
+            let counter = stats.quarantined.get_or_create(&record.reason.into());
+            counter.inc_by(record.readings);
+            drop(counter);
+            stats.quarantine_cut.inc_by(u64::from(record.is_cut()));
             let partition = self.partitions.get(quarantined.partition);
             stats
                 .rejects

@@ -20,6 +20,7 @@ mod pipeline;
 pub mod quarantine;
 mod rejects;
 pub mod sensors;
+mod set_aside;
 pub mod source;
 mod stats;
 pub mod window;

@@ -17,7 +17,7 @@ const SHOWN: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Rejects(Mutex<HashMap<(QuarantineReason, String), Reject>>);
 
-/// Readings, lines or events that were set aside for the same reason.
+/// Readings that were set aside for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// Why.
@@ -32,6 +32,7 @@ impl Rejects {
     /// Counts an item of `partition` that was set aside. The first one of a kind is logged.
     pub(crate) fn note(&self, rejected: &Quarantined, partition: &str) {
         let mut kinds = self.kinds();
+        let rejected = &rejected.record;
         let mut kind = (rejected.reason, rejected.kind());
         if kinds.len() >= MAX_KINDS && !kinds.contains_key(&kind) {
             kind.1.clear();
@@ -45,7 +46,7 @@ impl Rejects {
                 example,
             }
         });
-        reject.count += 1;
+        reject.count += rejected.readings;
     }
 
     /// Returns the kinds, the most frequent first.
@@ -138,15 +139,10 @@ fn mend(reason: QuarantineReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Offset, Unreadable};
+    use crate::source::{Offset, Raw, Unreadable};
 
     fn unreadable(line: u64, detail: &str) -> Quarantined {
-        let unreadable = Unreadable {
-            offset: Offset(line * 10),
-            line: Some(line),
-            detail: detail.to_owned(),
-            raw: String::new(),
-        };
+        let unreadable = Unreadable::new(Offset(line * 10), Some(line), detail.to_owned(), Raw::default());
         Quarantined::unreadable(0, unreadable)
     }
 

@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::quarantine::QuarantineReason;
 use crate::rejects::{Reject, Rejects, Unusable};
+use crate::set_aside::LastReport;
 
 /// Counts since the start of the run, and gauges of its current state.
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub struct Stats {
     pub(crate) accepted: Counter,
     pub(crate) replayed: Counter,
     pub(crate) quarantined: Family<QuarantinedFor, Counter>,
+    pub(crate) quarantine_cut: Counter,
     pub(crate) open_windows: Gauge,
     pub(crate) left_open: Counter,
     pub(crate) windows: Counter,
@@ -32,6 +34,7 @@ pub struct Stats {
     lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
     source_outage: Mutex<Option<String>>,
     pub(crate) rejects: Rejects,
+    last_report: Mutex<LastReport>,
 }
 
 /// A metric label that names a partition of the source.
@@ -92,6 +95,11 @@ impl Counts {
             .sum()
     }
 
+    /// Returns the number of readings that were read for the first time: in windows, or quarantined.
+    pub fn read(&self) -> u64 {
+        self.accepted + self.quarantined_in_all()
+    }
+
     /// Returns the number of readings quarantined for any reason.
     pub fn quarantined_in_all(&self) -> u64 {
         self.quarantined.iter().sum()
@@ -130,6 +138,11 @@ impl Stats {
                 "expired_events",
                 "Events of an Event Hub that expired before they were read; their readings are lost",
                 &self.expired_events,
+            ),
+            (
+                "quarantine_cut_items",
+                "Quarantined items that are too long to be kept whole",
+                &self.quarantine_cut,
             ),
             (
                 "missed_partitions",
@@ -184,6 +197,11 @@ impl Stats {
     fn outage(&self) -> MutexGuard<'_, Option<String>> {
         // Nothing panics while it is locked.
         self.source_outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn last_report(&self) -> MutexGuard<'_, LastReport> {
+        // Nothing panics while it is locked.
+        self.last_report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what was set aside, by kind, the most frequent first.

@@ -88,6 +88,15 @@ impl PartWriter {
         self.put(&path, text.into()).await
     }
 
+    /// Writes a part into the folder of `part`, which it is to replace.
+    pub async fn write_beside(&self, part: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let number = self.next.fetch_add(1, Relaxed);
+        let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        self.put(&format!("{folder}/{}-{number:06}.{ending}", self.prefix), bytes)
+            .await
+    }
+
     async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let what = format!("writing {path}");
         wait_out(&what, || self.store.put(path, bytes.clone())).await

@@ -21,8 +21,8 @@ use crate::partition::Incoming;
 use windrow_producer::ProducerError;
 use windrow_producer::checkpoint::CheckpointError;
 
-/// Bytes of bodies that may wait to be decoded, over all partitions. A bound on the number of events is not enough: an
-/// event may have a hundred bytes or a million.
+/// Bytes of bodies and application properties that may wait to be decoded, over all partitions. A bound on the number
+/// of events is not enough: an event may have a hundred bytes or a million.
 const BODY_BYTES_AHEAD: usize = 64 << 20;
 
 /// How a partition's pipeline ended.
@@ -73,7 +73,7 @@ impl Receiver {
                 tokio::select! {
                     ran = &mut pipeline => break Cause::Pipeline(ran),
                     () = self.stop.stopping() => break Cause::Stop,
-                    passed = pass_on(&mut stream, &self.events, &self.room, &self.source) => {
+                    passed = pass_on(&mut stream, &self.events, &self.room) => {
                         if let Err(error) = passed {
                             break Cause::Receiving(error);
                         }
@@ -125,17 +125,16 @@ async fn pass_on<S>(
     stream: &mut S,
     events: &mpsc::Sender<Incoming>,
     room: &Arc<Semaphore>,
-    source: &EventHubSource,
 ) -> Result<(), EventHubsError>
 where
     S: Stream<Item = Result<ReceivedEventData, EventHubsError>> + Unpin,
 {
     match stream.next().await {
         Some(Ok(received)) => {
-            let Some(event) = Event::of(&received, &source.mapping) else {
+            let Some(event) = Event::of(received) else {
                 return Ok(());
             };
-            let bytes = event.body_bytes().clamp(1, BODY_BYTES_AHEAD) as u32;
+            let bytes = event.bytes().clamp(1, BODY_BYTES_AHEAD) as u32;
             let room = Arc::clone(room).acquire_many_owned(bytes).await;
             if let Ok(room) = room
                 && events.send(Incoming { event, room }).await.is_ok()

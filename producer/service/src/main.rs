@@ -109,6 +109,7 @@ async fn work(
     };
     let produced = source.run(pipeline, shutdown.clone()).await;
     amqp.close().await;
+    stats.log_set_aside();
     produced.map_err(Failure::of)?;
     match shutdown.is_stopping() {
         true => stopped(&cli),

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod file;
 mod paced;
 pub mod simulator;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub const EVENT_HUBS: &str = "eventhubs://";
 
 pub use content::Content;
 pub use paced::Paced;
+pub use unreadable::{Envelope, MAX_RAW_BYTES, RAW_BYTES_PER_BATCH, Raw, Unreadable};
 
 /// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,22 +43,6 @@ pub struct Reading {
     pub offset: Offset,
 }
 
-/// An item of a partition that cannot be decoded into a reading.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its position in its partition.
-    pub offset: Offset,
-    /// Its line, counted from 1; `None` unless the source counts lines and has read from the first one on.
-    pub line: Option<u64>,
-    /// What is wrong with it, for a person to read.
-    pub detail: String,
-    /// The raw text, cut to [`MAX_RAW_BYTES`].
-    pub raw: String,
-}
-
-/// How many bytes of an unreadable item are kept.
-pub const MAX_RAW_BYTES: usize = 512;
-
 /// A run of items of one partition, which [`Source::read`] fills. Reused from call to call.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -66,6 +52,8 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// The items that could not be read, in offset order.
     pub unreadable: Vec<Unreadable>,
+    /// How many bytes of these items are kept. A source ends a batch with more than [`RAW_BYTES_PER_BATCH`].
+    pub raw_bytes: usize,
     /// Where the partition continues: every item below this offset is in this batch or an earlier one.
     pub next: Offset,
     /// Whether the partition ends here for good: with [`Until::CaughtUp`], or because the file cannot grow.
@@ -96,6 +84,7 @@ impl Batch {
         self.partition = partition;
         self.readings.clear();
         self.unreadable.clear();
+        self.raw_bytes = 0;
         self.next = Offset(0);
         self.ended = false;
         self.arrivals = Arrivals::OfReader;

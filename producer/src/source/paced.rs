@@ -123,7 +123,7 @@ impl Source for Paced {
 mod tests {
     use super::*;
     use crate::sensors::SensorIndex;
-    use crate::source::{Arrivals, Reading, Unreadable};
+    use crate::source::{Arrivals, Raw, Reading, Unreadable};
 
     /// A source of one batch. Its readings 1 and 2 share an offset, as the readings of one event do.
     struct OneBatch(Option<Batch>);
@@ -161,12 +161,7 @@ mod tests {
             value: 1.0,
             offset: Offset(offset),
         };
-        let unreadable = |offset| Unreadable {
-            offset: Offset(offset),
-            line: None,
-            detail: String::new(),
-            raw: String::new(),
-        };
+        let unreadable = |offset| Unreadable::new(Offset(offset), None, String::new(), Raw::default());
         let all = Batch {
             // Reading 2 has the same offset as reading 1, but is due a day later.
             readings: vec![
@@ -202,12 +197,7 @@ mod tests {
     }
     #[test]
     fn a_batch_without_readings_keeps_its_unreadable_rows() {
-        let unusable = Unreadable {
-            offset: Offset(0),
-            line: None,
-            detail: String::new(),
-            raw: String::new(),
-        };
+        let unusable = Unreadable::new(Offset(0), None, String::new(), Raw::default());
         let all = Batch {
             unreadable: vec![unusable],
             ended: true,

@@ -114,6 +114,8 @@ pub struct Emitted {
     pub messages: Vec<ScoringMessage>,
     /// Readings that cannot be used, with the reasons.
     pub quarantined: Vec<Quarantined>,
+    /// How many bytes of unreadable items these hold.
+    pub raw_bytes: usize,
 }
 
 /// A windower that cuts the readings of a group of partitions into windows. The partitions share one watermark.
@@ -198,7 +200,7 @@ impl Windower {
 
     /// Takes a batch and closes the intervals that the watermark has passed. Drains the batch's unreadable rows.
     pub fn take(&mut self, batch: &mut Batch, sensors: &SensorTable, now: Instant, out: &mut Emitted) {
-        self.quarantine_unreadable(batch, &mut out.quarantined);
+        self.quarantine_unreadable(batch, out);
         let kept_before = self.kept;
         for (index, reading) in batch.readings.iter().enumerate() {
             self.observe(batch, index, reading, sensors, &mut out.quarantined);
@@ -331,14 +333,16 @@ impl Windower {
         open.chain(left).min().unwrap_or(next)
     }
 
-    fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
+    fn quarantine_unreadable(&mut self, batch: &mut Batch, out: &mut Emitted) {
         let verdicts = &self.partitions[batch.partition].verdicts;
         for unreadable in batch.unreadable.drain(..) {
             let is_repeated = self.tally.passes == 0 && verdicts.is_claimed(unreadable.offset);
             if verdicts.cover(unreadable.offset) && !is_repeated {
-                self.tally.replayed += u64::from(self.tally.passes == 0);
+                self.tally.replayed += u64::from(self.tally.passes == 0) * unreadable.readings;
             } else {
-                quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
+                out.raw_bytes += unreadable.raw.bytes().len();
+                let quarantined = Quarantined::unreadable(batch.partition, unreadable);
+                out.quarantined.push(quarantined);
             }
         }
     }
@@ -365,7 +369,15 @@ impl Windower {
             if self.tally.passes == 0
                 && let Some(reason) = partition.verdicts.to_repeat(&batch.readings, index)
             {
-                quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
+                let nth = verdicts::nth(&batch.readings, index);
+                quarantined.push(Quarantined::reading(
+                    batch.partition,
+                    reason,
+                    reading,
+                    nth,
+                    interval,
+                    sensors,
+                ));
                 return;
             }
             if reading.time < dispatched_through
@@ -395,7 +407,15 @@ impl Windower {
                 partition
                     .verdicts
                     .set_aside(&batch.readings, index, reason, self.kept, is_open);
-                quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
+                let nth = verdicts::nth(&batch.readings, index);
+                quarantined.push(Quarantined::reading(
+                    batch.partition,
+                    reason,
+                    reading,
+                    nth,
+                    interval,
+                    sensors,
+                ));
                 return;
             }
         }

@@ -13,7 +13,7 @@ use windrow_common::{EventTime, ScoringMessage};
 use super::*;
 use crate::quarantine::QuarantineReason;
 use crate::sensors::{SensorIndex, SensorTable};
-use crate::source::Unreadable;
+use crate::source::{Raw, Unreadable};
 
 const NOW_MS: i64 = 1_000_000_000;
 
@@ -114,7 +114,7 @@ impl Run {
         self.out
             .quarantined
             .iter()
-            .map(|quarantined| quarantined.reason)
+            .map(|quarantined| quarantined.record.reason)
             .collect()
     }
 }
@@ -352,7 +352,7 @@ fn quarantine_keys(run: &Run) -> BTreeMap<(usize, String), QuarantineReason> {
     run.out
         .quarantined
         .iter()
-        .map(|q| ((q.partition, q.to_string()), q.reason))
+        .map(|q| ((q.partition, q.to_string()), q.record.reason))
         .collect()
 }
 

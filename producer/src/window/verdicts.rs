@@ -274,16 +274,35 @@ mod offset {
     }
 }
 
-fn place(readings: &[Reading], index: usize) -> Place {
+/// Returns the number of the `index`-th of these readings, which are in offset order, among those of its offset.
+pub(super) fn nth(readings: &[Reading], index: usize) -> u32 {
     let offset = readings[index].offset;
-    let before = readings[..index].iter().rev();
-    let nth = before.take_while(|reading| reading.offset == offset).count();
-    Place(offset.0, u32::try_from(nth).unwrap_or(u32::MAX))
+    // An event may have a hundred thousand readings, so they are not counted one by one.
+    let first = readings[..index].partition_point(|reading| reading.offset < offset);
+    u32::try_from(index - first).unwrap_or(u32::MAX)
+}
+
+fn place(readings: &[Reading], index: usize) -> Place {
+    Place(readings[index].offset.0, nth(readings, index))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_are_numbered_within_their_offset() {
+        let reading = |offset| Reading {
+            sensor: crate::sensors::SensorIndex(0),
+            time: windrow_common::EventTime::MIN,
+            arrival: windrow_common::EventTime::MIN,
+            value: 0.0,
+            offset: Offset(offset),
+        };
+        let readings = [3, 3, 3, 7, 9, 9].map(reading);
+        let numbers: Vec<_> = (0..readings.len()).map(|index| nth(&readings, index)).collect();
+        assert_eq!(numbers, [0, 1, 2, 0, 0, 1]);
+    }
 
     #[test]
     fn neighbours_become_one_run_and_others_do_not() {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_events;
+mod bodies;
 mod checkpoints;
 mod full_run;
 mod refusals;

@@ -6,6 +6,7 @@ mod crash;
 mod dead_letters;
 mod input;
 mod order;
+mod quarantine;
 mod reference;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windrow_common::EventTime;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::{
-    Arrivals, Batch, Offset, PartitionIndex, Progress, Read, Reading, Source, SourceError, Unreadable, Until,
+    Arrivals, Batch, Offset, PartitionIndex, Progress, Raw, Read, Reading, Source, SourceError, Unreadable, Until,
 };
 
 use crate::clock::Clock;
@@ -91,12 +91,12 @@ impl SimSource {
                     value,
                     offset,
                 }),
-                Content::Garbage => batch.unreadable.push(Unreadable {
+                Content::Garbage => batch.unreadable.push(Unreadable::new(
                     offset,
-                    line: None,
-                    detail: "garbage".to_owned(),
-                    raw: String::new(),
-                }),
+                    None,
+                    "garbage".to_owned(),
+                    Raw::default(),
+                )),
             }
         }
         let at_end = last == self.entries(partition).len();

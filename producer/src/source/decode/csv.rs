@@ -183,7 +183,9 @@ impl CsvDecoder {
         } else {
             problem
         };
-        let row = self.lines.data()[..first_line].trim_ascii_end();
+        let row = &self.lines.data()[..first_line];
+        let row = row.strip_suffix(b"\n").unwrap_or(row);
+        let row = row.strip_suffix(b"\r").unwrap_or(row);
         out.unreadable(offset, line, problem, row);
         let newline = memchr(b'\n', &self.lines.data()[..first_line]).is_some();
         self.lines.consume(first_line, u64::from(newline));

@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use memchr::memchr;
 
+use crate::source::{MAX_RAW_BYTES, Offset, Raw, Unreadable};
+
 use super::sink::{RowSink, Step};
 use super::stream::{Seeked, Stream};
 
@@ -134,25 +136,36 @@ impl Lines {
         Ok(read > 0)
     }
 
-    /// Skips a line that is too long. With [`LastLine::Waits`], returns false and does not move if the line has no end
-    /// yet.
+    /// Skips a line that is too long, and returns what is kept of it. With [`LastLine::Waits`], returns `None` and does
+    /// not move if the line has no end yet.
     #[cold]
-    pub(in crate::source) fn skip_long_line(&mut self, last_line: LastLine) -> io::Result<bool> {
+    pub(in crate::source) fn skip_long_line(&mut self, last_line: LastLine) -> io::Result<Option<Raw>> {
         let (offset, line) = (self.offset, self.line);
+        let mut head = Vec::new();
+        let raw = |head: &[u8], end: u64| {
+            // As in a row that is not too long, the carriage return belongs to the line's end.
+            let whole = end - offset - u64::from(head.len() as u64 == end - offset && head.ends_with(b"\r"));
+            Raw::head(&head[..head.len().min(whole as usize)], whole)
+        };
         loop {
-            if let Some(at) = memchr(b'\n', self.data()) {
-                self.consume(at + 1, 1);
-                return Ok(true);
+            let newline = memchr(b'\n', self.data());
+            let here = newline.unwrap_or(self.end - self.start);
+            let room = MAX_RAW_BYTES - head.len();
+            head.extend_from_slice(&self.data()[..here.min(room)]);
+            self.consume(here, 0);
+            if newline.is_some() {
+                let end = self.offset;
+                self.consume(1, 1);
+                return Ok(Some(raw(&head, end)));
             }
-            self.consume(self.end - self.start, 0);
             if !self.more()? {
                 if last_line == LastLine::Waits {
                     // The skipped bytes are no longer in memory. That does no harm: the stream is reopened after its
                     // end anyway.
                     (self.offset, self.line) = (offset, line);
-                    return Ok(false);
+                    return Ok(None);
                 }
-                return Ok(true);
+                return Ok(Some(raw(&head, self.offset)));
             }
         }
     }
@@ -196,11 +209,10 @@ pub(in crate::source) fn skip_too_long(
     out: &mut RowSink<'_>,
 ) -> io::Result<Step> {
     let (offset, line) = (lines.offset(), lines.line());
-    let head = lines.data()[..crate::source::MAX_RAW_BYTES].to_vec();
-    if !lines.skip_long_line(last_line)? {
+    let Some(raw) = lines.skip_long_line(last_line)? else {
         return Ok(Step::End);
-    }
+    };
     let detail = format!("the row is longer than {MAX_ROW_BYTES} bytes");
-    out.unreadable(offset, line, detail, &head);
+    out.set_aside(Unreadable::new(Offset(offset), line, detail, raw));
     Ok(Step::More)
 }

@@ -90,11 +90,15 @@ impl NdjsonDecoder {
                 }
             };
             let offset = self.lines.offset();
-            let line = self.lines.data()[..bytes].trim_ascii();
+            let row = &self.lines.data()[..bytes];
+            let line = row.trim_ascii();
             if !line.is_empty() {
                 match self.objects.read(line, offset, DefaultNames::default(), out) {
                     Ok(reading) => out.batch.readings.push(reading),
-                    Err(detail) => out.unreadable(offset, self.lines.line(), detail, line),
+                    Err(detail) => {
+                        let row = row.strip_suffix(b"\r").unwrap_or(row);
+                        out.unreadable(offset, self.lines.line(), detail, row);
+                    }
                 }
             }
             self.lines.consume(bytes + newline, newline as u64);

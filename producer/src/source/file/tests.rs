@@ -51,7 +51,7 @@ impl Log {
         let unreadable = self
             .unreadable
             .iter()
-            .map(|bad| (bad.offset.0, Err(format!("{}: {}", bad.detail, bad.raw))));
+            .map(|bad| (bad.offset.0, Err(format!("{}: {:?}", bad.detail, bad.raw))));
         let mut all: Vec<_> = readings.chain(unreadable).collect();
         all.sort_by_key(|(offset, _)| *offset);
         all

@@ -16,12 +16,7 @@ fn what_was_judged_before_a_stop_is_not_judged_again() {
     assert_eq!((resume, judged), (Offset(1), Offset(3)));
     let mut again = Run::new(windowing(10, 10, 0, 0), &position);
     again.feed(0, &readings[1..], false);
-    let unreadable = Unreadable {
-        offset: Offset(2),
-        line: None,
-        detail: String::new(),
-        raw: String::new(),
-    };
+    let unreadable = Unreadable::new(Offset(2), None, String::new(), Raw::default());
     let mut batch = Batch {
         next: Offset(3),
         unreadable: vec![unreadable],

@@ -206,7 +206,7 @@ fn a_null_costs_its_row_and_says_where() {
             (4, "the tag is empty"),
         ]
     );
-    assert_eq!(log.unreadable[1].raw, "1970-01-01T00:00:00.002,,t,2.0");
+    assert_eq!(log.unreadable[1].raw.bytes(), b"1970-01-01T00:00:00.002,,t,2.0");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Text files as they occur in practice: line ends, byte order marks, quotes, damage, and rows that are not readings.
 
 use super::*;
+use crate::source::MAX_RAW_BYTES;
 use crate::source::decode::MAX_ROW_BYTES;
 
 fn reasons(log: &Log) -> Vec<(Option<u64>, u64, &str)> {
@@ -62,8 +63,8 @@ fn a_stray_quote_costs_its_own_line_only() {
     );
     assert_eq!(log.values(), [2.0, 3.0, 4.0]);
     assert_eq!(
-        (log.unreadable[0].line, &*log.unreadable[0].raw),
-        (Some(2), "1,d,\"t,1")
+        (log.unreadable[0].line, log.unreadable[0].raw.bytes()),
+        (Some(2), &b"1,d,\"t,1"[..])
     );
     let log = read("a.csv", format!("{HEADER}1,d,\"t,1\n2,d,t,2\n"));
     assert_eq!(log.values(), [2.0]);
@@ -156,8 +157,9 @@ fn a_number_too_large_for_json_is_unreadable() {
 }
 
 #[test]
-fn a_row_without_end_is_put_aside_and_never_held() {
+fn a_row_that_is_too_long_is_put_aside_whole_up_to_a_limit() {
     let long = "x".repeat(3 * MAX_ROW_BYTES);
+    let endless = format!("\"{}", "y".repeat(MAX_RAW_BYTES + 10));
     for (name, head, good) in [
         ("a.csv", HEADER, "1,d,t,1\n"),
         (
@@ -166,11 +168,36 @@ fn a_row_without_end_is_put_aside_and_never_held() {
             "{\"ts\":1,\"device\":\"d\",\"tag\":\"t\",\"value\":1}\n",
         ),
     ] {
-        let log = read(name, format!("{head}{good}{long}\n{good}\"{long}"));
+        let log = read(name, format!("{head}{good}{long}\r\n{good}{endless}"));
         assert_eq!(log.values(), [1.0, 1.0], "{name}");
         let details: Vec<_> = log.unreadable.iter().map(|bad| &*bad.detail).collect();
         assert_eq!(details, ["the row is longer than 1048576 bytes"; 2], "{name}");
-        assert_eq!(log.unreadable[0].raw.len(), crate::source::MAX_RAW_BYTES);
+        let [whole, cut] = &log.unreadable[..] else {
+            panic!("{name}: {:?}", log.unreadable.len())
+        };
+        assert!(
+            whole.raw.bytes() == long.as_bytes() && !whole.raw.is_cut(),
+            "{name}"
+        );
+        assert!(cut.raw.bytes() == &endless.as_bytes()[..MAX_RAW_BYTES], "{name}");
+        assert_eq!(cut.raw.whole_bytes(), MAX_RAW_BYTES as u64 + 11, "{name}");
+    }
+}
+
+#[test]
+fn a_bad_row_is_kept_as_it_is() {
+    for (name, row) in [
+        ("a.csv", &b" noon ,d\xff\xfe,t,\xe4 \t"[..]),
+        ("a.csv", b"\"noon\",\"a \"\"b\"\" \",t,1 "),
+        ("a.ndjson", b" {\"ts\": \"\xff\" "),
+    ] {
+        for end in ["", "\n", "\r\n"] {
+            let header = if name == "a.csv" { HEADER } else { "" };
+            let text = [header.as_bytes(), row, end.as_bytes()].concat();
+            let log = read(name, text);
+            let kept = log.unreadable.iter().map(|bad| bad.raw.bytes());
+            assert_eq!(kept.collect::<Vec<_>>(), [row], "{name} {end:?}");
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! What is set aside of a body: single objects, and stretches of many.
+
+use windrow_producer::source::decode::RowSink;
+use windrow_producer::source::{Raw, Unreadable};
+
+use crate::event::Event;
+
+/// How many unreadable objects of a body are set aside one by one. After them, neighbours are one item, because a body
+/// of a few kilobytes may unpack to millions of bad lines.
+const ONE_BY_ONE: u64 = 1_000;
+
+/// The unreadable stretches of the text of one body, in order.
+pub(crate) struct Stretches<'a> {
+    text: &'a [u8],
+    done: Vec<Stretch>,
+    /// Whether what is added next adjoins the last stretch.
+    adjoins: bool,
+}
+
+struct Stretch {
+    /// Where it begins and ends in the text.
+    place: (usize, usize),
+    readings: u64,
+    line: Option<u64>,
+    detail: String,
+}
+
+impl<'a> Stretches<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            done: Vec::new(),
+            adjoins: false,
+        }
+    }
+
+    /// Returns where `part`, which is a slice of the text, begins and ends in it.
+    pub(crate) fn place(&self, part: &[u8]) -> (usize, usize) {
+        let start = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        (start, start + part.len())
+    }
+
+    /// Adds `part`, which is a slice of the text after those that were added before.
+    pub(crate) fn add(&mut self, part: &[u8], readings: u64, line: Option<u64>, detail: String) {
+        let place = self.place(part);
+        let readings = readings.max(1);
+        let many = self.done.len() as u64 >= ONE_BY_ONE;
+        match self.done.last_mut() {
+            Some(last) if many && self.adjoins => {
+                last.place.1 = place.1;
+                last.readings += readings;
+            }
+            _ => self.done.push(Stretch {
+                place,
+                readings,
+                line,
+                detail,
+            }),
+        }
+        self.adjoins = true;
+    }
+
+    /// Notes that the next object is a reading.
+    pub(crate) fn interrupt(&mut self) {
+        self.adjoins = false;
+    }
+
+    /// Sets everything aside. The first unreadable item of an event carries the event's envelope.
+    pub(crate) fn end(self, event: &Event, out: &mut RowSink<'_>) {
+        for stretch in self.done {
+            let last = out.batch.unreadable.last();
+            let is_first = last.is_none_or(|last| last.offset != event.offset);
+            let (start, end) = stretch.place;
+            let raw = Raw::of(self.text.get(start..end).unwrap_or_default());
+            let detail = match stretch.readings {
+                many if many > 1 && stretch.line.is_some() => {
+                    format!("{}; and {} more lines", stretch.detail, many - 1)
+                }
+                _ => stretch.detail,
+            };
+            out.set_aside(Unreadable {
+                readings: stretch.readings,
+                envelope: is_first.then(|| Box::new(event.envelope())),
+                ..Unreadable::new(event.offset, stretch.line, detail, raw)
+            });
+        }
+    }
+}
