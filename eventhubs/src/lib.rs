@@ -11,6 +11,8 @@ mod event;
 mod input;
 mod partition;
 mod sharing;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use args::{HubArgs, ReadHubArgs};
 pub use client::{EntraLogin, EventHub, Login};
