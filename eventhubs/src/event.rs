@@ -79,7 +79,7 @@ impl Event {
     }
 }
 
-fn time_of(time: std::time::SystemTime) -> EventTime {
+pub(crate) fn time_of(time: std::time::SystemTime) -> EventTime {
     let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     EventTime::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod error;
 mod event;
+mod hub_clock;
 mod input;
 mod partition;
 mod sharing;
