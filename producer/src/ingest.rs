@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use windrow_common::SensorId;
 use windrow_service::Shutdown;
 
-use crate::sensors::SensorTable;
+use crate::sensors::{MAX_SENSORS, SensorTable};
 use crate::source::{Batch, Read, Source, SourceError};
 use crate::stats::Stats;
 use crate::window::{Emitted, PartitionPosition, Position, Tally, Windower};
@@ -43,6 +43,8 @@ const MESSAGES_HELD: usize = 10_000;
 const QUARANTINE_HELD: usize = 10_000;
 /// Longest time between two steps, and so the longest that a message is held.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
+/// A warning is logged each time that this many more sensors are known.
+const SENSORS_PER_WARNING: usize = 1_000_000;
 /// Wait before an idle source is read again and a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -88,6 +90,13 @@ struct DispatcherFailed;
 impl Ingest {
     /// Reads until the source ends, a stop is requested, or the dispatcher fails. The dispatcher returns its own error.
     pub(crate) fn run(mut self) -> Result<(), SourceError> {
+        self.stats.sensors.inc_by(self.counted.sensors as i64);
+        let ended = self.read_to_the_end();
+        self.stats.sensors.dec_by(self.counted.sensors as i64);
+        ended
+    }
+
+    fn read_to_the_end(&mut self) -> Result<(), SourceError> {
         let mut batch = Batch::default();
         let mut emitted = Emitted::default();
         let mut sent_at = Instant::now();
@@ -169,8 +178,22 @@ impl Ingest {
             partitions: Arc::clone(&self.partitions),
             new_sensors: self.sensors.after(self.counted.sensors).to_vec(),
         };
-        self.counted.sensors = self.sensors.len();
+        self.count_sensors();
         self.steps.blocking_send(step).map_err(|_| DispatcherFailed)
+    }
+
+    fn count_sensors(&mut self) {
+        let (before, sensors) = (self.counted.sensors, self.sensors.len());
+        self.stats.sensors.inc_by((sensors - before) as i64);
+        self.counted.sensors = sensors;
+        if sensors / SENSORS_PER_WARNING > before / SENSORS_PER_WARNING {
+            tracing::warn!(
+                sensors,
+                most = MAX_SENSORS,
+                "sensors are never forgotten, and beyond the most, readings of new ones are quarantined; if devices or \
+                 tags get new names all the time, read another column or field, or give the source another --source-name"
+            );
+        }
     }
 
     fn count(&mut self, emitted: &Emitted) {
