@@ -13,7 +13,7 @@ ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -name '*.rs' ! -name lib.rs ! -name main.rs ! -path '*/benches/*' ! -path './*/tests/*' ! -path './examples/*' -delete \
+RUN find . -name '*.rs' ! -name lib.rs ! -name main.rs ! -path '*/benches/*' ! -path './*/tests/*' ! -path './examples/*' ! -path './fuzz/*' -delete \
  && find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock -delete \
  && find . -type d -empty -delete \
  && echo 'fn main() {}' >/tmp/empty.rs \

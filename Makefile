@@ -1,6 +1,7 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite and an S3 server if they are missing
+# make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
 # make bench  measures the figures in docs/performance.md
@@ -17,7 +18,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test simulate lint lint-stack bench soak reference
+.PHONY: demo check test simulate fuzz lint lint-stack bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -36,6 +37,17 @@ simulate: target/.toolchain
 # Needs the reference architecture's data and models; see tests/tests/run/reference.rs.
 reference: target/.toolchain
 	$(CARGO) test --workspace --locked --test run -- --ignored reference
+
+# New inputs are kept in target/fuzz, and inputs that show a fault in fuzz/artifacts. Safe Rust needs no sanitizer.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: target/.toolchain
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly"; exit 1; }
+	$(call need,command -v c++,g++)
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	@for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/$$target && echo "fuzzing $$target" && \
+	  $(CARGO) +nightly fuzz run --sanitizer none --features libfuzzer $$target target/fuzz/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -print_final_stats=1 || exit 1; done
 
 lint: target/.toolchain lint-stack
 	$(CARGO) fmt --all --check

@@ -18,6 +18,8 @@ pub struct HubConfig {
     /// Sequence number and offset of each partition's first event. A hub that restarts without its events should not
     /// start at the same number again: positions stored before the restart would then name other events.
     pub first_sequence_number: i64,
+    /// How many milliseconds the hub's clock, which stamps the events, is ahead of this machine's; negative if behind.
+    pub clock_ahead_ms: i64,
 }
 
 impl Default for HubConfig {
@@ -29,6 +31,7 @@ impl Default for HubConfig {
             consumer_groups: Vec::new(),
             retain_bytes: 256 << 20,
             first_sequence_number: 0,
+            clock_ahead_ms: 0,
         }
     }
 }

@@ -144,6 +144,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             retain_bytes: cli.retain_mib << 20,
             // Higher than the numbers of any earlier hub, unless that one received a million events a second.
             first_sequence_number: now_us(),
+            clock_ahead_ms: 0,
         })?;
         hub.delay_deliveries(cli.faults.delay);
         println!("connection string: {}", hub.connection_string());

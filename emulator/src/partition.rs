@@ -18,6 +18,7 @@ pub(crate) struct Partition {
     end: watch::Sender<i64>,
     /// Number of deliveries to receivers.
     pub(crate) delivered: AtomicU64,
+    clock_ahead_ms: i64,
 }
 
 /// A summary of a partition's contents.
@@ -44,9 +45,10 @@ struct Log {
 
 impl Partition {
     /// Creates an empty partition that keeps `retain_bytes` of events; the first event gets `first` as sequence number
-    /// and offset.
-    pub(crate) fn new(retain_bytes: usize, first: i64) -> Self {
+    /// and offset. The clock that stamps the events is ahead of this machine's.
+    pub(crate) fn new(retain_bytes: usize, first: i64, clock_ahead_ms: i64) -> Self {
         Self {
+            clock_ahead_ms,
             log: Mutex::new(Log {
                 events: VecDeque::new(),
                 bounds: Bounds {
@@ -68,7 +70,7 @@ impl Partition {
     pub(crate) fn append(&self, messages: impl IntoIterator<Item = Bytes>) -> i64 {
         let end = {
             let mut log = self.lock();
-            let now = now_ms();
+            let now = now_ms() + self.clock_ahead_ms;
             for encoded in messages {
                 log.push(encoded, now);
             }
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
 
     fn filled(retain_bytes: usize, sizes: &[usize]) -> Partition {
-        let partition = Partition::new(retain_bytes, 0);
+        let partition = Partition::new(retain_bytes, 0, 0);
         for &size in sizes {
             partition.append([Bytes::from(vec![0; size])]);
         }
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_position_from_before_a_restart_is_the_beginning() {
-        let partition = Partition::new(1000, 5_000);
+        let partition = Partition::new(1000, 5_000, 0);
         partition.append([Bytes::from_static(b"x")]);
         let before = Position::Sequence(Bound {
             value: 4_000,
@@ -253,7 +255,7 @@ mod tests {
         };
         assert!(partition.locate(&Position::Offset(bound)).is_err());
         assert!(partition.locate(&Position::Sequence(bound)).is_err());
-        let empty = Partition::new(1000, 0);
+        let empty = Partition::new(1000, 0, 0);
         let bound = Bound {
             value: -1,
             inclusive: false,

@@ -27,6 +27,7 @@ pub(crate) struct State {
     consumer_groups: Vec<String>,
     retain_bytes: usize,
     first_sequence_number: i64,
+    clock_ahead_ms: i64,
     /// The receivers of the partitions.
     pub(crate) consumers: Consumers,
     /// The open connections.
@@ -64,6 +65,7 @@ impl State {
             consumer_groups: config.consumer_groups.clone(),
             retain_bytes: config.retain_bytes,
             first_sequence_number: config.first_sequence_number,
+            clock_ahead_ms: config.clock_ahead_ms,
             consumers: Consumers::default(),
             connections: Connections::default(),
             faults: Faults::default(),
@@ -78,7 +80,7 @@ impl State {
 
     /// Adds a partition, as the service's larger tiers allow.
     pub(crate) fn add_partition(&self) {
-        let partition = Partition::new(self.retain_bytes, self.first_sequence_number);
+        let partition = Partition::new(self.retain_bytes, self.first_sequence_number, self.clock_ahead_ms);
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         partitions.push(Arc::new(partition));
     }

@@ -10,10 +10,13 @@ mod client;
 mod decode;
 mod error;
 mod event;
+mod hub_clock;
 mod input;
 mod partition;
 mod sharing;
 mod stretches;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use args::{HubArgs, ReadHubArgs};
 pub use client::{EntraLogin, EventHub, Login};

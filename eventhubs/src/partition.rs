@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use windrow_common::EventTime;
 
 use crate::decode::EventDecoder;
 use crate::event::Event;
+use crate::hub_clock::HubClock;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::decode::{ColumnMapping, ROWS_PER_BATCH, RowSink};
 use windrow_producer::source::{
@@ -29,7 +31,7 @@ pub(crate) struct ReadTo {
     next: AtomicU64,
     /// Enqueued time of the last event read, in milliseconds since the epoch.
     enqueued_ms: AtomicI64,
-    /// Every event enqueued before this time has been read, in milliseconds since the epoch.
+    /// Every event enqueued before this time, by the hub's clock, has been read, in milliseconds since the epoch.
     complete_until_ms: AtomicI64,
 }
 
@@ -42,7 +44,7 @@ impl ReadTo {
         self.enqueued_ms.load(Relaxed)
     }
 
-    /// Notes that nothing was left to read at `time`.
+    /// Notes that nothing was left to read at `time`, by the hub's clock.
     pub(crate) fn is_complete_until(&self, time: EventTime) {
         self.complete_until_ms.fetch_max(time.as_millis(), Relaxed);
     }
@@ -52,6 +54,8 @@ impl ReadTo {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// When the hub was asked for them.
+    pub(crate) asked: Instant,
+    /// The same, by the clock of this machine.
     pub(crate) asked_at: EventTime,
     /// Where to start without a checkpoint; absent if the start is a time without a known sequence number.
     pub(crate) start: Option<Offset>,
@@ -67,6 +71,7 @@ pub(crate) struct PartitionSource {
     events: mpsc::Receiver<Incoming>,
     decoder: EventDecoder,
     read_to: Arc<ReadTo>,
+    clock: Arc<HubClock>,
     next: Offset,
     bounds: Bounds,
     events_read: u64,
@@ -78,6 +83,7 @@ impl PartitionSource {
         events: mpsc::Receiver<Incoming>,
         mapping: &ColumnMapping,
         bounds: Bounds,
+        clock: Arc<HubClock>,
     ) -> Self {
         Self {
             names: [partition.to_owned()],
@@ -85,9 +91,11 @@ impl PartitionSource {
             decoder: EventDecoder::new(mapping),
             read_to: Arc::new(ReadTo {
                 next: AtomicU64::new(0),
-                enqueued_ms: AtomicI64::new(EventTime::now().as_millis()),
+                // Nothing is read, so nothing is behind.
+                enqueued_ms: AtomicI64::new(EventTime::MAX.as_millis()),
                 complete_until_ms: AtomicI64::new(EventTime::MIN.as_millis()),
             }),
+            clock,
             next: Offset(0),
             bounds,
             events_read: 0,
@@ -106,6 +114,13 @@ impl PartitionSource {
     fn has_ended(&self) -> bool {
         self.bounds.end.is_some_and(|end| self.next >= end)
     }
+
+    /// Notes that everything has been read that was there when the session began.
+    fn note_end(&self) {
+        let Bounds { asked, asked_at, .. } = self.bounds;
+        self.read_to
+            .is_complete_until(self.clock.time_at_or(asked, asked_at));
+    }
 }
 
 impl Source for PartitionSource {
@@ -118,7 +133,7 @@ impl Source for PartitionSource {
         self.next = to.max(self.bounds.oldest);
         self.read_to.next.store(self.next.0, Relaxed);
         if self.has_ended() {
-            self.read_to.is_complete_until(self.bounds.asked_at);
+            self.note_end();
         }
         Ok(())
     }
@@ -131,6 +146,7 @@ impl Source for PartitionSource {
         }
         batch.clear(0);
         let before = self.next;
+        let mut newest = None;
         // Events are read whole: the readings of one share an offset, so no checkpoint can lie between them.
         while batch.readings.len() + batch.unreadable.len() < ROWS_PER_BATCH
             && batch.raw_bytes <= RAW_BYTES_PER_BATCH
@@ -151,6 +167,7 @@ impl Source for PartitionSource {
             };
             self.decoder.decode(&event, &mut out);
             self.next = Offset(event.offset.0 + 1);
+            newest = newest.max(Some(event.enqueued));
             self.read_to
                 .enqueued_ms
                 .store(event.enqueued.as_millis(), Relaxed);
@@ -161,8 +178,11 @@ impl Source for PartitionSource {
         batch.arrivals = Arrivals::OfSource;
         batch.waiting.push(!self.events.is_empty());
         batch.ended = self.has_ended();
+        if let Some(newest) = newest {
+            self.clock.note(newest, Instant::now());
+        }
         if batch.ended {
-            self.read_to.is_complete_until(self.bounds.asked_at);
+            self.note_end();
         }
         Ok(if self.next == before {
             Read::Idle {

@@ -99,7 +99,10 @@ impl RepositoryError {
     /// person has to repair the store first.
     pub fn is_of_one_model(&self) -> bool {
         match self {
-            Self::Store(error) => matches!(error, StoreError::Damaged { .. } | StoreError::TooLarge { .. }),
+            Self::Store(error) => matches!(
+                error,
+                StoreError::Damaged { .. } | StoreError::TooLarge { .. } | StoreError::OtherCase { .. }
+            ),
             _ => true,
         }
     }

@@ -11,7 +11,7 @@ use windrow_common::SensorId;
 use windrow_service::Shutdown;
 
 use crate::ProducerError;
-use crate::sensors::SensorTable;
+use crate::sensors::{MAX_SENSORS, SensorTable};
 use crate::source::{Batch, Offset, Read, Source, SourceError};
 use crate::stats::Stats;
 use crate::window::{Claim, Emitted, PartitionPosition, Position, Tally, Windower};
@@ -53,6 +53,8 @@ const QUARANTINE_HELD: usize = 10_000;
 pub(crate) const QUARANTINE_BYTES_HELD: usize = 4 << 20;
 /// Longest time between two steps, and so the longest that a message is held.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
+/// A warning is logged each time that this many more sensors are known.
+const SENSORS_PER_WARNING: usize = 1_000_000;
 /// Wait before an idle source is read again and a stop is noticed.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -113,6 +115,7 @@ impl Ingest {
     /// On a runtime with a single thread, it takes turns with the tasks there. Otherwise it has a thread of its own,
     /// because it is busy for as long as the source is read.
     pub(crate) async fn run(self) -> Result<(), ProducerError> {
+        self.stats.sensors.inc_by(self.counted.sensors as i64);
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Ok(self.run_in_turns().await?);
         }
@@ -204,6 +207,7 @@ impl Ingest {
             // Windows left to the next run no longer count as open here.
             self.stats.left_open.inc_by(self.windower.open_windows() as u64);
             self.stats.open_windows.dec_by(self.counted.open_windows);
+            self.stats.sensors.dec_by(self.counted.sensors as i64);
             return Some(step);
         }
         let is_due = emitted.messages.len() >= MESSAGES_HELD
@@ -257,8 +261,22 @@ impl Ingest {
             partitions: Arc::clone(&self.partitions),
             new_sensors: self.sensors.after(self.counted.sensors).to_vec(),
         };
-        self.counted.sensors = self.sensors.len();
+        self.count_sensors();
         step
+    }
+
+    fn count_sensors(&mut self) {
+        let (before, sensors) = (self.counted.sensors, self.sensors.len());
+        self.stats.sensors.inc_by((sensors - before) as i64);
+        self.counted.sensors = sensors;
+        if sensors / SENSORS_PER_WARNING > before / SENSORS_PER_WARNING {
+            tracing::warn!(
+                sensors,
+                most = MAX_SENSORS,
+                "sensors are never forgotten, and beyond the most, readings of new ones are quarantined; if devices or \
+                 tags get new names all the time, read another column or field, or give the source another --source-name"
+            );
+        }
     }
 
     fn count(&mut self, emitted: &Emitted) {

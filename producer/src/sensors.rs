@@ -17,12 +17,38 @@ impl SensorIndex {
     }
 }
 
+/// Most sensors of one table. A sensor is never forgotten, because a late reading of it must be known to be late: it
+/// costs about 250 bytes of memory for good, and some of every checkpoint. Names without end, such as a device id with a
+/// time in it, must not fill the memory.
+pub const MAX_SENSORS: usize = 10_000_000;
+
+/// Why names have no number in a [`SensorTable`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SensorError {
+    /// The names make no sensor.
+    #[error(transparent)]
+    Id(#[from] SensorIdError),
+    /// The sensor is new, and the table is full.
+    #[error(
+        "the sensor is new, and {0} others are known already: if the device or tag is another one in each reading, name \
+         another column or field"
+    )]
+    TooMany(usize),
+}
+
 /// A table of every sensor seen so far, numbered from 0 in order of appearance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SensorTable {
     ids: Vec<SensorId>,
     by_name: HashTable<u32>,
     hasher: FixedState,
+    most: usize,
+}
+
+impl Default for SensorTable {
+    fn default() -> Self {
+        Self::with_room_for(MAX_SENSORS)
+    }
 }
 
 impl SensorTable {
@@ -31,8 +57,18 @@ impl SensorTable {
         Self::default()
     }
 
+    /// Creates an empty table that takes at most `most` sensors.
+    pub fn with_room_for(most: usize) -> Self {
+        Self {
+            ids: Vec::new(),
+            by_name: HashTable::new(),
+            hasher: FixedState::default(),
+            most,
+        }
+    }
+
     /// Returns the index of a sensor, and adds the sensor if it is new. A known sensor costs no allocation.
-    pub fn intern(&mut self, device: &str, tag: &str) -> Result<SensorIndex, SensorIdError> {
+    pub fn intern(&mut self, device: &str, tag: &str) -> Result<SensorIndex, SensorError> {
         let hash = self.hasher.hash_one((device, tag));
         let known = self.by_name.find(hash, |&index| {
             let id = &self.ids[index as usize];
@@ -40,6 +76,10 @@ impl SensorTable {
         });
         if let Some(&index) = known {
             return Ok(SensorIndex(index));
+        }
+        SensorId::check(device, tag)?;
+        if self.ids.len() >= self.most {
+            return Err(SensorError::TooMany(self.most));
         }
         let index = self.ids.len() as u32;
         self.ids.push(SensorId::new(device, tag)?);
@@ -81,12 +121,23 @@ mod tests {
         let mut sensors = SensorTable::new();
         let a = sensors.intern("d", "1").unwrap();
         let b = sensors.intern("d1", "").unwrap_err();
-        assert_eq!(b, SensorIdError::Empty("tag"));
+        assert_eq!(b, SensorIdError::Empty("tag").into());
         for i in 0..10_000 {
             sensors.intern("d", &i.to_string()).unwrap();
         }
         assert_eq!(sensors.intern("d", "1").unwrap(), a);
         assert_eq!(sensors.len(), 10_000);
         assert_eq!(sensors.id(a).to_string(), "d/1");
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_names_and_knows_the_old_ones() {
+        let mut sensors = SensorTable::with_room_for(2);
+        let a = sensors.intern("d", "1").unwrap();
+        sensors.intern("d", "2").unwrap();
+        assert_eq!(sensors.intern("d", "3"), Err(SensorError::TooMany(2)));
+        assert_eq!(sensors.intern("d", ""), Err(SensorIdError::Empty("tag").into()));
+        assert_eq!(sensors.intern("d", "1"), Ok(a));
+        assert_eq!(sensors.len(), 2);
     }
 }

@@ -21,6 +21,7 @@ pub struct Stats {
     pub(crate) quarantined: Family<QuarantinedFor, Counter>,
     pub(crate) quarantine_cut: Counter,
     pub(crate) open_windows: Gauge,
+    pub(crate) sensors: Gauge,
     pub(crate) left_open: Counter,
     pub(crate) windows: Counter,
     pub(crate) messages: Counter,
@@ -163,6 +164,11 @@ impl Stats {
         );
         for (name, help, gauge) in [
             ("open_windows", "Windows open now", &self.open_windows),
+            (
+                "sensors",
+                "Sensors that are known; each keeps some memory until the producer stops reading its partition",
+                &self.sensors,
+            ),
             (
                 "source_done",
                 "How much of the source has been read, in its own unit",

@@ -12,6 +12,9 @@
     clippy::missing_panics_doc
 )]
 
+#[cfg(feature = "amqp")]
+pub use crate::amqp::testing as headers;
+
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::time::Duration;

@@ -52,6 +52,19 @@ pub enum StoreError {
         /// The store.
         url: String,
     },
+    /// The store's folder does not tell upper from lower case, and holds another name of these letters.
+    #[error(
+        "cannot use {path} in {url}: the folder does not tell upper from lower case, and {there} is there; rename the \
+         device, tag or source, or move the store to a folder where case counts"
+    )]
+    OtherCase {
+        /// The blob.
+        path: String,
+        /// The start of its path, as it is spelled in the folder.
+        there: String,
+        /// The store.
+        url: String,
+    },
     /// A blob is too large to read.
     #[error("cannot read {path}: it has {bytes} bytes; at most {MAX_BLOB_BYTES} are allowed")]
     TooLarge {
@@ -116,6 +129,7 @@ impl HasRemedy for StoreError {
                 _ => Remedy::Wait,
             },
             Self::Conflict { .. }
+            | Self::OtherCase { .. }
             | Self::TooLarge { .. }
             | Self::Unencodable { .. }
             | Self::Damaged { .. } => Remedy::GiveUp,

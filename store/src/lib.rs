@@ -25,6 +25,7 @@ mod dispatched;
 mod error;
 mod folder;
 mod health;
+mod letter_case;
 mod open;
 mod part;
 mod predictions;
@@ -74,6 +75,8 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     url: String,
     backend: Backend,
+    /// Whether its folder takes names that differ in case only for the same.
+    ignores_case: bool,
     /// Admits one conditional replace of this process at a time; the lock file keeps out other processes.
     turn: Arc<Mutex<()>>,
     health: Arc<Health>,
@@ -194,6 +197,7 @@ impl Store {
     /// Reads a blob whole, with the version to pass to [`Store::put_if`]; `None` if it does not exist.
     pub async fn get_versioned(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let failed = self.failed(Access::Read, "read", path);
+        self.has_no_other_case(path).await?;
         let result = match self.objects.get(&self.path(path)?).await {
             Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => {
                 self.is_there()?;
@@ -250,6 +254,7 @@ impl Store {
             ..PutOptions::default()
         };
         self.is_there()?;
+        self.has_no_other_case(path).await?;
         let put = self
             .objects
             .put_opts(&self.path(path)?, bytes.into(), options)
@@ -277,6 +282,10 @@ impl Store {
 
     /// Deletes a blob. An absent blob is not an error.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        match self.has_no_other_case(path).await {
+            Err(StoreError::OtherCase { .. }) => return Ok(()),
+            looked => looked?,
+        }
         match self.objects.delete(&self.path(path)?).await {
             Ok(()) => Ok(()),
             Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => Ok(()),

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::folder::lock_file;
 use super::health::Health;
-use super::{Backend, Store, StoreError, cloud};
+use super::{Backend, Store, StoreError, cloud, letter_case};
 
 /// The kind of store that a URL names.
 enum Named {
@@ -60,6 +60,7 @@ impl Store {
             objects,
             url: url.to_owned(),
             backend,
+            ignores_case: false,
             turn: Arc::default(),
             health: Arc::new(health),
         }
@@ -75,7 +76,10 @@ impl Store {
         let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(url, &error))?;
         let objects = Arc::new(objects.with_fsync(true));
         let health = Health::of_folder(&folder);
-        Ok(Self::at(Backend::Folder(folder), objects, health, url))
+        Ok(Self {
+            ignores_case: letter_case::is_ignored(&folder),
+            ..Self::at(Backend::Folder(folder), objects, health, url)
+        })
     }
 }
 

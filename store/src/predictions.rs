@@ -166,4 +166,34 @@ mod tests {
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
     }
+
+    #[test]
+    fn no_flipped_bit_makes_the_library_panic() {
+        let prediction = Prediction {
+            sensor: SensorId::new("d", "t").unwrap(),
+            window_length: Length::from_millis(60_000),
+            aggregate: Aggregate {
+                window_start: EventTime::from_millis(0),
+                count: 1,
+                mean: 1.0,
+                std: 0.0,
+                min: 1.0,
+                max: 1.0,
+                first: 1.0,
+                last: 1.0,
+            },
+            decision: 1.0,
+            anomaly: false,
+            model_version: "v1".into(),
+        };
+        let bytes = encode(&[prediction]).unwrap();
+        let mut refused = 0;
+        // The sign of a number is the lowest bit of its first byte, in the file's footer as elsewhere.
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            refused += u32::from(decode(damaged.into()).is_err());
+        }
+        assert!(refused > 100, "{refused}");
+    }
 }

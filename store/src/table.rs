@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::Blob;
-use windrow_common::EventTime;
+use windrow_common::{EventTime, Panicked, caught};
 
 /// Why a table cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum TableError {
     /// The bytes are not Parquet, or are damaged.
     #[error("it is not a readable Parquet file: {0}")]
     Parquet(#[from] ParquetError),
+    /// The bytes are damaged in a way that the library does not expect.
+    #[error("it is not a readable Parquet file: {0}")]
+    Panicked(#[from] Panicked),
     /// Its columns do not fit together.
     #[error("its columns do not fit together: {0}")]
     Arrow(#[from] ArrowError),
@@ -66,10 +69,13 @@ pub(super) fn write(batch: &RecordBatch) -> Result<Bytes, TableError> {
 
 /// Reads the batches of a Parquet file.
 pub(super) fn read(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?
-        .with_batch_size(65_536)
-        .build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
+    // The library panics on some damage, such as a negative offset.
+    caught(|| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?
+            .with_batch_size(65_536)
+            .build()?;
+        Ok(reader.collect::<Result<_, _>>()?)
+    })?
 }
 
 pub(super) fn primitive<'a, T: ArrowPrimitiveType>(

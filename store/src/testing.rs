@@ -3,7 +3,20 @@
 //! Everything here is for tests, so code that cannot continue panics and says why.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
-use crate::{Store, StoreError};
+use bytes::Bytes;
+use windrow_common::Prediction;
+
+use crate::{Dispatched, Store, StoreError, TableError, dispatched, predictions};
+
+/// Decodes a part of `predictions/`.
+pub fn predictions_of(part: Bytes) -> Result<Vec<Prediction>, TableError> {
+    predictions::decode(part)
+}
+
+/// Decodes a part of `dispatched/`.
+pub fn dispatched_of(part: Bytes) -> Result<Vec<Dispatched>, TableError> {
+    dispatched::decode(part)
+}
 
 /// Checks that the second of two conditional writes of a blob is refused, whether it creates or replaces.
 pub async fn conditional_writes_refuse_the_second_writer(store: &Store) {

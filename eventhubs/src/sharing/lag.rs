@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use azure_messaging_eventhubs::ConsumerClient;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use windrow_common::EventTime;
 
 use super::EventHubSource;
+use super::opening::note_newest;
 use crate::EventHubError;
 use crate::client::part_with;
+use crate::hub_clock::HubClock;
 use crate::partition::ReadTo;
 use windrow_producer::Stats;
 
@@ -53,6 +55,7 @@ pub(crate) async fn watch(
     source: &EventHubSource,
     stats: &Stats,
     watched: &Watched,
+    clock: &HubClock,
     known: &HashSet<String>,
     every: Duration,
 ) -> EventHubError {
@@ -61,7 +64,7 @@ pub(crate) async fn watch(
     let mut connection = None;
     loop {
         tick.tick().await;
-        match look(source, stats, watched, &mut connection).await {
+        match look(source, stats, watched, clock, &mut connection).await {
             Ok(partitions) if partitions == *known => {}
             Ok(partitions) => {
                 return EventHubError::Away {
@@ -93,6 +96,7 @@ async fn look(
     source: &EventHubSource,
     stats: &Stats,
     watched: &Watched,
+    clock: &HubClock,
     connection: &mut Option<ConsumerClient>,
 ) -> Result<HashSet<String>, EventHubError> {
     let hub = &source.hub;
@@ -109,7 +113,7 @@ async fn look(
         .map_err(|_| hub.silent(ANSWER_WITHIN))?
         .map_err(|error| hub.error(&error))?;
     for (partition, read_to) in watched.all() {
-        let asked_at = EventTime::now();
+        let asked = Instant::now();
         let state = timeout(ANSWER_WITHIN, client.get_partition_properties(&partition)).await;
         let state = state
             .map_err(|_| hub.silent(ANSWER_WITHIN))?
@@ -123,11 +127,15 @@ async fn look(
             true => 0,
             false => (state.last_enqueued_sequence_number + 1 - next).max(0),
         };
-        let behind_ms = asked_at.as_millis() - read_to.enqueued_ms();
+        note_newest(clock, &state);
+        let asked_at = clock.time_at(asked);
         let seconds = if events > 0 {
-            behind_ms.max(0) as f64 / 1_000.0
+            let now_ms = asked_at.map_or(0, EventTime::as_millis);
+            now_ms.saturating_sub(read_to.enqueued_ms()).max(0) as f64 / 1_000.0
         } else {
-            read_to.is_complete_until(asked_at);
+            if let Some(asked_at) = asked_at {
+                read_to.is_complete_until(asked_at);
+            }
             0.0
         };
         stats.set_lag(&partition, events, seconds);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use azure_messaging_eventhubs::models::{EventHubPartitionProperties, StartPositions};
 use azure_messaging_eventhubs::{EventHubsError, EventProcessor, StartLocation, StartPosition};
@@ -12,6 +12,8 @@ use windrow_queue::Queue;
 use super::ownership::{Hub, Ownerships};
 use super::{EventHubSource, RENEWALS, Start};
 use crate::SharingError;
+use crate::body::time_of;
+use crate::hub_clock::HubClock;
 use crate::partition::Bounds;
 use windrow_producer::Pipeline;
 use windrow_producer::checkpoint::{Checkpoint, CheckpointError, Resume};
@@ -23,6 +25,8 @@ pub(crate) struct Opened {
     pub(crate) ownerships: Arc<Ownerships>,
     /// The hub's partitions.
     pub(crate) partitions: HashMap<String, Bounds>,
+    /// The hub's clock.
+    pub(crate) clock: Arc<HubClock>,
 }
 
 /// Opens a session. `known` holds the partitions of earlier sessions.
@@ -39,24 +43,26 @@ pub(crate) async fn open<Q: Queue>(
     let client = hub.consumer(&source.consumer_group).await?;
     let properties = client.get_eventhub_properties().await.map_err(failed)?;
     let mut partitions = HashMap::new();
+    let clock = HubClock::default();
     let mut positions = StartPositions::default();
     (positions.default.location, positions.default.inclusive) = match source.start {
         Start::Earliest | Start::Latest => (StartLocation::Earliest, false),
         Start::At(time) => (StartLocation::EnqueuedTime(system_time(time)), true),
     };
     for partition in properties.partition_ids {
-        let asked_at = EventTime::now();
+        let asked = (Instant::now(), EventTime::now());
         let state = client
             .get_partition_properties(&partition)
             .await
             .map_err(failed)?;
+        note_newest(&clock, &state);
         if let Some(resume) = resumes.iter().find(|resume| resume.partition == partition) {
             check_end(resume, &state)?;
         }
         // A partition added since then is read from its oldest event.
         let is_new = !known.is_empty() && !known.contains(&partition);
         let start = if is_new { Start::Earliest } else { source.start };
-        let bounds = bounds_of(&state, start, source.until, asked_at);
+        let bounds = bounds_of(&state, start, source.until, asked);
         if let Some(begin) = bounds.start {
             // A number, because `@latest` would skip events that arrive between now and the attach.
             let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
@@ -68,6 +74,7 @@ pub(crate) async fn open<Q: Queue>(
         }
         partitions.insert(partition, bounds);
     }
+    clock.note_opening();
     let names = Hub {
         namespace: hub.host.clone(),
         name: hub.name.clone(),
@@ -87,7 +94,17 @@ pub(crate) async fn open<Q: Queue>(
         processor,
         ownerships,
         partitions,
+        clock: Arc::new(clock),
     })
+}
+
+/// Notes the partition's newest event, which the hub has just named.
+pub(super) fn note_newest(clock: &HubClock, state: &EventHubPartitionProperties) {
+    if let Some(newest) = state.last_enqueued_time_utc
+        && !state.is_empty
+    {
+        clock.note(time_of(newest), Instant::now());
+    }
 }
 
 fn system_time(time: EventTime) -> SystemTime {
@@ -99,7 +116,12 @@ fn offset(number: i64) -> Offset {
 }
 
 /// Returns where a partition begins and ends for a session that starts now.
-fn bounds_of(state: &EventHubPartitionProperties, start: Start, until: Until, asked_at: EventTime) -> Bounds {
+fn bounds_of(
+    state: &EventHubPartitionProperties,
+    start: Start,
+    until: Until,
+    (asked, asked_at): (Instant, EventTime),
+) -> Bounds {
     let oldest = offset(state.beginning_sequence_number);
     let next = if state.is_empty {
         oldest
@@ -119,6 +141,7 @@ fn bounds_of(state: &EventHubPartitionProperties, start: Start, until: Until, as
         Start::At(_) => None,
     };
     Bounds {
+        asked,
         asked_at,
         start,
         oldest,

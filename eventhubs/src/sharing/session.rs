@@ -29,6 +29,7 @@ use super::ownership::Ownerships;
 use super::receiver::{Ended, Receiver, room_for_bodies};
 use super::{EventHubSource, FIRST_WAIT, LONGEST_WAIT, RENEWALS};
 use crate::client::part_with;
+use crate::hub_clock::HubClock;
 use crate::partition::{Bounds, PartitionSource};
 use crate::{EventHubError, SharingError};
 use windrow_producer::Pipeline;
@@ -98,6 +99,7 @@ async fn session<Q: Queue>(
         processor,
         ownerships,
         partitions,
+        clock,
     } = opened;
     known.extend(partitions.keys().cloned());
     let watched = Watched::default();
@@ -107,6 +109,7 @@ async fn session<Q: Queue>(
         ownerships: &ownerships,
         bounds: partitions,
         watched: &watched,
+        clock: &clock,
         room: room_for_bodies(),
         reading: HashMap::new(),
         waiting: HashMap::new(),
@@ -116,7 +119,7 @@ async fn session<Q: Queue>(
         failure: None,
     };
     let every = source.ownership_expiry / RENEWALS;
-    let watch = watch(source, &pipeline.stats, &watched, known, every);
+    let watch = watch(source, &pipeline.stats, &watched, &clock, known, every);
     let ended = session.run(&processor, watch, shutdown).await;
     drop(session);
     ownerships.release().await?;
@@ -138,6 +141,7 @@ struct Session<'a, Q> {
     ownerships: &'a Ownerships,
     bounds: HashMap<String, Bounds>,
     watched: &'a Watched,
+    clock: &'a Arc<HubClock>,
     room: Arc<Semaphore>,
     reading: HashMap<String, ActivePartition>,
     /// Clients of partitions that were handed out again while the previous pipeline is still stopping.
@@ -225,7 +229,13 @@ impl<Q: Queue> Session<'_, Q> {
             );
         };
         let (events, to_decode) = mpsc::channel(EVENTS_AHEAD);
-        let source = PartitionSource::new(&partition, to_decode, &self.source.mapping, bounds);
+        let source = PartitionSource::new(
+            &partition,
+            to_decode,
+            &self.source.mapping,
+            bounds,
+            Arc::clone(self.clock),
+        );
         self.watched.insert(&partition, source.read_to());
         let (trigger, stop) = Shutdown::new();
         let trigger = Arc::new(trigger);

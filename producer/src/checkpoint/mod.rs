@@ -7,6 +7,8 @@
 mod error;
 mod origin;
 mod saved;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

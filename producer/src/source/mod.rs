@@ -100,7 +100,8 @@ pub enum Read {
     Batch,
     /// Nothing is new at the moment; call again later.
     Idle {
-        /// Everything that arrived before this time has been read; `None` if the source does not know.
+        /// Everything that arrived before this time has been read; `None` if the source does not know. It is a time of
+        /// the clock that [`Reading::arrival`] comes from, because the two are compared.
         complete_until: Option<EventTime>,
     },
     /// Every partition has ended.

@@ -233,8 +233,8 @@ impl Windower {
         }
     }
 
-    /// Lets time pass while nothing can be read. `complete_until` is a wall-clock time: everything that arrived in the
-    /// group before it has been taken. If a partition has been silent for too long by then, its event time advances
+    /// Lets time pass while nothing can be read. `complete_until` is a time of the source's clock: everything that
+    /// arrived in the group before it has been taken. If a partition has been silent for too long by then, its event time advances
     /// without readings, as far as needed to close the open intervals.
     pub fn idle(
         &mut self,

@@ -14,6 +14,8 @@ mod error;
 mod management;
 mod properties;
 mod publisher;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};

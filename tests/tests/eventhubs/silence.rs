@@ -2,7 +2,7 @@
 
 use windrow_common::EventTime;
 use windrow_test_hub::HubConfig;
-use windrow_tests::eventually;
+use windrow_tests::{Service, eventually};
 
 use super::{EXIT_WITHIN, HubStage, WITHIN};
 
@@ -11,9 +11,15 @@ const FIRST: i64 = 5_000;
 const SECONDS: i64 = 4;
 
 fn old_hub(prefix: &str) -> HubStage {
+    hub_with_clock(prefix, 0)
+}
+
+/// Starts a hub whose clock is ahead of the producers'.
+fn hub_with_clock(prefix: &str, clock_ahead_ms: i64) -> HubStage {
     let config = HubConfig {
         partitions: 3,
         first_sequence_number: FIRST,
+        clock_ahead_ms,
         ..HubConfig::default()
     };
     let hub = HubStage::of(prefix, &config);
@@ -23,12 +29,18 @@ fn old_hub(prefix: &str) -> HubStage {
 
 /// Appends readings of one device for the last few seconds, up to now.
 fn append(hub: &HubStage, partition: u16) {
-    let first_ms = EventTime::now().as_millis() - SECONDS * 1_000;
+    append_until(hub, partition, EventTime::now().as_millis());
+}
+
+/// Appends readings of one device for the few seconds up to a time. Returns the time of the first.
+fn append_until(hub: &HubStage, partition: u16, end_ms: i64) -> i64 {
+    let first_ms = end_ms - SECONDS * 1_000;
     for second in 0..SECONDS {
         let ts = first_ms + second * 1_000;
         let body = format!(r#"{{"ts":{ts},"device":"d{partition}","tag":"temp","value":20}}"#);
         hub.hub.append(partition, body.into_bytes(), []).unwrap();
     }
+    first_ms
 }
 
 const SHORT: [&str; 6] = [
@@ -160,6 +172,57 @@ fn partitions_that_are_added_are_read_from_their_first_event() {
     append(&hub, 3);
     let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
     eventually(WITHIN, "its windows are dispatched", closed);
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+#[test]
+fn a_producer_whose_clock_is_ahead_of_the_hub_s_closes_no_window_early() {
+    let hub = hub_with_clock("aheadofhub", -HOUR_MS);
+    let mut producer = hub.producer(
+        "p",
+        &[
+            "--window",
+            "1s",
+            "--idle-after",
+            "30m",
+            "--out-of-orderness",
+            "1m",
+        ],
+    );
+    let first_ms = append_until(&hub, 1, EventTime::now().as_millis() - HOUR_MS);
+    let read = |producer: &Service, readings: f64| {
+        eventually(WITHIN, "everything is read, and the hub has said so", || {
+            let (_, metrics) = producer.get("/metrics")?;
+            let all_known = metrics.matches("windrow_producer_lag_events{").count() == 3;
+            let no_lag = producer.metric("windrow_producer_lag_events")? == 0.0;
+            let all_read = producer.metric("windrow_producer_readings_total")? == readings;
+            (all_known && no_lag && all_read).then_some(())
+        });
+    };
+    read(&producer, SECONDS as f64);
+    // The first window is still open for another reading of it.
+    let body = format!(r#"{{"ts":{first_ms},"device":"d1","tag":"temp","value":21}}"#);
+    hub.hub.append(1, body.into_bytes(), []).unwrap();
+    read(&producer, (SECONDS + 1) as f64);
+    assert_eq!(hub.dispatched(), 0, "{}", producer.log());
+    producer.signal("TERM");
+    assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
+}
+
+#[test]
+fn a_producer_whose_clock_is_behind_the_hub_s_closes_silent_windows_in_time() {
+    let hub = hub_with_clock("behindhub", HOUR_MS);
+    let mut producer = hub.producer("p", &SHORT);
+    append_until(&hub, 1, EventTime::now().as_millis() + HOUR_MS);
+    let closed = || (hub.dispatched() >= SECONDS as u64).then_some(());
+    eventually(
+        WITHIN,
+        "the windows are dispatched although no reading follows",
+        closed,
+    );
     producer.signal("TERM");
     assert_eq!(producer.wait(EXIT_WITHIN), 0, "{}", producer.log());
 }

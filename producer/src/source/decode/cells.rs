@@ -1,8 +1,8 @@
 //! Converts the cells of a row to a reading, and remembers what repeats from row to row.
 
-use windrow_common::{EventTime, SensorId, SensorIdError};
+use windrow_common::{EventTime, SensorId};
 
-use crate::sensors::{SensorIndex, SensorTable};
+use crate::sensors::{SensorError, SensorIndex, SensorTable};
 use crate::source::{Offset, Reading};
 
 use super::mapping::Role;
@@ -24,7 +24,7 @@ pub(in crate::source) enum CellError {
     /// The cell of this role is wrong, for this reason.
     Cell(Role, String),
     /// The device or the tag is not a valid name; the error says which.
-    Sensor(SensorIdError),
+    Sensor(SensorError),
 }
 
 /// A converter from cells to readings.

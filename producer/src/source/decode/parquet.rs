@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
-use windrow_common::EventTime;
+use windrow_common::{EventTime, caught};
 
 use crate::source::{Offset, Reading, SourceError};
 
@@ -49,6 +49,16 @@ impl ParquetDecoder {
         from: u64,
         mapping: &ColumnMapping,
     ) -> Result<Self, SourceError> {
+        // The library panics on some damage, such as a negative offset; see `decode` too.
+        caught(|| Self::open_it(input, from, mapping)).unwrap_or_else(|panicked| {
+            Err(SourceError::Format {
+                path: input.path.clone(),
+                why: format!("it is not a readable Parquet file: {panicked}"),
+            })
+        })
+    }
+
+    fn open_it(input: &InputFile, from: u64, mapping: &ColumnMapping) -> Result<Self, SourceError> {
         let path = &input.path;
         let format = |why: String| SourceError::Format {
             path: path.clone(),
@@ -77,7 +87,8 @@ impl ParquetDecoder {
         }
         let names = places.map(|place| names[place].to_owned());
         let groups = builder.metadata().row_groups();
-        let rows = groups.iter().map(|group| group.num_rows().max(0) as u64).sum();
+        let rows = groups.iter().map(|group| group.num_rows().max(0) as u64);
+        let rows = rows.fold(0, u64::saturating_add);
         if from > rows {
             return Err(SourceError::Shrunk {
                 path: path.clone(),
@@ -131,9 +142,9 @@ impl ParquetDecoder {
         while out.has_room() {
             let mut pending = match self.pending.take() {
                 Some(pending) => pending,
-                None => match self.reader.next() {
+                None => match caught(|| self.next_batch()).map_err(io::Error::other)? {
                     None => return Ok(Step::End),
-                    Some(batch) => self.pending(batch).map_err(io::Error::other)?,
+                    Some(pending) => pending.map_err(io::Error::other)?,
                 },
             };
             while out.has_room() && pending.next < pending.batch.num_rows() {
@@ -148,8 +159,12 @@ impl ParquetDecoder {
         Ok(Step::More)
     }
 
-    fn pending(&self, batch: Result<RecordBatch, ArrowError>) -> Result<Pending, ArrowError> {
-        let batch = batch?;
+    fn next_batch(&mut self) -> Option<Result<Pending, ArrowError>> {
+        let batch = self.reader.next()?;
+        Some(batch.and_then(|batch| self.pending(batch)))
+    }
+
+    fn pending(&self, batch: RecordBatch) -> Result<Pending, ArrowError> {
         Ok(Pending {
             columns: Columns::new(&batch, self.places)?,
             batch,

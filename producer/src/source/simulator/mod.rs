@@ -13,7 +13,7 @@ mod draws;
 mod episodes;
 mod signal;
 
-use windrow_common::{EventTime, SensorId, SensorIdError};
+use windrow_common::{EventTime, SensorId};
 
 pub use config::SimulatorConfig;
 pub use episodes::{Anomaly, AnomalyKind};
@@ -23,7 +23,7 @@ use self::draws::derive;
 use self::episodes::{Plan, Rates};
 use self::signal::{Grid, Sensor, device_name, tag_name};
 use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
-use crate::sensors::SensorTable;
+use crate::sensors::{SensorError, SensorTable};
 
 /// A source that reads from a simulated fleet.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Source for Simulator {
                 .sensors()
                 .iter()
                 .map(|sensor| sensors.intern(&device_name(sensor.device), &tag_name(sensor.tag)))
-                .collect::<Result<_, SensorIdError>>()
+                .collect::<Result<_, SensorError>>()
                 .map_err(|error| SourceError::Spec {
                     spec: self.config.to_string(),
                     why: error.to_string(),

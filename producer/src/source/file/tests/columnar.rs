@@ -237,3 +237,23 @@ fn a_column_of_no_use_is_refused_by_name() {
     let whole = columns(floats());
     assert!(refusal("a.parquet", &whole[..whole.len() - 20]).contains("it is not whole"));
 }
+
+#[test]
+fn no_flipped_bit_makes_the_library_panic() {
+    let rows: Vec<_> = (0..3)
+        .map(|at| (at * 1_000, "d".to_owned(), "t".to_owned(), at as f64))
+        .collect();
+    let bytes = parquet(&rows);
+    let (mut refused, mut set_aside) = (0, 0);
+    // The footer holds the offsets; the sign of a number is the lowest bit of its first byte.
+    for at in bytes.len().saturating_sub(2_000)..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let (_folder, path) = file("f.parquet", damaged);
+        match FileSource::open(&path, &ColumnMapping::default(), Until::CaughtUp) {
+            Err(_) => refused += 1,
+            Ok(mut source) => set_aside += drain(&mut source)[0].unreadable.len(),
+        }
+    }
+    assert!(refused > 100 && set_aside > 10, "{refused} {set_aside}");
+}

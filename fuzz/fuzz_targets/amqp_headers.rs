@@ -1,0 +1,7 @@
+//! `amqp_headers` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(
+    init: windrow_fuzz::keep_quiet(),
+    |bytes: &[u8]| windrow_fuzz::run("amqp_headers", bytes)
+);

@@ -1,0 +1,59 @@
+//! Model files and pickles of scikit-learn.
+
+use windrow_common::{Aggregate, EventTime};
+use windrow_model::{Feature, Features, Model, Scratch, import};
+
+/// `WNDM` and the version; the checksum of the rest follows.
+const BEFORE_CHECKSUM: usize = 6;
+const HEADER_BYTES: usize = 10;
+
+/// A model file, as it is and with the checksum that it should have.
+pub(crate) fn file(bytes: &[u8]) {
+    if let Ok(model) = Model::from_bytes(bytes) {
+        is_usable(&model);
+    }
+    if bytes.len() >= HEADER_BYTES {
+        let mut sealed = bytes.to_vec();
+        let checksum = crc32fast::hash(&sealed[HEADER_BYTES..]).to_le_bytes();
+        sealed[BEFORE_CHECKSUM..HEADER_BYTES].copy_from_slice(&checksum);
+        if let Ok(model) = Model::from_bytes(&sealed) {
+            is_usable(&model);
+        }
+    }
+}
+
+/// A pickle fitted on one, two or four features.
+pub(crate) fn pickle(bytes: &[u8]) {
+    for count in [1, 2, 4] {
+        let features = Features::new(&Feature::ALL[..count]).unwrap();
+        if let Ok(model) = import(bytes, features) {
+            is_usable(&model);
+        }
+    }
+}
+
+/// Checks that the model is stored and loaded as it is, and that it decides something, whatever the numbers.
+fn is_usable(model: &Model) {
+    let bytes = model.to_bytes().unwrap();
+    let back = Model::from_bytes(&bytes).expect("what is written is read");
+    assert_eq!(back.to_bytes().unwrap(), bytes, "written twice");
+    let aggregate = |value: f64| Aggregate {
+        window_start: EventTime::from_millis(0),
+        count: 3,
+        mean: value,
+        std: value.abs(),
+        min: value,
+        max: value,
+        first: value,
+        last: value,
+    };
+    let aggregates = [0.0, -71.5, 1e300].map(aggregate);
+    let (mut scratch, mut decisions) = (Scratch::default(), Vec::new());
+    if model.decide(&aggregates, &mut scratch, &mut decisions).is_ok() {
+        assert_eq!(decisions.len(), aggregates.len());
+        assert!(
+            decisions.iter().all(|decision| decision.is_finite()),
+            "{decisions:?}"
+        );
+    }
+}
