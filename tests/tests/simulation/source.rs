@@ -5,7 +5,8 @@ use std::sync::Arc;
 use windrow_common::EventTime;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::{
-    Arrivals, Batch, Offset, PartitionIndex, Progress, Raw, Read, Reading, Source, SourceError, Unreadable, Until,
+    Arrivals, Batch, Offset, PartitionIndex, Progress, Raw, Read, Reading, Source, SourceError, Unreadable,
+    Until,
 };
 
 use crate::clock::Clock;
