@@ -257,10 +257,7 @@ impl DemoArgs {
         if audit.all.is_clean() {
             Ok(())
         } else {
-            Err(CliError::Lost(format!(
-                "the audit failed: {}",
-                audit.all.verdict()
-            )))
+            Err(CliError::Lost(audit.failure()))
         }
     }
 }

@@ -20,6 +20,7 @@ mod args;
 mod azure;
 #[cfg_attr(not(feature = "cloud"), path = "no_cloud.rs")]
 mod cloud;
+mod counting;
 mod dispatched;
 mod error;
 mod folder;
@@ -46,11 +47,11 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersi
 use tokio::sync::Mutex;
 
 pub use args::StoreArg;
+pub use counting::HourRows;
 pub use dispatched::Dispatched;
 pub use error::StoreError;
 pub use part::{PartWriter, Row};
-
-pub use reader::{Hour, HourRows};
+pub use reader::Hour;
 pub use retry::wait_out;
 pub use table::TableError;
 #[cfg(feature = "tls")]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checkpoint;
+mod counting;
 mod crash;
 mod dead_letters;
 mod input;
@@ -19,7 +20,7 @@ fn to_the_end<'a>(source: &'a str, store: &'a str) -> [&'a str; 6] {
     ["run", "--source", source, "--store", store, "--until-caught-up"]
 }
 
-/// Returns all predictions of a store as CSV, without duplicates.
+/// Returns all predictions of a store as CSV, one for each window.
 fn exported(store: &str) -> String {
     windrow_tests::windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }
