@@ -38,7 +38,7 @@ pub(crate) struct Outstanding {
 pub(crate) struct Dispatcher<Q> {
     queue: Q,
     writer: PartWriter,
-    source_name: String,
+    source_name: Arc<str>,
     stats: Arc<Stats>,
 }
 
@@ -47,7 +47,7 @@ impl<Q: Queue> Dispatcher<Q> {
         Self {
             queue,
             writer: PartWriter::new(store, "p"),
-            source_name: source_name.to_owned(),
+            source_name: source_name.into(),
             stats,
         }
     }
@@ -99,6 +99,7 @@ impl<Q: Queue> Dispatcher<Q> {
                 window_start: aggregate.window_start,
                 window_length: message.window_length,
                 count: aggregate.count,
+                source: Arc::clone(&self.source_name),
             })
         });
         let windows: Vec<Dispatched> = windows.collect();

@@ -10,6 +10,8 @@
 //! same readings, what matters is that everybody chooses the same one.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use windrow_common::Prediction;
 
@@ -80,7 +82,7 @@ impl Rival for Dispatched {
     }
 
     fn by_precedence(&self, other: &Self) -> Ordering {
-        self.count.cmp(&other.count)
+        (self.count, &self.source).cmp(&(other.count, &other.source))
     }
 
     fn should_equal(&self, other: &Self) -> bool {
@@ -111,6 +113,19 @@ pub(super) fn counting<T: Rival>(mut rows: Vec<T>) -> HourRows<T> {
         superseded,
         conflicts,
     }
+}
+
+/// Returns the number of readings in the windows of each source, each window with the row of the source that counts.
+pub(super) fn readings_by_source(rows: &[Dispatched]) -> BTreeMap<Arc<str>, u64> {
+    let mut rows: Vec<&Dispatched> = rows.iter().collect();
+    let by_source = |a: &Dispatched, b: &Dispatched| a.by_window(b).then_with(|| a.source.cmp(&b.source));
+    rows.sort_by(|a, b| by_source(a, b).then_with(|| b.count.cmp(&a.count)));
+    rows.dedup_by(|next, kept| by_source(kept, next).is_eq());
+    let mut readings = BTreeMap::new();
+    for row in rows {
+        *readings.entry(Arc::clone(&row.source)).or_default() += row.count;
+    }
+    readings
 }
 
 #[cfg(test)]
@@ -195,6 +210,7 @@ mod tests {
             window_start: EventTime::from_millis(0),
             window_length: Length::from_millis(60_000),
             count,
+            source: "s".into(),
         };
         let counted = counting(vec![window(3), window(5), window(3)]);
         assert_eq!(counted.rows, [window(5)]);
@@ -202,5 +218,25 @@ mod tests {
             (counted.repeats, counted.superseded, counted.conflicts),
             (1, 1, 0)
         );
+    }
+
+    #[test]
+    fn the_readings_of_a_window_count_once_for_each_source() {
+        let window = |minute: i64, source: &str, count| Dispatched {
+            sensor: SensorId::new("d", "t").unwrap(),
+            window_start: EventTime::from_millis(minute * 60_000),
+            window_length: Length::from_millis(60_000),
+            count,
+            source: source.into(),
+        };
+        let rows = [
+            window(0, "a", 3),
+            window(0, "b", 4),
+            window(0, "a", 5),
+            window(1, "a", 1),
+            window(0, "a", 5),
+        ];
+        let readings = readings_by_source(&rows);
+        assert_eq!(readings, BTreeMap::from([("a".into(), 6), ("b".into(), 4)]));
     }
 }

@@ -51,7 +51,7 @@ pub use counting::HourRows;
 pub use dispatched::Dispatched;
 pub use error::StoreError;
 pub use part::{PartWriter, Row};
-pub use reader::Hour;
+pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
 pub use table::TableError;
 #[cfg(feature = "tls")]
@@ -95,7 +95,7 @@ enum Backend {
 pub struct Version(UpdateVersion);
 
 /// A blob in a listing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// Path from the store's root.
     pub path: String,

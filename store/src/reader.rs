@@ -2,9 +2,12 @@
 //!
 //! Parts are never overwritten, so a window may have several rows. [`counting`] decides which one counts.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures::{StreamExt, TryStreamExt};
 
-use super::counting::{HourRows, counting};
+use super::counting::{HourRows, counting, readings_by_source};
 use super::table::hours;
 use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions};
 use windrow_common::{EventTime, Prediction};
@@ -12,12 +15,21 @@ use windrow_common::{EventTime, Prediction};
 /// Number of parts that are read and decoded concurrently.
 const READS_IN_FLIGHT: usize = 8;
 
-/// The parts of one hour of a table.
-#[derive(Clone, Debug)]
+/// The parts of one hour of a table. Two are equal if they have the same parts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hour {
     /// `date=YYYY-MM-DD/hour=HH`.
     pub name: String,
     parts: Vec<Blob>,
+}
+
+/// The windows of one hour that were dispatched.
+#[derive(Clone, Debug)]
+pub struct DispatchedHour {
+    /// One row for each window, ordered by sensor, window start and window length.
+    pub windows: Vec<Dispatched>,
+    /// Number of readings in the windows of each source.
+    pub readings: BTreeMap<Arc<str>, u64>,
 }
 
 impl Store {
@@ -67,8 +79,12 @@ impl Store {
     }
 
     /// Reads the dispatched windows of one hour, each with the number of readings that counts.
-    pub async fn dispatched(&self, hour: &Hour) -> Result<HourRows<Dispatched>, StoreError> {
-        Ok(counting(self.read_rows(hour, dispatched::decode).await?))
+    pub async fn dispatched(&self, hour: &Hour) -> Result<DispatchedHour, StoreError> {
+        let rows = self.read_rows(hour, dispatched::decode).await?;
+        Ok(DispatchedHour {
+            readings: readings_by_source(&rows),
+            windows: counting(rows).rows,
+        })
     }
 
     async fn read_rows<T: Send + 'static>(

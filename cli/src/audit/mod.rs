@@ -1,29 +1,41 @@
-//! `windrow audit`: dispatched = predicted + dead-lettered, window by window.
+//! `windrow audit`: read = in windows + quarantined, and dispatched = predicted + dead-lettered, window by window.
 
+mod readings;
 mod reconcile;
 mod tally;
+mod waiting;
+mod way_back;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use windrow_common::EventTime;
+use windrow_producer::checkpoint::{Account, accounts};
 use windrow_queue::{DeadLetter, StoredDeadLetters};
-use windrow_store::{Hour, Store, StoreArg};
+use windrow_store::{Dispatched, Hour, Store, StoreArg};
 
-use crate::broker::BrokerArgs;
+use crate::broker::{Broker, WatchArgs};
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
-use reconcile::{DeadWindows, Findings, reconcile};
+use readings::{SourceReadings, Tables, account};
+use reconcile::{DeadWindows, Findings, leave_out, reconcile};
 use tally::Tally;
+use waiting::Missing;
+pub(crate) use waiting::{Outcome, Waiting};
+use way_back::ways_back;
+
+/// How long to wait for RabbitMQ's next figures: they are taken every five seconds.
+const NEXT_SAMPLE: Duration = Duration::from_secs(6);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 3 means that the audit failed: windows are lost, differing or never dispatched. While a run is in progress,
-windows in flight count as lost.
-With --amqp-url or --amqp-url-file, the audit also counts the dead letters in RabbitMQ.
+Exit code 3 means that the audit failed: windows are lost, differing or never dispatched. Exit code 5 means that windows
+have no prediction yet, and that messages are waiting that may hold all of them: run the audit again.
+With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
 Example:
   windrow audit --store ./store")]
 pub(crate) struct AuditArgs {
@@ -36,7 +48,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
     to: Option<EventTime>,
     #[command(flatten)]
-    broker: BrokerArgs,
+    broker: WatchArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -51,43 +63,119 @@ pub(crate) struct Audit {
     /// The first windows of each kind of finding.
     #[serde(flatten)]
     pub(crate) findings: Findings,
+    /// Where the readings of each source are; empty if the audit is about a stretch of time.
+    pub(crate) sources: BTreeMap<String, SourceReadings>,
+    /// What waits in RabbitMQ; absent if no broker was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<Waiting>,
     /// For each kind of contradiction, its likely cause and what to do.
     pub(crate) explanations: Vec<String>,
+    /// The commands that score the windows without a prediction once more.
+    pub(crate) get_back: Vec<String>,
 }
 
 impl AuditArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let store = self.store.open()?;
-        let mut dead = StoredDeadLetters::of(&store).list().await?;
-        if let Some(broker) = self.broker.broker("windrow audit")? {
-            dead.extend(broker.list().await?);
+        let broker = self.broker.broker("windrow audit")?;
+        let scope = Scope::begin(&store, self.from, self.to).await?;
+        let mut audit = self.look(&scope, broker.as_ref()).await?;
+        let is_stale = audit.waiting.as_ref().is_some_and(|waiting| waiting.sampled);
+        if is_stale && matches!(audit.outcome(), Outcome::Failed(_)) && audit.all.missing() > 0 {
+            // What seems lost may have been taken by a worker since the figures were taken.
+            tokio::time::sleep(NEXT_SAMPLE).await;
+            audit = self.look(&scope, broker.as_ref()).await?;
         }
-        let audit = audit(&store, &dead, self.from, self.to).await?;
+        if let Some(broker) = broker {
+            broker.close().await;
+        }
         if self.output.output == OutputFormat::Json {
             let value = serde_json::to_value(&audit).unwrap_or_default();
             show::json(&value)?;
         } else {
             show_table(&audit)?;
         }
-        match audit.all.is_clean() {
-            true => Ok(()),
-            false => Err(CliError::Lost(audit.failure())),
+        audit.outcome().into_result()
+    }
+
+    /// Audits `scope`, with what a broker holds at the moment.
+    async fn look(&self, scope: &Scope<'_>, broker: Option<&Broker>) -> Result<Audit, CliError> {
+        // First what waits, then what it becomes: a message that is settled in between is found there.
+        let waiting = match broker {
+            Some(broker) => Some(self.broker.waiting(broker).await?),
+            None => None,
+        };
+        let mut dead = StoredDeadLetters::of(scope.store).list().await?;
+        if let Some(broker) = broker {
+            dead.extend(broker.dead_letters().await?);
         }
+        let mut audit = scope.audit(&dead).await?;
+        audit.waiting = waiting;
+        Ok(audit)
     }
 }
 
 impl Audit {
-    /// Returns why the audit failed, and what to do.
-    pub(crate) fn failure(&self) -> String {
-        let mut text = format!("the audit failed: {}", self.all.verdict());
-        for explanation in &self.explanations {
-            text += &format!("; {explanation}");
+    /// Judges what was found.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let (windows, messages) = (self.all.missing(), self.findings.missing.messages());
+        let outcome = waiting::judge(windows, messages, self.waiting.as_ref());
+        let faults: Vec<_> = self.sources.values().flat_map(|source| &source.faults).collect();
+        let contradicts = self.all.contradicts() || !faults.is_empty();
+        let why = match &outcome {
+            Outcome::Clean if !contradicts => return Outcome::Clean,
+            Outcome::Clean => None,
+            Outcome::Unfinished(why) | Outcome::Failed(why) => Some(why),
+        };
+        let mut text = self.all.verdict();
+        for more in why.into_iter().chain(&self.explanations).chain(faults) {
+            text += &format!("; {more}");
         }
-        text
+        if let Outcome::Unfinished(_) = outcome
+            && !contradicts
+        {
+            return Outcome::Unfinished(format!("the audit is not finished: {text}"));
+        }
+        if let Some(command) = self.get_back.first() {
+            text += &format!("; to get them back: {command}");
+        }
+        Outcome::Failed(format!("the audit failed: {text}"))
     }
 }
 
+fn show_sources(sources: &BTreeMap<String, SourceReadings>) -> Result<(), CliError> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let rows = sources.iter().map(|(name, readings)| {
+        let counts = [
+            readings.all.read,
+            readings.all.windowed,
+            readings.all.quarantined,
+            readings.dispatched,
+            readings.open,
+        ];
+        std::iter::once(name.clone())
+            .chain(counts.map(show::count))
+            .collect()
+    });
+    let headings = [
+        "source",
+        "read",
+        "in windows",
+        "quarantined",
+        "dispatched",
+        "in open windows",
+    ];
+    show::table(&headings, rows.collect())?;
+    for note in sources.values().flat_map(|readings| &readings.notes) {
+        show::line(note)?;
+    }
+    Ok(())
+}
+
 fn show_table(audit: &Audit) -> Result<(), CliError> {
+    show_sources(&audit.sources)?;
     let row = |name: &str, tally: &Tally| {
         let counts = [
             tally.dispatched,
@@ -125,50 +213,113 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
             show::line(&format!("{kind}: {window}"))?;
         }
     }
+    for command in &audit.get_back {
+        show::line(&format!("to get them back: {command}"))?;
+    }
+    if let Some(waiting) = audit.waiting.as_ref().filter(|waiting| waiting.messages() > 0) {
+        show::line(&format!("waiting: {}", waiting.text()))?;
+    }
     show::line(&audit.all.verdict())
 }
 
-/// Reconciles the dispatched windows in `store` with its predictions and with the dead letters.
-pub(crate) async fn audit(
-    store: &Store,
-    dead: &[DeadLetter],
+/// What an audit is about: the windows that were dispatched before it began.
+pub(crate) struct Scope<'a> {
+    store: &'a Store,
     from: Option<EventTime>,
     to: Option<EventTime>,
-) -> Result<Audit, CliError> {
-    let dead = DeadWindows::of(dead);
-    let mut hours: BTreeMap<String, (Option<Hour>, Option<Hour>)> = BTreeMap::new();
-    // Predictions are listed before dispatched windows. In the other order, an audit during a run could see a
-    // prediction without its dispatched window.
-    for hour in store.hours("predictions", from, to).await? {
-        let name = hour.name.clone();
-        hours.entry(name).or_default().1 = Some(hour);
+    /// What the checkpoints said when the audit began. The tables are written first, so they may only be ahead.
+    accounts: Vec<Account>,
+    /// The hours of `dispatched/` when the audit began.
+    dispatched: BTreeMap<String, Hour>,
+}
+
+impl<'a> Scope<'a> {
+    /// Begins an audit of the windows that start from `from` to `to` (exclusive).
+    pub(crate) async fn begin(
+        store: &'a Store,
+        from: Option<EventTime>,
+        to: Option<EventTime>,
+    ) -> Result<Self, CliError> {
+        let accounts = accounts(store).await?;
+        let hours = store.hours("dispatched", from, to).await?;
+        Ok(Self {
+            store,
+            from,
+            to,
+            accounts,
+            dispatched: by_name(hours),
+        })
     }
-    for hour in store.hours("dispatched", from, to).await? {
-        let name = hour.name.clone();
-        hours.entry(name).or_default().0 = Some(hour);
-    }
-    let within = |start: EventTime| from.is_none_or(|from| start >= from) && to.is_none_or(|to| start < to);
-    let mut audit = Audit::default();
-    for (name, (dispatched, predicted)) in hours {
-        let mut tally = Tally::default();
-        let mut left = Vec::new();
-        if let Some(hour) = dispatched {
-            let read = store.dispatched(&hour).await?;
-            left = read.rows;
-            left.retain(|window| within(window.window_start));
+
+    /// Reconciles the dispatched windows with the predictions and with the dead letters.
+    pub(crate) async fn audit(&self, dead: &[DeadLetter]) -> Result<Audit, CliError> {
+        let dead = DeadWindows::of(dead);
+        let mut predicted = by_name(self.store.hours("predictions", self.from, self.to).await?);
+        // Listed once more after the predictions, so that each prediction has its dispatched window.
+        let mut now = by_name(self.store.hours("dispatched", self.from, self.to).await?);
+        let names: BTreeSet<_> = now.keys().chain(predicted.keys()).cloned().collect();
+        let mut audit = Audit::default();
+        audit.findings.missing = Missing::new(self.accounts.iter().map(|account| account.interval).max());
+        let mut tables = Tables::default();
+        for name in names {
+            let mut tally = Tally::default();
+            let (mut left, later) = self.dispatched(&name, now.remove(&name), &mut tables).await?;
+            let mut right = Vec::new();
+            if let Some(hour) = predicted.remove(&name) {
+                let read = self.store.predictions(&hour).await?;
+                (tally.conflicting, tally.superseded, tally.repeats) =
+                    (read.conflicts, read.superseded, read.repeats);
+                right = read.rows;
+                right.retain(|prediction| self.covers(prediction.aggregate.window_start));
+            }
+            if !later.is_empty() {
+                leave_out(&later, &mut left, &mut right);
+            }
+            reconcile(&left, &right, &dead, &mut tally, &mut audit.findings);
+            audit.all.add(&tally);
+            audit.hours.insert(name, tally);
         }
-        let mut right = Vec::new();
-        if let Some(hour) = predicted {
-            let read = store.predictions(&hour).await?;
-            (tally.conflicting, tally.superseded, tally.repeats) =
-                (read.conflicts, read.superseded, read.repeats);
-            right = read.rows;
-            right.retain(|prediction| within(prediction.aggregate.window_start));
+        audit.explanations = audit.all.explanations();
+        audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
+        if self.from.is_none() && self.to.is_none() {
+            tables.add_quarantine(self.store).await?;
+            audit.sources = account(&self.accounts, &tables);
         }
-        reconcile(&left, &right, &dead, &mut tally, &mut audit.findings);
-        audit.all.add(&tally);
-        audit.hours.insert(name, tally);
+        Ok(audit)
     }
-    audit.explanations = audit.all.explanations();
-    Ok(audit)
+
+    /// Returns the windows of an hour that were dispatched before the audit began, and those that were dispatched, or
+    /// corrected, since then.
+    async fn dispatched(
+        &self,
+        name: &str,
+        now: Option<Hour>,
+        tables: &mut Tables,
+    ) -> Result<(Vec<Dispatched>, Vec<Dispatched>), CliError> {
+        let Some(now) = now else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let read = self.store.dispatched(&now).await?;
+        tables.add_dispatched(name, read.readings);
+        let mut windows = read.windows;
+        windows.retain(|window| self.covers(window.window_start));
+        if self.dispatched.get(name) == Some(&now) {
+            return Ok((windows, Vec::new()));
+        }
+        let before = match self.dispatched.get(name) {
+            Some(hour) => self.store.dispatched(hour).await?.windows,
+            None => Vec::new(),
+        };
+        let before: HashSet<Dispatched> = before.into_iter().collect();
+        Ok(windows.into_iter().partition(|window| before.contains(window)))
+    }
+
+    fn covers(&self, start: EventTime) -> bool {
+        self.from.is_none_or(|from| start >= from) && self.to.is_none_or(|to| start < to)
+    }
+}
+
+fn by_name(hours: Vec<Hour>) -> BTreeMap<String, Hour> {
+    let named = hours.into_iter().map(|hour| (hour.name.clone(), hour));
+    named.collect()
 }

@@ -49,10 +49,14 @@ impl Tally {
         self.fewer + self.more + self.conflicting
     }
 
-    /// Returns whether every dispatched window is accounted for with the content it was dispatched with, and no other
-    /// window is predicted.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.lost == 0 && self.unexpected == 0 && self.differing() == 0
+    /// Returns the number of windows of which the prediction, or a prediction of all readings, is missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.lost + self.fewer
+    }
+
+    /// Returns whether something is there that time does not mend.
+    pub(super) fn contradicts(&self) -> bool {
+        self.unexpected > 0 || self.more > 0 || self.conflicting > 0
     }
 
     /// Returns the verdict as one line.
@@ -82,8 +86,8 @@ impl Tally {
         let kinds = [
             (
                 self.fewer,
-                "predictions have fewer readings than the dispatched windows: a correction of them is still being scored, \
-                 or was lost; audit again once the queue is empty",
+                "predictions have fewer readings than the dispatched windows: a correction of them is still to be scored, \
+                 or was lost",
             ),
             (
                 self.more,

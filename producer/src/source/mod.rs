@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod file;
 mod paced;
+mod selected;
 pub mod simulator;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::sensors::{SensorIndex, SensorTable};
 pub const EVENT_HUBS: &str = "eventhubs://";
 
 pub use paced::Paced;
+pub use selected::{Selected, Selection};
 
 /// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

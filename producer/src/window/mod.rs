@@ -19,9 +19,9 @@
 //! intervals close too ([`Windower::idle`]). The last windows of a machine that died are worth scoring.
 //!
 //! What a checkpoint must hold: a [`Position`] has, for each sensor, the event time dispatched through, and for each
-//! partition two offsets and the readings that were set aside although their intervals are still open. From `resume`
-//! on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval or in
-//! quarantine. The watermark need not be saved: the reading that moved it is read again, or its interval is dispatched.
+//! partition two offsets, the readings that were set aside although their intervals are still open, and how many
+//! readings went where ([`Judged`], [`Ledger`]). From `resume` on, an undispatched interval needs readings. Every reading
+//! below `judged` has been put in an interval or in quarantine. The watermark need not be saved: the reading that moved it is read again, or its interval is dispatched.
 //!
 //! A replay from `resume` judges nothing below `judged` again: neither its clock nor its options matter there. What lies
 //! before its sensor's dispatched time, or was set aside, is skipped, and the rest is accepted. By watermark, no
@@ -65,6 +65,7 @@ mod config;
 mod dispatched;
 mod exact_sum;
 mod judge;
+mod ledger;
 mod live;
 mod open_interval;
 mod partition;
@@ -81,6 +82,7 @@ use windrow_common::{EventTime, ScoringMessage};
 
 pub use config::{WindowConfig, WindowConfigError, Windowing};
 pub use dispatched::Dispatched;
+pub use ledger::{Judged, Ledger};
 pub use position::{PartitionPosition, Position};
 
 use crate::quarantine::Quarantined;
@@ -89,6 +91,7 @@ use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
 use clock::Clocks;
 use judge::{reject, unusable};
+use ledger::Accounts;
 use live::Closing;
 use open_interval::OpenInterval;
 use partition::Partition;
@@ -136,6 +139,7 @@ pub struct Windower {
     counted_already: u64,
     /// How many readings were put in a window or left to another pass.
     kept: u64,
+    accounts: Accounts,
     tally: Tally,
 }
 
@@ -169,6 +173,7 @@ impl Windower {
             max_open: MAX_OPEN_WINDOWS,
             counted_already: 0,
             kept: 0,
+            accounts: Accounts::continued(&position.ledger),
             tally: Tally::default(),
         };
         for (index, partition) in position.partitions.iter().enumerate() {
@@ -284,6 +289,7 @@ impl Windower {
         Position {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
+            ledger: self.accounts.ledger(&self.partitions),
             partitions: partitions.collect(),
         }
     }
@@ -294,6 +300,7 @@ impl Windower {
             resume,
             judged: self.partitions[partition].judged,
             set_aside: self.partitions[partition].verdicts.from(resume),
+            counts: self.partitions[partition].counts,
         }
     }
 
@@ -305,11 +312,12 @@ impl Windower {
     }
 
     fn quarantine_unreadable(&mut self, batch: &mut Batch, quarantined: &mut Vec<Quarantined>) {
-        let verdicts = &self.partitions[batch.partition].verdicts;
+        let Partition { verdicts, counts, .. } = &mut self.partitions[batch.partition];
         for unreadable in batch.unreadable.drain(..) {
             if verdicts.cover(unreadable.offset) {
                 self.tally.replayed += u64::from(self.tally.passes == 0);
             } else {
+                counts.quarantined += 1;
                 quarantined.push(Quarantined::unreadable(batch.partition, unreadable));
             }
         }
@@ -337,6 +345,7 @@ impl Windower {
                 self.tally.replayed += u64::from(self.tally.passes == 0);
                 return;
             }
+            self.accounts.to_read_again -= 1;
         } else {
             let late_before = match batch.complete_before {
                 Some(_) => dispatched_through,
@@ -356,14 +365,17 @@ impl Windower {
                 if reading.time >= dispatched_through {
                     partition.verdicts.set_aside(&batch.readings, index, self.kept);
                 }
+                partition.counts.quarantined += 1;
                 quarantined.push(Quarantined::reading(batch.partition, reason, reading, sensors));
                 return;
             }
+            partition.counts.windowed += 1;
         }
         self.kept += 1;
         if self.horizon.is_some_and(|horizon| interval_start >= horizon) {
             // Readings come in the order of their offsets.
             partition.left.get_or_insert(reading.offset);
+            self.accounts.left += 1;
             return;
         }
         // The watermark never passes the arrival time, so a device whose clock is ahead makes no other device late. A
@@ -385,6 +397,7 @@ impl Windower {
             0 => self.tally.accepted += 1,
             _ => self.counted_already -= 1,
         }
+        self.accounts.open += 1;
         let open = self.interval_at(interval_start);
         open.note_offset(batch.partition, reading.offset);
         let window_start = if window == interval {
@@ -420,6 +433,7 @@ impl Windower {
 
     fn close_through(&mut self, end: EventTime, sensors: &SensorTable, out: &mut Emitted) {
         self.dispatched_through = self.dispatched_through.max(end);
+        let before = out.messages.len();
         while self.open.front().is_some_and(|interval| interval.start < end)
             && let Some(interval) = self.open.pop_front()
         {
@@ -427,6 +441,7 @@ impl Windower {
             interval.into_messages(&self.windowing, sensors, dispatched, &mut out.messages);
             self.recent = 0;
         }
+        self.accounts.dispatch(&out.messages[before..]);
         self.forget_verdicts();
     }
 

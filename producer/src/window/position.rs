@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_common::EventTime;
 
-use super::{Dispatched, SetAside};
+use super::{Dispatched, Judged, Ledger, SetAside};
 use crate::source::Offset;
 
 /// The position of a group of partitions, as saved in a checkpoint.
@@ -14,6 +14,8 @@ pub struct Position {
     pub dispatched_through: EventTime,
     /// How far each sensor's intervals are dispatched.
     pub dispatched: Arc<Dispatched>,
+    /// What became of the readings that were put in windows.
+    pub ledger: Ledger,
     /// The position of each partition, in order.
     pub partitions: Vec<PartitionPosition>,
 }
@@ -24,6 +26,7 @@ impl Position {
         Self {
             dispatched_through: EventTime::MIN,
             dispatched: Arc::default(),
+            ledger: Ledger::default(),
             partitions: vec![PartitionPosition::default(); partitions],
         }
     }
@@ -38,6 +41,8 @@ pub struct PartitionPosition {
     pub judged: Offset,
     /// The readings from `resume` to `judged` that are in quarantine although their sensor's interval is not dispatched.
     pub set_aside: SetAside,
+    /// What became of the readings below `judged`.
+    pub counts: Judged,
 }
 
 impl PartitionPosition {

@@ -7,6 +7,7 @@ mod crash;
 mod dead_letters;
 mod input;
 mod order;
+mod readings;
 mod reference;
 
 use std::path::Path;
