@@ -240,4 +240,13 @@ mod tests {
         assert_eq!((tally.dead_lettered, tally.fewer), (1, 0));
         assert_eq!(tally.missing(), 0);
     }
+
+    #[test]
+    fn what_was_dispatched_after_the_audit_began_is_left_out() {
+        let mut left = vec![window("a", 0), window("b", 0)];
+        let mut right = vec![prediction("b", 0, 3), prediction("c", 0, 3)];
+        // Of "b" and "c", the rows are newer; "c" is not in the rows that the audit began with.
+        leave_out(&[window("b", 0), window("c", 0)], &mut left, &mut right);
+        assert_eq!((left, right), (vec![window("a", 0)], Vec::new()));
+    }
 }
