@@ -23,10 +23,10 @@ use crate::show;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-No reading is late in a replay, and of each window the prediction with the most readings counts. So a replay scores what
-was lost, and what came too late. It neither uses nor moves the source's checkpoint. Give the window and the interval of
-the run, and the same --source-name.
-Without a broker it scores the windows itself; with --amqp-url or --amqp-url-file it publishes them for the workers.
+No reading is late in a replay, and of each window the prediction with the most readings counts. So a replay
+scores what was lost, and what came too late. It neither uses nor moves the source's checkpoint.
+Give the window, the interval and the --source-name of the run.
+Without a broker it scores the windows itself; with --amqp-url or --amqp-url-file it publishes them for workers.
 Example: score an hour of a folder once more
   windrow replay readings/ --store ./store --from 2026-01-05T07:00:00Z --to 2026-01-05T08:00:00Z")]
 pub(crate) struct ReplayArgs {

@@ -33,8 +33,9 @@ const NEXT_SAMPLE: Duration = Duration::from_secs(6);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 3 means that the audit failed: windows are lost, differing or never dispatched. Exit code 5 means that windows
-have no prediction yet, and that messages are waiting that may hold all of them: run the audit again.
+Exit code 3 means that the audit failed: readings or windows are lost, or something contradicts. Exit code 5
+means that windows have no prediction yet, and that messages are waiting that may hold all of them.
+Run it again then.
 With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
 Example:
   windrow audit --store ./store")]
