@@ -1,21 +1,36 @@
 //! The broker that a command may be given: RabbitMQ, in builds that know it.
 
 #[cfg(feature = "cluster")]
-pub(crate) use amqp::{Broker, BrokerArgs, BrokerError};
+pub(crate) use amqp::{Broker, BrokerArgs, BrokerError, WatchArgs};
 #[cfg(not(feature = "cluster"))]
-pub(crate) use none::{Broker, BrokerArgs, BrokerError};
+pub(crate) use none::{Broker, BrokerArgs, BrokerError, WatchArgs};
 
 #[cfg(feature = "cluster")]
 mod amqp {
     use clap::Args;
     use windrow_common::{HasRemedy, Remedy};
-    use windrow_queue::{Amqp, AmqpArgs, AmqpArgsError, AmqpError, DeadLetter, ManagementError, Reconnect};
+    use windrow_queue::{
+        Amqp, AmqpArgs, AmqpArgsError, AmqpError, DeadLetter, Management, ManagementError, QueueState,
+        Reconnect,
+    };
+
+    use crate::audit::Waiting;
 
     /// The options that name a broker.
     #[derive(Args, Debug)]
     pub(crate) struct BrokerArgs {
         #[command(flatten)]
         amqp: AmqpArgs,
+    }
+
+    /// The options that name a broker and its management API.
+    #[derive(Args, Debug)]
+    pub(crate) struct WatchArgs {
+        #[command(flatten)]
+        broker: BrokerArgs,
+        /// URL of the broker's management API [default: port 15672 of the broker's host; 15671 with amqps]
+        #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
+        management_url: Option<String>,
     }
 
     /// An error of the broker, or in its options.
@@ -50,18 +65,79 @@ mod amqp {
     impl BrokerArgs {
         /// Returns the broker if one is named. `client` is its name in the broker's list of connections.
         pub(crate) fn broker(&self, client: &str) -> Result<Option<Broker>, BrokerError> {
+            Ok(self.queue(client)?.map(|queue| Broker { queue }))
+        }
+
+        /// Returns the broker as a queue, if one is named.
+        pub(crate) fn queue(&self, client: &str) -> Result<Option<Amqp>, BrokerError> {
             if !self.amqp.is_given() {
                 return Ok(None);
             }
-            let queue = self.amqp.queue(client, Reconnect::Never)?;
-            Ok(Some(Broker { queue }))
+            Ok(Some(self.amqp.queue(client, Reconnect::Never)?))
+        }
+    }
+
+    impl WatchArgs {
+        /// Returns the broker if one is named.
+        pub(crate) fn broker(&self, client: &str) -> Result<Option<Broker>, BrokerError> {
+            self.broker.broker(client)
+        }
+
+        /// Returns what waits in the queues of `broker`.
+        pub(crate) async fn waiting(&self, broker: &Broker) -> Result<Waiting, BrokerError> {
+            let names = broker.queue.names();
+            let score = broker.queue.look_at(&names.score).await?;
+            let dead = broker.queue.look_at(&names.dead).await?;
+            // Without a consumer, nothing is in anybody's hands.
+            if score.consumers == 0 && dead.consumers == 0 {
+                return Ok(Waiting {
+                    ready: score.ready,
+                    ..Waiting::default()
+                });
+            }
+            Ok(match self.sampled(broker).await {
+                // Both figures from one sample: a message between them would be in neither.
+                Ok((score, dead)) => Waiting {
+                    ready: score.ready,
+                    unacked: score.unacked,
+                    held: dead.unacked,
+                    sampled: true,
+                    unseen: None,
+                },
+                Err(error) => Waiting {
+                    ready: score.ready,
+                    unseen: Some(error.to_string()),
+                    ..Waiting::default()
+                },
+            })
+        }
+
+        /// Returns the state of the scoring queue and of the dead letters, at most five seconds old.
+        async fn sampled(&self, broker: &Broker) -> Result<(QueueState, QueueState), BrokerError> {
+            let url = self.broker.amqp.url()?;
+            let management = Management::new(&url, self.management_url.as_deref())?;
+            let names = broker.queue.names();
+            Ok((
+                management.queue(&names.score).await?,
+                management.queue(&names.dead).await?,
+            ))
         }
     }
 
     impl Broker {
-        pub(crate) async fn list(self) -> Result<Vec<DeadLetter>, BrokerError> {
-            let dead_letters = self.queue.dead_letters().list(usize::MAX).await?;
+        /// Returns the dead letters.
+        pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, BrokerError> {
+            Ok(self.queue.dead_letters().list(usize::MAX).await?)
+        }
+
+        /// Closes the connections.
+        pub(crate) async fn close(self) {
             self.queue.close().await;
+        }
+
+        pub(crate) async fn list(self) -> Result<Vec<DeadLetter>, BrokerError> {
+            let dead_letters = self.dead_letters().await?;
+            self.close().await;
             Ok(dead_letters)
         }
 
@@ -84,10 +160,15 @@ mod amqp {
 mod none {
     use clap::Args;
     use windrow_common::{HasRemedy, Remedy};
-    use windrow_queue::DeadLetter;
+    use windrow_queue::{DeadLetter, Memory};
+
+    use crate::audit::Waiting;
 
     #[derive(Args, Debug)]
     pub(crate) struct BrokerArgs {}
+
+    #[derive(Args, Debug)]
+    pub(crate) struct WatchArgs {}
 
     #[derive(Debug, thiserror::Error)]
     pub(crate) enum BrokerError {}
@@ -107,7 +188,34 @@ mod none {
         }
     }
 
+    impl BrokerArgs {
+        #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // As where there are brokers.
+        pub(crate) fn queue(&self, _: &str) -> Result<Option<Memory>, BrokerError> {
+            Ok(None)
+        }
+    }
+
+    impl WatchArgs {
+        #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // As where there are brokers.
+        pub(crate) fn broker(&self, _: &str) -> Result<Option<Broker>, BrokerError> {
+            Ok(None)
+        }
+
+        #[allow(clippy::unused_async)] // As where there are brokers.
+        pub(crate) async fn waiting(&self, broker: &Broker) -> Result<Waiting, BrokerError> {
+            match *broker {}
+        }
+    }
+
     impl Broker {
+        pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, BrokerError> {
+            match *self {}
+        }
+
+        pub(crate) async fn close(self) {
+            match self {}
+        }
+
         pub(crate) async fn list(self) -> Result<Vec<DeadLetter>, BrokerError> {
             match self {}
         }

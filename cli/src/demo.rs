@@ -22,11 +22,11 @@ use windrow_queue::StoredDeadLetters;
 use windrow_service::{Shutdown, stop_on_signals};
 use windrow_store::Store;
 
-use crate::audit::{Audit, audit};
+use crate::audit::{Audit, Scope};
 use crate::error::CliError;
 use crate::input::Input;
 use crate::output::{OutputArg, OutputFormat};
-use crate::pipeline::{Counts, Run};
+use crate::pipeline::{Counts, Run, Work};
 use crate::progress::RunBar;
 use crate::run::cores;
 use crate::show;
@@ -153,7 +153,8 @@ impl DemoArgs {
         let labels = day.labels();
         let counts = self.score(day, store.clone(), shutdown).await?;
         self.say("3/3  auditing and writing the report");
-        let audit = audit(&store, &StoredDeadLetters::of(&store).list().await?, None, None).await?;
+        let scope = Scope::begin(&store, None, None).await?;
+        let audit = scope.audit(&StoredDeadLetters::of(&store).list().await?).await?;
         let detected = detection::detect(&store, labels).await?;
         let report = self.folder.join("report.html");
         let outcome = Outcome {
@@ -177,7 +178,7 @@ impl DemoArgs {
     async fn score(&self, day: Simulator, store: Store, shutdown: Shutdown) -> Result<Counts, CliError> {
         let bar = RunBar::new("scoring");
         let run = Run {
-            source: Input::Own(Box::new(day)),
+            work: Work::Run(Input::Own(Box::new(day))),
             windowing: self.windows.windowing()?,
             store,
             workers: cores(),
@@ -254,14 +255,7 @@ impl DemoArgs {
                 ("report", outcome.report.display().to_string()),
             ])?;
         }
-        if audit.all.is_clean() {
-            Ok(())
-        } else {
-            Err(CliError::Lost(format!(
-                "the audit failed: {}",
-                audit.all.verdict()
-            )))
-        }
+        audit.outcome().into_result()
     }
 }
 

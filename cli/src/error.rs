@@ -6,6 +6,7 @@ use windrow_common::{HasRemedy, Remedy};
 
 use windrow_models::RepositoryError;
 use windrow_producer::Unusable;
+use windrow_producer::checkpoint::CheckpointError;
 use windrow_producer::source::SourceError;
 use windrow_producer::window::WindowConfigError;
 use windrow_service::Failure;
@@ -33,6 +34,9 @@ pub(crate) enum CliError {
     /// The producer failed.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A worker failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -68,16 +72,20 @@ pub(crate) enum CliError {
     /// The audit failed: it found windows that are lost, unexpected or different.
     #[error("{0}")]
     Lost(String),
+    /// The audit found windows without a prediction, and messages that wait and may hold all of them.
+    #[error("{0}")]
+    Unfinished(String),
     /// A task panicked, or the async runtime did not start.
     #[error("internal error: {0}")]
     Panicked(String),
 }
 
 impl CliError {
-    /// Returns 3 when the audit failed, 2 when the caller has to change something, and 1 otherwise.
+    /// Returns 3 when the audit failed, 5 when it is not finished, 2 when the caller has to change something, and 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Lost(_) => 3,
+            Self::Unfinished(_) => 5,
             error => error.remedy().exit_code(),
         }
     }
@@ -96,6 +104,7 @@ impl HasRemedy for CliError {
             Self::Source(error) => error.remedy(),
             Self::Unusable(error) => error.remedy(),
             Self::Input(error) => error.remedy(),
+            Self::Checkpoint(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
             Self::Models(error) => error.remedy(),
             Self::Worker(_)
@@ -104,6 +113,7 @@ impl HasRemedy for CliError {
             | Self::Signals(_)
             | Self::Partial(_)
             | Self::Lost(_)
+            | Self::Unfinished(_)
             | Self::Panicked(_) => Remedy::GiveUp,
         }
     }

@@ -15,6 +15,7 @@ mod progress;
 mod quarantine;
 #[cfg(feature = "cluster")]
 mod queue;
+mod replay;
 mod report;
 mod run;
 #[cfg(feature = "cluster")]
@@ -36,7 +37,8 @@ use error::CliError;
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed.
+Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed,
+5 the audit is not finished, because messages are still waiting.
 Every option can also be set with the environment variable that its text names in brackets."
 )]
 struct Cli {
@@ -68,6 +70,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read a source, cut it into windows, score them and store the predictions, all in this process
     Run(run::RunArgs),
+    /// Read a stretch of a source again and score its windows once more: what was lost, or came too late
+    Replay(replay::ReplayArgs),
     /// Send readings to an Event Hub
     #[cfg(feature = "cluster")]
     Send(send::SendArgs),
@@ -77,7 +81,7 @@ enum Command {
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
-    /// Check that every dispatched window has a prediction or a dead letter
+    /// Check that every reading is in a window or in quarantine, and that every window has a prediction or a dead letter
     Audit(audit::AuditArgs),
     /// Show the depth and the message rates of the scoring queue in RabbitMQ
     #[cfg(feature = "cluster")]
@@ -112,6 +116,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
         match cli.command {
             Command::Demo(args) => args.run().await,
             Command::Run(args) => args.run().await,
+            Command::Replay(args) => args.run().await,
             #[cfg(feature = "cluster")]
             Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,

@@ -5,22 +5,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
 use windrow_producer::{Counts as Produced, Pipeline, ProducerOptions, Unusable};
-use windrow_queue::{Memory, MemoryLimits};
+use windrow_queue::{Memory, MemoryLimits, Queue};
 use windrow_service::Shutdown;
 use windrow_store::Store;
 use windrow_worker::{CacheOptions, Counts as Worked, ModelCache, WorkerError, WorkerOptions};
 
 use crate::error::CliError;
-use crate::input::Input;
+use crate::input::{Input, InputError};
 
 /// Interval between two progress updates.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// What a run reads.
+pub(crate) enum Work {
+    /// A source, from its checkpoint on.
+    Run(Input),
+    /// A source as a whole, without its checkpoint.
+    Replay(Box<dyn Source>),
+}
+
 /// A run that is ready to start.
 pub(crate) struct Run {
-    pub(crate) source: Input,
+    pub(crate) work: Work,
     pub(crate) windowing: Windowing,
     pub(crate) store: Store,
     pub(crate) workers: usize,
@@ -40,6 +49,21 @@ pub(crate) struct Ran {
     pub(crate) counts: Counts,
     /// Whether the input was of use; only for a run to the end of its source.
     pub(crate) usable: Result<(), Unusable>,
+}
+
+impl Work {
+    /// Runs `pipeline` on it.
+    pub(crate) async fn run<Q: Queue>(
+        self,
+        pipeline: Pipeline<Q>,
+        shutdown: Shutdown,
+    ) -> Result<(), InputError> {
+        match self {
+            Self::Run(source) => source.run(pipeline, shutdown).await?,
+            Self::Replay(source) => pipeline.replay(source, shutdown).await?,
+        }
+        Ok(())
+    }
 }
 
 impl Run {
@@ -64,7 +88,7 @@ impl Run {
             options: self.producer,
             stats: Arc::clone(&produced),
         };
-        let producing = self.source.run(pipeline, shutdown);
+        let producing = self.work.run(pipeline, shutdown);
         let counts = || Counts {
             produced: produced.counts(),
             worked: worked.counts(),

@@ -1,4 +1,4 @@
-//! `windrow predictions export`: writes the stored predictions in order, without duplicates.
+//! `windrow predictions export`: writes the stored predictions in order, one for each window.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -34,7 +34,7 @@ const COLUMNS: [&str; 14] = [
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PredictionsCommand {
-    /// Write predictions as a table, CSV, JSON lines or Parquet, without duplicates and always in the same order
+    /// Write predictions as a table, CSV, JSON lines or Parquet: one for each window, always in the same order
     Export(ExportArgs),
 }
 

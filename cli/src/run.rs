@@ -14,7 +14,7 @@ use windrow_store::StoreArg;
 use crate::error::CliError;
 use crate::input::InputArgs;
 use crate::output::{OutputArg, OutputFormat};
-use crate::pipeline::{Counts, Ran, Run};
+use crate::pipeline::{Counts, Ran, Run, Work};
 use crate::progress::RunBar;
 use crate::show;
 
@@ -60,7 +60,7 @@ impl RunArgs {
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         let bar = RunBar::new("reading");
         let run = Run {
-            source,
+            work: Work::Run(source),
             windowing,
             store,
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
@@ -77,7 +77,8 @@ impl RunArgs {
     }
 }
 
-fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
+/// Prints what a run did.
+pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
     let Counts {
         produced,
         worked,

@@ -27,6 +27,14 @@ pub struct SourceArgs {
     /// eventhubs://NAMESPACE.servicebus.windows.net/HUB
     #[arg(long, value_name = "SOURCE", env = "WINDROW_SOURCE")]
     pub source: String,
+    #[command(flatten)]
+    columns: ColumnArgs,
+}
+
+/// Options that name the columns or fields of a source.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Source")]
+pub struct ColumnArgs {
     /// Column or field with the time [default: ts, timestamp, time, event_time or datetime]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_TIME")]
     column_time: Option<String>,
@@ -42,6 +50,11 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// Names a source whose columns or fields are those of `columns`.
+    pub fn new(source: String, columns: ColumnArgs) -> Self {
+        Self { source, columns }
+    }
+
     /// Returns whether the source is an Event Hub, which [`SourceArgs::open`] cannot open.
     pub fn is_event_hub(&self) -> bool {
         self.source.starts_with(EVENT_HUBS)
@@ -49,11 +62,12 @@ impl SourceArgs {
 
     /// Returns the columns or fields that hold the time, device, tag and value.
     pub fn mapping(&self) -> ColumnMapping {
+        let columns = &self.columns;
         ColumnMapping {
-            timestamp: self.column_time.clone(),
-            device: self.column_device.clone(),
-            tag: self.column_tag.clone(),
-            value: self.column_value.clone(),
+            timestamp: columns.column_time.clone(),
+            device: columns.column_device.clone(),
+            tag: columns.column_tag.clone(),
+            value: columns.column_value.clone(),
         }
     }
 
@@ -77,7 +91,7 @@ impl SourceArgs {
     }
 
     /// Returns what the source's checkpoints belong to.
-    fn origin(&self) -> Origin {
+    pub fn origin(&self) -> Origin {
         let path = Path::new(&self.source);
         let source = if self.source.starts_with(SIMULATED) {
             // The names of its partitions tell one fleet from another, and a longer run may continue a shorter one.
@@ -214,7 +228,8 @@ pub fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-fn source_name(text: &str) -> Result<String, String> {
+/// Checks a `--source-name`.
+pub fn source_name(text: &str) -> Result<String, String> {
     match text.len() {
         0 => Err("the name is empty".to_owned()),
         1..=60 => Ok(text.to_owned()),

@@ -32,7 +32,7 @@ pub(crate) struct Outstanding {
 pub(crate) struct Dispatcher<Q> {
     queue: Q,
     writer: PartWriter,
-    source_name: String,
+    source_name: Arc<str>,
     journal: Arc<Journal>,
     stats: Arc<Stats>,
 }
@@ -49,7 +49,7 @@ impl<Q: Queue> Dispatcher<Q> {
             queue,
             journal,
             writer: PartWriter::new(store, "p"),
-            source_name: source_name.to_owned(),
+            source_name: source_name.into(),
             stats,
         }
     }
@@ -104,6 +104,7 @@ impl<Q: Queue> Dispatcher<Q> {
                 window_start: aggregate.window_start,
                 window_length: message.window_length,
                 count: aggregate.count,
+                source: Arc::clone(&self.source_name),
             })
         });
         let windows: Vec<Dispatched> = windows.collect();

@@ -56,12 +56,36 @@ impl<Q: Queue> Pipeline<Q> {
         self.run_group(source, Group::Whole, shutdown).await
     }
 
-    /// Does the same for one `group`. `source` has exactly the partitions of that group.
+    /// Reads the whole source once more and dispatches what it holds, whatever an earlier run has read. The source's
+    /// checkpoint is neither used nor moved. When it returns `Ok`, every published message is confirmed.
+    pub async fn replay(self, source: Box<dyn Source>, shutdown: Shutdown) -> Result<(), ProducerError> {
+        let checkpoint = Checkpoint::unkept(&self.store, &self.options.opening, self.windowing);
+        self.run_from(source, checkpoint, shutdown).await
+    }
+
+    /// Does the same as [`Pipeline::run`] for one `group`. `source` has exactly the partitions of that group.
     #[tracing::instrument(name = "group", skip_all, fields(partition = group.name()))]
     pub async fn run_group(
         self,
-        mut source: Box<dyn Source>,
+        source: Box<dyn Source>,
         group: Group,
+        shutdown: Shutdown,
+    ) -> Result<(), ProducerError> {
+        let opening = &self.options.opening;
+        let checkpoint = Checkpoint::open(&self.store, opening, &group, self.windowing).await?;
+        let expired = checkpoint.expired(&group);
+        if expired > 0 {
+            tracing::warn!(events = expired, "events expired before they were read");
+            self.stats.expired_events.inc_by(expired);
+        }
+        self.run_from(source, checkpoint, shutdown).await
+    }
+
+    /// Reads `source` from `checkpoint` on.
+    async fn run_from(
+        self,
+        mut source: Box<dyn Source>,
+        checkpoint: Checkpoint,
         shutdown: Shutdown,
     ) -> Result<(), ProducerError> {
         let Self {
@@ -71,12 +95,6 @@ impl<Q: Queue> Pipeline<Q> {
             options,
             stats,
         } = self;
-        let checkpoint = Checkpoint::open(&store, &options.opening, &group, windowing).await?;
-        let expired = checkpoint.expired(&group);
-        if expired > 0 {
-            tracing::warn!(events = expired, "events expired before they were read");
-            stats.expired_events.inc_by(expired);
-        }
         source.recognise(checkpoint.saved_partitions());
         let partitions: Arc<[String]> = source.partitions().into();
         for (partition, position) in checkpoint.missed(&partitions) {

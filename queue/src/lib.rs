@@ -57,7 +57,7 @@ use tokio::sync::oneshot;
 #[cfg(feature = "amqp")]
 pub use amqp::{
     Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters, Management,
-    ManagementError, QueueNames, QueueState, Reconnect, Tls,
+    ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Tls,
 };
 pub use dead_letter::{DeadLetter, StoredDeadLetters};
 pub use memory::{Memory, MemoryLimits};

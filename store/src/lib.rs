@@ -21,6 +21,7 @@ mod azure;
 mod blocking;
 #[cfg_attr(not(feature = "cloud"), path = "no_cloud.rs")]
 mod cloud;
+mod counting;
 mod dispatched;
 mod error;
 mod folder;
@@ -49,11 +50,11 @@ use tokio::sync::Mutex;
 
 pub use args::StoreArg;
 pub use blocking::run_blocking;
+pub use counting::HourRows;
 pub use dispatched::Dispatched;
 pub use error::StoreError;
 pub use part::{PartWriter, Row};
-
-pub use reader::{Hour, HourRows};
+pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
 pub use table::TableError;
 #[cfg(feature = "tls")]
@@ -99,7 +100,7 @@ enum Backend {
 pub struct Version(UpdateVersion);
 
 /// A blob in a listing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// Path from the store's root.
     pub path: String,

@@ -28,7 +28,7 @@ pub trait Row: Send + Sized + 'static {
 /// A writer of one task's parts that waits while the store is unavailable.
 ///
 /// Parts are never overwritten: no other task or process uses the name of a part. A part that is written again after a
-/// crash duplicates rows, and readers deduplicate them by key.
+/// crash duplicates rows, and readers use one row for each window.
 #[derive(Clone, Debug)]
 pub struct PartWriter {
     store: Store,

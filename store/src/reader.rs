@@ -1,10 +1,13 @@
-//! Reads the tables hour by hour and deduplicates their rows.
+//! Reads the tables hour by hour, one row for each window.
 //!
-//! Parts are never overwritten, so rows that were written before a crash exist twice once the replay has written them
-//! again. This file alone decides which rows are duplicates.
+//! Parts are never overwritten, so a window may have several rows. [`counting`] decides which one counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::counting::{HourRows, counting, readings_by_source};
 use super::table::hours;
 use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions, run_blocking};
 use windrow_common::{EventTime, Prediction};
@@ -12,24 +15,21 @@ use windrow_common::{EventTime, Prediction};
 /// Number of parts that are read and decoded concurrently.
 const READS_IN_FLIGHT: usize = 8;
 
-/// The parts of one hour of a table.
-#[derive(Clone, Debug)]
+/// The parts of one hour of a table. Two are equal if they have the same parts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hour {
     /// `date=YYYY-MM-DD/hour=HH`.
     pub name: String,
     parts: Vec<Blob>,
 }
 
-/// The rows of one hour, without duplicates.
+/// The windows of one hour that were dispatched.
 #[derive(Clone, Debug)]
-pub struct HourRows<T> {
-    /// The rows, ordered by key.
-    pub rows: Vec<T>,
-    /// Number of duplicate rows that were dropped.
-    pub repeats: u64,
-    /// Number of rows that were dropped although they differ from the row kept under the same key. This is 0 unless
-    /// someone changed a model or the data without a new version.
-    pub conflicts: u64,
+pub struct DispatchedHour {
+    /// One row for each window, ordered by sensor, window start and window length.
+    pub windows: Vec<Dispatched>,
+    /// Number of readings in the windows of each source.
+    pub readings: BTreeMap<Arc<str>, u64>,
 }
 
 impl Store {
@@ -73,19 +73,18 @@ impl Store {
         Ok(parts)
     }
 
-    /// Reads the predictions of one hour, ordered by sensor, window start, window length and model version.
+    /// Reads the predictions of one hour that count.
     pub async fn predictions(&self, hour: &Hour) -> Result<HourRows<Prediction>, StoreError> {
-        let rows = self.read_rows(hour, predictions::decode).await?;
-        Ok(distinct(rows, compare_predictions, same_prediction))
+        Ok(counting(self.read_rows(hour, predictions::decode).await?))
     }
 
-    /// Reads the dispatched windows of one hour, ordered by sensor, window start and window length.
-    pub async fn dispatched(&self, hour: &Hour) -> Result<HourRows<Dispatched>, StoreError> {
+    /// Reads the dispatched windows of one hour, each with the number of readings that counts.
+    pub async fn dispatched(&self, hour: &Hour) -> Result<DispatchedHour, StoreError> {
         let rows = self.read_rows(hour, dispatched::decode).await?;
-        let key = |a: &Dispatched, b: &Dispatched| {
-            (&a.sensor, a.window_start, a.window_length).cmp(&(&b.sensor, b.window_start, b.window_length))
-        };
-        Ok(distinct(rows, key, |a, b| a == b))
+        Ok(DispatchedHour {
+            readings: readings_by_source(&rows),
+            windows: counting(rows).rows,
+        })
     }
 
     async fn read_rows<T: Send + 'static>(
@@ -111,56 +110,6 @@ impl Store {
             .buffered(READS_IN_FLIGHT)
             .try_concat()
             .await
-    }
-}
-
-fn compare_predictions(a: &Prediction, b: &Prediction) -> std::cmp::Ordering {
-    let key = |p: &Prediction| (p.aggregate.window_start, p.window_length.as_millis());
-    (a.sensor.cmp(&b.sensor))
-        .then_with(|| key(a).cmp(&key(b)))
-        .then_with(|| a.model_version.cmp(&b.model_version))
-}
-
-/// Returns whether two predictions with the same key are equal bit for bit.
-fn same_prediction(a: &Prediction, b: &Prediction) -> bool {
-    let numbers = |p: &Prediction| {
-        let aggregate = &p.aggregate;
-        [
-            aggregate.mean,
-            aggregate.std,
-            aggregate.min,
-            aggregate.max,
-            aggregate.first,
-            aggregate.last,
-            p.decision,
-        ]
-        .map(f64::to_bits)
-    };
-    a.aggregate.count == b.aggregate.count && a.anomaly == b.anomaly && numbers(a) == numbers(b)
-}
-
-/// Sorts rows by key and keeps the first row of each key. Parts are read in order of their names, so that row was
-/// written first.
-fn distinct<T>(
-    mut rows: Vec<T>,
-    key: impl Fn(&T, &T) -> std::cmp::Ordering,
-    same: impl Fn(&T, &T) -> bool,
-) -> HourRows<T> {
-    rows.sort_by(&key);
-    let (mut duplicates, mut conflicts) = (0, 0);
-    rows.dedup_by(|later, kept| {
-        let same_key = key(kept, later).is_eq();
-        if same_key && same(kept, later) {
-            duplicates += 1;
-        } else if same_key {
-            conflicts += 1;
-        }
-        same_key
-    });
-    HourRows {
-        rows,
-        repeats: duplicates,
-        conflicts,
     }
 }
 
@@ -193,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn repeats_are_read_once_and_contradictions_are_counted() {
+    async fn a_window_is_read_once_in_whichever_parts_its_rows_are() {
         let store = Store::create("memory:///").unwrap();
         let writer = PartWriter::new(&store, "w");
         let parts = [
@@ -213,10 +162,10 @@ mod tests {
             [
                 prediction("a", 0, -1.0),
                 prediction("a", 60_000, 1.0),
-                prediction("b", 0, 1.0)
+                prediction("b", 0, 2.0)
             ]
         );
-        assert_eq!((read.repeats, read.conflicts), (1, 1));
+        assert_eq!((read.repeats, read.superseded, read.conflicts), (1, 0, 1));
         let later = EventTime::from_millis(0).saturating_add(Duration::from_secs(3_600));
         let none = store.hours("predictions", Some(later), None).await.unwrap();
         assert!(none.is_empty());

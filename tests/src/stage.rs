@@ -129,7 +129,7 @@ impl Stage {
     }
 }
 
-/// Returns all predictions of a store as CSV, without duplicates.
+/// Returns all predictions of a store as CSV, one for each window.
 pub fn exported(store: &str) -> String {
     windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }

@@ -71,7 +71,7 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
             ),
         ],
         audit: Verdict {
-            ok: outcome.audit.all.is_clean(),
+            ok: outcome.audit.outcome() == crate::audit::Outcome::Clean,
             line: outcome.audit.all.verdict(),
         },
         detection: AnomalyKind::ALL

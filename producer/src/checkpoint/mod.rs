@@ -4,6 +4,7 @@
 //! they were saved separately, a crash between two writes would let one partition rebuild part of an interval that the
 //! other believes dispatched.
 
+mod account;
 mod error;
 mod origin;
 mod saved;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use windrow_common::{EventTime, Length, SensorId, encode_segment, random};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
+pub use account::{Account, accounts};
 pub use error::CheckpointError;
-pub use origin::Origin;
+pub use origin::{Origin, column_options};
 
 use crate::sensors::SensorTable;
 use crate::source::{Known, Offset};
-use crate::window::{Dispatched, PartitionPosition, Position, Windowing};
+use crate::window::{Dispatched, Ledger, PartitionPosition, Position, Windowing};
 use saved::{Saved, SavedPartition, saved_sensors, sensors_of};
 
 /// A group of partitions that share a watermark and a checkpoint.
@@ -86,7 +88,12 @@ pub struct Checkpoint {
     sensors: Vec<SensorId>,
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,
+    ledger: Ledger,
+    /// When something was first put in quarantine.
+    quarantined_since: Option<EventTime>,
     version: Option<Version>,
+    /// Whether it is saved. A replay has nothing to continue and leaves nothing.
+    is_kept: bool,
     origin: Origin,
     way_on: &'static str,
     /// The process that saves it.
@@ -134,15 +141,19 @@ impl Checkpoint {
         }
     }
 
-    async fn read(
-        store: &Store,
-        opening: &Opening,
-        group: &Group,
-        windowing: Windowing,
-    ) -> Result<Self, CheckpointError> {
+    /// Returns a checkpoint that begins at the start of its source, reads nothing and saves nothing.
+    pub(crate) fn unkept(store: &Store, opening: &Opening, windowing: Windowing) -> Self {
+        let group = Group::Whole;
+        Self {
+            is_kept: false,
+            ..Self::start(store, opening, &group, windowing)
+        }
+    }
+
+    fn start(store: &Store, opening: &Opening, group: &Group, windowing: Windowing) -> Self {
         let folder = folder(&opening.source_name);
         let path = format!("{folder}/{}.json", encode_segment(group.name()));
-        let mut checkpoint = Self {
+        Self {
             store: store.clone(),
             path,
             windowing,
@@ -151,11 +162,23 @@ impl Checkpoint {
             claimed: None,
             sensors: Vec::new(),
             partitions: BTreeMap::new(),
+            ledger: Ledger::default(),
+            quarantined_since: None,
             version: None,
+            is_kept: true,
             origin: opening.origin.clone(),
             way_on: group.way_on(),
             owner: unique_name(),
-        };
+        }
+    }
+
+    async fn read(
+        store: &Store,
+        opening: &Opening,
+        group: &Group,
+        windowing: Windowing,
+    ) -> Result<Self, CheckpointError> {
+        let mut checkpoint = Self::start(store, opening, group, windowing);
         let read = || store.get_versioned(&checkpoint.path);
         let read = wait_out("reading the checkpoint", read).await?;
         if let Some((bytes, version)) = read {
@@ -198,6 +221,10 @@ impl Checkpoint {
         let time = |text: &str| EventTime::parse(text.as_bytes()).map_err(|error| damaged(error.to_string()));
         if let Some(text) = &saved.dispatched_through {
             self.dispatched_through = time(text)?;
+        }
+        self.ledger = saved.ledger().map_err(damaged)?;
+        if let Some(text) = &saved.quarantined_since {
+            self.quarantined_since = Some(time(text)?);
         }
         let floor = match (&saved.sensors, &saved.others) {
             (None, _) => self.dispatched_through,
@@ -256,6 +283,7 @@ impl Checkpoint {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
             claimed: self.claimed.clone(),
+            ledger: self.ledger.clone(),
             partitions,
         }
     }
@@ -354,6 +382,7 @@ impl Checkpoint {
         self.dispatched_through = position.dispatched_through;
         self.dispatched = Arc::clone(&position.dispatched);
         self.claimed.clone_from(&position.claimed);
+        self.ledger = position.ledger.clone();
         for (name, partition) in names.iter().zip(&position.partitions) {
             // An unread partition keeps its start, which may be a time: saving offset 0 would replace it.
             let untouched = *partition == PartitionPosition::default() && !self.partitions.contains_key(name);
@@ -361,12 +390,21 @@ impl Checkpoint {
                 self.partitions.insert(name.clone(), partition.clone());
             }
         }
+        let mut partitions = self.partitions.values();
+        if self.quarantined_since.is_none() && partitions.any(|partition| partition.counts.quarantined > 0) {
+            self.quarantined_since = Some(EventTime::now());
+        }
         self.write().await
     }
 
     async fn write(&mut self) -> Result<(), CheckpointError> {
+        if !self.is_kept {
+            return Ok(());
+        }
         let partitions = self.partitions.iter();
         let partitions = partitions.map(|(name, position)| (name.clone(), SavedPartition::of(position)));
+        let days = self.ledger.dispatched.iter();
+        let days = days.map(|(day, readings)| (day.to_string(), *readings));
         let text = |time: EventTime| (time > EventTime::MIN).then(|| time.to_string());
         let saved = Saved {
             window_ms: self.windowing.window.as_millis(),
@@ -383,6 +421,9 @@ impl Checkpoint {
                 .map(|claimed| saved_sensors(&self.sensors, claimed, &self.dispatched)),
             others: text(self.dispatched.floor()),
             partitions: partitions.collect(),
+            dispatched_readings: days.collect(),
+            open_readings: self.ledger.open,
+            quarantined_since: self.quarantined_since.and_then(text),
             owner: self.owner.clone(),
             origin: self.origin.clone(),
         };

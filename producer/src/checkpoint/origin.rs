@@ -49,6 +49,17 @@ impl Origin {
 }
 
 fn options_text(columns: &ColumnMapping) -> String {
+    let given: Vec<_> = column_options(columns)
+        .map(|(option, name)| format!("{option} {name}"))
+        .collect();
+    match given.is_empty() {
+        true => "no column options".to_owned(),
+        false => given.join(" "),
+    }
+}
+
+/// Returns the options that were given to name columns or fields, with the names.
+pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (String, &str)> {
     let ColumnMapping {
         timestamp,
         device,
@@ -61,12 +72,7 @@ fn options_text(columns: &ColumnMapping) -> String {
         ("tag", tag),
         ("value", value),
     ];
-    let given = options
+    options
         .into_iter()
-        .filter_map(|(role, name)| Some(format!("--column-{role} {}", name.as_deref()?)));
-    let given: Vec<_> = given.collect();
-    match given.is_empty() {
-        true => "no column options".to_owned(),
-        false => given.join(" "),
-    }
+        .filter_map(|(role, name)| Some((format!("--column-{role}"), name.as_deref()?)))
 }

@@ -8,7 +8,7 @@ use windrow_common::{EventTime, SensorId};
 
 use super::{CheckpointError, Origin};
 use crate::source::{Content, Offset};
-use crate::window::{Claim, Dispatched, PartitionPosition, SetAside};
+use crate::window::{Claim, Dispatched, Judged, Ledger, PartitionPosition, SetAside};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Saved {
@@ -28,6 +28,16 @@ pub(super) struct Saved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) others: Option<String>,
     pub(super) partitions: BTreeMap<String, SavedPartition>,
+    /// Readings in dispatched windows, by the day that the windows start on, in RFC 3339. Absent, as the other counts, in
+    /// checkpoints of versions that did not count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) dispatched_readings: BTreeMap<String, u64>,
+    /// Readings in windows that are not dispatched.
+    #[serde(default)]
+    pub(super) open_readings: u64,
+    /// When something was first put in quarantine, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) quarantined_since: Option<String>,
     #[serde(default)]
     pub(super) owner: String,
     #[serde(flatten)]
@@ -44,6 +54,13 @@ pub(super) struct SavedPartition {
     pub(super) content: Option<Content>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) claim: Option<Claim>,
+    #[serde(default)]
+    pub(super) windowed: Option<u64>,
+    #[serde(default)]
+    pub(super) quarantined: Option<u64>,
+    /// Whether the counts begin in the middle of the partition.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) partial: bool,
 }
 
 /// Tags by device, by the end of the last dispatched interval in RFC 3339.
@@ -57,16 +74,30 @@ impl SavedPartition {
             set_aside: position.set_aside.clone(),
             content: position.content,
             claim: position.claim.clone(),
+            windowed: Some(position.counts.windowed),
+            quarantined: Some(position.counts.quarantined),
+            partial: position.counts.is_partial,
+        }
+    }
+
+    /// Returns the counts. A version that did not count leaves none.
+    pub(super) fn counts(&self) -> Judged {
+        Judged {
+            windowed: self.windowed.unwrap_or(0),
+            quarantined: self.quarantined.unwrap_or(0),
+            is_partial: self.partial || self.windowed.is_none(),
         }
     }
 
     pub(super) fn position(self) -> Result<PartitionPosition, String> {
+        let counts = self.counts();
         let Self {
             resume,
             judged,
             set_aside,
             content,
             claim,
+            ..
         } = self;
         if resume > judged {
             return Err(format!("resumes at {resume}, past {judged}"));
@@ -77,11 +108,24 @@ impl SavedPartition {
             set_aside,
             content,
             claim,
+            counts,
         })
     }
 }
 
 impl Saved {
+    /// Returns what became of the readings that were put in windows.
+    pub(super) fn ledger(&self) -> Result<Ledger, String> {
+        let days = self.dispatched_readings.iter().map(|(day, readings)| {
+            let day = EventTime::parse(day.as_bytes()).map_err(|error| error.to_string())?;
+            Ok((day, *readings))
+        });
+        Ok(Ledger {
+            dispatched: days.collect::<Result<_, String>>()?,
+            open: self.open_readings,
+        })
+    }
+
     /// Refuses the checkpoint of another source. A run that has read nothing has left nothing to mix up.
     pub(super) fn check_origin(
         &self,

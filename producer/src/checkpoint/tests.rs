@@ -3,7 +3,7 @@
 use super::*;
 use crate::sensors::SensorIndex;
 use crate::source::decode::ColumnMapping;
-use crate::window::WindowConfig;
+use crate::window::{Judged, WindowConfig};
 use windrow_common::{HasRemedy, Remedy};
 
 const HUB: &str = "eventhubs://fleet.example/readings";
@@ -30,7 +30,20 @@ fn position(resume: u64) -> Position {
             set_aside: "7-9 12.1".to_owned().try_into().unwrap(),
             claim: None,
             content: serde_json::from_str(r#"{"bytes":5,"head":"f0","tail":"ffffffffffffffff"}"#).unwrap(),
+            counts: Judged {
+                windowed: 40,
+                quarantined: 2,
+                is_partial: false,
+            },
         }],
+        ledger: Ledger {
+            dispatched: [
+                (EventTime::from_millis(0), 30),
+                (EventTime::from_millis(86_400_000), 4),
+            ]
+            .into(),
+            open: 6,
+        },
     }
 }
 
@@ -55,6 +68,18 @@ async fn a_saved_position_comes_back_and_an_old_owner_cannot_move_it() {
         .await
         .unwrap();
     assert_eq!(third.position(&names), position(2));
+
+    // The audit reads what is saved.
+    let accounts = accounts(&store).await.unwrap();
+    assert_eq!(accounts.len(), 1);
+    let account = &accounts[0];
+    assert_eq!(
+        (account.source.as_str(), account.origin.source.as_str()),
+        ("s", HUB)
+    );
+    assert_eq!(account.partitions["a"], position(2).partitions[0].counts);
+    assert_eq!(account.ledger, position(2).ledger);
+    assert!(account.quarantined_since.is_some() && !account.is_partial());
 }
 
 #[tokio::test]
@@ -227,6 +252,7 @@ async fn a_checkpoint_of_an_older_version_belongs_to_any_source_and_all_sensors(
         let checkpoint = Checkpoint::open(&store, &opening, &Group::Whole, windowing);
         let mut checkpoint = checkpoint.await.unwrap();
         assert_eq!(checkpoint.partition("a").judged, Offset(6));
+        assert!(checkpoint.partition("a").counts.is_partial, "it did not count");
         let position = checkpoint.position(&["a".to_owned()]);
         let end = position.dispatched.through(SensorIndex(7));
         assert_eq!(end, EventTime::from_millis(60_000));

@@ -4,6 +4,7 @@ mod content;
 pub mod decode;
 pub mod file;
 mod paced;
+mod selected;
 pub mod simulator;
 mod unreadable;
 
@@ -19,6 +20,7 @@ pub const EVENT_HUBS: &str = "eventhubs://";
 
 pub use content::Content;
 pub use paced::Paced;
+pub use selected::{Selected, Selection};
 pub use unreadable::{Envelope, MAX_RAW_BYTES, RAW_BYTES_PER_BATCH, Raw, Unreadable};
 
 /// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.

@@ -86,6 +86,13 @@ pub struct Windowing {
     pub(crate) idle_after: Duration,
 }
 
+impl Windowing {
+    /// Returns the dispatch interval.
+    pub fn interval(&self) -> Length {
+        self.interval
+    }
+}
+
 impl WindowConfig {
     /// Checks that the lengths are in range and fit each other.
     pub fn validate(self) -> Result<Windowing, WindowConfigError> {

@@ -127,6 +127,7 @@ impl Windower {
                 Arc::make_mut(&mut self.dispatched),
             ) {
                 self.dispatched_through = self.dispatched_through.max(message.interval.end());
+                self.accounts.dispatch(std::slice::from_ref(&message));
                 out.messages.push(message);
             }
         }

@@ -19,9 +19,9 @@
 //! intervals close too ([`Windower::idle`]). The last windows of a machine that died are worth scoring.
 //!
 //! What a checkpoint must hold: a [`Position`] has, for each sensor, the event time dispatched through, and for each
-//! partition two offsets and the readings that were set aside although their intervals are still open. From `resume`
-//! on, an undispatched interval needs readings. Every reading below `judged` has been put in an interval or in
-//! quarantine. The watermark need not be saved: the reading that moved it is read again, or its interval is dispatched.
+//! partition two offsets, the readings that were set aside although their intervals are still open, and how many
+//! readings went where ([`Judged`], [`Ledger`]). From `resume` on, an undispatched interval needs readings. Every reading
+//! below `judged` has been put in an interval or in quarantine. The watermark need not be saved: the reading that moved it is read again, or its interval is dispatched.
 //!
 //! A replay from `resume` judges nothing below `judged` again: neither its clock nor its options matter there. What lies
 //! before its sensor's dispatched time, or was set aside, is skipped, and the rest is accepted. By watermark, no
@@ -65,6 +65,7 @@ mod config;
 mod dispatched;
 mod exact_sum;
 mod judge;
+mod ledger;
 mod live;
 mod open_interval;
 mod partition;
@@ -81,6 +82,7 @@ use windrow_common::{EventTime, ScoringMessage};
 
 pub use config::{WindowConfig, WindowConfigError, Windowing};
 pub use dispatched::Dispatched;
+pub use ledger::{Judged, Ledger};
 pub use position::{PartitionPosition, Position};
 
 use crate::quarantine::Quarantined;
@@ -89,6 +91,7 @@ use crate::source::{Arrivals, Batch, Offset, PartitionIndex, Reading, Source};
 pub(crate) use accumulator::MAX_ABS_VALUE;
 use clock::Clocks;
 use judge::{reject, unusable};
+use ledger::Accounts;
 use live::Closing;
 use open_interval::OpenInterval;
 use partition::Partition;
@@ -140,6 +143,7 @@ pub struct Windower {
     counted_already: u64,
     /// How many readings were put in a window or left to another pass.
     kept: u64,
+    accounts: Accounts,
     tally: Tally,
 }
 
@@ -174,6 +178,7 @@ impl Windower {
             max_open: MAX_OPEN_WINDOWS,
             counted_already: 0,
             kept: 0,
+            accounts: Accounts::continued(&position.ledger),
             tally: Tally::default(),
         };
         for (index, partition) in position.partitions.iter().enumerate() {
@@ -304,6 +309,7 @@ impl Windower {
             dispatched_through: self.dispatched_through,
             dispatched: Arc::clone(&self.dispatched),
             claimed: self.claimed.clone(),
+            ledger: self.accounts.ledger(&self.partitions),
             partitions: partitions.collect(),
         }
     }
@@ -314,6 +320,7 @@ impl Windower {
             judged,
             next,
             verdicts,
+            counts,
             ..
         } = &self.partitions[partition];
         let (judged, next) = (*judged, *next);
@@ -323,6 +330,7 @@ impl Windower {
             set_aside: verdicts.from(resume),
             content: None,
             claim: verdicts.claim_beyond(next),
+            counts: *counts,
         }
     }
 
@@ -334,12 +342,13 @@ impl Windower {
     }
 
     fn quarantine_unreadable(&mut self, batch: &mut Batch, out: &mut Emitted) {
-        let verdicts = &self.partitions[batch.partition].verdicts;
+        let Partition { verdicts, counts, .. } = &mut self.partitions[batch.partition];
         for unreadable in batch.unreadable.drain(..) {
             let is_repeated = self.tally.passes == 0 && verdicts.is_claimed(unreadable.offset);
             if verdicts.cover(unreadable.offset) && !is_repeated {
                 self.tally.replayed += u64::from(self.tally.passes == 0) * unreadable.readings;
             } else {
+                counts.quarantined += 1;
                 out.raw_bytes += unreadable.raw.bytes().len();
                 let quarantined = Quarantined::unreadable(batch.partition, unreadable);
                 out.quarantined.push(quarantined);
@@ -369,6 +378,7 @@ impl Windower {
             if self.tally.passes == 0
                 && let Some(reason) = partition.verdicts.to_repeat(&batch.readings, index)
             {
+                partition.counts.quarantined += 1;
                 let nth = verdicts::nth(&batch.readings, index);
                 quarantined.push(Quarantined::reading(
                     batch.partition,
@@ -386,6 +396,11 @@ impl Windower {
             {
                 self.tally.replayed += u64::from(self.tally.passes == 0);
                 return;
+            }
+            match self.tally.passes == 0 && partition.verdicts.is_claimed(reading.offset) {
+                // Judged by an earlier run, and not counted yet.
+                true => partition.counts.windowed += 1,
+                false => self.accounts.to_read_again -= 1,
             }
         } else {
             let dispatched_through = dispatched_through.max(claimed_through);
@@ -407,6 +422,7 @@ impl Windower {
                 partition
                     .verdicts
                     .set_aside(&batch.readings, index, reason, self.kept, is_open);
+                partition.counts.quarantined += 1;
                 let nth = verdicts::nth(&batch.readings, index);
                 quarantined.push(Quarantined::reading(
                     batch.partition,
@@ -418,11 +434,13 @@ impl Windower {
                 ));
                 return;
             }
+            partition.counts.windowed += 1;
         }
         self.kept += 1;
         if self.horizon.is_some_and(|horizon| interval_start >= horizon) {
             // Readings come in the order of their offsets.
             partition.left.get_or_insert(reading.offset);
+            self.accounts.left += 1;
             return;
         }
         // The watermark never passes the arrival time, so a device whose clock is ahead makes no other device late. A
@@ -444,6 +462,7 @@ impl Windower {
             0 => self.tally.accepted += 1,
             _ => self.counted_already -= 1,
         }
+        self.accounts.open += 1;
         let open = self.interval_at(interval_start);
         open.note_offset(batch.partition, reading.offset);
         let window_start = if window == interval {
@@ -479,6 +498,7 @@ impl Windower {
 
     fn close_through(&mut self, end: EventTime, sensors: &SensorTable, out: &mut Emitted) {
         self.dispatched_through = self.dispatched_through.max(end);
+        let before = out.messages.len();
         while self.open.front().is_some_and(|interval| interval.start < end)
             && let Some(interval) = self.open.pop_front()
         {
@@ -486,6 +506,7 @@ impl Windower {
             interval.into_messages(&self.windowing, sensors, dispatched, &mut out.messages);
             self.recent = 0;
         }
+        self.accounts.dispatch(&out.messages[before..]);
         self.forget_verdicts();
     }
 

@@ -1,8 +1,8 @@
 //! One partition, as the windower sees it.
 
-use super::PartitionPosition;
 use super::verdicts::Verdicts;
 use super::watermark::Watermark;
+use super::{Judged, PartitionPosition};
 use crate::source::Offset;
 
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Partition {
     /// The lowest offset of a reading that is left to another pass.
     pub(super) left: Option<Offset>,
     pub(super) verdicts: Verdicts,
+    pub(super) counts: Judged,
 }
 
 impl Partition {
@@ -31,6 +32,7 @@ impl Partition {
             judged: position.judged,
             is_usable: position.judged > Offset(0) || position.claim.is_some(),
             left: None,
+            counts: position.counts,
             verdicts: Verdicts::new(position.judged, position.set_aside, position.claim),
         }
     }

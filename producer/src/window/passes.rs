@@ -27,6 +27,7 @@ impl Windower {
                 partition.left = partition.left.into_iter().chain(lowest).min();
             }
             self.counted_already += last.readings();
+            self.accounts.leave(last.readings());
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_common::EventTime;
 
-use super::{Claim, Dispatched, SetAside};
+use super::{Claim, Dispatched, Judged, Ledger, SetAside};
 use crate::source::{Content, Offset};
 
 /// The position of a group of partitions, as saved in a checkpoint.
@@ -17,6 +17,8 @@ pub struct Position {
     /// How far they may be dispatched already: further readings of these intervals are late. `None` if not beyond
     /// `dispatched`.
     pub claimed: Option<Arc<Dispatched>>,
+    /// What became of the readings that were put in windows.
+    pub ledger: Ledger,
     /// The position of each partition, in order.
     pub partitions: Vec<PartitionPosition>,
 }
@@ -28,6 +30,7 @@ impl Position {
             dispatched_through: EventTime::MIN,
             dispatched: Arc::default(),
             claimed: None,
+            ledger: Ledger::default(),
             partitions: vec![PartitionPosition::default(); partitions],
         }
     }
@@ -75,6 +78,8 @@ pub struct PartitionPosition {
     pub content: Option<Content>,
     /// What may have been judged beyond this position.
     pub claim: Option<Claim>,
+    /// What became of the readings below `judged`.
+    pub counts: Judged,
 }
 
 impl PartitionPosition {

@@ -1,5 +1,6 @@
 //! Tests of the promises of the windower, mostly as properties over random streams.
 
+mod accounts;
 mod finite;
 mod restart;
 mod sensors;
@@ -344,6 +345,7 @@ fn feed_all(
         if run.feed(partition, readings, end == streams[partition].len()) {
             saved.push(run.windower.position());
         }
+        accounts::check(&run.windower.position());
     }
     saved
 }

@@ -280,12 +280,13 @@ impl Link {
     }
 }
 
-/// The state of a queue, as a passive declaration returns it.
-pub(super) struct QueueLook {
+/// The state of a queue, as a passive declaration returns it: not what consumers hold, but up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLook {
     /// Number of messages that wait for a consumer.
-    pub(super) ready: u64,
+    pub ready: u64,
     /// Number of consumers, including cancelled ones that still hold messages.
-    pub(super) consumers: u64,
+    pub consumers: u64,
 }
 
 /// Declares a queue passively, which fails if it does not exist.

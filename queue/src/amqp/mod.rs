@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use args::{AmqpArgs, AmqpArgsError};
 pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
+pub use connection::QueueLook;
 pub use consumer::AmqpConsumer;
 pub use dead_letters::DeadLetters;
 pub use error::AmqpError;
@@ -74,6 +75,11 @@ impl Amqp {
     /// Returns the dead letters, to list, replay or purge.
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(Arc::clone(&self.publisher), Arc::clone(&self.consuming))
+    }
+
+    /// Returns how many messages wait in one of the queues, and for how many consumers.
+    pub async fn look_at(&self, queue: &str) -> Result<QueueLook, AmqpError> {
+        self.consuming.look_at(queue).await
     }
 
     /// Returns the names of the queues and the exchange.

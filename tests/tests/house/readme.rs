@@ -2,21 +2,7 @@
 
 use std::process::Command;
 
-use windrow_tests::{built, fleet, write_csv};
-
-use super::repository;
-
-/// The lines of the fenced block that follows a marker `<!-- tested: NAME -->`.
-fn block(page: &str, name: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(repository(page)).unwrap();
-    let marker = format!("<!-- tested: {name} -->");
-    let (_, rest) = text
-        .split_once(&marker)
-        .unwrap_or_else(|| panic!("{page} has no {marker}"));
-    let (_, rest) = rest.split_once("```").unwrap();
-    let (block, _) = rest.split_once("```").unwrap();
-    block.lines().skip(1).map(str::to_owned).collect()
-}
+use windrow_tests::{block, built, fleet, write_csv};
 
 #[test]
 fn your_own_data_in_five_commands() {

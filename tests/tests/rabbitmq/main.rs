@@ -9,6 +9,7 @@ mod encrypted;
 mod flaky;
 mod recovery;
 mod refusals;
+mod waiting;
 
 use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
 use windrow_queue::testing::message;

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checkpoint;
+mod counting;
 mod crash;
 mod dead_letters;
 mod input;
 mod order;
 mod quarantine;
+mod readings;
 mod reference;
 
 use std::path::Path;
@@ -20,7 +22,7 @@ fn to_the_end<'a>(source: &'a str, store: &'a str) -> [&'a str; 6] {
     ["run", "--source", source, "--store", store, "--until-caught-up"]
 }
 
-/// Returns all predictions of a store as CSV, without duplicates.
+/// Returns all predictions of a store as CSV, one for each window.
 fn exported(store: &str) -> String {
     windrow_tests::windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }

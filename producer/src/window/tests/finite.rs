@@ -48,6 +48,7 @@ fn feed_finite(
         };
         run.windower.take(&mut batch, &run.table, run.now, &mut run.out);
         saved.push(run.windower.position());
+        accounts::check(&run.windower.position());
     }
     saved
 }

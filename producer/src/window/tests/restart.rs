@@ -188,5 +188,7 @@ proptest! {
         let in_windows: u64 = messages.flat_map(|m| &m.aggregates).map(|a| a.count).sum();
         let quarantined = first.out.quarantined.len() + second.out.quarantined.len();
         prop_assert_eq!(in_windows as usize + quarantined, streams.iter().map(Vec::len).sum::<usize>());
+        let accounts = second.windower.position().ledger;
+        prop_assert_eq!((accounts.readings_dispatched(), accounts.open), (in_windows, 0));
     }
 }

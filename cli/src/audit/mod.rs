@@ -1,0 +1,330 @@
+//! `windrow audit`: read = in windows + quarantined, and dispatched = predicted + dead-lettered, window by window.
+
+mod readings;
+mod reconcile;
+mod tally;
+mod waiting;
+mod way_back;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use windrow_common::EventTime;
+use windrow_producer::checkpoint::{Account, accounts};
+use windrow_queue::{DeadLetter, StoredDeadLetters};
+use windrow_store::{Dispatched, Hour, Store, StoreArg};
+
+use crate::broker::{Broker, WatchArgs};
+use crate::error::CliError;
+use crate::output::{OutputArg, OutputFormat};
+use crate::quarantine::Reasons;
+use crate::show;
+
+use readings::{SourceReadings, Tables, account};
+use reconcile::{DeadWindows, Findings, leave_out, reconcile};
+use tally::Tally;
+use waiting::Missing;
+pub(crate) use waiting::{Outcome, Waiting};
+use way_back::ways_back;
+
+/// How long to wait for RabbitMQ's next figures: they are taken every five seconds.
+const NEXT_SAMPLE: Duration = Duration::from_secs(6);
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code 3 means that the audit failed: readings or windows are lost, or something contradicts. Exit code 5
+means that windows have no prediction yet, and that messages are waiting that may hold all of them.
+Run it again then.
+With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
+Example:
+  windrow audit --store ./store")]
+pub(crate) struct AuditArgs {
+    #[command(flatten)]
+    store: StoreArg,
+    /// Only windows that start at or after this time, such as 2026-01-05T00:00:00Z
+    #[arg(long, value_name = "TIME", env = "WINDROW_FROM")]
+    from: Option<EventTime>,
+    /// Only windows that start before this time, such as 2026-01-06T00:00:00Z
+    #[arg(long, value_name = "TIME", env = "WINDROW_TO")]
+    to: Option<EventTime>,
+    #[command(flatten)]
+    broker: WatchArgs,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// The result of an audit.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Audit {
+    /// The totals.
+    pub(crate) all: Tally,
+    /// The counts of each hour, by `date=…/hour=…`.
+    pub(crate) hours: BTreeMap<String, Tally>,
+    /// The first windows of each kind of finding.
+    #[serde(flatten)]
+    pub(crate) findings: Findings,
+    /// Where the readings of each source are; empty if the audit is about a stretch of time.
+    pub(crate) sources: BTreeMap<String, SourceReadings>,
+    /// What waits in RabbitMQ; absent if no broker was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<Waiting>,
+    /// For each kind of contradiction, its likely cause and what to do.
+    pub(crate) explanations: Vec<String>,
+    /// The commands that score the windows without a prediction once more.
+    pub(crate) get_back: Vec<String>,
+}
+
+impl AuditArgs {
+    pub(crate) async fn run(self) -> Result<(), CliError> {
+        let store = self.store.open()?;
+        let broker = self.broker.broker("windrow audit")?;
+        let scope = Scope::begin(&store, self.from, self.to).await?;
+        let mut audit = self.look(&scope, broker.as_ref()).await?;
+        let is_stale = audit.waiting.as_ref().is_some_and(|waiting| waiting.sampled);
+        if is_stale && matches!(audit.outcome(), Outcome::Failed(_)) && audit.all.missing() > 0 {
+            // What seems lost may have been taken by a worker since the figures were taken.
+            tokio::time::sleep(NEXT_SAMPLE).await;
+            audit = self.look(&scope, broker.as_ref()).await?;
+        }
+        if let Some(broker) = broker {
+            broker.close().await;
+        }
+        let quarantined = Reasons::of(&store).await?;
+        if self.output.output == OutputFormat::Json {
+            let mut value = serde_json::to_value(&audit).unwrap_or_default();
+            value["quarantined"] = quarantined.json();
+            show::json(&value)?;
+        } else {
+            show_table(&audit)?;
+            show::line(&quarantined.line())?;
+        }
+        audit.outcome().into_result()
+    }
+
+    /// Audits `scope`, with what a broker holds at the moment.
+    async fn look(&self, scope: &Scope<'_>, broker: Option<&Broker>) -> Result<Audit, CliError> {
+        // First what waits, then what it becomes: a message that is settled in between is found there.
+        let waiting = match broker {
+            Some(broker) => Some(self.broker.waiting(broker).await?),
+            None => None,
+        };
+        let mut dead = StoredDeadLetters::of(scope.store).list().await?;
+        if let Some(broker) = broker {
+            dead.extend(broker.dead_letters().await?);
+        }
+        let mut audit = scope.audit(&dead).await?;
+        audit.waiting = waiting;
+        Ok(audit)
+    }
+}
+
+impl Audit {
+    /// Judges what was found.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let (windows, messages) = (self.all.missing(), self.findings.missing.messages());
+        let outcome = waiting::judge(windows, messages, self.waiting.as_ref());
+        let faults: Vec<_> = self.sources.values().flat_map(|source| &source.faults).collect();
+        let contradicts = self.all.contradicts() || !faults.is_empty();
+        let why = match &outcome {
+            Outcome::Clean if !contradicts => return Outcome::Clean,
+            Outcome::Clean => None,
+            Outcome::Unfinished(why) | Outcome::Failed(why) => Some(why),
+        };
+        let mut text = self.all.verdict();
+        for more in why.into_iter().chain(&self.explanations).chain(faults) {
+            text += &format!("; {more}");
+        }
+        if let Outcome::Unfinished(_) = outcome
+            && !contradicts
+        {
+            return Outcome::Unfinished(format!("the audit is not finished: {text}"));
+        }
+        if let Some(command) = self.get_back.first() {
+            text += &format!("; to get them back: {command}");
+        }
+        Outcome::Failed(format!("the audit failed: {text}"))
+    }
+}
+
+fn show_sources(sources: &BTreeMap<String, SourceReadings>) -> Result<(), CliError> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let rows = sources.iter().map(|(name, readings)| {
+        let counts = [
+            readings.all.read,
+            readings.all.windowed,
+            readings.all.quarantined,
+            readings.dispatched,
+            readings.open,
+        ];
+        std::iter::once(name.clone())
+            .chain(counts.map(show::count))
+            .collect()
+    });
+    let headings = [
+        "source",
+        "read",
+        "in windows",
+        "quarantined",
+        "dispatched",
+        "in open windows",
+    ];
+    show::table(&headings, rows.collect())?;
+    for note in sources.values().flat_map(|readings| &readings.notes) {
+        show::line(note)?;
+    }
+    Ok(())
+}
+
+fn show_table(audit: &Audit) -> Result<(), CliError> {
+    show_sources(&audit.sources)?;
+    let row = |name: &str, tally: &Tally| {
+        let counts = [
+            tally.dispatched,
+            tally.predicted,
+            tally.dead_lettered,
+            tally.lost,
+            tally.unexpected,
+            tally.differing(),
+            tally.superseded,
+            tally.repeats,
+        ];
+        std::iter::once(name.to_owned())
+            .chain(counts.map(show::count))
+            .collect::<Vec<_>>()
+    };
+    let mut rows: Vec<_> = audit.hours.iter().map(|(hour, tally)| row(hour, tally)).collect();
+    rows.push(row("all", &audit.all));
+    let headings = [
+        "hour",
+        "dispatched",
+        "predicted",
+        "dead letters",
+        "lost",
+        "never dispatched",
+        "differing",
+        "superseded",
+        "duplicates",
+    ];
+    show::table(&headings, rows)?;
+    for (kind, windows) in [
+        ("lost", &audit.findings.lost),
+        ("differing", &audit.findings.differing),
+    ] {
+        for window in windows {
+            show::line(&format!("{kind}: {window}"))?;
+        }
+    }
+    for command in &audit.get_back {
+        show::line(&format!("to get them back: {command}"))?;
+    }
+    if let Some(waiting) = audit.waiting.as_ref().filter(|waiting| waiting.messages() > 0) {
+        show::line(&format!("waiting: {}", waiting.text()))?;
+    }
+    show::line(&audit.all.verdict())
+}
+
+/// What an audit is about: the windows that were dispatched before it began.
+pub(crate) struct Scope<'a> {
+    store: &'a Store,
+    from: Option<EventTime>,
+    to: Option<EventTime>,
+    /// What the checkpoints said when the audit began. The tables are written first, so they may only be ahead.
+    accounts: Vec<Account>,
+    /// The hours of `dispatched/` when the audit began.
+    dispatched: BTreeMap<String, Hour>,
+}
+
+impl<'a> Scope<'a> {
+    /// Begins an audit of the windows that start from `from` to `to` (exclusive).
+    pub(crate) async fn begin(
+        store: &'a Store,
+        from: Option<EventTime>,
+        to: Option<EventTime>,
+    ) -> Result<Self, CliError> {
+        let accounts = accounts(store).await?;
+        let hours = store.hours("dispatched", from, to).await?;
+        Ok(Self {
+            store,
+            from,
+            to,
+            accounts,
+            dispatched: by_name(hours),
+        })
+    }
+
+    /// Reconciles the dispatched windows with the predictions and with the dead letters.
+    pub(crate) async fn audit(&self, dead: &[DeadLetter]) -> Result<Audit, CliError> {
+        let dead = DeadWindows::of(dead);
+        let mut predicted = by_name(self.store.hours("predictions", self.from, self.to).await?);
+        // Listed once more after the predictions, so that each prediction has its dispatched window.
+        let mut now = by_name(self.store.hours("dispatched", self.from, self.to).await?);
+        let names: BTreeSet<_> = now.keys().chain(predicted.keys()).cloned().collect();
+        let mut audit = Audit::default();
+        audit.findings.missing = Missing::new(self.accounts.iter().map(|account| account.interval).max());
+        let mut tables = Tables::default();
+        for name in names {
+            let mut tally = Tally::default();
+            let (mut left, later) = self.dispatched(&name, now.remove(&name), &mut tables).await?;
+            let mut right = Vec::new();
+            if let Some(hour) = predicted.remove(&name) {
+                let read = self.store.predictions(&hour).await?;
+                (tally.conflicting, tally.superseded, tally.repeats) =
+                    (read.conflicts, read.superseded, read.repeats);
+                right = read.rows;
+                right.retain(|prediction| self.covers(prediction.aggregate.window_start));
+            }
+            if !later.is_empty() {
+                leave_out(&later, &mut left, &mut right);
+            }
+            reconcile(&left, &right, &dead, &mut tally, &mut audit.findings);
+            audit.all.add(&tally);
+            audit.hours.insert(name, tally);
+        }
+        audit.explanations = audit.all.explanations();
+        audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
+        if self.from.is_none() && self.to.is_none() {
+            tables.add_quarantine(self.store).await?;
+            audit.sources = account(&self.accounts, &tables);
+        }
+        Ok(audit)
+    }
+
+    /// Returns the windows of an hour that were dispatched before the audit began, and those that were dispatched, or
+    /// corrected, since then.
+    async fn dispatched(
+        &self,
+        name: &str,
+        now: Option<Hour>,
+        tables: &mut Tables,
+    ) -> Result<(Vec<Dispatched>, Vec<Dispatched>), CliError> {
+        let Some(now) = now else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let read = self.store.dispatched(&now).await?;
+        tables.add_dispatched(name, read.readings);
+        let mut windows = read.windows;
+        windows.retain(|window| self.covers(window.window_start));
+        if self.dispatched.get(name) == Some(&now) {
+            return Ok((windows, Vec::new()));
+        }
+        let before = match self.dispatched.get(name) {
+            Some(hour) => self.store.dispatched(hour).await?.windows,
+            None => Vec::new(),
+        };
+        let before: HashSet<Dispatched> = before.into_iter().collect();
+        Ok(windows.into_iter().partition(|window| before.contains(window)))
+    }
+
+    fn covers(&self, start: EventTime) -> bool {
+        self.from.is_none_or(|from| start >= from) && self.to.is_none_or(|to| start < to)
+    }
+}
+
+fn by_name(hours: Vec<Hour>) -> BTreeMap<String, Hour> {
+    let named = hours.into_iter().map(|hour| (hour.name.clone(), hour));
+    named.collect()
+}

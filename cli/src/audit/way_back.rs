@@ -1,0 +1,81 @@
+//! How to get back what is lost.
+
+use windrow_common::{EventTime, Length, encode_segment, format_duration};
+use windrow_producer::checkpoint::{Account, column_options};
+use windrow_producer::source::EVENT_HUBS;
+
+use super::waiting::Missing;
+
+/// Returns a command, or a sentence, for each source with missing windows. `store` is the store's URL.
+pub(super) fn ways_back(missing: &Missing, accounts: &[Account], store: &str) -> Vec<String> {
+    let spans = missing.spans();
+    spans
+        .map(|(source, window, from, to)| {
+            let account = accounts
+                .iter()
+                .find(|account| account.source == encode_segment(source) && account.window == window);
+            match account {
+                Some(account) => way_back(account, source, from, to, store),
+                None => format!(
+                    "windrow replay SOURCE --store {} --window {} --interval … --from {from} --to {to}",
+                    quoted(store),
+                    format_duration(window.as_duration())
+                ),
+            }
+        })
+        .collect()
+}
+
+fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, store: &str) -> String {
+    let origin = &account.origin.source;
+    if origin.starts_with(EVENT_HUBS) {
+        return format!(
+            "{origin} cannot be replayed by a command: run a producer with another --source-name, which reads the hub \
+             from its oldest event ({from} to {to})"
+        );
+    }
+    // A simulated fleet is known by its partitions alone; older versions did not note what was read.
+    let named = match origin.as_str() {
+        "" | "sim:" => "SOURCE".to_owned(),
+        path => quoted(path),
+    };
+    let length = |length: Length| format_duration(length.as_duration());
+    let mut command = format!(
+        "windrow replay {named} --store {} --source-name {} --window {} --interval {} --from {from} --to {to}",
+        quoted(store),
+        quoted(source),
+        length(account.window),
+        length(account.interval),
+    );
+    for (option, name) in column_options(&account.origin.columns) {
+        command += &format!(" {option} {}", quoted(name));
+    }
+    command
+}
+
+/// Quotes a word for a shell, if it needs that.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@%+=,".contains(char);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, right) in [
+            ("/data/readings", "/data/readings"),
+            ("my data", "'my data'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("$(rm -r x)", "'$(rm -r x)'"),
+        ] {
+            assert_eq!(quoted(word), right);
+        }
+    }
+}
