@@ -26,7 +26,8 @@ demo: target/.toolchain
 
 check: target/.toolchain
 	$(CARGO) fmt --all --check
-	$(CARGO) test --workspace --locked --lib --bins --examples --test house --test run --test scikit_learn --test simulation
+	$(CARGO) build --workspace --locked --examples
+	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation
 
 test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed
 	$(CARGO) test --workspace --locked

@@ -165,6 +165,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         window_start: aggregate(minute).window_start,
         window_length,
         count: 60,
+        source: "readings".into(),
     };
     ((0..3).map(prediction).collect(), (0..3).map(dispatched).collect())
 }
