@@ -116,7 +116,10 @@ pub(super) fn judge(windows: u64, messages: u64, waiting: Option<&Waiting>) -> O
     if windows == 0 {
         return Outcome::Clean;
     }
-    let missing = format!("{} windows have no prediction", show::count(windows));
+    let missing = format!(
+        "{} windows have no prediction of all their readings",
+        show::count(windows)
+    );
     let Some(waiting) = waiting else {
         return Outcome::Failed(format!(
             "{missing}; what waits in RabbitMQ, or in a `windrow run` that is still running, is not seen here: name the \
@@ -171,29 +174,36 @@ mod tests {
         };
         assert_eq!(judge(0, 0, Some(&waiting(9, 9, 9))), Outcome::Clean);
         assert_eq!(judge(0, 0, None), Outcome::Clean);
+        let says = |messages, waiting: &Waiting| said(judge(60, messages, Some(waiting)));
+        let missing = "60 windows have no prediction of all their readings";
         assert_eq!(
-            said(judge(60, 1, Some(&waiting(0, 0, 0)))),
-            "failed: 60 windows have no prediction, and no message is waiting"
+            says(1, &waiting(0, 0, 0)),
+            format!("failed: {missing}, and no message is waiting")
         );
         assert_eq!(
-            said(judge(60, 5, Some(&waiting(2, 1, 2)))),
-            "unfinished: 60 windows have no prediction, and up to 5 messages are waiting (2 on the queue, 1 in workers' \
-             hands, 2 dead letters in another reader's hands): audit again once they are settled"
+            says(5, &waiting(2, 1, 2)),
+            format!(
+                "unfinished: {missing}, and up to 5 messages are waiting (2 on the queue, 1 in workers' hands, 2 dead \
+                 letters in another reader's hands): audit again once they are settled"
+            )
         );
         assert_eq!(
-            said(judge(60, 6, Some(&waiting(0, 5, 0)))),
-            "failed: 60 windows have no prediction, of at least 6 messages; only 5 are waiting (5 in workers' hands), so \
-             at least 1 messages are lost"
+            says(6, &waiting(0, 5, 0)),
+            format!(
+                "failed: {missing}, of at least 6 messages; only 5 are waiting (5 in workers' hands), so at least 1 \
+                 messages are lost"
+            )
         );
         let unseen = Waiting {
-            ready: 1,
             unseen: Some("the management API is away".to_owned()),
-            ..Waiting::default()
+            ..waiting(1, 0, 0)
         };
         assert_eq!(
-            said(judge(60, 6, Some(&unseen))),
-            "unfinished: 60 windows have no prediction, and at least 1 messages are waiting (1 on the queue); what workers \
-             or other readers hold is not known (the management API is away)"
+            says(6, &unseen),
+            format!(
+                "unfinished: {missing}, and at least 1 messages are waiting (1 on the queue); what workers or other \
+                 readers hold is not known (the management API is away)"
+            )
         );
         assert!(said(judge(1, 1, None)).contains("--amqp-url"));
     }

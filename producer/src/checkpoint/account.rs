@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use windrow_common::{EventTime, Length};
-use windrow_store::{Store, wait_out};
+use windrow_store::Store;
 
 use super::saved::Saved;
 use super::{CheckpointError, Origin};
@@ -41,16 +41,13 @@ impl Account {
 
 /// Reads the accounts of all checkpoints in a store.
 pub async fn accounts(store: &Store) -> Result<Vec<Account>, CheckpointError> {
-    let list = || store.list(FOLDER);
-    let blobs = wait_out("listing checkpoints", list).await?;
     let mut accounts = Vec::new();
-    for path in blobs.into_iter().map(|blob| blob.path) {
+    for path in store.list(FOLDER).await?.into_iter().map(|blob| blob.path) {
         // `checkpoints/<source>/<group>.json`; claims are one folder deeper.
         let parts: Vec<_> = path.split('/').collect();
         let [FOLDER, source, _] = parts[..] else { continue };
         let source = source.to_owned();
-        let read = || store.get(&path);
-        let Some(bytes) = wait_out("reading a checkpoint", read).await? else {
+        let Some(bytes) = store.get(&path).await? else {
             continue;
         };
         let damaged = |why: String| CheckpointError::Damaged {
