@@ -16,7 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::window::{Claim, Position};
 use crate::{ProducerError, Stats};
 
-/// Without claims, checkpoints are saved at most this often, and at the end.
+/// Progress is saved with a claim, or else at most this often, and at the end.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a save is at least this many times as long as the save, so that large checkpoints cost little.
 const PAUSES_PER_SAVE: u32 = 10;
@@ -34,7 +34,11 @@ struct State {
     partitions: Arc<[String]>,
     /// The steps beyond it, in order.
     ahead: VecDeque<Ahead>,
-    is_saved: bool,
+    /// Whether more is durable than the checkpoint says.
+    has_progress: bool,
+    /// Whether the checkpoint holds a claim.
+    holds_claim: bool,
+    /// When progress is saved at the earliest, unless it goes with a claim.
     save_next: Instant,
 }
 
@@ -64,7 +68,8 @@ impl Journal {
             checkpoint,
             partitions,
             ahead: VecDeque::new(),
-            is_saved: true,
+            has_progress: false,
+            holds_claim: false,
             save_next: Instant::now() + SAVE_EVERY,
         };
         Self {
@@ -94,7 +99,7 @@ impl Journal {
         let mut state = self.state.lock().await;
         if let Some(step) = state.ahead.pop_front() {
             (state.durable, state.partitions) = (step.position, step.partitions);
-            state.is_saved = false;
+            state.has_progress = true;
         }
         match Instant::now() >= state.save_next {
             true => self.save(&mut state).await,
@@ -105,9 +110,9 @@ impl Journal {
     /// Saves what is durable, unless that has been done.
     pub(crate) async fn save_last(&self) -> Result<(), ProducerError> {
         let mut state = self.state.lock().await;
-        match state.is_saved {
-            true => Ok(()),
-            false => self.save(&mut state).await,
+        match state.has_progress || state.holds_claim {
+            true => self.save(&mut state).await,
+            false => Ok(()),
         }
     }
 
@@ -127,8 +132,11 @@ impl Journal {
             }
         };
         state.checkpoint.save(&partitions, &position).await?;
-        state.is_saved = state.ahead.is_empty();
-        state.save_next = Instant::now() + SAVE_EVERY.max(begun.elapsed() * PAUSES_PER_SAVE);
+        if state.has_progress {
+            state.save_next = Instant::now() + SAVE_EVERY.max(begun.elapsed() * PAUSES_PER_SAVE);
+        }
+        state.has_progress = false;
+        state.holds_claim = !state.ahead.is_empty();
         self.stats.checkpoints.inc();
         Ok(())
     }
