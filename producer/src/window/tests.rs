@@ -14,7 +14,7 @@ use windrow_common::{EventTime, ScoringMessage};
 use super::*;
 use crate::quarantine::QuarantineReason;
 use crate::sensors::{SensorIndex, SensorTable};
-use crate::source::{Raw, Unreadable};
+use crate::source::{Arrivals, Raw, Reading, Unreadable};
 
 const NOW_MS: i64 = 1_000_000_000;
 

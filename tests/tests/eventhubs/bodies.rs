@@ -45,7 +45,7 @@ fn readings(store: &str) -> u64 {
         let store = Store::open(store).unwrap();
         let mut readings = 0;
         for hour in store.hours("dispatched", None, None).await.unwrap() {
-            let windows = store.dispatched(&hour).await.unwrap().rows;
+            let windows = store.dispatched(&hour).await.unwrap().windows;
             readings += windows.iter().map(|window| window.count).sum::<u64>();
         }
         readings

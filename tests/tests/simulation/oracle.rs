@@ -93,16 +93,20 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
     for message in broker.dead() {
         let message = ScoringMessage::decode(&message.body).map_err(|error| error.to_string())?;
         for aggregate in message.aggregates {
-            dead.insert((message.sensor.clone(), aggregate.window_start), aggregate);
+            let key = (message.sensor.clone(), aggregate.window_start);
+            let before = dead.insert(key.clone(), aggregate);
+            if before.is_some_and(|before| before != aggregate) {
+                return Err(format!("two dead letters differ for {key:?}"));
+            }
         }
     }
     let mut predicted: HashMap<Key, Aggregate> = HashMap::new();
     for hour in store.hours("predictions", None, None).await.map_err(text)? {
         let read = store.predictions(&hour).await.map_err(text)?;
-        if read.conflicts > 0 {
+        if read.conflicts + read.superseded > 0 {
             return Err(format!(
-                "{} predictions contradict others of their window",
-                read.conflicts
+                "{} predictions differ from others of their window",
+                read.conflicts + read.superseded
             ));
         }
         for prediction in read.rows {
@@ -114,14 +118,7 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
     }
     let mut windows = BTreeMap::new();
     for hour in store.hours("dispatched", None, None).await.map_err(text)? {
-        let read = store.dispatched(&hour).await.map_err(text)?;
-        if read.conflicts > 0 {
-            return Err(format!(
-                "{} windows were dispatched with different contents",
-                read.conflicts
-            ));
-        }
-        for window in read.rows {
+        for window in store.dispatched(&hour).await.map_err(text)?.windows {
             let key = (window.sensor, window.window_start);
             let scored = predicted.remove(&key).or_else(|| dead.remove(&key));
             let aggregate = scored.ok_or_else(|| format!("{key:?} was dispatched and not scored"))?;
