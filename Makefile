@@ -18,7 +18,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test simulate fuzz lint lint-stack bench soak reference
+.PHONY: demo check test simulate planted fuzz lint lint-stack bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -34,6 +34,10 @@ test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto
 
 simulate: target/.toolchain
 	WINDROW_SEEDS=0..10000 $(CARGO) test --release --locked --package windrow-tests --test simulation
+
+# Each of a dozen bugs is planted in a copy, and has to be found within 1,000 histories.
+planted: target/.toolchain
+	python3 tests/tests/simulation/planted.py
 
 # Needs the reference architecture's data and models; see tests/tests/run/reference.rs.
 reference: target/.toolchain
