@@ -14,7 +14,9 @@ use windrow_common::SensorId;
 use windrow_model::{Features, TrainOptions, train};
 use windrow_models::ModelRepository;
 use windrow_producer::checkpoint::{Group, Opening, Origin};
-use windrow_producer::source::{Offset, Until};
+use windrow_producer::source::decode::ColumnMapping;
+use windrow_producer::source::file::FileSource;
+use windrow_producer::source::{Offset, Source, Until};
 use windrow_producer::{AtEnd, CheckpointError, Pipeline, ProducerError, ProducerOptions, Stats};
 use windrow_service::Shutdown;
 use windrow_store::Store;
@@ -23,6 +25,7 @@ use windrow_worker::{CacheOptions, ModelCache, WorkerOptions};
 
 use crate::broker::SimBroker;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::faults::Faults;
 use crate::objects::FaultyObjects;
 use crate::oracle;
@@ -38,6 +41,8 @@ struct World {
     faults: Faults,
     objects: Arc<InMemory>,
     broker: SimBroker,
+    /// The files of [`Kind::Folder`].
+    disk: Option<Disk>,
     /// What happened, for whoever reads a failure.
     script: Vec<String>,
 }
@@ -60,16 +65,23 @@ pub(crate) fn simulate(seed: u64) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let mut draws = Draws(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let mut world = World::new(Plan::draw(&mut draws)).await?;
+        let plan = Plan::draw(&mut draws);
+        let mut world = World::new(plan, &mut draws).await?;
         let outcome = world.live(&mut draws).await;
         outcome.map_err(|why| format!("{why}\nwhat had happened:\n  {}", world.script.join("\n  ")))
     })
 }
 
 impl World {
-    async fn new(plan: Plan) -> Result<Self, String> {
+    async fn new(plan: Plan, draws: &mut Draws) -> Result<Self, String> {
         let faults = Faults::default();
+        let plan = Arc::new(plan);
+        let disk = match plan.kind {
+            Kind::Folder => Some(Disk::start(&plan, draws).map_err(|error| error.to_string())?),
+            _ => None,
+        };
         let world = Self {
+            disk,
             broker: SimBroker::new(&faults),
             clock: Clock::start(),
             objects: Arc::new(InMemory::new()),
@@ -84,7 +96,7 @@ impl World {
                 plan.interval,
                 plan.orderly,
             )],
-            plan: Arc::new(plan),
+            plan,
             faults,
         };
         world.add_models().await?;
@@ -210,7 +222,7 @@ impl World {
     fn producers(&self, draws: &mut Draws) -> u64 {
         match self.plan.kind {
             Kind::Hub => 1 + below(draws, 2),
-            Kind::Files | Kind::Followed => 1,
+            Kind::Files | Kind::Followed | Kind::Folder => 1,
         }
     }
 
@@ -261,7 +273,13 @@ impl World {
         let all: Vec<usize> = (0..self.plan.partitions.len()).collect();
         let (plan, clock, shutdown) = (Arc::clone(&self.plan), self.clock, shutdown.clone());
         if self.plan.kind != Kind::Hub {
-            let source = Box::new(SimSource::open(&plan, clock, all, until));
+            let source: Box<dyn Source> = match &self.disk {
+                Some(disk) => {
+                    let opened = FileSource::open(disk.path(), &ColumnMapping::default(), until);
+                    Box::new(opened.map_err(|error| error.to_string())?)
+                }
+                None => Box::new(SimSource::open(&plan, clock, all, until)),
+            };
             return Ok(Box::pin(
                 async move { end_of(pipeline.run(source, shutdown).await) },
             ));

@@ -23,7 +23,7 @@ pub(crate) async fn check(
     broker: &SimBroker,
 ) -> Result<(), String> {
     let windows = windows(store, broker).await?;
-    let quarantine = quarantine(store).await?;
+    let quarantine = quarantine(plan, store).await?;
     let mut by_value: HashMap<(usize, EventTime, u64), Place> = HashMap::new();
     for (partition, entry) in plan.entries() {
         if let Content::Reading { sensor, time, value } = entry.content
@@ -137,8 +137,30 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
     }
 }
 
+/// Returns the place of an item of quarantine. Real files have offsets of their own, so their items are known by content.
+fn place_of(plan: &Plan, line: &serde_json::Value) -> Option<Place> {
+    let text = |field: &str| line[field].as_str();
+    if plan.kind != Kind::Folder {
+        return Some((text("partition")?.to_owned(), line["offset"].as_u64()?));
+    }
+    if let Some(raw) = text("raw") {
+        let mut words = raw.split_whitespace().skip(1);
+        let partition: usize = words.next()?.parse().ok()?;
+        return Some((partition_name(partition), words.next()?.parse().ok()?));
+    }
+    let wanted = (text("device")?, text("time")?, text("value")?);
+    plan.entries().find_map(|(partition, entry)| match entry.content {
+        Content::Reading { sensor, time, value } => {
+            let own = (format!("d{sensor}"), time.to_string(), value.to_string());
+            let same = (&*own.0, &*own.1, &*own.2) == wanted;
+            same.then(|| (partition_name(partition), entry.offset))
+        }
+        Content::Garbage => None,
+    })
+}
+
 /// Returns the reasons for which items were set aside.
-async fn quarantine(store: &Store) -> Result<BTreeMap<Place, String>, String> {
+async fn quarantine(plan: &Plan, store: &Store) -> Result<BTreeMap<Place, String>, String> {
     let mut places = BTreeMap::new();
     for blob in store
         .list("quarantine")
@@ -149,15 +171,12 @@ async fn quarantine(store: &Store) -> Result<BTreeMap<Place, String>, String> {
         let bytes = bytes.unwrap_or_default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: serde_json::Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-            let partition = line["partition"].as_str().unwrap_or_default().to_owned();
-            let offset = line["offset"].as_u64().unwrap_or_default();
+            let place = place_of(plan, &line).ok_or_else(|| format!("nobody wrote {line}"))?;
             let reason = line["reason"].as_str().unwrap_or_default().to_owned();
-            if let Some(before) = places.insert((partition.clone(), offset), reason.clone())
+            if let Some(before) = places.insert(place.clone(), reason.clone())
                 && before != reason
             {
-                return Err(format!(
-                    "{partition} {offset} was set aside as {before} and as {reason}"
-                ));
+                return Err(format!("{place:?} was set aside as {before} and as {reason}"));
             }
         }
     }

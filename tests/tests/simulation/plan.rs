@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Files,
     /// Files that are followed.
     Followed,
+    /// A folder of real files that is followed, while they are renamed, rotated and written anew.
+    Folder,
     /// A hub, whose partitions move between producers.
     Hub,
 }
@@ -81,7 +83,7 @@ pub(crate) fn any<T: Copy>(draws: &mut Draws, of: &[T]) -> T {
 
 impl Plan {
     pub(crate) fn draw(draws: &mut Draws) -> Self {
-        let kind = any(draws, &[Kind::Files, Kind::Followed, Kind::Hub]);
+        let kind = any(draws, &[Kind::Files, Kind::Followed, Kind::Folder, Kind::Hub]);
         let window = Duration::from_secs(any(draws, &[5, 10]));
         let mut plan = Self {
             kind,
@@ -125,7 +127,7 @@ impl Plan {
                 .entry((sensor, time.floor(self.window_length())))
                 .or_default();
             let value = match () {
-                () if !self.orderly && !is_first && chance(draws, 2) => f64::NAN,
+                () if !self.orderly && !is_first && self.kind != Kind::Folder && chance(draws, 2) => f64::NAN,
                 () if *bit >= MAX_READINGS_PER_WINDOW => continue,
                 () => {
                     *bit += 1;

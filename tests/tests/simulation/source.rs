@@ -87,7 +87,7 @@ impl SimSource {
                     time,
                     arrival: match self.plan.kind {
                         Kind::Hub => event_time(entry.released_ms),
-                        Kind::Files | Kind::Followed => self.clock.now(),
+                        Kind::Files | Kind::Followed | Kind::Folder => self.clock.now(),
                     },
                     value,
                     offset,

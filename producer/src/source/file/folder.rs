@@ -38,7 +38,7 @@ impl Folder {
         Self {
             path: path.to_owned(),
             is_folder,
-            last_scan: Instant::now(),
+            last_scan: super::now(),
             scan_every: SCAN_EVERY,
             settled_after: SETTLED_AFTER,
             unsettled: HashMap::new(),

@@ -76,7 +76,7 @@ impl Partition {
         (self.file.handle.is_some() || has_id())
             && self
                 .content
-                .is_none_or(|content| names::holds(&self.file, &content))
+                .is_none_or(|content| names::holds(&self.file, &content).unwrap_or(false))
     }
 
     /// Keeps the file open, so that it can be read to its end after another has taken its path.
@@ -87,7 +87,7 @@ impl Partition {
         self.file.handle = self.file.open().ok().map(Arc::new);
         match &self.content {
             None => self.id = file_id::get_file_id(&self.file.path).ok(),
-            Some(content) if names::holds(&self.file, content) => {}
+            Some(content) if names::holds(&self.file, content).unwrap_or(false) => {}
             // It was replaced a moment ago: the next scan tells.
             Some(_) => self.file.handle = None,
         }
@@ -98,9 +98,6 @@ impl Partition {
         if !matches!(self.state, State::Waiting) || self.watch.is_replaced {
             return;
         }
-        if self.watch.without_path_since.is_some() && self.file.handle.is_none() {
-            return self.leave_unread();
-        }
         if let Ok(metadata) = self.file.metadata() {
             let seen = Seen::of(&metadata);
             if self.watch.seen.replace(seen) != Some(seen) {
@@ -109,17 +106,38 @@ impl Partition {
         }
         let since = self.watch.without_path_since;
         if since.is_some_and(|since| now.duration_since(since) >= self.watch.read_on_for) {
-            self.finish();
+            match self.file.handle {
+                Some(_) => self.finish(),
+                None => self.leave_unread(),
+            }
         }
+    }
+
+    /// Waits for the scan to tell where the file is.
+    pub(super) fn wait_for_scan(&mut self) {
+        self.state = State::Waiting;
+        self.forget_look();
+    }
+
+    /// Makes whatever the file has new to a look.
+    fn forget_look(&mut self) {
+        self.watch.seen = self.watch.seen.map(|seen| Seen {
+            written: None,
+            ..seen
+        });
     }
 
     /// Looks at a file that was written to.
     fn look_again(&mut self, size: u64, now: Instant) {
-        let content = self.content;
-        if content.is_some_and(|content| !names::holds(&self.file, &content)) {
+        let same = self.content.map(|content| names::holds(&self.file, &content));
+        // One that is gone in between is found by the next scan.
+        let Ok(same) = same.transpose() else {
+            return self.forget_look();
+        };
+        if same == Some(false) {
             self.watch.is_replaced = true;
             self.leave();
-        } else if size != self.size {
+        } else if size > self.position.offset {
             self.state = State::Closed;
             self.watch.without_path_since = self.watch.without_path_since.map(|_| now);
         }
@@ -134,11 +152,13 @@ impl Partition {
         if id.is_some() && id == self.id {
             return !matches!(self.state, State::Ended) || self.goes_on(file);
         }
-        let same = self.content.is_some_and(|content| names::holds(file, &content));
+        let same = self.content.map(|content| names::holds(file, &content));
+        let Ok(same) = same.transpose() else {
+            return true;
+        };
+        let same = same.unwrap_or(false);
         // Nothing was read of a file that waits without content, so any other will do.
         if same || (self.content.is_none() && matches!(self.state, State::Waiting | State::Closed)) {
-            self.id = id;
-            self.file.handle = None;
             self.move_to(file);
             true
         } else {
@@ -155,26 +175,40 @@ impl Partition {
         if self.watch.seen.replace(seen).is_none_or(|before| before == seen) {
             return true;
         }
-        let same = self.content.is_some_and(|content| names::holds(file, &content));
-        // It was away for a while, or only half of it had been there.
-        if same && seen.size != self.size {
+        let same = self.content.map(|content| names::holds(file, &content));
+        let Ok(same) = same.transpose() else {
+            self.forget_look();
+            return true;
+        };
+        let same = same.unwrap_or(false);
+        let has_more = match self.file.can_grow() {
+            true => seen.size > self.position.offset,
+            false => seen.size != self.size,
+        };
+        if same && has_more {
             self.until = Until::Stopped;
             self.state = State::Closed;
         }
         same
     }
 
-    /// Returns whether this is the partition of a file that is found under another path.
+    /// Returns whether this is the partition of a file that is found under another path. It may have been written anew on
+    /// the way there.
     pub(super) fn is_moved_to(&self, file: &InputFile) -> bool {
-        let id = file_id::get_file_id(&file.path).ok();
-        id.is_some()
-            && id == self.id
-            && !self.watch.is_replaced
-            && self.content.is_none_or(|content| names::holds(file, &content))
+        let same = match &self.content {
+            Some(content) => names::holds(file, content).unwrap_or(false),
+            None => self.id.is_some() && self.id == file_id::get_file_id(&file.path).ok(),
+        };
+        same && !self.watch.is_replaced
     }
 
     /// Continues with the same content at the path of `file`.
     pub(super) fn move_to(&mut self, file: &InputFile) {
+        let id = file_id::get_file_id(&file.path).ok();
+        if id != self.id {
+            self.id = id;
+            self.file.handle = None;
+        }
         self.file.path.clone_from(&file.path);
         self.watch.without_path_since = None;
         // Whatever it has now is new to a look.
@@ -200,7 +234,7 @@ impl Partition {
     }
 
     /// Ends a file that is gone before it could be read to its end for certain.
-    pub(super) fn leave_unread(&mut self) {
+    fn leave_unread(&mut self) {
         tracing::warn!(
             file = %self.file.path.display(),
             offset = self.position.offset,

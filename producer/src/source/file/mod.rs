@@ -39,6 +39,11 @@ const MAX_OPEN_FILES: usize = 128;
 /// How many followed files are kept open, so that they can be read to their end after another has taken their path.
 const MAX_KEPT_FILES: usize = 256;
 
+/// Returns the time by the clock of the runtime, which a simulation may set.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// A source that replays files, and follows them with [`Until::Stopped`].
 ///
 /// It reads the files of a folder in step by event time: daily files one after another, a file per device in turns. The
@@ -83,7 +88,7 @@ impl FileSource {
             names: Vec::with_capacity(files.len()),
             claims: Names::default(),
             calls: 0,
-            last_poll: Instant::now(),
+            last_poll: now(),
             poll_every: POLL_EVERY,
             folder,
             outlook: None,
@@ -215,7 +220,7 @@ impl FileSource {
 
     /// Looks for appended rows and for new files, if the last look is long enough ago.
     fn look_around(&mut self) -> Result<(), SourceError> {
-        let now = Instant::now();
+        let now = now();
         if now.duration_since(self.last_poll) >= self.poll_every {
             self.last_poll = now;
             for partition in &mut self.partitions {
@@ -306,6 +311,12 @@ impl Source for FileSource {
 
     fn recognise(&mut self, known: BTreeMap<String, Known>) {
         self.claims.remember(known);
+        if self.until == Until::Stopped {
+            // One that was renamed since the folder was listed is found by the first scan.
+            self.partitions
+                .retain(|partition| partition.file.metadata().is_ok());
+            self.names.truncate(self.partitions.len());
+        }
         // A file keeps its own name, if its content allows, before a copy of it can take that.
         let partitions = self.partitions.iter();
         let own: Vec<_> = partitions

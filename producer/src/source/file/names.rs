@@ -33,7 +33,7 @@ impl Names {
     pub(super) fn claim_own(&mut self, file: &InputFile) -> Option<Claim> {
         let known = *self.remembered.get(&file.name)?;
         let same = match &known.content {
-            Some(content) => holds(file, content),
+            Some(content) => holds(file, content).unwrap_or(false),
             // An earlier version has saved the name alone.
             None => true,
         };
@@ -88,10 +88,9 @@ impl Names {
     }
 }
 
-/// Returns whether the file is the one whose `content` was read, grown or not. One that cannot be read is not.
-pub(super) fn holds(file: &InputFile, content: &Content) -> bool {
-    let compared = candidate(file).and_then(|mut candidate| continues(&mut candidate, file, content));
-    compared.unwrap_or(false)
+/// Returns whether the file is the one whose `content` was read, grown or not.
+pub(super) fn holds(file: &InputFile, content: &Content) -> io::Result<bool> {
+    candidate(file).and_then(|mut candidate| continues(&mut candidate, file, content))
 }
 
 fn candidate(file: &InputFile) -> io::Result<Candidate<File>> {

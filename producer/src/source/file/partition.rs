@@ -174,10 +174,9 @@ impl Partition {
             if self.until == Until::Stopped {
                 match self.size_on_disk() {
                     Ok(size) => self.size = size,
-                    Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                        self.leave_unread();
-                        out.batch.next = Offset(self.position.offset);
-                        self.give_up(out.batch);
+                    // It was renamed or deleted a moment ago: the next scan tells.
+                    Err(error) if is_missing(&error) => {
+                        self.wait_for_scan();
                         return Ok(());
                     }
                     Err(error) => return Err(error),
@@ -253,7 +252,11 @@ impl Partition {
     /// Opens the file, checks its columns and looks up the event time of the first usable reading from the position on.
     fn peek(&mut self, mapping: &ColumnMapping) -> Result<(), SourceError> {
         (self.reached, self.ahead) = (None, None);
-        let Some(mut decoder) = self.open(mapping)? else {
+        let opened = match self.open(mapping) {
+            Err(error) if self.until == Until::Stopped && is_missing(&error) => return Ok(()),
+            opened => opened?,
+        };
+        let Some(mut decoder) = opened else {
             return Ok(());
         };
         self.done = decoder.disk_position(self.file.compression, self.size);
@@ -306,6 +309,10 @@ impl Partition {
     fn reopens_cheaply(&self) -> bool {
         self.file.compression == Compression::None
     }
+}
+
+fn is_missing(error: &SourceError) -> bool {
+    matches!(error, SourceError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Returns whether the windower accepts the reading, whatever skew it allows. A quarantined reading moves no watermark,

@@ -1,0 +1,118 @@
+//! The simulated plant: it appends to files in a folder, and renames, rotates and rewrites them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+use windrow_tests::Draws;
+
+use crate::plan::{Content, Entry, Plan, below, chance};
+
+const HEADER: &str = "ts,device,tag,value\n";
+
+/// A folder of files, one or more for each partition of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk(Arc<TempDir>);
+
+impl Disk {
+    /// Creates the folder. What the plan says happens in it from now on, whatever becomes of those who read it.
+    pub(crate) fn start(plan: &Arc<Plan>, draws: &mut Draws) -> std::io::Result<Self> {
+        let disk = Self(Arc::new(tempfile::tempdir()?));
+        let folder = disk.path().to_owned();
+        let writers = (0..plan.partitions.len()).map(|partition| Writer {
+            draws: Draws(draws.below(u64::MAX)),
+            path: folder.join(format!("{partition}.csv")),
+            folder: folder.clone(),
+            partition,
+            renamed: 0,
+        });
+        let start = Instant::now();
+        for writer in writers {
+            tokio::spawn(writer.write(Arc::clone(plan), start));
+        }
+        Ok(disk)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The writer of one file after another.
+struct Writer {
+    draws: Draws,
+    folder: PathBuf,
+    path: PathBuf,
+    partition: usize,
+    /// How many names it has given.
+    renamed: u32,
+}
+
+impl Writer {
+    async fn write(mut self, plan: Arc<Plan>, start: Instant) {
+        // Half a line waits for its other half.
+        let mut rest = String::new();
+        let entries = &plan.partitions[self.partition];
+        for (index, entry) in entries.iter().enumerate() {
+            tokio::time::sleep_until(start + Duration::from_millis(entry.released_ms)).await;
+            let mut text = std::mem::take(&mut rest) + &self.row(entry);
+            if chance(&mut self.draws, 15) && index + 1 < entries.len() {
+                rest = text.split_off(below(&mut self.draws, text.len() as u64) as usize);
+            }
+            let done = self.append(&text).and_then(|()| match rest.is_empty() {
+                true => self.move_about(),
+                false => Ok(()),
+            });
+            done.expect("a temporary folder can be written to");
+        }
+    }
+
+    fn row(&self, entry: &Entry) -> String {
+        match entry.content {
+            Content::Reading { sensor, time, value } => format!("{time},d{sensor},t,{value}\n"),
+            Content::Garbage => format!("garbage {} {}\n", self.partition, entry.offset),
+        }
+    }
+
+    fn append(&self, text: &str) -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.path)?;
+        if file.metadata()?.len() == 0 {
+            file.write_all(HEADER.as_bytes())?;
+        }
+        file.write_all(text.as_bytes())
+    }
+
+    /// Sometimes renames the file, rotates it, or writes it anew.
+    fn move_about(&mut self) -> std::io::Result<()> {
+        let (folder, partition) = (self.folder.clone(), self.partition);
+        let mut another = |before: &str| {
+            self.renamed += 1;
+            folder.join(format!("{before}{partition}-{}.csv", self.renamed))
+        };
+        match below(&mut self.draws, 100) {
+            0..4 => {
+                // The next row begins a new file under the old name.
+                fs::rename(&self.path, another("old-"))
+            }
+            4..8 => {
+                let path = another("");
+                fs::rename(&self.path, &path)?;
+                self.path = path;
+                Ok(())
+            }
+            8..12 => {
+                let anew = self.folder.join(format!(".{partition}"));
+                fs::copy(&self.path, &anew)?;
+                fs::rename(&anew, &self.path)
+            }
+            _ => Ok(()),
+        }
+    }
+}
