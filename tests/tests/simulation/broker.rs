@@ -149,7 +149,7 @@ impl SimConsumer {
             let visible: Vec<usize> = (0..state.ready.len())
                 .filter(|index| state.ready[*index].visible <= now)
                 .collect();
-            if visible.is_empty() || (taken > 0 && random() % 3 == 0) {
+            if visible.is_empty() || (taken > 0 && random().is_multiple_of(3)) {
                 break;
             }
             let entry = state

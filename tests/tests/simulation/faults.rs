@@ -28,7 +28,7 @@ impl Faults {
     /// Takes some time.
     pub(crate) async fn delay(&self) {
         let longest = self.longest_ms.load(Relaxed);
-        if longest > 0 && random() % 4 == 0 {
+        if longest > 0 && random().is_multiple_of(4) {
             tokio::time::sleep(Duration::from_millis(random() % longest)).await;
         } else {
             tokio::task::yield_now().await;
