@@ -6,9 +6,11 @@ mod show;
 
 use clap::{Args, Subcommand};
 use windrow_common::EventTime;
+use windrow_producer::checkpoint::accounts;
 use windrow_producer::quarantine::{Content, QuarantineReason, Stored, purge, read};
 use windrow_store::StoreArg;
 
+use crate::audit;
 use crate::error::CliError;
 use crate::output::OutputArg;
 use crate::show as shown;
@@ -124,7 +126,10 @@ impl ListArgs {
             }
         })
         .await?;
-        groups.show(self.output.output)
+        let accounts = accounts(&store).await?;
+        groups.show(self.output.output, |source, span| {
+            audit::replay(&accounts, source, span, store.url())
+        })
     }
 }
 

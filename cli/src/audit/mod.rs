@@ -27,6 +27,7 @@ use reconcile::{DeadWindows, Findings, leave_out, reconcile};
 use tally::Tally;
 use waiting::Missing;
 pub(crate) use waiting::{Outcome, Waiting};
+pub(crate) use way_back::replay;
 use way_back::ways_back;
 
 /// How long to wait for RabbitMQ's next figures: they are taken every five seconds.

@@ -26,6 +26,24 @@ pub(super) fn ways_back(missing: &Missing, accounts: &[Account], store: &str) ->
         .collect()
 }
 
+/// Returns the command that reads what `source` has from `from` to `to` again. If no checkpoint says what was read, the
+/// command leaves that to be filled in.
+pub(crate) fn replay(
+    accounts: &[Account],
+    source: &str,
+    (from, to): (EventTime, EventTime),
+    store: &str,
+) -> String {
+    let encoded = encode_segment(source);
+    match accounts.iter().find(|account| account.source == encoded) {
+        Some(account) => way_back(account, source, from, to, store),
+        None => format!(
+            "windrow replay SOURCE --store {} --from {from} --to {to}",
+            quoted(store)
+        ),
+    }
+}
+
 fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, store: &str) -> String {
     let origin = &account.origin.source;
     if origin.starts_with(EVENT_HUBS) {
@@ -56,7 +74,7 @@ fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, sto
 /// Quotes a word for a shell, if it needs that.
 fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@%+=,".contains(char);
-    match !word.is_empty() && word.chars().all(is_plain) {
+    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
@@ -73,6 +91,7 @@ mod tests {
             ("my data", "'my data'"),
             ("it's", r"'it'\''s'"),
             ("", "''"),
+            ("--from", "'--from'"),
             ("$(rm -r x)", "'$(rm -r x)'"),
         ] {
             assert_eq!(quoted(word), right);

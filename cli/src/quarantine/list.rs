@@ -35,12 +35,15 @@ struct Group {
     example: String,
 }
 
+/// The start of the first interval and the end of the last.
+type Span = (EventTime, EventTime);
+
 /// All groups, and the intervals of late readings.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     groups: BTreeMap<Of, Group>,
     /// The start of the first interval and the end of the last, by source.
-    late: BTreeMap<String, (EventTime, EventTime)>,
+    late: BTreeMap<String, Span>,
 }
 
 impl Groups {
@@ -74,9 +77,14 @@ impl Groups {
         }
     }
 
-    pub(super) fn show(&self, output: OutputFormat) -> Result<(), CliError> {
+    /// Shows them, and the commands that `replay` gives for the late readings of a source.
+    pub(super) fn show(
+        &self,
+        output: OutputFormat,
+        replay: impl Fn(&str, Span) -> String,
+    ) -> Result<(), CliError> {
         if output == OutputFormat::Json {
-            return self.show_json();
+            return self.show_json(replay);
         }
         if self.groups.is_empty() {
             return show::line("nothing is in quarantine");
@@ -108,7 +116,7 @@ impl Groups {
         Ok(())
     }
 
-    fn show_json(&self) -> Result<(), CliError> {
+    fn show_json(&self, replay: impl Fn(&str, Span) -> String) -> Result<(), CliError> {
         let groups = self.groups.iter().map(|(of, group)| {
             json!({
                 "source": of.source,
@@ -137,20 +145,6 @@ impl Groups {
     }
 }
 
-/// Returns the command that reads the intervals of late readings once more.
-fn replay(source: &str, (from, to): (EventTime, EventTime)) -> String {
-    format!("windrow replay {} --from {from} --to {to}", quoted(source))
-}
-
-/// Returns a word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
-    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// Returns a text in which characters that control a terminal are escaped.
 pub(super) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
@@ -168,16 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_for_a_shell() {
-        for (name, word) in [
-            ("readings", "readings"),
-            ("plant a", "'plant a'"),
-            ("it's", r"'it'\''s'"),
-            ("--from", "'--from'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(name), word);
-        }
+    fn what_a_terminal_would_obey_is_shown_as_text() {
         assert_eq!(printable("ä\u{1b}[2J\n"), r"ä\u{1b}[2J\n");
     }
 }

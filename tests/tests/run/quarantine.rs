@@ -123,9 +123,16 @@ fn a_list_groups_by_kind_and_ends_with_how_to_replay_what_was_late() {
         assert_eq!(found, records, "{words:?}");
     }
     let shown = windrow(&["quarantine", "list", "--store", &store]).output();
-    assert_eq!(
-        shown.lines().last(),
-        Some("windrow replay readings --from 2026-01-05T00:00:00Z --to 2026-01-05T00:03:00Z")
+    let last = shown.lines().last().unwrap();
+    let source = folder.path().join("readings").canonicalize().unwrap();
+    let command = format!(
+        "windrow replay {} --store {store} --source-name readings ",
+        text(&source)
+    );
+    assert!(last.starts_with(&command), "{last}");
+    assert!(
+        last.ends_with(" --from 2026-01-05T00:00:00Z --to 2026-01-05T00:03:00Z"),
+        "{last}"
     );
 }
 
