@@ -38,6 +38,10 @@ impl Windower {
     ) {
         let Windowing { window, interval, .. } = self.windowing;
         let interval_start = reading.time.floor(interval);
+        let record = |reason| {
+            let nth = verdicts::nth(&batch.readings, index);
+            Quarantined::reading(batch.partition, reason, reading, nth, interval, sensors)
+        };
         let partition = &mut self.partitions[batch.partition];
         let dispatched_through = self.dispatched.through(reading.sensor);
         let claimed_through = match &self.claimed {
@@ -49,15 +53,7 @@ impl Windower {
                 && let Some(reason) = partition.verdicts.to_repeat(&batch.readings, index)
             {
                 partition.counts.quarantined += 1;
-                let nth = verdicts::nth(&batch.readings, index);
-                quarantined.push(Quarantined::reading(
-                    batch.partition,
-                    reason,
-                    reading,
-                    nth,
-                    interval,
-                    sensors,
-                ));
+                quarantined.push(record(reason));
                 return;
             }
             if reading.time < dispatched_through
@@ -93,15 +89,7 @@ impl Windower {
                     .verdicts
                     .set_aside(&batch.readings, index, reason, self.kept, is_open);
                 partition.counts.quarantined += 1;
-                let nth = verdicts::nth(&batch.readings, index);
-                quarantined.push(Quarantined::reading(
-                    batch.partition,
-                    reason,
-                    reading,
-                    nth,
-                    interval,
-                    sensors,
-                ));
+                quarantined.push(record(reason));
                 return;
             }
             partition.counts.windowed += 1;
