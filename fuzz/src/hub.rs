@@ -38,9 +38,8 @@ pub(crate) fn reads_line_by_line(bytes: &[u8]) -> bool {
 
 /// An empty array holds no reading, and so does compressed nothing.
 fn holds_nothing(bytes: &[u8]) -> bool {
-    let is_empty_array =
-        serde_json::from_slice::<Vec<serde_json::Value>>(bytes).is_ok_and(|all| all.is_empty());
-    is_empty_array || bytes.starts_with(&[0x1f, 0x8b])
+    let array = serde_json::from_slice::<Vec<serde_json::Value>>(bytes.trim_ascii());
+    array.is_ok_and(|all| all.is_empty()) || bytes.starts_with(&[0x1f, 0x8b])
 }
 
 fn is_object(text: &[u8]) -> bool {
