@@ -195,11 +195,10 @@ impl Partition {
     /// Returns whether this is the partition of a file that is found under another path. It may have been written anew on
     /// the way there.
     pub(super) fn is_moved_to(&self, file: &InputFile) -> bool {
-        let same = match &self.content {
+        match &self.content {
             Some(content) => names::holds(file, content).unwrap_or(false),
             None => self.id.is_some() && self.id == file_id::get_file_id(&file.path).ok(),
-        };
-        same && !self.watch.is_replaced
+        }
     }
 
     /// Continues with the same content at the path of `file`.
