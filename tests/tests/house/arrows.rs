@@ -58,6 +58,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "windrow-scaler",
+        &[
+            "windrow-common",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
         "windrow",
         &[
             "windrow-common",
@@ -66,6 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "windrow-models",
             "windrow-producer",
             "windrow-queue",
+            "windrow-scaler",
             "windrow-service",
             "windrow-store",
             "windrow-worker",

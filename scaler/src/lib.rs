@@ -1,0 +1,3 @@
+//! Capacity follows the queue: decides how many workers a fleet needs, and brings it there.
+
+pub mod fleet;
