@@ -35,7 +35,7 @@ test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto
 simulate: target/.toolchain
 	WINDROW_SEEDS=0..10000 $(CARGO) test --release --locked --package windrow-tests --test simulation
 
-# Each of a dozen bugs is planted in a copy, and has to be found within 1,000 histories.
+# Each of sixteen bugs is planted in a copy, and has to be found within 1,000 histories.
 planted: target/.toolchain
 	python3 tests/tests/simulation/planted.py
 

@@ -1,9 +1,10 @@
 //! The simulated plant: it appends to files in a folder, and renames, rotates and rewrites them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -16,12 +17,32 @@ const HEADER: &str = "ts,device,tag,value\n";
 
 /// A folder of files, one or more for each partition of a plan.
 #[derive(Clone, Debug)]
-pub(crate) struct Disk(Arc<TempDir>);
+pub(crate) struct Disk {
+    folder: Arc<TempDir>,
+    first_files: FirstFiles,
+}
+
+/// The first file of each partition, as long as it has its name.
+type FirstFiles = Arc<Mutex<BTreeMap<usize, FirstFile>>>;
+
+#[derive(Debug, Default)]
+struct FirstFile {
+    /// The offsets of the entries in it.
+    offsets: Vec<u64>,
+    ends_with_a_whole_line: bool,
+}
 
 impl Disk {
     /// Creates the folder. What the plan says happens in it from now on, whatever becomes of those who read it.
     pub(crate) fn start(plan: &Arc<Plan>, draws: &mut Draws) -> std::io::Result<Self> {
-        let disk = Self(Arc::new(tempfile::tempdir()?));
+        let disk = Self {
+            folder: Arc::new(tempfile::tempdir()?),
+            first_files: FirstFiles::default(),
+        };
+        for partition in 0..plan.partitions.len() {
+            let mut files = disk.first_files.lock().expect("nobody panics with it");
+            files.insert(partition, FirstFile::default());
+        }
         let folder = disk.path().to_owned();
         let writers = (0..plan.partitions.len()).map(|partition| Writer {
             draws: Draws(draws.below(u64::MAX)),
@@ -29,6 +50,7 @@ impl Disk {
             folder: folder.clone(),
             partition,
             renamed: 0,
+            first_files: Arc::clone(&disk.first_files),
         });
         let start = Instant::now();
         for writer in writers {
@@ -38,7 +60,17 @@ impl Disk {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// Deletes the first file of a partition, if there is one. Returns the partition's number and the offsets of the
+    /// entries that were in the file.
+    pub(crate) fn delete_a_file(&self) -> Option<(usize, Vec<u64>)> {
+        let mut files = self.first_files.lock().expect("nobody panics with it");
+        let mut there = files.iter().filter(|(_, file)| file.ends_with_a_whole_line);
+        let partition = *there.next()?.0;
+        fs::remove_file(self.path().join(format!("{partition}.csv"))).expect("it is there");
+        Some((partition, files.remove(&partition)?.offsets))
     }
 }
 
@@ -50,6 +82,7 @@ struct Writer {
     partition: usize,
     /// How many names it has given.
     renamed: u32,
+    first_files: FirstFiles,
 }
 
 impl Writer {
@@ -68,6 +101,19 @@ impl Writer {
                 false => Ok(()),
             });
             done.expect("a temporary folder can be written to");
+            self.note(entry, rest.is_empty());
+        }
+    }
+
+    /// Notes that the entry is in the first file, if it is.
+    fn note(&self, entry: &Entry, ends_with_a_whole_line: bool) {
+        let mut files = self.first_files.lock().expect("nobody panics with it");
+        if self.renamed > 0 {
+            files.remove(&self.partition);
+        }
+        if let Some(file) = files.get_mut(&self.partition) {
+            file.offsets.push(entry.offset);
+            file.ends_with_a_whole_line = ends_with_a_whole_line;
         }
     }
 

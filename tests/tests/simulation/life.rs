@@ -43,8 +43,22 @@ struct World {
     broker: SimBroker,
     /// The files of [`Kind::Folder`].
     disk: Option<Disk>,
-    /// What happened, for whoever reads a failure.
+    /// The files that were deleted.
+    deleted: Vec<Deleted>,
+    /// Counts of the last producer.
+    stats: Arc<Stats>,
+    /// What has happened; a failure shows it.
     script: Vec<String>,
+}
+
+/// A file that was deleted while no producer ran.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    pub(crate) partition: usize,
+    /// The offsets of the entries that were in it.
+    pub(crate) offsets: Vec<u64>,
+    /// Whether windows that are not dispatched need it.
+    pub(crate) is_needed: bool,
 }
 
 /// How a process ended.
@@ -82,6 +96,8 @@ impl World {
         };
         let world = Self {
             disk,
+            deleted: Vec::new(),
+            stats: Arc::default(),
             broker: SimBroker::new(&faults),
             clock: Clock::start(),
             objects: Arc::new(InMemory::new()),
@@ -146,6 +162,12 @@ impl World {
             self.faults
                 .set(any(draws, &[0, 5, 50]), any(draws, &[0, 100, 3_000]));
             self.one_life(draws).await?;
+            if chance(draws, 10) {
+                self.delete_a_file().await?;
+            }
+            if chance(draws, 10) {
+                self.refuse_a_stranger(draws).await?;
+            }
             if chance(draws, 20) {
                 let pause = Duration::from_secs(any(draws, &[60, 4_000, 100 * 86_400]));
                 self.script.push(format!("{pause:?} pass"));
@@ -153,7 +175,66 @@ impl World {
             }
         }
         self.last_life(draws).await?;
-        oracle::check(&self.plan, first_run_ms, &self.quiet_store(), &self.broker).await
+        let missed = self.stats.counts().missed_partitions;
+        let (store, deleted) = (self.quiet_store(), &self.deleted);
+        oracle::check(&self.plan, first_run_ms, deleted, missed, &store, &self.broker).await
+    }
+
+    /// Deletes a file that may have been read, and whose windows may be open.
+    async fn delete_a_file(&mut self) -> Result<(), String> {
+        let Some((partition, offsets)) = self.disk.as_ref().and_then(Disk::delete_a_file) else {
+            return Ok(());
+        };
+        let mut is_needed = false;
+        if let Some(checkpoint) = self.checkpoint().await? {
+            let position = &checkpoint["partitions"][format!("{partition}.csv")];
+            let judged = position["claim"]["judged"].as_u64();
+            is_needed = position["resume"].as_u64() < judged.max(position["judged"].as_u64());
+        }
+        self.script.push(format!(
+            "the first file of partition {partition} is deleted; its windows are open: {is_needed}"
+        ));
+        self.deleted.push(Deleted {
+            partition,
+            offsets,
+            is_needed,
+        });
+        Ok(())
+    }
+
+    /// Starts a producer of another source under the same name. It must not read, once a checkpoint says what was read.
+    async fn refuse_a_stranger(&mut self, draws: &mut Draws) -> Result<(), String> {
+        let checkpoint = self.checkpoint().await?.unwrap_or_default();
+        let is_bound = checkpoint["partitions"]
+            .as_object()
+            .is_some_and(|partitions| !partitions.is_empty());
+        if self.plan.kind == Kind::Hub || !is_bound {
+            return Ok(());
+        }
+        let mut stranger = self.pipeline(draws, AtEnd::Dispatch)?;
+        stranger.store = self.quiet_store();
+        stranger.options.opening.origin.source = "sim://another".to_owned();
+        let source = SimSource::open(&self.plan, self.clock, vec![0], Until::CaughtUp);
+        let (_trigger, shutdown) = Shutdown::new();
+        match stranger.run(Box::new(source), shutdown).await {
+            Err(ProducerError::Checkpoint(CheckpointError::OtherSource { .. })) => Ok(()),
+            other => Err(format!("another source used the checkpoint: {other:?}")),
+        }
+    }
+
+    /// Returns the checkpoint of a source that one producer reads.
+    async fn checkpoint(&self) -> Result<Option<serde_json::Value>, String> {
+        let store = self.quiet_store();
+        let listed = store
+            .list("checkpoints")
+            .await
+            .map_err(|error| error.to_string())?;
+        let Some(blob) = listed.first() else {
+            return Ok(None);
+        };
+        let bytes = store.get(&blob.path).await.map_err(|error| error.to_string())?;
+        let json = serde_json::from_slice(&bytes.unwrap_or_default());
+        json.map(Some).map_err(|error| error.to_string())
     }
 
     /// Runs producers and workers until they end, crash, or are stopped.
@@ -233,19 +314,14 @@ impl World {
         })
     }
 
-    /// Returns a producer of everything, or of some partitions of a hub.
-    fn producer(
-        &mut self,
-        draws: &mut Draws,
-        is_last: bool,
-        shutdown: &Shutdown,
-    ) -> Result<BoxFuture<'static, End>, String> {
+    /// Returns a pipeline with options of its own.
+    fn pipeline(&mut self, draws: &mut Draws, at_end: AtEnd) -> Result<Pipeline<SimBroker>, String> {
         let options = self.plan.draw_options(draws);
         self.script.push(format!(
             "out-of-orderness {:?}, lateness {:?}, skew {:?}, idle after {:?}",
             options.out_of_orderness, options.allowed_lateness, options.max_skew, options.idle_after
         ));
-        let pipeline = Pipeline {
+        Ok(Pipeline {
             windowing: options.validate().map_err(|error| error.to_string())?,
             queue: self.broker.clone(),
             store: self.faulty_store(),
@@ -258,14 +334,26 @@ impl World {
                     },
                     restart: false,
                 },
-                at_end: match is_last {
-                    true => AtEnd::Dispatch,
-                    false => any(draws, &[AtEnd::Keep, AtEnd::Reached]),
-                },
+                at_end,
                 speed: None,
             },
             stats: Arc::new(Stats::default()),
+        })
+    }
+
+    /// Returns a producer of everything, or of some partitions of a hub.
+    fn producer(
+        &mut self,
+        draws: &mut Draws,
+        is_last: bool,
+        shutdown: &Shutdown,
+    ) -> Result<BoxFuture<'static, End>, String> {
+        let at_end = match is_last {
+            true => AtEnd::Dispatch,
+            false => any(draws, &[AtEnd::Keep, AtEnd::Reached]),
         };
+        let pipeline = self.pipeline(draws, at_end)?;
+        self.stats = Arc::clone(&pipeline.stats);
         let until = match (self.plan.kind, is_last) {
             (Kind::Files, _) | (_, true) => Until::CaughtUp,
             _ => Until::Stopped,

@@ -7,6 +7,7 @@ use windrow_common::{Aggregate, EventTime, ScoringMessage, SensorId};
 use windrow_store::Store;
 
 use crate::broker::SimBroker;
+use crate::life::Deleted;
 use crate::plan::{Content, Kind, Plan};
 use crate::source::partition_name;
 
@@ -15,14 +16,31 @@ type Key = (SensorId, EventTime);
 /// The partition and the offset of an item.
 type Place = (String, u64);
 
-/// Checks everything; an error says what does not hold. The source was first read at `first_run_ms`.
+/// Checks everything; an error says what does not hold. The source was first read at `first_run_ms`. The last producer
+/// has missed `missed` partitions, and said so.
 pub(crate) async fn check(
     plan: &Plan,
     first_run_ms: u64,
+    deleted: &[Deleted],
+    missed: u64,
     store: &Store,
     broker: &SimBroker,
 ) -> Result<(), String> {
-    let windows = windows(store, broker).await?;
+    let needed = deleted.iter().filter(|file| file.is_needed).count() as u64;
+    if needed != missed {
+        return Err(format!(
+            "{needed} files that are needed were deleted, and {missed} missed"
+        ));
+    }
+    let deleted: BTreeSet<Place> = deleted
+        .iter()
+        .flat_map(|file| {
+            file.offsets
+                .iter()
+                .map(|offset| (partition_name(file.partition), *offset))
+        })
+        .collect();
+    let windows = windows(store, broker, needed > 0).await?;
     let quarantine = quarantine(plan, store).await?;
     let mut by_value: HashMap<(usize, EventTime, u64), Place> = HashMap::new();
     for (partition, entry) in plan.entries() {
@@ -76,6 +94,7 @@ pub(crate) async fn check(
             (true, Some(reason)) => {
                 return Err(format!("{place:?} is in a window and in quarantine ({reason})"));
             }
+            (false, None) if deleted.contains(&place) => {}
             (false, None) => {
                 return Err(format!(
                     "{place:?} is in no window and not in quarantine: {entry:?}"
@@ -86,8 +105,13 @@ pub(crate) async fn check(
     Ok(())
 }
 
-/// Returns the windows that were dispatched, with the content that counts, and checks that each was scored once.
-async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggregate>, String> {
+/// Returns the windows that were dispatched, with the content that counts, and checks that each was scored once. Where
+/// readings `are_missing`, a window that was dispatched before a crash may have more of them than its replay.
+async fn windows(
+    store: &Store,
+    broker: &SimBroker,
+    are_missing: bool,
+) -> Result<BTreeMap<Key, Aggregate>, String> {
     let text = |error: windrow_store::StoreError| error.to_string();
     let mut dead: HashMap<Key, Aggregate> = HashMap::new();
     for message in broker.dead() {
@@ -95,7 +119,7 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
         for aggregate in message.aggregates {
             let key = (message.sensor.clone(), aggregate.window_start);
             let before = dead.insert(key.clone(), aggregate);
-            if before.is_some_and(|before| before != aggregate) {
+            if before.is_some_and(|before| before != aggregate) && !are_missing {
                 return Err(format!("two dead letters differ for {key:?}"));
             }
         }
@@ -103,7 +127,7 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
     let mut predicted: HashMap<Key, Aggregate> = HashMap::new();
     for hour in store.hours("predictions", None, None).await.map_err(text)? {
         let read = store.predictions(&hour).await.map_err(text)?;
-        if read.conflicts + read.superseded > 0 {
+        if read.conflicts + read.superseded > 0 && !are_missing {
             return Err(format!(
                 "{} predictions differ from others of their window",
                 read.conflicts + read.superseded
@@ -122,7 +146,7 @@ async fn windows(store: &Store, broker: &SimBroker) -> Result<BTreeMap<Key, Aggr
             let key = (window.sensor, window.window_start);
             let scored = predicted.remove(&key).or_else(|| dead.remove(&key));
             let aggregate = scored.ok_or_else(|| format!("{key:?} was dispatched and not scored"))?;
-            if aggregate.count != window.count {
+            if aggregate.count != window.count && !are_missing {
                 return Err(format!(
                     "{key:?} has {} readings, scored {}",
                     window.count, aggregate.count

@@ -56,6 +56,14 @@ BUGS = [
      "        tokio::time::sleep(std::time::Duration::from_secs(2)).await;\n"
      "        if windrow_common::random() % 2 == 0 { _ = late.write_rows(predictions).await; }\n    });\n"
      "    for rows in Vec::<usize>::new() {"),
+    ("two sources share a checkpoint", PRODUCER + "checkpoint/origin.rs",
+     "        if self.source != now.source {", "        if false {"),
+    ("a file is known by its name", PRODUCER + "source/file/names.rs",
+     "Some(content) => holds(file, content).unwrap_or(false),", "Some(_) => true,"),
+    ("a renamed file is read again", PRODUCER + "source/file/names.rs",
+     "if let Some(name) = self.find(file) {", "if let Some(name) = self.find(file).filter(|_| false) {"),
+    ("a deleted file takes open windows along, and nobody says so", PRODUCER + "checkpoint/mod.rs",
+     "position.resume < judged && !there.contains(name)", "_ = (judged, &there);\n            position.resume < position.resume && !name.is_empty()"),
 ]
 
 
