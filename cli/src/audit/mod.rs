@@ -13,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use windrow_common::EventTime;
 use windrow_producer::checkpoint::{Account, accounts};
+use windrow_producer::quarantine;
 use windrow_queue::{DeadLetter, StoredDeadLetters};
 use windrow_store::{Dispatched, Hour, Store, StoreArg};
 
@@ -288,7 +289,7 @@ impl<'a> Scope<'a> {
         audit.explanations = audit.all.explanations();
         audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
         if self.from.is_none() && self.to.is_none() {
-            tables.add_quarantine(self.store).await?;
+            tables.quarantine = quarantine::count_all(self.store).await?;
             audit.sources = account(&self.accounts, &tables);
         }
         Ok(audit)

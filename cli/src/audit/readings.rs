@@ -3,13 +3,13 @@
 //! The checkpoints say where the readings are. The tables may be ahead of them, since they are written first; a table
 //! that is behind has lost something.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use windrow_common::encode_segment;
+use serde::Serialize;
+use windrow_common::{EventTime, Length, encode_segment};
 use windrow_producer::checkpoint::Account;
-use windrow_store::{Store, StoreError};
+use windrow_producer::quarantine::SetAsideCounts;
 
 use crate::show;
 
@@ -46,10 +46,8 @@ pub(crate) struct Counts {
 pub(super) struct Tables {
     /// Readings in dispatched windows, by day (`date=…`) and source.
     dispatched: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Items in quarantine by source.
-    quarantined: BTreeMap<String, u64>,
-    /// The first day (`date=…`) of the quarantine.
-    quarantined_from: Option<String>,
+    /// What was set aside.
+    pub(super) quarantine: SetAsideCounts,
 }
 
 impl Tables {
@@ -60,45 +58,6 @@ impl Tables {
         for (source, readings) in readings {
             *day.entry(encode_segment(&source)).or_default() += readings;
         }
-    }
-
-    /// Reads `quarantine/`. The rows of one offset are in one part; a replay after a crash wrote all of them once more,
-    /// in another part.
-    pub(super) async fn add_quarantine(&mut self, store: &Store) -> Result<(), StoreError> {
-        #[derive(Deserialize, PartialEq, Eq, Hash)]
-        struct Row {
-            source: String,
-            partition: String,
-            offset: u64,
-        }
-        let mut rows: HashMap<Row, u64> = HashMap::new();
-        for blob in store.list("quarantine").await? {
-            let day = blob.path.split('/').nth(1).map(str::to_owned);
-            self.quarantined_from = match self.quarantined_from.take() {
-                Some(first) => Some(day.map_or(first.clone(), |day| day.min(first))),
-                None => day,
-            };
-            let Some(bytes) = store.get(&blob.path).await? else {
-                continue;
-            };
-            let mut part: HashMap<Row, u64> = HashMap::new();
-            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                let row: Row = serde_json::from_slice(line).map_err(|error| StoreError::Damaged {
-                    path: blob.path.clone(),
-                    why: error.to_string(),
-                })?;
-                *part.entry(row).or_default() += 1;
-            }
-            for (row, count) in part {
-                let known = rows.entry(row).or_default();
-                *known = count.max(*known);
-            }
-        }
-        for (row, count) in rows {
-            let source = encode_segment(&row.source);
-            *self.quarantined.entry(source).or_default() += count;
-        }
-        Ok(())
     }
 }
 
@@ -217,7 +176,18 @@ fn check_dispatched(
 }
 
 fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readings: &mut SourceReadings) {
-    let found = tables.quarantined.get(source).copied().unwrap_or(0);
+    let of_source = |records: &BTreeMap<String, u64>| {
+        let records = records.iter().filter(|(name, _)| encode_segment(name) == source);
+        records.map(|(_, count)| count).sum::<u64>()
+    };
+    let found = of_source(&tables.quarantine.records);
+    let purged = of_source(&tables.quarantine.purged);
+    if purged > 0 {
+        readings.notes.push(format!(
+            "{source}: {} records were purged from quarantine/",
+            show::count(purged)
+        ));
+    }
     let missing = readings.all.quarantined.saturating_sub(found);
     if missing == 0 {
         return;
@@ -226,10 +196,10 @@ fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readin
         .iter()
         .filter_map(|account| account.quarantined_since)
         .min();
-    let since = since.map(|since| since.hive_partition());
-    let first = tables.quarantined_from.as_deref().unwrap_or("date=:");
-    // The folder of the first day is gone: somebody made room.
-    if since.is_some_and(|since| since.split('/').next().is_some_and(|since| since < first)) {
+    let day = |time: EventTime| time.floor(Length::from_millis(86_400_000));
+    let first = tables.quarantine.since.map_or(EventTime::MAX, day);
+    // The folder of the first day was deleted, to make room.
+    if since.is_some_and(|since| day(since) < first) {
         readings.notes.push(format!(
             "{source}: the first days of quarantine/ were deleted, so its {} items are not compared",
             show::count(found)
@@ -237,7 +207,7 @@ fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readin
         return;
     }
     readings.faults.push(format!(
-        "{source}: {} readings that were set aside are not in quarantine/: they were purged, or lost",
+        "{source}: {} readings that were set aside are not in quarantine/: its parts were deleted by hand, or lost",
         show::count(missing)
     ));
 }
@@ -245,7 +215,6 @@ fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{EventTime, Length};
     use windrow_producer::checkpoint::Origin;
     use windrow_producer::window::{Judged, Ledger};
 
@@ -283,8 +252,8 @@ mod tests {
                 BTreeMap::from([(source.into(), *count)]),
             );
         }
-        tables.quarantined.insert(source.to_owned(), quarantined);
-        tables.quarantined_from = Some("date=1970-01-21".to_owned());
+        tables.quarantine.records.insert(source.to_owned(), quarantined);
+        tables.quarantine.since = Some(EventTime::from_millis(20 * DAY));
         tables
     }
 
@@ -357,7 +326,7 @@ mod tests {
             faults.len() == 1 && faults[0].starts_with("s: 4 readings that were set aside"),
             "{faults:?}"
         );
-        later.quarantined_from = Some("date=1970-01-22".to_owned());
+        later.quarantine.since = Some(EventTime::from_millis(21 * DAY));
         let (faults, notes) = found(&accounts, &later);
         assert!(faults.is_empty() && notes.len() == 1, "{faults:?}");
     }
@@ -379,24 +348,5 @@ mod tests {
             "{:?}",
             sources["s"].faults
         );
-    }
-
-    #[tokio::test]
-    async fn rows_that_a_crash_wrote_twice_count_once_and_equal_ones_of_an_event_do_not() {
-        let store = Store::create("memory:///").unwrap();
-        let row = |offset| {
-            format!("{{\"source\":\"a b\",\"partition\":\"0\",\"offset\":{offset},\"detail\":\"\"}}\n")
-        };
-        // Two bad readings of the event at offset 7.
-        let first = row(7) + &row(7) + &row(9);
-        let again = row(7) + &row(7);
-        for (part, rows) in [("1", first), ("2", again)] {
-            let path = format!("quarantine/date=2026-01-05/hour=0{part}/p.ndjson");
-            store.put(&path, rows).await.unwrap();
-        }
-        let mut tables = Tables::default();
-        tables.add_quarantine(&store).await.unwrap();
-        assert_eq!(tables.quarantined, BTreeMap::from([("a%20b".to_owned(), 3)]));
-        assert_eq!(tables.quarantined_from.as_deref(), Some("date=2026-01-05"));
     }
 }

@@ -16,7 +16,7 @@ use crate::source::{PartitionIndex, Reading, Unreadable};
 
 use record::Line;
 pub use record::{Content, Record, Stored};
-pub use table::{Purged, count, purge, read};
+pub use table::{Purged, SetAsideCounts, count, count_all, purge, read};
 
 /// Why a reading was set aside.
 #[derive(

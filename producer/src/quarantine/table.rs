@@ -1,12 +1,14 @@
 //! Reads the table `quarantine/`, and removes records from it.
 //!
-//! A replay after a crash may set something aside once more. Whoever reads the table counts it once: two records are
-//! duplicates if they have the same source, partition, offset, index and content. When and why may differ.
+//! A replay after a crash may write a record once more. Readers count it once: two records are duplicates if they have
+//! the same source, partition, offset, index and content. Time and reason may differ. A purged record leaves a short line,
+//! so that the audit can tell it from a lost one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use windrow_common::EventTime;
 use windrow_store::{PartWriter, Store, StoreError};
 
@@ -15,6 +17,27 @@ use super::{Content, QuarantineReason, Record, Stored, TABLE};
 
 /// Number of parts that are read concurrently.
 const READS_IN_FLIGHT: usize = 8;
+/// How the line of a purged record begins.
+const PURGED: &[u8] = b"{\"purged\":";
+
+/// A line of the table.
+enum Row {
+    /// A record that is there.
+    Stored(Stored),
+    /// What a purge has left of a record.
+    Purged(PurgedLine),
+}
+
+/// The line of a purged record. The field `purged` comes first, so that [`PURGED`] tells it from a record.
+#[derive(Serialize, Deserialize)]
+struct PurgedLine {
+    /// A hash of the content, in hexadecimal.
+    purged: String,
+    source: String,
+    partition: String,
+    offset: u64,
+    index: u32,
+}
 
 /// Calls `each` with every record that was set aside up to the time `to`, in the order in which they were written.
 pub async fn read(
@@ -24,10 +47,10 @@ pub async fn read(
 ) -> Result<(), StoreError> {
     let mut known = Known::default();
     let mut seen = HashSet::new();
-    for_each_line(store, to, |_, _, stored| {
-        if seen.insert(known.key(&stored)) {
-            each(stored);
-        }
+    for_each_line(store, to, |_, row| match row {
+        Row::Stored(stored) if seen.insert(known.key(&stored)) => each(stored),
+        Row::Stored(_) => {}
+        Row::Purged(line) => _ = seen.insert(known.key_of_purged(&line)),
     })
     .await
 }
@@ -39,6 +62,47 @@ pub async fn count(store: &Store) -> Result<BTreeMap<QuarantineReason, u64>, Sto
         *counts.entry(stored.record.reason).or_default() += stored.record.readings;
     })
     .await?;
+    Ok(counts)
+}
+
+/// What was set aside, for an audit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetAsideCounts {
+    /// Number of records by source, with those that were purged.
+    pub records: BTreeMap<String, u64>,
+    /// Of these, the purged ones.
+    pub purged: BTreeMap<String, u64>,
+    /// The first hour of the table; `None` if it is empty.
+    pub since: Option<EventTime>,
+}
+
+/// Counts what was set aside, and what of it was purged.
+pub async fn count_all(store: &Store) -> Result<SetAsideCounts, StoreError> {
+    let mut known = Known::default();
+    let (mut seen, mut purged) = (HashMap::new(), HashSet::new());
+    let parts = store.list(TABLE).await?;
+    let mut counts = SetAsideCounts {
+        since: parts.iter().map(|part| hour_of(&part.path)).min(),
+        ..SetAsideCounts::default()
+    };
+    for_each_line(store, None, |_, row| {
+        let (key, source) = match row {
+            Row::Stored(stored) => (known.key(&stored), stored.source),
+            Row::Purged(line) => {
+                let key = known.key_of_purged(&line);
+                purged.insert(key);
+                (key, line.source)
+            }
+        };
+        seen.entry(key).or_insert(source);
+    })
+    .await?;
+    for (key, source) in seen {
+        if purged.contains(&key) {
+            *counts.purged.entry(source.clone()).or_default() += 1;
+        }
+        *counts.records.entry(source).or_default() += 1;
+    }
     Ok(counts)
 }
 
@@ -59,7 +123,10 @@ pub async fn purge(store: &Store, mut wants: impl FnMut(&Stored) -> bool) -> Res
     let mut known = Known::default();
     let (mut seen, mut doomed, mut parts) = (HashSet::new(), HashSet::new(), BTreeSet::new());
     let mut purged = Purged::default();
-    for_each_line(store, None, |part, _, stored| {
+    for_each_line(store, None, |part, row| {
+        let Row::Stored(stored) = row else {
+            return;
+        };
         let key = known.key(&stored);
         if seen.insert(key) && wants(&stored) {
             doomed.insert(key);
@@ -75,26 +142,28 @@ pub async fn purge(store: &Store, mut wants: impl FnMut(&Stored) -> bool) -> Res
     for part in parts {
         let mut left = Vec::new();
         if let Some(bytes) = store.get(&part).await? {
-            lines_of(&part, &bytes, |line, stored| {
-                if !doomed.contains(&known.key(&stored)) {
-                    left.extend_from_slice(line);
-                    left.push(b'\n');
+            lines_of(&part, &bytes, |line, row| {
+                match row {
+                    Row::Stored(stored) if doomed.contains(&known.key(&stored)) => {
+                        // Writing to memory does not fail, and a line of strings and numbers has a text.
+                        _ = serde_json::to_writer(&mut left, &PurgedLine::of(&stored));
+                    }
+                    _ => left.extend_from_slice(line),
                 }
+                left.push(b'\n');
             })?;
         }
-        if !left.is_empty() {
-            writer.write_beside(&part, left.into()).await?;
-        }
+        writer.write_beside(&part, left.into()).await?;
         store.delete(&part).await?;
     }
     Ok(purged)
 }
 
-/// Calls `each` with the part, the text and the record of every line, duplicates included.
+/// Calls `each` with the part and the content of every line, duplicates included.
 async fn for_each_line(
     store: &Store,
     to: Option<EventTime>,
-    mut each: impl FnMut(&str, &[u8], Stored),
+    mut each: impl FnMut(&str, Row),
 ) -> Result<(), StoreError> {
     let mut parts = store.list(TABLE).await?;
     parts.retain(|part| part.path.ends_with(".ndjson") && to.is_none_or(|to| hour_of(&part.path) <= to));
@@ -106,28 +175,49 @@ async fn for_each_line(
     while let Some(read) = reads.next().await {
         // A part that no longer exists was purged: what is left of it is in another part.
         if let (part, Some(bytes)) = read? {
-            lines_of(&part, &bytes, |line, stored| each(&part, line, stored))?;
+            lines_of(&part, &bytes, |_, row| each(&part, row))?;
         }
     }
     Ok(())
 }
 
-fn lines_of(part: &str, bytes: &[u8], mut each: impl FnMut(&[u8], Stored)) -> Result<(), StoreError> {
+fn lines_of(part: &str, bytes: &[u8], mut each: impl FnMut(&[u8], Row)) -> Result<(), StoreError> {
     let hour = hour_of(part);
     for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
         if line.is_empty() {
             continue;
         }
-        let stored = serde_json::from_slice::<Line<'_>>(line)
-            .map_err(|error| error.to_string())
-            .and_then(|line| line.stored(hour));
-        let stored = stored.map_err(|why| StoreError::Damaged {
+        let row = Row::parse(line, hour).map_err(|why| StoreError::Damaged {
             path: part.to_owned(),
             why: format!("line {number}: {why}"),
         })?;
-        each(line, stored);
+        each(line, row);
     }
     Ok(())
+}
+
+impl Row {
+    /// Parses a line in a part of the hour `hour`.
+    fn parse(line: &[u8], hour: EventTime) -> Result<Self, String> {
+        if line.starts_with(PURGED) {
+            let purged = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            return Ok(Self::Purged(purged));
+        }
+        let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        line.stored(hour).map(Self::Stored)
+    }
+}
+
+impl PurgedLine {
+    fn of(stored: &Stored) -> Self {
+        Self {
+            purged: format!("{:016x}", hash(&stored.record.content)),
+            source: stored.source.clone(),
+            partition: stored.partition.clone(),
+            offset: stored.record.offset,
+            index: stored.record.index,
+        }
+    }
 }
 
 /// Returns the hour of a part, `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson`.
@@ -158,27 +248,49 @@ struct Known(HashMap<(String, String), u32>);
 
 impl Known {
     fn key(&mut self, stored: &Stored) -> Key {
-        let next = self.0.len() as u32;
-        let names = (stored.source.clone(), stored.partition.clone());
         let Record { offset, index, .. } = stored.record;
         Key {
-            partition: *self.0.entry(names).or_insert(next),
+            partition: self.partition(&stored.source, &stored.partition),
             offset,
             index,
             content: hash(&stored.record.content),
         }
     }
+
+    fn key_of_purged(&mut self, line: &PurgedLine) -> Key {
+        Key {
+            partition: self.partition(&line.source, &line.partition),
+            offset: line.offset,
+            index: line.index,
+            // Another text is of no record that is known.
+            content: u64::from_str_radix(&line.purged, 16).unwrap_or_default(),
+        }
+    }
+
+    fn partition(&mut self, source: &str, partition: &str) -> u32 {
+        let next = self.0.len() as u32;
+        let names = (source.to_owned(), partition.to_owned());
+        *self.0.entry(names).or_insert(next)
+    }
 }
 
+/// Returns the first bytes of the SHA-256 of the content. The lines of purged records keep it.
 fn hash(content: &Content) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Sha256::new();
     match content {
-        Content::Item { raw, .. } => (0_u8, raw.bytes(), raw.whole_bytes()).hash(&mut hasher),
+        Content::Item { raw, .. } => {
+            hasher.update(raw.whole_bytes().to_be_bytes());
+            hasher.update(raw.bytes());
+        }
         Content::Reading {
             sensor, time, value, ..
-        } => (1_u8, sensor, time, value.to_bits()).hash(&mut hasher),
+        } => hasher.update(format!("{sensor}\0{time}\0{}", value.to_bits())),
     }
-    hasher.finish()
+    let digest = hasher.finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -308,7 +420,10 @@ mod tests {
         found.sort();
         assert_eq!(found, left);
         let after = parts(&store).await;
-        assert_eq!(after.len(), 2, "{after:?}");
+        assert_eq!(after.len(), 3, "{after:?}");
+        let counts = count_all(&store).await.unwrap();
+        assert_eq!(counts.records, BTreeMap::from([("s".to_owned(), 4)]));
+        assert_eq!(counts.purged, BTreeMap::from([("s".to_owned(), 1)]));
         assert!(
             after.contains(&before[2]),
             "a part without a match is not touched"
@@ -321,6 +436,8 @@ mod tests {
         let mut found = records(&store).await;
         found.sort();
         assert_eq!(found, left);
+        let counts = count_all(&store).await.unwrap();
+        assert_eq!((counts.records["s"], counts.purged["s"]), (4, 1));
     }
 
     #[tokio::test]
