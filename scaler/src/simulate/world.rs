@@ -1,0 +1,204 @@
+//! A queue and a fleet that behave as measured ones do, on a simulated clock.
+
+use std::collections::VecDeque;
+
+use super::trace::STEP_SECONDS;
+use crate::fleet::Capacity;
+use crate::policy::Load;
+
+/// What is simulated of workers and broker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Machines {
+    /// Messages that a busy worker scores in a second.
+    pub rate: f64,
+    /// Seconds from asking for a worker until it scores; they are paid.
+    pub boot_seconds: f64,
+    /// Messages per second that the broker delivers at most.
+    pub broker_rate: f64,
+    /// Messages that a worker holds at most.
+    pub prefetch: f64,
+}
+
+impl Default for Machines {
+    /// A worker that loads a model from the store for each message, on a virtual machine that boots.
+    fn default() -> Self {
+        Self {
+            rate: 500.0,
+            boot_seconds: 90.0,
+            broker_rate: 25_000.0,
+            prefetch: 1_000.0,
+        }
+    }
+}
+
+/// How long a worker holds a message at least: predictions are gathered for a second before they are written.
+const HOLD_SECONDS: f64 = 1.0;
+
+/// The state at one time.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    machines: Machines,
+    pub(super) now: f64,
+    ready: u32,
+    /// When booting workers will be ready.
+    booting: VecDeque<f64>,
+    /// The messages that are left, with the time they arrived.
+    queue: VecDeque<(f64, f64)>,
+    published: f64,
+    done: f64,
+    /// Messages per second of the last step.
+    arriving: f64,
+    pub(super) worker_seconds: f64,
+    pub(super) starts: u32,
+    /// How long messages took, in seconds, and how many of them.
+    pub(super) waits: Vec<(f64, f64)>,
+}
+
+impl World {
+    pub(super) fn new(machines: Machines, workers: u32) -> Self {
+        Self {
+            machines,
+            now: 0.0,
+            ready: workers,
+            booting: VecDeque::new(),
+            queue: VecDeque::new(),
+            published: 0.0,
+            done: 0.0,
+            arriving: 0.0,
+            worker_seconds: 0.0,
+            starts: 0,
+            waits: Vec::new(),
+        }
+    }
+
+    /// Returns the messages that are not acked: those that wait, and of those that have just come, as many as workers
+    /// still hold.
+    pub(super) fn backlog(&self) -> f64 {
+        (self.published - self.done).max(self.arriving * HOLD_SECONDS)
+    }
+
+    pub(super) fn load(&self) -> Load {
+        let left = self.backlog();
+        let unacked = left.min(f64::from(self.ready) * self.machines.prefetch);
+        Load {
+            ready: (left - unacked).round() as u64,
+            unacked: Some(unacked.ceil() as u64),
+            published: Some(self.published.round() as u64),
+            acked: Some(self.done.round() as u64),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> Capacity {
+        let booting = self.booting.len() as u32;
+        Capacity {
+            requested: self.ready + booting,
+            booting,
+            ready: self.ready,
+            draining: 0,
+        }
+    }
+
+    /// Starts or ends workers. Those that boot are the first to end.
+    pub(super) fn resize(&mut self, wanted: u32) {
+        let there = self.capacity().requested;
+        for _ in there..wanted {
+            self.booting.push_back(self.now + self.machines.boot_seconds);
+            self.starts += 1;
+        }
+        for _ in wanted..there {
+            if self.booting.pop_back().is_none() {
+                self.ready -= 1;
+            }
+        }
+    }
+
+    /// Has that many workers ready now, of which the new ones were started in time.
+    pub(super) fn have_ready(&mut self, wanted: u32) {
+        let new = wanted.saturating_sub(self.ready);
+        self.starts += new;
+        self.worker_seconds += f64::from(new) * self.machines.boot_seconds;
+        self.ready = wanted;
+    }
+
+    /// Lets a step pass, in which `arrived` messages come.
+    pub(super) fn pass(&mut self, arrived: f64) {
+        let requested = self.capacity().requested;
+        self.worker_seconds += f64::from(requested) * STEP_SECONDS;
+        self.arriving = arrived / STEP_SECONDS;
+        if arrived > 0.0 {
+            self.queue.push_back((self.now, arrived));
+            self.published += arrived;
+        }
+        self.now += STEP_SECONDS;
+        while self.booting.front().is_some_and(|ready_at| *ready_at <= self.now) {
+            self.booting.pop_front();
+            self.ready += 1;
+        }
+        let rate = (f64::from(self.ready) * self.machines.rate).min(self.machines.broker_rate);
+        let mut can = rate * STEP_SECONDS;
+        while can > 0.0 {
+            let Some((since, left)) = self.queue.front_mut() else {
+                break;
+            };
+            let done = left.min(can);
+            self.waits.push((self.now - *since, done));
+            self.done += done;
+            can -= done;
+            *left -= done;
+            if *left <= 0.0 {
+                self.queue.pop_front();
+            }
+        }
+        if self.queue.is_empty() {
+            // The sums of both have rounding errors.
+            self.done = self.published;
+        }
+    }
+
+    /// Returns the waits that these shares of the messages do not exceed, in seconds. What is left counts as it is now.
+    pub(super) fn percentiles<const N: usize>(&mut self, shares: [f64; N]) -> [f64; N] {
+        let left: Vec<_> = self
+            .queue
+            .iter()
+            .map(|(since, left)| (self.now - since, *left))
+            .collect();
+        self.waits.extend(left);
+        self.waits.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = self.waits.iter().map(|(_, messages)| messages).sum();
+        shares.map(|share| {
+            let mut sum = 0.0;
+            let found = self.waits.iter().find(|(_, messages)| {
+                sum += messages;
+                sum >= share * total
+            });
+            found.map_or(0.0, |(wait, _)| *wait)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_boots_scores_and_is_paid() {
+        let mut world = World::new(Machines::default(), 0);
+        world.resize(2);
+        for _ in 0..18 {
+            world.pass(1_000.0);
+        }
+        // Ready within the last of these steps.
+        assert_eq!((world.capacity().ready, world.starts), (2, 2));
+        assert_eq!(world.worker_seconds, 180.0);
+        assert_eq!(world.backlog(), 18_000.0 - 5_000.0);
+        assert_eq!((world.load().unacked, world.load().ready), (Some(2_000), 11_000));
+        world.pass(0.0);
+        world.pass(0.0);
+        world.pass(0.0);
+        assert_eq!(world.backlog(), 0.0);
+        let [median, most] = world.percentiles([0.5, 1.0]);
+        assert_eq!((median, most), (50.0, 90.0));
+        world.resize(0);
+        assert_eq!(world.capacity(), Capacity::default());
+    }
+}
