@@ -45,6 +45,19 @@ fn a_compressed_file_is_left_alone_until_it_has_stopped_growing() {
 }
 
 #[test]
+fn a_file_that_disappears_before_it_is_whole_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = open(folder.path(), Until::Stopped);
+    let path = folder.path().join("a.csv.gz");
+    fs::write(&path, &gzip(HEADER.as_bytes())[..10]).unwrap();
+    assert!(drain(&mut source).is_empty());
+    assert_eq!(source.folder.unsettled.len(), 1);
+    fs::remove_file(&path).unwrap();
+    assert!(drain(&mut source).is_empty());
+    assert!(source.folder.unsettled.is_empty());
+}
+
+#[test]
 fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
     let (folder, path) = file("a.csv", format!("{HEADER}1,d,t,1\n"));
     let mut source = open(folder.path(), Until::Stopped);
