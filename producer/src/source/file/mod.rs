@@ -62,11 +62,14 @@ pub struct FileSource {
     folder: Folder,
     /// With [`Until::CaughtUp`]: what lies ahead, from the first read on.
     outlook: Option<Outlook>,
+    /// Why the first read fails, unless earlier runs have read other files.
+    refusal: Option<SourceError>,
 }
 
 impl FileSource {
     /// Opens the file or folder at `path` and checks the columns of every file. A followed folder may be empty.
     ///
+    /// If no file of a followed folder can be used, the first read fails, unless the source recognises earlier partitions.
     /// With [`Until::CaughtUp`], a last line without a newline is a row; in a followed file, it waits for its end.
     /// Compressed files and Parquet files that are still being written are left out: a followed folder reads them once
     /// they are whole.
@@ -92,6 +95,7 @@ impl FileSource {
             poll_every: POLL_EVERY,
             folder,
             outlook: None,
+            refusal: None,
         };
         source.add_all(files)?;
         Ok(source)
@@ -115,9 +119,9 @@ impl FileSource {
                 self.add(file)?;
             }
         }
-        // If no file can be used, it is the folder or the options that are wrong.
+        // If no file can be used, it is the folder or the options that are wrong, unless they were right before.
         if !unusable.is_empty() && unusable.len() == self.partitions.len() {
-            return Err(unusable.swap_remove(0));
+            self.refusal = Some(unusable.swap_remove(0));
         }
         Ok(())
     }
@@ -321,6 +325,11 @@ impl Source for FileSource {
     }
 
     fn recognise(&mut self, known: BTreeMap<String, Known>) {
+        if !known.is_empty()
+            && let Some(error) = self.refusal.take()
+        {
+            tracing::warn!(%error, "no file in the folder can be used; waiting for others, as earlier runs have read");
+        }
         self.claims.remember(known);
         if self.until == Until::Stopped {
             // One that was renamed since the folder was listed is found by the first scan.
@@ -354,6 +363,9 @@ impl Source for FileSource {
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        if let Some(error) = self.refusal.take() {
+            return Err(error);
+        }
         match self.until {
             Until::Stopped => self.look_around()?,
             Until::CaughtUp => {

@@ -89,10 +89,21 @@ fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
     let logs = drain(&mut source);
     assert_eq!(logs[0].values(), [1.0, 2.0]);
     assert_eq!((logs[1].unreadable.len(), logs[2].unreadable.len()), (1, 1));
-    // A folder without a file that can be used is a mistake.
+    // A folder without a file that can be used is a mistake at first, and later one whose files are in an archive.
     fs::remove_file(&path).unwrap();
-    let error = FileSource::open(folder.path(), &ColumnMapping::default(), Until::Stopped);
+    let mut source = open(folder.path(), Until::Stopped);
+    source.recognise(BTreeMap::new());
+    let error = source.read(&mut SensorTable::new(), &mut Batch::default());
     assert!(matches!(error, Err(SourceError::MissingColumn { .. })));
+    let mut source = open(folder.path(), Until::Stopped);
+    let read_before = Known {
+        resume: Offset(40),
+        content: None,
+    };
+    source.recognise([("a.csv".to_owned(), read_before)].into());
+    assert!(drain(&mut source).iter().all(|log| log.unreadable.len() == 1));
+    append(&folder.path().join("d.csv"), format!("{HEADER}3,d,t,3\n"));
+    assert_eq!(drain(&mut source).pop().unwrap().values(), [3.0]);
 }
 
 #[test]
