@@ -70,6 +70,12 @@ impl Disk {
         let mut there = files.iter().filter(|(_, file)| file.ends_with_a_whole_line);
         let partition = *there.next()?.0;
         fs::remove_file(self.path().join(format!("{partition}.csv"))).expect("it is there");
+        // A folder without files is refused at the end.
+        let left = fs::read_dir(self.path()).expect("the folder is there").count();
+        if left == 0 {
+            let other = self.path().join("other.csv");
+            fs::write(other, HEADER).expect("a temporary folder can be written to");
+        }
         Some((partition, files.remove(&partition)?.offsets))
     }
 }
