@@ -18,7 +18,7 @@ impl Windower {
             if verdicts.cover(unreadable.offset) && !is_repeated {
                 self.tally.replayed += u64::from(self.tally.passes == 0) * unreadable.readings;
             } else {
-                counts.quarantined += 1;
+                counts.quarantined += unreadable.readings;
                 out.raw_bytes += unreadable.raw.bytes().len();
                 let quarantined = Quarantined::unreadable(batch.partition, unreadable);
                 out.quarantined.push(quarantined);
