@@ -176,15 +176,15 @@ fn check_dispatched(
 }
 
 fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readings: &mut SourceReadings) {
-    let of_source = |records: &BTreeMap<String, u64>| {
-        let records = records.iter().filter(|(name, _)| encode_segment(name) == source);
-        records.map(|(_, count)| count).sum::<u64>()
+    let of_source = |readings: &BTreeMap<String, u64>| {
+        let readings = readings.iter().filter(|(name, _)| encode_segment(name) == source);
+        readings.map(|(_, count)| count).sum::<u64>()
     };
-    let found = of_source(&tables.quarantine.records);
+    let found = of_source(&tables.quarantine.readings);
     let purged = of_source(&tables.quarantine.purged);
     if purged > 0 {
         readings.notes.push(format!(
-            "{source}: {} records were purged from quarantine/",
+            "{source}: {} readings were purged from quarantine/",
             show::count(purged)
         ));
     }
@@ -201,7 +201,7 @@ fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readin
     // The folder of the first day was deleted, to make room.
     if since.is_some_and(|since| day(since) < first) {
         readings.notes.push(format!(
-            "{source}: the first days of quarantine/ were deleted, so its {} items are not compared",
+            "{source}: the first days of quarantine/ were deleted, so its {} readings are not compared",
             show::count(found)
         ));
         return;
@@ -252,7 +252,7 @@ mod tests {
                 BTreeMap::from([(source.into(), *count)]),
             );
         }
-        tables.quarantine.records.insert(source.to_owned(), quarantined);
+        tables.quarantine.readings.insert(source.to_owned(), quarantined);
         tables.quarantine.since = Some(EventTime::from_millis(20 * DAY));
         tables
     }

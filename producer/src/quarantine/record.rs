@@ -193,11 +193,11 @@ fn is_zero(number: &u32) -> bool {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
-fn is_one(number: &u64) -> bool {
+pub(super) fn is_one(number: &u64) -> bool {
     *number == 1
 }
 
-fn one() -> u64 {
+pub(super) fn one() -> u64 {
     1
 }
 

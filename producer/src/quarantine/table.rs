@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use windrow_common::EventTime;
 use windrow_store::{PartWriter, Store, StoreError};
 
-use super::record::Line;
+use super::record::{Line, is_one, one};
 use super::{Content, QuarantineReason, Record, Stored, TABLE};
 
 /// Number of parts that are read concurrently.
@@ -37,6 +37,9 @@ struct PurgedLine {
     partition: String,
     offset: u64,
     index: u32,
+    /// How many readings it held; absent if it was one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    readings: u64,
 }
 
 /// Calls `each` with every record that was set aside up to the time `to`, in the order in which they were written.
@@ -68,8 +71,8 @@ pub async fn count(store: &Store) -> Result<BTreeMap<QuarantineReason, u64>, Sto
 /// What was set aside, for an audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetAsideCounts {
-    /// Number of records by source, with those that were purged.
-    pub records: BTreeMap<String, u64>,
+    /// Number of readings by source, with those that were purged.
+    pub readings: BTreeMap<String, u64>,
     /// Of these, the purged ones.
     pub purged: BTreeMap<String, u64>,
     /// The first hour of the table; `None` if it is empty.
@@ -86,22 +89,22 @@ pub async fn count_all(store: &Store) -> Result<SetAsideCounts, StoreError> {
         ..SetAsideCounts::default()
     };
     for_each_line(store, None, |_, row| {
-        let (key, source) = match row {
-            Row::Stored(stored) => (known.key(&stored), stored.source),
+        let (key, source, readings) = match row {
+            Row::Stored(stored) => (known.key(&stored), stored.source, stored.record.readings),
             Row::Purged(line) => {
                 let key = known.key_of_purged(&line);
                 purged.insert(key);
-                (key, line.source)
+                (key, line.source, line.readings)
             }
         };
-        seen.entry(key).or_insert(source);
+        seen.entry(key).or_insert((source, readings));
     })
     .await?;
-    for (key, source) in seen {
+    for (key, (source, readings)) in seen {
         if purged.contains(&key) {
-            *counts.purged.entry(source.clone()).or_default() += 1;
+            *counts.purged.entry(source.clone()).or_default() += readings;
         }
-        *counts.records.entry(source).or_default() += 1;
+        *counts.readings.entry(source).or_default() += readings;
     }
     Ok(counts)
 }
@@ -216,6 +219,7 @@ impl PurgedLine {
             partition: stored.partition.clone(),
             offset: stored.record.offset,
             index: stored.record.index,
+            readings: stored.record.readings,
         }
     }
 }
@@ -422,7 +426,7 @@ mod tests {
         let after = parts(&store).await;
         assert_eq!(after.len(), 3, "{after:?}");
         let counts = count_all(&store).await.unwrap();
-        assert_eq!(counts.records, BTreeMap::from([("s".to_owned(), 4)]));
+        assert_eq!(counts.readings, BTreeMap::from([("s".to_owned(), 13)]));
         assert_eq!(counts.purged, BTreeMap::from([("s".to_owned(), 1)]));
         assert!(
             after.contains(&before[2]),
@@ -437,7 +441,15 @@ mod tests {
         found.sort();
         assert_eq!(found, left);
         let counts = count_all(&store).await.unwrap();
-        assert_eq!((counts.records["s"], counts.purged["s"]), (4, 1));
+        assert_eq!((counts.readings["s"], counts.purged["s"]), (13, 1));
+
+        // The line of a purged item says how many readings it held.
+        let purged = purge(&store, |stored| stored.record.readings == 10)
+            .await
+            .unwrap();
+        assert_eq!((purged.records, purged.readings), (1, 10));
+        let counts = count_all(&store).await.unwrap();
+        assert_eq!((counts.readings["s"], counts.purged["s"]), (13, 11));
     }
 
     #[tokio::test]

@@ -25,10 +25,18 @@ impl Content {
     /// Reads the first `bytes` of `file`, as far as they are compared.
     pub(in crate::source) fn of(file: &mut (impl Read + Seek), bytes: u64) -> io::Result<Self> {
         let length = bytes.min(END_BYTES);
+        let mut hash_at = |at| {
+            let read = read_at(file, at, length)?;
+            // A file that is cut at this moment must not lend its bytes.
+            match read.len() as u64 == length {
+                true => Ok(hash(&read)),
+                false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            }
+        };
         Ok(Self {
             bytes,
-            head: hash(&read_at(file, 0, length)?),
-            tail: hash(&read_at(file, bytes - length, length)?),
+            head: hash_at(0)?,
+            tail: hash_at(bytes - length)?,
         })
     }
 }
@@ -73,6 +81,11 @@ impl<F: Read + Seek> Candidate<F> {
             return Ok(false);
         }
         Ok(hash(&read_at(&mut self.file, content.bytes - length, length)?) == content.tail)
+    }
+
+    /// Returns whether the file has less than `content`, and its first bytes do not differ, if there are enough to tell.
+    pub(in crate::source) fn may_grow_into(&self, content: &Content) -> bool {
+        self.size < content.bytes && (self.size < END_BYTES || self.hash == content.head)
     }
 
     /// Returns whether the file is `content` and nothing else.

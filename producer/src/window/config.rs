@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use windrow_common::{Length, MAX_AGGREGATES, format_duration};
 
+use super::passes::MAX_OPEN_WINDOWS;
+
 /// Longest window or interval, in days.
 const MAX_DAYS: u64 = 366;
 
@@ -84,9 +86,20 @@ pub struct Windowing {
     pub(crate) allowed_lateness: Duration,
     pub(crate) max_skew: Duration,
     pub(crate) idle_after: Duration,
+    /// How many windows may be open beside those of the first open interval, before the latest are left to another pass.
+    pub(crate) max_open: usize,
 }
 
 impl Windowing {
+    /// Leaves windows to another pass over the source as soon as more than `windows` are open.
+    #[cfg(feature = "testing")]
+    pub fn with_max_open(self, windows: usize) -> Self {
+        Self {
+            max_open: windows,
+            ..self
+        }
+    }
+
     /// Returns the dispatch interval.
     pub fn interval(&self) -> Length {
         self.interval
@@ -129,6 +142,7 @@ impl WindowConfig {
             allowed_lateness: self.allowed_lateness,
             max_skew: self.max_skew,
             idle_after: self.idle_after,
+            max_open: MAX_OPEN_WINDOWS,
         })
     }
 }

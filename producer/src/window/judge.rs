@@ -18,7 +18,7 @@ impl Windower {
             if verdicts.cover(unreadable.offset) && !is_repeated {
                 self.tally.replayed += u64::from(self.tally.passes == 0) * unreadable.readings;
             } else {
-                counts.quarantined += 1;
+                counts.quarantined += unreadable.readings;
                 out.raw_bytes += unreadable.raw.bytes().len();
                 let quarantined = Quarantined::unreadable(batch.partition, unreadable);
                 out.quarantined.push(quarantined);
@@ -69,13 +69,13 @@ impl Windower {
                 false => self.accounts.to_read_again -= 1,
             }
         } else {
-            let dispatched_through = dispatched_through.max(claimed_through);
+            let closed_through = dispatched_through.max(claimed_through);
             let late_before = match batch.complete_before {
-                Some(_) => dispatched_through,
+                Some(_) => closed_through,
                 None => {
                     let clocks = &mut self.clocks;
                     let sensor = reading.sensor;
-                    dispatched_through.max(clocks.late_before(
+                    closed_through.max(clocks.late_before(
                         sensor,
                         batch.partition,
                         partition,
@@ -84,6 +84,7 @@ impl Windower {
                 }
             };
             if let Some(reason) = reject(&self.windowing, reading, late_before) {
+                // What is only claimed is dispatched later: another pass or run may come before that.
                 let is_open = reading.time >= dispatched_through;
                 partition
                     .verdicts

@@ -18,7 +18,7 @@ const DAY: Length = Length::from_millis(86_400_000);
 pub struct Judged {
     /// Readings that were put in windows.
     pub windowed: u64,
-    /// Readings and unreadable items that were put in quarantine.
+    /// Readings that were put in quarantine, with those that unreadable items hold, as far as can be told.
     pub quarantined: u64,
     /// Whether the counts begin in the middle of the partition, because an older version did not count.
     pub is_partial: bool,

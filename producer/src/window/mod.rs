@@ -94,7 +94,6 @@ use ledger::Accounts;
 use live::Closing;
 use open_interval::OpenInterval;
 use partition::Partition;
-use passes::MAX_OPEN_WINDOWS;
 pub use verdicts::{Claim, SetAside};
 use watermark::Watermark;
 
@@ -137,7 +136,6 @@ pub struct Windower {
     closing: Closing,
     /// The start of the first interval that is left to another pass, because too many windows were open.
     horizon: Option<EventTime>,
-    max_open: usize,
     /// Readings that were counted as accepted and then left to another pass, which accepts them once more.
     counted_already: u64,
     /// How many readings were put in a window or left to another pass.
@@ -174,7 +172,6 @@ impl Windower {
             clocks: Clocks::default(),
             closing: Closing::default(),
             horizon: None,
-            max_open: MAX_OPEN_WINDOWS,
             counted_already: 0,
             kept: 0,
             accounts: Accounts::continued(&position.ledger),

@@ -16,7 +16,7 @@ impl Windower {
     /// come in order, the others hold but a few windows, however large the fleet.
     pub(super) fn leave_to_another_pass(&mut self) {
         let mut windows: usize = self.open.iter().skip(1).map(OpenInterval::len).sum();
-        while windows > self.max_open
+        while windows > self.windowing.max_open
             && let Some(last) = self.open.pop_back()
         {
             windows -= last.len();
@@ -44,14 +44,15 @@ impl Windower {
         let partitions = (0..self.partitions.len()).map(|index| self.position_in(index));
         let position = self.position_of(partitions);
         let mut pass = Self::new(self.windowing, &position, now);
-        for (partition, before) in pass.partitions.iter_mut().zip(&self.partitions) {
+        for (partition, before) in pass.partitions.iter_mut().zip(&mut self.partitions) {
             (partition.start, partition.is_usable) = (before.start, before.is_usable);
+            // The next step claims everything below `judged`, so it must also say what was set aside there.
+            partition.verdicts.continue_news(before.verdicts.take_news());
         }
         pass.tally = Tally {
             passes: self.tally.passes + 1,
             ..self.tally
         };
-        pass.max_open = self.max_open;
         pass.counted_already = self.counted_already;
         *self = pass;
         let partitions = position.partitions.iter();

@@ -205,6 +205,11 @@ impl Verdicts {
         std::mem::take(&mut self.news)
     }
 
+    /// Begins with what an earlier pass of this run has set aside and nobody has taken yet.
+    pub(super) fn continue_news(&mut self, news: Claim) {
+        self.news = news;
+    }
+
     /// Returns whether an earlier run has judged everything at `offset`.
     #[inline]
     pub(super) fn cover(&self, offset: Offset) -> bool {

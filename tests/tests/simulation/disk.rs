@@ -1,4 +1,4 @@
-//! The simulated plant: it appends to files in a folder, and renames, rotates and rewrites them.
+//! The simulated plant: it appends to files in a folder, and renames, rotates and rewrites them, in place too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,6 +70,12 @@ impl Disk {
         let mut there = files.iter().filter(|(_, file)| file.ends_with_a_whole_line);
         let partition = *there.next()?.0;
         fs::remove_file(self.path().join(format!("{partition}.csv"))).expect("it is there");
+        // A folder without files is refused at the end.
+        let left = fs::read_dir(self.path()).expect("the folder is there").count();
+        if left == 0 {
+            let other = self.path().join("other.csv");
+            fs::write(other, HEADER).expect("a temporary folder can be written to");
+        }
         Some((partition, files.remove(&partition)?.offsets))
     }
 }
@@ -102,6 +108,37 @@ impl Writer {
             });
             done.expect("a temporary folder can be written to");
             self.note(entry, rest.is_empty());
+            if let Some(next) = entries.get(index + 1)
+                && rest.is_empty()
+                && chance(&mut self.draws, 4)
+            {
+                let most = next.released_ms.saturating_sub(entry.released_ms);
+                let written = self.write_in_place(Duration::from_millis(most)).await;
+                written.expect("a temporary folder can be written to");
+            }
+        }
+    }
+
+    /// Cuts the file and writes it once more, with a pause of at most `most` in between.
+    async fn write_in_place(&mut self, most: Duration) -> std::io::Result<()> {
+        let text = match fs::read(&self.path) {
+            // It was rotated, and the next row begins another.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            text => text?,
+        };
+        self.set_whole(false);
+        fs::write(&self.path, b"")?;
+        tokio::time::sleep(most.min(Duration::from_millis(below(&mut self.draws, 3_000)))).await;
+        fs::write(&self.path, text)?;
+        self.set_whole(true);
+        Ok(())
+    }
+
+    /// Notes whether the first file, if it is still written to, ends with a whole line.
+    fn set_whole(&self, ends_with_a_whole_line: bool) {
+        let mut files = self.first_files.lock().expect("nobody panics with it");
+        if let Some(file) = files.get_mut(&self.partition) {
+            file.ends_with_a_whole_line = ends_with_a_whole_line;
         }
     }
 

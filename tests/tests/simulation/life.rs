@@ -317,12 +317,14 @@ impl World {
     /// Returns a pipeline with options of its own.
     fn pipeline(&mut self, draws: &mut Draws, at_end: AtEnd) -> Result<Pipeline<SimBroker>, String> {
         let options = self.plan.draw_options(draws);
+        let max_open = any(draws, &[0, 2, 10, 500_000]);
         self.script.push(format!(
-            "out-of-orderness {:?}, lateness {:?}, skew {:?}, idle after {:?}",
+            "out-of-orderness {:?}, lateness {:?}, skew {:?}, idle after {:?}, {max_open} windows in a pass",
             options.out_of_orderness, options.allowed_lateness, options.max_skew, options.idle_after
         ));
+        let windowing = options.validate().map_err(|error| error.to_string())?;
         Ok(Pipeline {
-            windowing: options.validate().map_err(|error| error.to_string())?,
+            windowing: windowing.with_max_open(max_open),
             queue: self.broker.clone(),
             store: self.faulty_store(),
             options: ProducerOptions {

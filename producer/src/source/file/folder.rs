@@ -1,6 +1,6 @@
 //! The folder or file that is watched, and the files in it that are ready to be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -21,12 +21,12 @@ pub(super) struct Folder {
     pub(super) scan_every: Duration,
     pub(super) settled_after: Duration,
     /// The files that must be whole to be read and are not, as they were last seen.
-    unsettled: HashMap<PathBuf, Unsettled>,
+    pub(super) unsettled: HashMap<PathBuf, Unsettled>,
 }
 
 /// A file that is being written.
 #[derive(Clone, Copy)]
-struct Unsettled {
+pub(super) struct Unsettled {
     size: u64,
     since: Instant,
     /// Whether it was found not to be whole at this size.
@@ -75,26 +75,32 @@ impl Folder {
     }
 
     /// Returns whether a new file can be read: it may grow, is whole, or has not changed for long enough. A file that
-    /// still grows from scan to scan is not even looked into.
-    pub(super) fn is_ready(&mut self, file: &InputFile, now: Instant) -> bool {
-        if file.can_grow() {
-            return true;
-        }
+    /// still grows from scan to scan is not even looked into, and one that may be written once more is waited for.
+    pub(super) fn is_ready(&mut self, file: &InputFile, is_rewritten: bool, now: Instant) -> bool {
         let Ok(size) = fs::metadata(&file.path).map(|metadata| metadata.len()) else {
             return false;
         };
+        if file.can_grow() && !is_rewritten {
+            return size > 0;
+        }
         let fresh = Unsettled {
             size,
             since: now,
             is_partial: false,
         };
-        let seen = self.unsettled.entry(file.path.clone()).or_insert(fresh);
+        let Some(seen) = self.unsettled.get_mut(&file.path) else {
+            self.unsettled.insert(file.path.clone(), fresh);
+            return false;
+        };
         if seen.size != size {
             *seen = fresh;
             return false;
         }
         if size == 0 || now.duration_since(seen.since) < self.scan_every {
             return false;
+        }
+        if file.can_grow() {
+            return true;
         }
         if !seen.is_partial {
             match whole::is_whole(file) {
@@ -114,8 +120,11 @@ impl Folder {
         now.duration_since(seen.since) >= self.settled_after
     }
 
-    /// Forgets the file, because it is read now.
-    pub(super) fn settle(&mut self, path: &Path) {
-        self.unsettled.remove(path);
+    /// Forgets the files that are read now or have disappeared: all but those that nobody reads yet.
+    pub(super) fn forget_all_but(&mut self, unread: &[InputFile]) {
+        if !self.unsettled.is_empty() {
+            let unread: HashSet<&Path> = unread.iter().map(|file| file.path.as_path()).collect();
+            self.unsettled.retain(|path, _| unread.contains(path.as_path()));
+        }
     }
 }

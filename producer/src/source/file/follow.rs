@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::source::decode::InputFile;
 use crate::source::{Content, Until};
 
-use super::names;
+use super::names::{self, Stranger};
 use super::partition::{Partition, State};
 
 /// How long a file without a path is read on: its writer may still have it open, as when a log is rotated.
@@ -135,8 +135,7 @@ impl Partition {
             return self.forget_look();
         };
         if same == Some(false) {
-            self.watch.is_replaced = true;
-            self.leave();
+            self.leave_replaced();
         } else if size > self.position.offset {
             self.state = State::Closed;
             self.watch.without_path_since = self.watch.without_path_since.map(|_| now);
@@ -194,11 +193,25 @@ impl Partition {
 
     /// Returns whether this is the partition of a file that is found under another path. It may have been written anew on
     /// the way there.
-    pub(super) fn is_moved_to(&self, file: &InputFile) -> bool {
+    pub(super) fn is_moved_to(&self, stranger: &mut Stranger<'_>) -> bool {
         match &self.content {
-            Some(content) => names::holds(file, content).unwrap_or(false),
-            None => self.id.is_some() && self.id == file_id::get_file_id(&file.path).ok(),
+            Some(content) => stranger.holds(content).unwrap_or(false),
+            None => self.id.is_some() && self.id == stranger.id(),
         }
+    }
+
+    /// Returns whether someone may be writing the file at its path once more, and has not come to what was read.
+    pub(super) fn is_rewritten_by(&self, stranger: &mut Stranger<'_>) -> bool {
+        self.file.path == stranger.file.path
+            && self
+                .content
+                .is_some_and(|content| stranger.may_grow_into(&content).unwrap_or(false))
+    }
+
+    /// Ends a file that was cut after it was read: whatever it holds now is another's content, or not all of it yet.
+    pub(super) fn leave_replaced(&mut self) {
+        self.watch.is_replaced = true;
+        self.leave();
     }
 
     /// Continues with the same content at the path of `file`.
@@ -210,12 +223,13 @@ impl Partition {
         }
         self.file.path.clone_from(&file.path);
         self.watch.without_path_since = None;
-        // Whatever it has now is new to a look.
-        self.watch.seen = self.watch.seen.map(|seen| Seen {
-            written: None,
-            ..seen
-        });
-        if let State::Open(_) = self.state {
+        // It was cut, and what was read of it is back.
+        self.watch.is_replaced = false;
+        self.forget_look();
+        if !matches!(self.state, State::Ended) {
+            self.until = Until::Stopped;
+        }
+        if let State::Open(_) | State::Leaving = self.state {
             self.state = State::Closed;
         }
     }

@@ -26,7 +26,7 @@ use crate::source::{
 
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
 use folder::Folder;
-use names::{Claim, Names};
+use names::{Claim, Names, Stranger};
 use outlook::Outlook;
 use partition::Partition;
 
@@ -62,11 +62,14 @@ pub struct FileSource {
     folder: Folder,
     /// With [`Until::CaughtUp`]: what lies ahead, from the first read on.
     outlook: Option<Outlook>,
+    /// Why the first read fails, unless earlier runs have read other files.
+    refusal: Option<SourceError>,
 }
 
 impl FileSource {
     /// Opens the file or folder at `path` and checks the columns of every file. A followed folder may be empty.
     ///
+    /// If no file of a followed folder can be used, the first read fails, unless the source recognises earlier partitions.
     /// With [`Until::CaughtUp`], a last line without a newline is a row; in a followed file, it waits for its end.
     /// Compressed files and Parquet files that are still being written are left out: a followed folder reads them once
     /// they are whole.
@@ -92,6 +95,7 @@ impl FileSource {
             poll_every: POLL_EVERY,
             folder,
             outlook: None,
+            refusal: None,
         };
         source.add_all(files)?;
         Ok(source)
@@ -102,6 +106,11 @@ impl FileSource {
         let tolerant = self.until == Until::Stopped && self.folder.is_folder();
         let mut unusable = Vec::new();
         for file in files {
+            // A scan finds it once there is something to read: it may be the rest of one that was read.
+            let is_empty = || file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+            if self.until == Until::Stopped && is_empty() {
+                continue;
+            }
             if !whole::is_settled(&file, self.until, self.folder.settled_after).unwrap_or(true) {
                 self.leave_out(&file)?;
             } else if tolerant {
@@ -110,9 +119,9 @@ impl FileSource {
                 self.add(file)?;
             }
         }
-        // If no file can be used, it is the folder or the options that are wrong.
+        // If no file can be used, it is the folder or the options that are wrong, unless they were right before.
         if !unusable.is_empty() && unusable.len() == self.partitions.len() {
-            return Err(unusable.swap_remove(0));
+            self.refusal = Some(unusable.swap_remove(0));
         }
         Ok(())
     }
@@ -160,27 +169,22 @@ impl FileSource {
     /// Adds a file of a followed folder. One that cannot be used must not stop the others: it is reported as unreadable,
     /// and the error is returned.
     fn add_or_set_aside(&mut self, file: InputFile) -> Result<Option<SourceError>, SourceError> {
-        let path = file.path.clone();
-        let unusable = match self.add(file.clone()) {
-            Ok(()) => None,
+        match self.add(file.clone()) {
+            Ok(()) => Ok(None),
             // The file was deleted before it was opened.
-            Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
+            Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(SourceError::Read { source, .. }) if !partition::is_damage(&source) => {
-                return Err(SourceError::Read {
+                Err(SourceError::Read {
                     path: file.path,
                     offset: 0,
                     source,
-                });
+                })
             }
             Err(error) => {
                 self.push(Partition::unusable(file, self.until, error.to_string()));
-                Some(error)
+                Ok(Some(error))
             }
-        };
-        self.folder.settle(&path);
-        Ok(unusable)
+        }
     }
 
     /// Returns the partition furthest behind in event time, among those with something to read.
@@ -255,25 +259,36 @@ impl FileSource {
         for index in expected.into_values() {
             self.partitions[index].lose_path(now);
         }
-        strangers.retain(|file| !self.is_moved(file));
-        strangers.retain(|file| self.folder.is_ready(file, now));
+        self.folder.forget_all_but(&strangers);
+        strangers.retain(|file| self.is_new(file, now));
         Ok(strangers)
     }
 
-    /// Returns whether the file is one that was followed under another path, and goes on with it if so.
-    fn is_moved(&mut self, file: &InputFile) -> bool {
-        let mut gone = self.partitions.iter_mut().zip(&self.names);
-        let moved = gone.find(|(partition, _)| !partition.has_path() && partition.is_moved_to(file));
-        if let Some((partition, name)) = moved {
-            tracing::info!(
-                file = file.name,
-                partition = name,
-                "a file was renamed; its partition goes on"
-            );
-            partition.move_to(file);
-            return true;
+    /// Returns whether the file is a new one, and ready to be read. One that was followed under another path goes on.
+    fn is_new(&mut self, file: &InputFile, now: Instant) -> bool {
+        // One that was deleted since is found by the next scan, if it comes back.
+        let Ok(mut stranger) = Stranger::new(file) else {
+            return false;
+        };
+        let gone = self.partitions.iter_mut().zip(&self.names);
+        let mut is_rewritten = false;
+        for (partition, name) in gone.filter(|(partition, _)| !partition.has_path()) {
+            if partition.is_moved_to(&mut stranger) {
+                let what = match partition.file.path == file.path {
+                    true => "a file was written once more",
+                    false => "a file was renamed",
+                };
+                tracing::info!(
+                    file = file.name,
+                    partition = name,
+                    "{what}; its partition goes on"
+                );
+                partition.move_to(file);
+                return false;
+            }
+            is_rewritten |= partition.is_rewritten_by(&mut stranger);
         }
-        false
+        self.folder.is_ready(file, is_rewritten, now)
     }
 
     /// Keeps the file of a partition open, unless too many are.
@@ -310,6 +325,11 @@ impl Source for FileSource {
     }
 
     fn recognise(&mut self, known: BTreeMap<String, Known>) {
+        if !known.is_empty()
+            && let Some(error) = self.refusal.take()
+        {
+            tracing::warn!(%error, "no file in the folder can be used; waiting for others, as earlier runs have read");
+        }
         self.claims.remember(known);
         if self.until == Until::Stopped {
             // One that was renamed since the folder was listed is found by the first scan.
@@ -343,6 +363,9 @@ impl Source for FileSource {
     }
 
     fn read(&mut self, sensors: &mut SensorTable, batch: &mut Batch) -> Result<Read, SourceError> {
+        if let Some(error) = self.refusal.take() {
+            return Err(error);
+        }
         match self.until {
             Until::Stopped => self.look_around()?,
             Until::CaughtUp => {

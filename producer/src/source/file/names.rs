@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 
+use file_id::FileId;
+
 use crate::source::content::Candidate;
 use crate::source::decode::InputFile;
 use crate::source::{Content, Known};
@@ -78,11 +80,11 @@ impl Names {
         if self.remembered.is_empty() {
             return None;
         }
-        let mut candidate = candidate(file).ok()?;
+        let mut stranger = Stranger::new(file).ok()?;
         let mut remembered = self.remembered.iter();
         let found = remembered.find(|(_, known)| {
             let content = known.content.as_ref();
-            content.is_some_and(|content| continues(&mut candidate, file, content).unwrap_or(false))
+            content.is_some_and(|content| stranger.holds(content).unwrap_or(false))
         });
         found.map(|(name, _)| name.clone())
     }
@@ -90,18 +92,55 @@ impl Names {
 
 /// Returns whether the file is the one whose `content` was read, grown or not.
 pub(super) fn holds(file: &InputFile, content: &Content) -> io::Result<bool> {
-    candidate(file).and_then(|mut candidate| continues(&mut candidate, file, content))
+    Stranger::new(file)?.holds(content)
 }
 
-fn candidate(file: &InputFile) -> io::Result<Candidate<File>> {
-    let opened = file.open()?;
-    let size = opened.metadata()?.len();
-    Candidate::new(opened, size)
+/// A file that may be one that was read before. It is opened at most once, and not if its size tells already.
+pub(super) struct Stranger<'a> {
+    pub(super) file: &'a InputFile,
+    size: u64,
+    candidate: Option<Candidate<File>>,
+    id: Option<Option<FileId>>,
 }
 
-fn continues(candidate: &mut Candidate<File>, file: &InputFile, content: &Content) -> io::Result<bool> {
-    match file.has_footer() {
-        true => candidate.equals(content),
-        false => candidate.begins_with(content),
+impl<'a> Stranger<'a> {
+    pub(super) fn new(file: &'a InputFile) -> io::Result<Self> {
+        Ok(Self {
+            file,
+            size: file.metadata()?.len(),
+            candidate: None,
+            id: None,
+        })
+    }
+
+    /// Returns which file of the file system it is.
+    pub(super) fn id(&mut self) -> Option<FileId> {
+        let path = &self.file.path;
+        *self.id.get_or_insert_with(|| file_id::get_file_id(path).ok())
+    }
+
+    /// Returns whether this is the file whose `content` was read, grown or not.
+    pub(super) fn holds(&mut self, content: &Content) -> io::Result<bool> {
+        let has_footer = self.file.has_footer();
+        if self.size < content.bytes || (has_footer && self.size != content.bytes) {
+            return Ok(false);
+        }
+        match has_footer {
+            true => self.candidate()?.equals(content),
+            false => self.candidate()?.begins_with(content),
+        }
+    }
+
+    /// Returns whether it has less than `content`, and as far as can be told the same.
+    pub(super) fn may_grow_into(&mut self, content: &Content) -> io::Result<bool> {
+        Ok(self.size < content.bytes && self.candidate()?.may_grow_into(content))
+    }
+
+    fn candidate(&mut self) -> io::Result<&mut Candidate<File>> {
+        let candidate = match self.candidate.take() {
+            Some(candidate) => candidate,
+            None => Candidate::new(self.file.open()?, self.size)?,
+        };
+        Ok(self.candidate.insert(candidate))
     }
 }

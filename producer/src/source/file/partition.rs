@@ -182,8 +182,15 @@ impl Partition {
                     Err(error) => return Err(error),
                 }
             }
-            if let Some(decoder) = self.open(mapping)? {
-                self.state = State::Open(decoder);
+            match self.open(mapping) {
+                Ok(Some(decoder)) => self.state = State::Open(decoder),
+                Ok(None) => {}
+                // It was cut a moment ago.
+                Err(SourceError::Shrunk { .. }) if self.until == Until::Stopped && self.file.can_grow() => {
+                    self.leave_replaced();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
         let State::Open(decoder) = &mut self.state else {

@@ -98,3 +98,29 @@ fn days_are_kept_apart() {
     let start = |day: i64| EventTime::from_millis(day * 86_400_000);
     assert_eq!(by_day, [(start(0), 2), (start(1), 2), (start(3), 1)]);
 }
+
+#[test]
+fn an_item_of_many_readings_counts_as_many_wherever_it_is_counted() {
+    let take = |run: &mut Run| {
+        let mut item = Unreadable::new(Offset(1), None, String::new(), Raw::default());
+        item.readings = 10;
+        let mut batch = Batch {
+            readings: vec![reading(0, 1, 1.0, 0)],
+            unreadable: vec![item],
+            next: Offset(2),
+            ..Batch::default()
+        };
+        run.windower.take(&mut batch, &run.table, run.now, &mut run.out);
+        let quarantined = run.out.quarantined.iter();
+        let readings: u64 = quarantined.map(|item| item.record.readings).sum();
+        let position = run.windower.position();
+        assert_eq!((position.partitions[0].counts.quarantined, readings), (10, 10));
+        position
+    };
+    let mut run = Run::new(windowing(10, 10, 0, 0), &start(1));
+    let ahead = take(&mut run);
+    // A crash after the claim: the next run sets it aside again, and counts the same.
+    let claimed = start(1).claiming(&ahead, &run.windower.take_news());
+    let mut again = Run::new(windowing(10, 10, 0, 0), &claimed);
+    assert_eq!(take(&mut again), ahead);
+}

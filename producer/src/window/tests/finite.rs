@@ -86,7 +86,7 @@ proptest! {
         }).collect();
         let origin = start(shuffled.len());
         let mut run = Run::new(windowing, &origin);
-        run.windower.max_open = max_open;
+        run.windower.windowing.max_open = max_open;
         feed_finite(&mut run, &shuffled, &origin, &lengths, usize::MAX);
         prop_assert_eq!(run.by_id(), sorted.by_id());
         prop_assert_eq!(run.out.messages.len(), sorted.out.messages.len(), "a message came twice");
@@ -109,12 +109,12 @@ proptest! {
         let mut quiet = Run::new(windowing, &origin);
         feed_finite(&mut quiet, &streams, &origin, &lengths, usize::MAX);
         let mut first = Run::new(windowing, &origin);
-        first.windower.max_open = max_open.0;
+        first.windower.windowing.max_open = max_open.0;
         let mut saved = vec![origin.clone()];
         saved.extend(feed_finite(&mut first, &streams, &origin, &lengths, crash_after));
         let position = &saved[kept.index(saved.len())];
         let mut second = Run::new(windowing, position);
-        second.windower.max_open = max_open.1;
+        second.windower.windowing.max_open = max_open.1;
         feed_finite(&mut second, &streams, position, &other, usize::MAX);
         let mut together = first.by_id();
         for (id, message) in second.by_id() {
@@ -124,4 +124,30 @@ proptest! {
         prop_assert_eq!(together, quiet.by_id());
         prop_assert_eq!((first.reasons(), second.reasons()), (vec![], vec![]));
     }
+}
+
+#[test]
+fn what_was_set_aside_before_another_pass_is_claimed_after_it() {
+    let windowing = Windowing {
+        max_open: 0,
+        ..windowing(10, 10, 0, 0)
+    };
+    let mut run = Run::new(windowing, &start(1));
+    let far = Reading {
+        time: EventTime::from_millis(2 * NOW_MS),
+        ..reading(0, 0, 1.0, 2)
+    };
+    let mut batch = Batch {
+        readings: vec![reading(0, 1, 1.0, 0), reading(0, 11, 1.0, 1), far],
+        next: Offset(3),
+        ended: true,
+        complete_before: Some(EventTime::MIN),
+        ..Batch::default()
+    };
+    run.windower.take(&mut batch, &run.table, run.now, &mut run.out);
+    let resume = run.windower.next_pass(&run.table, run.now, &mut run.out);
+    assert_eq!(resume, Some(vec![Offset(1)]));
+    assert_eq!(run.windower.position().partitions[0].judged, Offset(3));
+    let news = serde_json::to_value(&run.windower.take_news()[0]).unwrap();
+    assert_eq!(news["far_future"], "2");
 }

@@ -45,6 +45,19 @@ fn a_compressed_file_is_left_alone_until_it_has_stopped_growing() {
 }
 
 #[test]
+fn a_file_that_disappears_before_it_is_whole_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = open(folder.path(), Until::Stopped);
+    let path = folder.path().join("a.csv.gz");
+    fs::write(&path, &gzip(HEADER.as_bytes())[..10]).unwrap();
+    assert!(drain(&mut source).is_empty());
+    assert_eq!(source.folder.unsettled.len(), 1);
+    fs::remove_file(&path).unwrap();
+    assert!(drain(&mut source).is_empty());
+    assert!(source.folder.unsettled.is_empty());
+}
+
+#[test]
 fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
     let (folder, path) = file("a.csv", format!("{HEADER}1,d,t,1\n"));
     let mut source = open(folder.path(), Until::Stopped);
@@ -76,10 +89,21 @@ fn a_useless_file_that_turns_up_is_told_of_once_and_stops_nobody() {
     let logs = drain(&mut source);
     assert_eq!(logs[0].values(), [1.0, 2.0]);
     assert_eq!((logs[1].unreadable.len(), logs[2].unreadable.len()), (1, 1));
-    // A folder without a file that can be used is a mistake.
+    // A folder without a file that can be used is a mistake at first, and later one whose files are in an archive.
     fs::remove_file(&path).unwrap();
-    let error = FileSource::open(folder.path(), &ColumnMapping::default(), Until::Stopped);
+    let mut source = open(folder.path(), Until::Stopped);
+    source.recognise(BTreeMap::new());
+    let error = source.read(&mut SensorTable::new(), &mut Batch::default());
     assert!(matches!(error, Err(SourceError::MissingColumn { .. })));
+    let mut source = open(folder.path(), Until::Stopped);
+    let read_before = Known {
+        resume: Offset(40),
+        content: None,
+    };
+    source.recognise([("a.csv".to_owned(), read_before)].into());
+    assert!(drain(&mut source).iter().all(|log| log.unreadable.len() == 1));
+    append(&folder.path().join("d.csv"), format!("{HEADER}3,d,t,3\n"));
+    assert_eq!(drain(&mut source).pop().unwrap().values(), [3.0]);
 }
 
 #[test]

@@ -330,3 +330,61 @@ fn a_file_is_left_alone_until_it_is_whole_or_nobody_writes_to_it() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_written_once_more_in_place_goes_on() {
+    // Someone looks while it is empty, while a part of it is there, or only at the end.
+    for looks in [[false, false], [true, false], [false, true], [true, true]] {
+        let (folder, path) = file("a.csv", text(1, 3));
+        let mut source = open(folder.path(), Until::Stopped);
+        drain(&mut source);
+        let mut found = Vec::new();
+        let mut ended = false;
+        for (part, looks) in [String::new(), text(1, 2)].iter().zip(looks) {
+            fs::write(&path, part).unwrap();
+            if looks {
+                source.folder.scan_every = Duration::from_secs(3_600);
+                ended |= drain(&mut source)[0].ended;
+                source.folder.scan_every = Duration::ZERO;
+                let mut batch = Batch::default();
+                let read = source.read(&mut SensorTable::new(), &mut batch).unwrap();
+                assert_ne!(read, Read::Batch, "{looks:?}: {batch:?}");
+            }
+        }
+        assert_eq!(ended, looks != [false, false]);
+        fs::write(&path, text(1, 4)).unwrap();
+        for _ in 0..3 {
+            found.extend(values(&mut source));
+        }
+        assert_eq!(found, [named("a.csv", [4.0])], "{looks:?}");
+        append(&path, "5,d,t,5\n");
+        assert_eq!(values(&mut source), [named("a.csv", [5.0])], "{looks:?}");
+        assert_eq!(source.partitions(), ["a.csv"]);
+        // It may be empty when the next run begins.
+        let logs = drain(&mut source);
+        let mut known = saved(&mut source, &logs);
+        let judged = text(1, 5).len() as u64;
+        known.get_mut("a.csv").unwrap().resume = Offset(judged);
+        fs::write(&path, "").unwrap();
+        let mut source = resume(folder.path(), Until::Stopped, &known);
+        assert_eq!(values(&mut source), []);
+        fs::write(&path, text(1, 6)).unwrap();
+        assert_eq!(values(&mut source), [named("a.csv", [6.0])]);
+    }
+}
+
+#[test]
+fn a_file_that_is_copied_and_cut_is_read_to_its_end_and_so_is_the_next_one() {
+    let (folder, path) = file("a.csv", text(1, 2));
+    let mut source = open(folder.path(), Until::Stopped);
+    drain(&mut source);
+    append(&path, "3,d,t,3\n");
+    fs::copy(&path, folder.path().join("a-1.csv")).unwrap();
+    fs::write(&path, text(7, 1)).unwrap();
+    let mut found = values(&mut source);
+    for _ in 0..3 {
+        found.extend(values(&mut source));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(found, [named("a.csv", [3.0]), named("a.csv#2", [7.0])]);
+}
