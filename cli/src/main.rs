@@ -70,7 +70,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read a source, cut it into windows, score them and store the predictions, all in this process
     Run(run::RunArgs),
-    /// Read a stretch of a source again and score its windows once more: what was lost, or came too late
+    /// Read part of a source again and score its windows: recovers lost windows and late readings
     Replay(replay::ReplayArgs),
     /// Send readings to an Event Hub
     #[cfg(feature = "cluster")]

@@ -39,7 +39,7 @@ struct Filter {
     /// Only what was set aside for this reason
     #[arg(long, value_enum, value_name = "REASON", env = "WINDROW_REASON")]
     reason: Option<QuarantineReason>,
-    /// Only readings of this device; of what could not be read, no device is known
+    /// Only readings of this device; leaves out unreadable items, whose device is unknown
     #[arg(long, value_name = "DEVICE", env = "WINDROW_DEVICE")]
     device: Option<String>,
     /// Only what was set aside at or after this time, such as 2026-01-05T00:00:00Z
@@ -52,7 +52,7 @@ struct Filter {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Of late readings, it also prints the `windrow replay` command that reads their intervals once more.
+For late readings, it also prints the `windrow replay` command that scores their intervals again.
 Example:
   windrow quarantine list --store ./store --reason unreadable")]
 pub(crate) struct ListArgs {
@@ -66,7 +66,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Run one purge of a store at a time: of two, each could keep what the other deletes.
+Run one purge per store at a time: two at once may each keep what the other deletes.
 Example: delete what was late and has been replayed
   windrow quarantine purge --store ./store --reason late --source-name readings --yes")]
 pub(crate) struct PurgeArgs {
@@ -138,7 +138,7 @@ impl PurgeArgs {
         let filter = &self.filter;
         if filter.is_empty() {
             return Err(CliError::Usage(
-                "what is to be purged? Name it with --source-name, --partition, --reason, --device, --from or --to; \
+                "no filter given: choose what to delete with --source-name, --partition, --reason, --device, --from or --to; \
                  `windrow quarantine list` shows what there is"
                     .to_owned(),
             ));

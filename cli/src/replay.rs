@@ -23,8 +23,8 @@ use crate::show;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-No reading is late in a replay, and of each window the prediction with the most readings counts. So a replay
-scores what was lost, and what came too late. It neither uses nor moves the source's checkpoint.
+In a replay no reading is late, and for each window the prediction with the most readings counts. So a replay
+recovers lost windows and late readings. It neither uses nor moves the source's checkpoint.
 Give the window, the interval and the --source-name of the run.
 Without a broker it scores the windows itself; with --amqp-url or --amqp-url-file it publishes them for workers.
 Example: score an hour of a folder once more
@@ -82,6 +82,7 @@ impl ReplayArgs {
             speed: None,
         };
         let (trigger, shutdown) = Shutdown::new();
+        let stopped = shutdown.clone();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         if self.output.output == OutputFormat::Table {
             show::line(&format!("replaying the windows from {from} to {to}"))?;
@@ -104,8 +105,11 @@ impl ReplayArgs {
             None => self.score(selected, windowing, store, producer, shutdown).await?,
         };
         match windows {
+            _ if stopped.is_stopping() => Err(CliError::Partial(
+                "the replay was stopped before its end; run it again".to_owned(),
+            )),
             0 => Err(CliError::Partial(format!(
-                "{} has no readings to replay from {from} to {to}",
+                "{} has no readings to replay from {from} to {to}; check --from, --to, --sensor and the column options",
                 self.source
             ))),
             _ => Ok(()),

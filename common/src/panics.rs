@@ -1,4 +1,4 @@
-//! Libraries that panic on input that no writer of theirs produces.
+//! Libraries that panic on malformed input.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[error("the library that reads it gave up: {0}")]
 pub struct Panicked(String);
 
-/// Runs `work`, which gives input of others to a library, and returns a panic of it as an error.
+impl Panicked {
+    /// Returns the panic's text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Runs `work`, which passes untrusted input to a library, and returns the library's panic as an error.
 ///
 /// Only for libraries that are known to panic: our own code returns errors. What `work` changes must not be used after a
 /// panic.

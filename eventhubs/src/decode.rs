@@ -298,7 +298,7 @@ fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
             "the body unpacks to more than {MAX_UNPACKED_BYTES} bytes"
         )),
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("the body is no gzip: {error}")),
+        Err(error) => Err(format!("the body is not valid gzip: {error}")),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct HubClock(Mutex<Seen>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// The event that says most: the hub's clock showed at least this time at that instant.
+    /// The best lower bound: the hub's clock showed at least this time at that instant.
     mark: Option<(EventTime, Instant)>,
     /// The latest enqueued time of any event.
     newest: Option<EventTime>,

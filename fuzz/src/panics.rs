@@ -1,7 +1,7 @@
 //! Panics while an input is checked.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{set_hook, take_hook};
 
 thread_local! {
     static CHECKING: Cell<bool> = const { Cell::new(false) };
@@ -20,16 +20,12 @@ pub fn keep_quiet() {
 /// Runs `check` and returns its panic as an error, with its place if [`keep_quiet`] was called.
 pub(crate) fn caught(check: impl FnOnce()) -> Result<(), String> {
     CHECKING.set(true);
-    let checked = catch_unwind(AssertUnwindSafe(check));
+    let checked = windrow_common::caught(check);
     CHECKING.set(false);
-    checked.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("it panicked");
+    checked.map_err(|panicked| {
         let at = LAST.take();
         match at.is_empty() {
-            true => text.to_owned(),
+            true => panicked.text().to_owned(),
             false => at,
         }
     })

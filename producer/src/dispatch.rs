@@ -2,7 +2,8 @@
 //!
 //! The order is the guarantee: claim in the checkpoint what is about to be done, write the quarantine, record the
 //! dispatched windows, publish the messages, wait for all confirmations. Only then save the checkpoint that no longer
-//! needs their readings. Whoever continues after a crash does the same again, whatever its clock and options say.
+//! needs their readings. A producer that continues after a crash repeats the step
+//! with the same readings, even if its clock or options have changed.
 
 use std::sync::Arc;
 

@@ -273,7 +273,7 @@ impl Ingest {
             tracing::warn!(
                 sensors,
                 most = MAX_SENSORS,
-                "sensors are never forgotten, and beyond the most, readings of new ones are quarantined; if devices or \
+                "sensors are never evicted; beyond the maximum, readings of new sensors are quarantined; if devices or \
                  tags get new names all the time, read another column or field, or give the source another --source-name"
             );
         }

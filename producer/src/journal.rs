@@ -1,8 +1,8 @@
 //! What is durable, and what has been claimed beyond it.
 //!
 //! A claim is saved before its effects can be seen: quarantined readings, dispatched windows, messages. So a run that
-//! continues from the checkpoint knows all that may have been done, and does it again with the same readings. A producer
-//! whose partition was taken over cannot claim any more, so it publishes nothing that the new owner does not know of.
+//! continues from the checkpoint knows everything that may have been done and repeats it with the same readings. A
+//! producer whose partition was taken over cannot claim any more, so it publishes nothing that the new owner does not know of.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a save is at least this many times as long as the save, so that large checkpoints cost little.
 const PAUSES_PER_SAVE: u32 = 10;
 
-/// The checkpoint of a group, and what is on its way beyond it.
+/// The checkpoint of a group, and the outstanding steps beyond it.
 pub(crate) struct Journal {
     state: Mutex<State>,
     stats: Arc<Stats>,
@@ -42,7 +42,7 @@ struct State {
     save_next: Instant,
 }
 
-/// A step that is on its way.
+/// An outstanding step.
 pub(crate) struct Ahead {
     pub(crate) position: Position,
     /// What it has set aside, by partition.

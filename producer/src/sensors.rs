@@ -18,8 +18,8 @@ impl SensorIndex {
 }
 
 /// Most sensors of one table. A sensor is never forgotten, because a late reading of it must be known to be late: it
-/// costs about 250 bytes of memory for good, and some of every checkpoint. Names without end, such as a device id with a
-/// time in it, must not fill the memory.
+/// costs about 250 bytes of memory for good, and some of every checkpoint. An unbounded set of names, such as device
+/// ids that contain a time, must not exhaust memory.
 pub const MAX_SENSORS: usize = 10_000_000;
 
 /// Why names have no number in a [`SensorTable`].
@@ -30,8 +30,8 @@ pub enum SensorError {
     Id(#[from] SensorIdError),
     /// The sensor is new, and the table is full.
     #[error(
-        "the sensor is new, and {0} others are known already: if the device or tag is another one in each reading, name \
-         another column or field"
+        "too many sensors: {0} are known already, and this one is new; if every reading has a new device or tag, \
+         choose another column or field"
     )]
     TooMany(usize),
 }

@@ -52,9 +52,9 @@ pub enum StoreError {
         /// The store.
         url: String,
     },
-    /// The store's folder does not tell upper from lower case, and holds another name of these letters.
+    /// The store's folder ignores case and holds this name in another case.
     #[error(
-        "cannot use {path} in {url}: the folder does not tell upper from lower case, and {there} is there; rename the \
+        "cannot use {path} in {url}: the folder ignores case and already holds {there}; rename the \
          device, tag or source, or move the store to a folder where case counts"
     )]
     OtherCase {

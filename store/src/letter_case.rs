@@ -17,7 +17,7 @@ pub(super) fn is_ignored(folder: &Path) -> bool {
 }
 
 impl Store {
-    /// Fails if the folder takes the path for another one, which differs in case only.
+    /// Fails if the folder already holds this path in another case.
     pub(super) async fn has_no_other_case(&self, path: &str) -> Result<(), StoreError> {
         let Backend::Folder(folder) = &self.backend else {
             return Ok(());
@@ -59,7 +59,7 @@ fn other_case(folder: &Path, path: &str) -> std::io::Result<Option<String>> {
     }
     while let Some(name) = names.next() {
         let parent = folder.join(&so_far);
-        // Of many dead letters, most are new. What is not there in any case has no other.
+        // Most dead letters are new. A name that the folder does not find in any case has no other spelling.
         if names.peek().is_none() && !parent.join(name).exists() {
             return Ok(None);
         }
@@ -120,7 +120,7 @@ mod tests {
                 let error = refused.unwrap_err().to_string();
                 assert!(error.contains(other) && error.contains("models/Pump"), "{error}");
             }
-            // It is not there, so nothing is deleted.
+            // The folder holds another spelling, so the delete does nothing.
             store.delete(other).await.unwrap();
         }
         assert_eq!(store.get("models/Pump/Temp/current").await.unwrap().unwrap(), "1");

@@ -36,9 +36,8 @@ const NEXT_SAMPLE: Duration = Duration::from_secs(6);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 3 means that the audit failed: readings or windows are lost, or something contradicts. Exit code 5
-means that windows have no prediction yet, and that messages are waiting that may hold all of them.
-Run it again then.
+Exit code 3: the audit failed, because readings or windows are lost or the tables contradict each other.
+Exit code 5: windows have no prediction yet, and waiting messages may hold all of them; run the audit again.
 With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
 Example:
   windrow audit --store ./store")]
@@ -93,6 +92,10 @@ impl AuditArgs {
         if let Some(broker) = broker {
             broker.close().await;
         }
+        if !matches!(audit.outcome(), Outcome::Failed(_)) {
+            // What waits is scored without a replay, and would be scored twice with one.
+            audit.get_back.clear();
+        }
         let quarantined = Reasons::of(&store).await?;
         if self.output.output == OutputFormat::Json {
             let mut value = serde_json::to_value(&audit).unwrap_or_default();
@@ -144,7 +147,7 @@ impl Audit {
             return Outcome::Unfinished(format!("the audit is not finished: {text}"));
         }
         if let Some(command) = self.get_back.first() {
-            text += &format!("; to get them back: {command}");
+            text += &format!("; to recover them: {command}");
         }
         Outcome::Failed(format!("the audit failed: {text}"))
     }
@@ -212,8 +215,12 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
         "duplicates",
     ];
     show::table(&headings, rows)?;
+    let missing = match audit.outcome() {
+        Outcome::Failed(_) => "lost",
+        _ => "no prediction yet",
+    };
     for (kind, windows) in [
-        ("lost", &audit.findings.lost),
+        (missing, &audit.findings.lost),
         ("differing", &audit.findings.differing),
     ] {
         for window in windows {
@@ -221,7 +228,7 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
         }
     }
     for command in &audit.get_back {
-        show::line(&format!("to get them back: {command}"))?;
+        show::line(&format!("to recover them: {command}"))?;
     }
     if let Some(waiting) = audit.waiting.as_ref().filter(|waiting| waiting.messages() > 0) {
         show::line(&format!("waiting: {}", waiting.text()))?;

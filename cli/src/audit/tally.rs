@@ -54,7 +54,7 @@ impl Tally {
         self.lost + self.fewer
     }
 
-    /// Returns whether something is there that time does not mend.
+    /// Returns whether there are contradictions that waiting does not resolve.
     pub(super) fn contradicts(&self) -> bool {
         self.unexpected > 0 || self.more > 0 || self.conflicting > 0
     }
@@ -103,7 +103,8 @@ impl Tally {
             (
                 self.unexpected,
                 "predictions are of windows that were never dispatched: their days were deleted from dispatched/, or the \
-                 producer writes to another store; delete the same days from predictions/, or give both one --store",
+                 producer writes to another store; delete the same days from predictions/, or give producer \
+                 and worker the same --store",
             ),
         ];
         let found = kinds.into_iter().filter(|(count, _)| *count > 0);

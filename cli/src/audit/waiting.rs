@@ -1,4 +1,4 @@
-//! What is not finished yet: messages that wait, and so could hold windows without a prediction.
+//! Messages that still wait and may hold the windows without a prediction.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::show;
 pub(crate) struct Waiting {
     /// Messages on the scoring queue.
     pub(crate) ready: u64,
-    /// Messages in workers' hands.
+    /// Messages unacked by workers.
     pub(crate) unacked: u64,
-    /// Dead letters in another reader's hands, which cannot be listed.
+    /// Dead letters held by another consumer, which cannot be listed.
     pub(crate) held: u64,
     /// Whether these are figures of the management API, which are some seconds old.
     #[serde(skip)]
@@ -37,8 +37,8 @@ impl Waiting {
     pub(super) fn text(&self) -> String {
         let places = [
             (self.ready, "on the queue"),
-            (self.unacked, "in workers' hands"),
-            (self.held, "dead letters in another reader's hands"),
+            (self.unacked, "unacked by workers"),
+            (self.held, "dead letters held by another consumer"),
         ];
         let places = places.into_iter().filter(|(count, _)| *count > 0);
         let places: Vec<_> = places
@@ -89,7 +89,7 @@ impl Missing {
     }
 }
 
-/// What an audit comes to.
+/// The verdict of an audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Everything is accounted for.
@@ -183,14 +183,14 @@ mod tests {
         assert_eq!(
             says(5, &waiting(2, 1, 2)),
             format!(
-                "unfinished: {missing}, and up to 5 messages are waiting (2 on the queue, 1 in workers' hands, 2 dead \
-                 letters in another reader's hands): audit again once they are settled"
+                "unfinished: {missing}, and up to 5 messages are waiting (2 on the queue, 1 unacked by workers, 2 dead \
+                 letters held by another consumer): audit again once they are settled"
             )
         );
         assert_eq!(
             says(6, &waiting(0, 5, 0)),
             format!(
-                "failed: {missing}, of at least 6 messages; only 5 are waiting (5 in workers' hands), so at least 1 \
+                "failed: {missing}, of at least 6 messages; only 5 are waiting (5 unacked by workers), so at least 1 \
                  messages are lost"
             )
         );

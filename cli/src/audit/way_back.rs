@@ -1,4 +1,4 @@
-//! How to get back what is lost.
+//! The commands that recover lost windows.
 
 use windrow_common::{EventTime, Length, encode_segment, format_duration};
 use windrow_producer::checkpoint::{Account, column_options};
@@ -17,7 +17,7 @@ pub(super) fn ways_back(missing: &Missing, accounts: &[Account], store: &str) ->
             match account {
                 Some(account) => way_back(account, source, from, to, store),
                 None => format!(
-                    "windrow replay SOURCE --store {} --window {} --interval … --from {from} --to {to}",
+                    "windrow replay SOURCE --store {} --window {} --interval INTERVAL --from {from} --to {to}",
                     quoted(store),
                     format_duration(window.as_duration())
                 ),
@@ -48,8 +48,8 @@ fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, sto
     let origin = &account.origin.source;
     if origin.starts_with(EVENT_HUBS) {
         return format!(
-            "{origin} cannot be replayed by a command: run a producer with another --source-name, which reads the hub \
-             from its oldest event ({from} to {to})"
+            "windrow replay cannot read {origin}; run a producer with another --source-name to read the hub from its \
+             oldest event ({from} to {to})"
         );
     }
     // A simulated fleet is known by its partitions alone; older versions did not note what was read.

@@ -22,7 +22,7 @@ const READINGS: &str = "readings.ndjson";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example: read once more what could not be decoded, after it is mended
+Example: write what could not be decoded to files, to repair them and read them again
   windrow quarantine show --store ./store --reason unreadable --raw set-aside/")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
@@ -94,7 +94,7 @@ impl ShowArgs {
         match cut {
             0 => Ok(()),
             cut => Err(CliError::Partial(format!(
-                "{cut} items were too long to be kept whole; what is written of them is only their beginning"
+                "{cut} items exceed 16 MiB; only their first 16 MiB were kept and written"
             ))),
         }
     }

@@ -116,7 +116,7 @@ fn a_body_without_a_reading_is_set_aside_exactly_with_its_reason_and_envelope() 
         (b"\xff\xfe\x00\xd8\x20\x00", "not UTF-16"),
         (b"[1, 2", "not a JSON object"),
         (b"[", "not a JSON array: EOF"),
-        (b"\x1f\x8bxx", "no gzip"),
+        (b"\x1f\x8bxx", "not valid gzip"),
         (b"\x80\x81", "UTF-8"),
         (br#"{"ts":1,"device":"d","tag":"t"}"#, "field value: is missing"),
         (

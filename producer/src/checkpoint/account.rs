@@ -56,12 +56,17 @@ pub async fn accounts(store: &Store) -> Result<Vec<Account>, CheckpointError> {
             way_on: "start its producer, which says how to go on",
         };
         let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let lengths = [saved.window_ms, saved.interval_ms].map(Length::from_millis);
+        if !lengths.iter().all(|length| length.is_positive()) {
+            return Err(damaged("a window or interval has no length".to_owned()));
+        }
+        let [window, interval] = lengths;
         let since = saved.quarantined_since.as_deref();
         let since = since.map(|text| EventTime::parse(text.as_bytes()));
         accounts.push(Account {
             source,
-            window: Length::from_millis(saved.window_ms),
-            interval: Length::from_millis(saved.interval_ms),
+            window,
+            interval,
             partitions: saved
                 .partitions
                 .iter()

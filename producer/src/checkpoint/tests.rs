@@ -80,6 +80,16 @@ async fn a_saved_position_comes_back_and_an_old_owner_cannot_move_it() {
     assert_eq!(account.partitions["a"], position(2).partitions[0].counts);
     assert_eq!(account.ledger, position(2).ledger);
     assert!(account.quarantined_since.is_some() && !account.is_partial());
+
+    // No window has a length of 0; dividing by it would end the audit.
+    let path = &account.path;
+    let text = store.get(path).await.unwrap().unwrap();
+    let damaged = String::from_utf8(text.to_vec())
+        .unwrap()
+        .replace("\"interval_ms\":", "\"interval_ms\":0,\"was\":");
+    store.put(path, damaged).await.unwrap();
+    let error = super::accounts(&store).await.unwrap_err().to_string();
+    assert!(error.contains("has no length"), "{error}");
 }
 
 #[tokio::test]

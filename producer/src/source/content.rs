@@ -1,4 +1,4 @@
-//! What tells the content of a file from another's, under whatever name it is found.
+//! Identifies a file by its content, whatever its name.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

@@ -81,7 +81,7 @@ impl Accounts {
 
     /// Returns the ledger to save.
     pub(super) fn ledger(&self, partitions: &[Partition]) -> Ledger {
-        // Once all are read, what did not come again is lost, and no longer counts as open.
+        // Once all partitions are read, readings that did not come again are lost and no longer count as open.
         let awaited = match partitions.iter().any(Partition::is_replaying) {
             true => u64::try_from(self.to_read_again).unwrap_or(0),
             false => 0,

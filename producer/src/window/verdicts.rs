@@ -35,7 +35,7 @@ impl FromStr for Place {
         let (offset, nth) = text.split_once('.').unwrap_or((text, "0"));
         match (offset.parse(), nth.parse()) {
             (Ok(offset), Ok(nth)) => Ok(Self(offset, nth)),
-            _ => Err(format!("`{text}` is no place of a reading")),
+            _ => Err(format!("`{text}` is not the place of a reading")),
         }
     }
 }
@@ -106,7 +106,7 @@ impl TryFrom<String> for SetAside {
     }
 }
 
-/// What a run judged beyond a position, before it was known whether that would be durable: the next run judges the same.
+/// The verdicts of a run beyond its durable position. The next run repeats them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Every reading below this offset was judged.

@@ -43,6 +43,13 @@ async fn what_waits_or_is_in_anothers_hands_is_not_lost() {
     models_for(&csv, &stage.store());
     assert_eq!(stage.producer(&csv, &[]).wait(SOON), 0);
     audited(&stage, 5, "up to 20 messages are waiting (20 on the queue)").await;
+    let url = stage.broker.management_url();
+    let words = ["audit", "--store", &stage.store(), "--management-url", &url];
+    let (_, said, _) = stage.windrow(&words);
+    assert!(
+        said.contains("no prediction yet: ") && !said.contains("lost: ") && !said.contains("to recover them"),
+        "what waits is scored without a replay: {said}"
+    );
 
     let queue = stage.queue_of_its_own();
     let mut consumer = queue.consume(NonZeroU16::new(100).unwrap()).await.unwrap();
@@ -50,7 +57,7 @@ async fn what_waits_or_is_in_anothers_hands_is_not_lost() {
     while deliveries.len() < 20 {
         consumer.receive(&mut deliveries, 20).await.unwrap();
     }
-    audited(&stage, 5, "up to 20 messages are waiting (20 in workers' hands)").await;
+    audited(&stage, 5, "up to 20 messages are waiting (20 unacked by workers)").await;
 
     // Of 20 messages, 5 become dead letters, which another reader takes; 10 are acked without a prediction.
     let mut receipts = deliveries.into_iter().map(|delivery| delivery.receipt);
@@ -78,7 +85,7 @@ async fn what_waits_or_is_in_anothers_hands_is_not_lost() {
     }
     let acked = receipts.by_ref().take(10).collect();
     consumer.ack(acked).await.unwrap();
-    let held = "only 10 are waiting (5 in workers' hands, 5 dead letters in another reader's hands), so at least 10 \
+    let held = "only 10 are waiting (5 unacked by workers, 5 dead letters held by another consumer), so at least 10 \
                 messages are lost";
     audited(&stage, 3, held).await;
 

@@ -1,11 +1,12 @@
-//! The audit begins at the readings, and what is lost can be had back.
+//! The audit begins at the readings, and what is lost can be recovered.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
-use windrow_tests::{Row, built, fleet, models_for, windrow, write_csv};
+use windrow_tests::{Row, built, eventually, fleet, models_for, signal, windrow, write_csv};
 
 use super::{exported, text, to_the_end};
 
@@ -256,5 +257,37 @@ fn late_readings_are_scored_by_a_replay_of_their_stretch() {
     assert!(
         code == 1 && error.contains("has no readings to replay"),
         "{code} {error}"
+    );
+}
+
+#[test]
+fn a_replay_that_is_stopped_before_its_end_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    // A year of a thousand sensors takes hours.
+    let replay = [
+        "replay",
+        "sim:devices=200,tags=5,duration=365d,start=2026-01-01T00:00:00Z",
+        "--store",
+        text(&store),
+        "--from",
+        "2026-01-01T00:00:00Z",
+        "--to",
+        "2027-01-01T00:00:00Z",
+    ];
+    let mut running = Command::new(built("windrow"));
+    running.args(replay).stdout(Stdio::null()).stderr(Stdio::piped());
+    let running = running.spawn().unwrap();
+    // Something is dispatched, so it is in the middle of its work.
+    eventually(Duration::from_secs(60), "dispatched windows", || {
+        store.join("dispatched").exists().then_some(())
+    });
+    signal(&running, "TERM");
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        error.contains("was stopped before its end; run it again"),
+        "{error}"
     );
 }

@@ -119,7 +119,7 @@ impl Partition {
         self.forget_look();
     }
 
-    /// Makes whatever the file has new to a look.
+    /// Makes the next poll look at the file even if nothing has changed.
     fn forget_look(&mut self) {
         self.watch.seen = self.watch.seen.map(|seen| Seen {
             written: None,

@@ -47,7 +47,7 @@ pub(super) fn is_whole(file: &InputFile) -> io::Result<bool> {
     let mut start = Vec::new();
     opened.rewind()?;
     opened.by_ref().take(mark.len() as u64).read_to_end(&mut start)?;
-    // More bytes do not make it one.
+    // Appended bytes cannot turn it into a file of this kind.
     if !mark.starts_with(&start) {
         return Ok(true);
     }
