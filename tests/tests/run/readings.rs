@@ -1,12 +1,12 @@
 //! The audit begins at the readings, and what is lost can be recovered.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
-use windrow_tests::{Row, built, eventually, fleet, models_for, signal, windrow, write_csv};
+use windrow_tests::{Row, built, fleet, models_for, signal, windrow, write_csv};
 
 use super::{exported, text, to_the_end};
 
@@ -264,6 +264,7 @@ fn late_readings_are_scored_by_a_replay_of_their_stretch() {
 fn a_replay_that_is_stopped_before_its_end_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
     // A year of a thousand sensors takes hours.
     let replay = [
         "replay",
@@ -276,12 +277,13 @@ fn a_replay_that_is_stopped_before_its_end_says_so() {
         "2027-01-01T00:00:00Z",
     ];
     let mut running = Command::new(built("windrow"));
-    running.args(replay).stdout(Stdio::null()).stderr(Stdio::piped());
-    let running = running.spawn().unwrap();
-    // Something is dispatched, so it is in the middle of its work.
-    eventually(Duration::from_secs(60), "dispatched windows", || {
-        store.join("dispatched").exists().then_some(())
-    });
+    running.args(replay).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = running.spawn().unwrap();
+    // It says what it replays once it can be stopped.
+    let mut said = String::new();
+    let mut output = BufReader::new(running.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert!(said.contains("replaying the windows"), "{said}");
     signal(&running, "TERM");
     let ended = running.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
