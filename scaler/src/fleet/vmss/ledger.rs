@@ -1,0 +1,154 @@
+//! What the scaler remembers of each instance from one look to the next.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::{AgentReport, Facts, Platform};
+
+/// The instances that were listed by the last look, and since when what was seen of them has held.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    instances: HashMap<String, Entry>,
+    has_looked: bool,
+    /// The capacity that promises more instances than exist, and since when.
+    short: Option<(u32, Instant)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    first_seen: Instant,
+    is_older_than_us: bool,
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+    drain_asked: bool,
+    delete_accepted: Option<Instant>,
+    protection_asked: bool,
+    address: Option<String>,
+}
+
+impl Ledger {
+    /// Takes note of the listed instances, and forgets the others. `patience` is how long an accepted deletion may
+    /// leave an instance as it is before it counts as not accepted.
+    pub(super) fn list<'a>(
+        &mut self,
+        now: Instant,
+        ids: impl Iterator<Item = &'a str> + Clone,
+        patience: Duration,
+    ) {
+        let listed: std::collections::HashSet<&str> = ids.clone().collect();
+        self.instances.retain(|id, _| listed.contains(id.as_str()));
+        let is_older_than_us = !self.has_looked;
+        for id in ids {
+            let entry = self.instances.entry(id.to_owned()).or_insert(Entry {
+                first_seen: now,
+                is_older_than_us,
+                asked: None,
+                answered: None,
+                drain_asked: false,
+                delete_accepted: None,
+                protection_asked: false,
+                address: None,
+            });
+            entry.delete_accepted = entry.delete_accepted.filter(|at| now - *at < patience);
+        }
+        self.has_looked = true;
+    }
+
+    /// Takes note of how many instances are missing from a capacity.
+    pub(super) fn missing(&mut self, now: Instant, capacity: u32, missing: u32) {
+        self.short = match self.short {
+            _ if missing == 0 => None,
+            Some((of, since)) if of == capacity => Some((of, since)),
+            _ => Some((capacity, now)),
+        };
+    }
+
+    /// Returns for how long instances of the same capacity have been missing.
+    pub(super) fn short_for(&self, now: Instant) -> Duration {
+        self.short.map_or(Duration::ZERO, |(_, since)| now - since)
+    }
+
+    /// Begins to wait anew for what is missing, after it was asked for.
+    pub(super) fn asked_for_capacity(&mut self) {
+        self.short = None;
+    }
+
+    pub(super) fn asked(&mut self, id: &str, now: Instant, answer: Option<AgentReport>) {
+        let Some(entry) = self.instances.get_mut(id) else {
+            return;
+        };
+        entry.asked = Some(now);
+        if let Some(report) = answer {
+            entry.answered = Some(now);
+            entry.drain_asked &= report.draining;
+        }
+    }
+
+    /// Returns when an instance's agent was last asked.
+    pub(super) fn last_asked(&self, id: &str) -> Option<Instant> {
+        self.instances.get(id)?.asked
+    }
+
+    pub(super) fn drain_asked(&mut self, id: &str) {
+        if let Some(entry) = self.instances.get_mut(id) {
+            entry.drain_asked = true;
+        }
+    }
+
+    pub(super) fn delete_accepted(&mut self, ids: &[String], now: Instant) {
+        for id in ids {
+            if let Some(entry) = self.instances.get_mut(id) {
+                entry.delete_accepted = Some(now);
+            }
+        }
+    }
+
+    /// Takes back that deletions were accepted: the operation failed, and what is listed decides.
+    pub(super) fn delete_failed(&mut self, ids: &[String]) {
+        for id in ids {
+            if let Some(entry) = self.instances.get_mut(id) {
+                entry.delete_accepted = None;
+            }
+        }
+    }
+
+    /// Returns whether an instance's protection has not been asked for yet, and takes note that it is.
+    pub(super) fn asks_for_protection(&mut self, id: &str) -> bool {
+        let entry = self.instances.get_mut(id);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.protection_asked, true))
+    }
+
+    pub(super) fn address(&self, id: &str) -> Option<&str> {
+        self.instances.get(id)?.address.as_deref()
+    }
+
+    pub(super) fn set_address(&mut self, id: &str, address: String) {
+        if let Some(entry) = self.instances.get_mut(id) {
+            entry.address = Some(address);
+        }
+    }
+
+    /// Returns what is known of a listed instance.
+    pub(super) fn facts(
+        &self,
+        id: &str,
+        now: Instant,
+        platform: Platform,
+        agent: Option<AgentReport>,
+    ) -> Option<Facts> {
+        let entry = self.instances.get(id)?;
+        Some(Facts {
+            platform,
+            agent,
+            was_asked: entry.asked.is_some(),
+            has_answered: entry.answered.is_some(),
+            is_older_than_us: entry.is_older_than_us,
+            silent_for: now - entry.answered.unwrap_or(entry.first_seen),
+            seen_for: now - entry.first_seen,
+            drain_asked: entry.drain_asked,
+            delete_accepted: entry.delete_accepted.is_some(),
+        })
+    }
+}
