@@ -65,8 +65,7 @@ impl Vmss {
                 );
                 Ok(())
             }
-            Err(ArmError::Unfit(why)) => Err(self.arm.away(GROW, why)),
-            Err(ArmError::Fleet(error)) => Err(error),
+            Err(error) => Err(self.arm.fleet_error(GROW, error)),
         }
     }
 
@@ -91,7 +90,9 @@ impl Vmss {
         };
         let path = format!("{}/delete", self.path());
         let url = self.arm.url(&path, &[("api-version", COMPUTE)]);
-        match self.arm.send(DELETE, Method::POST, url, None, Some(&body)).await {
+        self.ledger.delete_asked(&ids);
+        let answer = self.arm.send(DELETE, Method::POST, url, None, Some(&body)).await;
+        match answer {
             Ok(answer) => {
                 let now = Instant::now();
                 tracing::info!(scale_set = self.options.scale_set, ids = ids.join(","), "deleted");
@@ -99,9 +100,12 @@ impl Vmss {
                 self.operations.begin("delete", &answer, ids, now);
                 Ok(())
             }
-            Err(ArmError::Unfit(why)) => Err(self.arm.away(DELETE, why)),
-            Err(ArmError::Changed) => Ok(()),
-            Err(ArmError::Fleet(error)) => Err(error),
+            // It may have been carried out, and is asked for again if it was not.
+            Err(ArmError::Fleet(error @ FleetError::Away { .. })) => Err(error),
+            Err(error) => {
+                self.ledger.delete_failed(&ids);
+                Err(self.arm.fleet_error(DELETE, error))
+            }
         }
     }
 

@@ -252,7 +252,7 @@ impl Arm {
         })
     }
 
-    fn fleet_error(&self, action: &'static str, error: ArmError) -> FleetError {
+    pub(super) fn fleet_error(&self, action: &'static str, error: ArmError) -> FleetError {
         match error {
             ArmError::Fleet(error) => error,
             ArmError::Changed => self.away(action, "it changed meanwhile".to_owned()),

@@ -23,8 +23,11 @@ struct Entry {
     asked: Option<Instant>,
     answered: Option<Instant>,
     drain_asked: bool,
+    delete_asked: bool,
     delete_accepted: Option<Instant>,
     protection_asked: bool,
+    /// Whether its silence was told of.
+    is_told_of: bool,
     address: Option<String>,
 }
 
@@ -47,8 +50,10 @@ impl Ledger {
                 asked: None,
                 answered: None,
                 drain_asked: false,
+                delete_asked: false,
                 delete_accepted: None,
                 protection_asked: false,
+                is_told_of: false,
                 address: None,
             });
             entry.delete_accepted = entry.delete_accepted.filter(|at| now - *at < patience);
@@ -83,6 +88,7 @@ impl Ledger {
         if let Some(report) = answer {
             entry.answered = Some(now);
             entry.drain_asked &= report.draining;
+            entry.is_told_of = false;
         }
     }
 
@@ -97,19 +103,31 @@ impl Ledger {
         }
     }
 
-    pub(super) fn delete_accepted(&mut self, ids: &[String], now: Instant) {
-        for id in ids {
-            if let Some(entry) = self.instances.get_mut(id) {
-                entry.delete_accepted = Some(now);
-            }
-        }
+    /// Takes note of deletions that are asked for. Until it is known how that ended, they may have been carried out.
+    pub(super) fn delete_asked(&mut self, ids: &[String]) {
+        self.each(ids, |entry| entry.delete_asked = true);
     }
 
-    /// Takes back that deletions were accepted: the operation failed, and what is listed decides.
+    pub(super) fn delete_accepted(&mut self, ids: &[String], now: Instant) {
+        self.each(ids, |entry| entry.delete_accepted = Some(now));
+    }
+
+    /// Takes back deletions that were refused, or whose operation failed: what is listed decides.
     pub(super) fn delete_failed(&mut self, ids: &[String]) {
+        self.each(ids, |entry| {
+            (entry.delete_asked, entry.delete_accepted) = (false, None);
+        });
+    }
+
+    /// Returns whether an instance's deletion was asked for, and neither refused nor seen to fail.
+    pub(super) fn may_be_deleted(&self, id: &str) -> bool {
+        self.instances.get(id).is_some_and(|entry| entry.delete_asked)
+    }
+
+    fn each(&mut self, ids: &[String], change: impl Fn(&mut Entry)) {
         for id in ids {
             if let Some(entry) = self.instances.get_mut(id) {
-                entry.delete_accepted = None;
+                change(entry);
             }
         }
     }
@@ -118,6 +136,12 @@ impl Ledger {
     pub(super) fn asks_for_protection(&mut self, id: &str) -> bool {
         let entry = self.instances.get_mut(id);
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.protection_asked, true))
+    }
+
+    /// Returns whether nobody was told yet that an instance is silent, and takes note that it is told.
+    pub(super) fn tells_of_silence(&mut self, id: &str) -> bool {
+        let entry = self.instances.get_mut(id);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_told_of, true))
     }
 
     pub(super) fn address(&self, id: &str) -> Option<&str> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Vmss;
-use super::plan::{Count, Dead, Deadlines, Instance, Platform, Scene, State, judge};
+use super::plan::{Count, Deadlines, Instance, Platform, Scene, State, judge};
 use super::wire::{COMPUTE, Interface, Machine, NETWORK, ScaleSet, UNIFORM_INTERFACES};
 use crate::fleet::FleetError;
 
@@ -210,13 +210,27 @@ impl Vmss {
                 continue;
             };
             let state = judge(&facts, deadlines);
-            if let State::Dead(why @ Dead::Stopped(_)) = &state {
-                tracing::warn!(instance = machine.key(), silent_for = ?facts.silent_for, %why, "an instance is given up");
+            let (instance, silent_for) = (machine.key(), facts.silent_for);
+            match &state {
+                State::Dead(why) => {
+                    tracing::warn!(instance, ?silent_for, %why, "an instance is given up");
+                }
+                State::Silent { .. }
+                    if silent_for >= patience.silence && self.ledger.tells_of_silence(instance) =>
+                {
+                    tracing::warn!(
+                        instance,
+                        ?silent_for,
+                        "an agent does not answer; its instance counts as busy and is not deleted as long as it runs"
+                    );
+                }
+                _ => {}
             }
             instances.push(Instance {
                 id: machine.key().to_owned(),
                 created: machine.properties.time_created.clone().unwrap_or_default(),
                 state,
+                may_be_deleted: self.ledger.may_be_deleted(machine.key()),
             });
         }
         instances

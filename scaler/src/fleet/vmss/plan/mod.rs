@@ -14,6 +14,8 @@ pub(super) struct Instance {
     /// When it was created, as the platform writes it.
     pub(super) created: String,
     pub(super) state: State,
+    /// Whether its deletion was asked for and no answer came: the capacity may already be without it.
+    pub(super) may_be_deleted: bool,
 }
 
 /// The state of an instance.
@@ -88,6 +90,7 @@ pub(super) struct Count {
     maybe_draining: u32,
     /// Silent ones that have worked; part of `silent`.
     has_worked: u32,
+    may_be_deleted: u32,
     /// Instances that the capacity promises and that do not exist yet.
     pub(super) to_come: u32,
 }
@@ -109,10 +112,11 @@ impl Count {
                     count.has_worked += u32::from(*has_worked);
                     count.maybe_draining += u32::from(*drain_asked);
                 }
-                State::Deleting => {}
+                State::Deleting => continue,
             }
+            count.may_be_deleted += u32::from(instance.may_be_deleted);
         }
-        count.to_come = scene.capacity.saturating_sub(count.all());
+        count.to_come = scene.capacity.saturating_sub(count.all() - count.may_be_deleted);
         count
     }
 

@@ -21,6 +21,7 @@ fn instances() -> impl Strategy<Value = Vec<Instance>> {
         let instance = |(nth, (state, day)): (usize, (State, u32))| Instance {
             id: nth.to_string(),
             created: format!("2026-01-0{day}"),
+            may_be_deleted: day == 0 && matches!(state, State::Draining { in_hand: 0 } | State::Dead(_)),
             state,
         };
         all.into_iter().enumerate().map(instance).collect()
@@ -114,7 +115,8 @@ proptest! {
 
     #[test]
     fn the_same_call_again_changes_nothing((instances, capacity, lost) in scenes(), wanted in 0_u32..20) {
-        let scene = Scene { instances: &instances, capacity, shortfall_is_lost: lost };
+        let exist = Count::of(&Scene { instances: &instances, capacity, shortfall_is_lost: lost }).all();
+        let scene = Scene { instances: &instances, capacity: capacity.max(exist), shortfall_is_lost: lost };
         let first = plan(wanted, &scene);
         let (instances, capacity) = carried_out(&first, &scene);
         let again = plan(wanted, &Scene { instances: &instances, capacity, shortfall_is_lost: false });
@@ -142,7 +144,7 @@ proptest! {
                 }
             }
             for nth in instances.len()..capacity as usize {
-                instances.push(Instance { id: format!("{step}-{nth}"), created: format!("2026-02-{step:02}"), state: State::Booting });
+                instances.push(Instance { id: format!("{step}-{nth}"), created: format!("2026-02-{step:02}"), state: State::Booting, may_be_deleted: false });
             }
         }
         let count = Count::of(&Scene { instances: &instances, capacity, shortfall_is_lost: false });
@@ -153,7 +155,12 @@ proptest! {
 fn ready(id: &str, in_hand: u64) -> Instance {
     let (id, created) = (id.to_owned(), String::new());
     let state = State::Ready { in_hand };
-    Instance { id, created, state }
+    Instance {
+        id,
+        created,
+        state,
+        may_be_deleted: false,
+    }
 }
 
 #[test]
