@@ -205,7 +205,9 @@ impl ScaleSet {
         self.log.capacity_writes += 1;
         let now = Instant::now();
         let keep = |machine: &&mut Machine| machine.deleting.is_none();
-        let existing = self.machines.values_mut().filter(keep).count() as u32;
+        // As long as the capacity counts the instances that are being deleted, so does what it is compared with.
+        let counts = |machine: &&Machine| machine.deleting.is_none() || self.settings.capacity_falls_late;
+        let existing = self.machines.values().filter(counts).count() as u32;
         self.change(capacity);
         let coming = self.due.len() as u32;
         if capacity >= existing + coming {

@@ -124,7 +124,8 @@ impl Scaling {
         self.until(&what, wanted, |set| {
             let instances = set.instances();
             let at_work = instances.iter().filter(|one| one.is_at_work).count();
-            at_work == wanted as usize && instances.len() == at_work && set.capacity() == wanted
+            // What never came may still be part of the capacity.
+            at_work == wanted as usize && instances.len() == at_work && set.capacity() >= wanted
         });
         let deadline = Instant::now() + WITHIN;
         loop {

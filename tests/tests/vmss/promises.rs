@@ -36,6 +36,7 @@ fn the_capacity_follows_what_is_wanted_from_zero_and_back() {
             });
             for wanted in [7, 2, 9, 0] {
                 scaling.converges(wanted);
+                assert_eq!(scaling.arm.set(|set| set.capacity()), wanted, "{mode:?}");
             }
             let log = scaling.arm.set(|set| set.log().clone());
             assert_eq!(

@@ -12,8 +12,15 @@ use super::plan::{AgentReport, Facts, Platform};
 pub(super) struct Ledger {
     instances: HashMap<String, Entry>,
     has_looked: bool,
-    /// The capacity that promises more instances than exist, and since when.
-    short: Option<(u32, Instant)>,
+    mismatch: Option<Mismatch>,
+}
+
+/// A capacity that does not fit the instances.
+#[derive(Debug)]
+struct Mismatch {
+    capacity: u32,
+    since: Instant,
+    is_told_of: bool,
 }
 
 #[derive(Debug)]
@@ -61,23 +68,28 @@ impl Ledger {
         self.has_looked = true;
     }
 
-    /// Takes note of how many instances are missing from a capacity.
-    pub(super) fn missing(&mut self, now: Instant, capacity: u32, missing: u32) {
-        self.short = match self.short {
-            _ if missing == 0 => None,
-            Some((of, since)) if of == capacity => Some((of, since)),
-            _ => Some((capacity, now)),
+    /// Takes note of whether a capacity does not fit the instances. Returns for how long it has not.
+    pub(super) fn mismatch(&mut self, now: Instant, capacity: u32, does_not_fit: bool) -> Duration {
+        let new = Mismatch {
+            capacity,
+            since: now,
+            is_told_of: false,
         };
+        let old = self.mismatch.take().filter(|old| old.capacity == capacity);
+        self.mismatch = does_not_fit.then(|| old.unwrap_or(new));
+        let since = self.mismatch.as_ref().map(|mismatch| now - mismatch.since);
+        since.unwrap_or_default()
     }
 
-    /// Returns for how long instances of the same capacity have been missing.
-    pub(super) fn short_for(&self, now: Instant) -> Duration {
-        self.short.map_or(Duration::ZERO, |(_, since)| now - since)
+    /// Returns whether nobody was told of the mismatch yet, and takes note that it is told.
+    pub(super) fn tells_of_mismatch(&mut self) -> bool {
+        let mismatch = self.mismatch.as_mut();
+        mismatch.is_some_and(|mismatch| !std::mem::replace(&mut mismatch.is_told_of, true))
     }
 
-    /// Begins to wait anew for what is missing, after it was asked for.
+    /// Begins to wait anew for the capacity, after it was asked for.
     pub(super) fn asked_for_capacity(&mut self) {
-        self.short = None;
+        self.mismatch = None;
     }
 
     pub(super) fn asked(&mut self, id: &str, now: Instant, answer: Option<AgentReport>) {

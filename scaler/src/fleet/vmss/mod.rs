@@ -139,7 +139,7 @@ impl Vmss {
 
     fn capacity(&self, seen: &Seen) -> Capacity {
         let count = Count::of(&seen.scene());
-        let to_come = if seen.shortfall_is_lost { 0 } else { count.to_come };
+        let to_come = if seen.mismatch_lasts { 0 } else { count.to_come };
         let at_work = count.silent_at_work();
         let booting = count.booting + count.silent - at_work + to_come;
         let ready = count.ready + at_work;

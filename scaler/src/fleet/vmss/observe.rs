@@ -23,7 +23,7 @@ pub(super) struct Seen {
     pub(super) etag: Option<String>,
     pub(super) is_flexible: bool,
     pub(super) instances: Vec<Instance>,
-    pub(super) shortfall_is_lost: bool,
+    pub(super) mismatch_lasts: bool,
     /// Instances whose protection from the platform's own scale-in is not set.
     pub(super) unprotected: Vec<String>,
 }
@@ -33,7 +33,7 @@ impl Seen {
         Scene {
             instances: &self.instances,
             capacity: self.capacity,
-            shortfall_is_lost: self.shortfall_is_lost,
+            mismatch_lasts: self.mismatch_lasts,
         }
     }
 }
@@ -73,18 +73,22 @@ impl Vmss {
             etag: set.etag.or(header),
             is_flexible,
             instances,
-            shortfall_is_lost: false,
+            mismatch_lasts: false,
             unprotected: Vec::new(),
         };
-        let missing = Count::of(&seen.scene()).to_come;
-        self.ledger.missing(now, seen.capacity, missing);
-        seen.shortfall_is_lost = self.ledger.short_for(now) >= patience.boot;
-        if seen.shortfall_is_lost {
+        let count = Count::of(&seen.scene());
+        let does_not_fit = count.does_not_fit(seen.capacity);
+        let lasts = self.ledger.mismatch(now, seen.capacity, does_not_fit);
+        seen.mismatch_lasts = lasts >= patience.boot && does_not_fit;
+        if seen.mismatch_lasts && self.ledger.tells_of_mismatch() {
             let state = set.properties.provisioning_state.unwrap_or_default();
             tracing::warn!(
                 scale_set = self.options.scale_set,
-                missing, capacity = seen.capacity, state, after = ?patience.boot,
-                "Azure has not created all instances"
+                capacity = seen.capacity,
+                missing = count.to_come,
+                state,
+                ?lasts,
+                "the capacity does not fit the instances, and nothing changes"
             );
         }
         let protected: HashMap<&str, bool> = machines

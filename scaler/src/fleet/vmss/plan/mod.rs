@@ -63,8 +63,8 @@ pub(super) struct Scene<'a> {
     pub(super) instances: &'a [Instance],
     /// The capacity that the scale set was last told to have. Instances that are being deleted are not part of it.
     pub(super) capacity: u32,
-    /// Whether the instances that the capacity promises and that do not exist are given up.
-    pub(super) shortfall_is_lost: bool,
+    /// Whether the capacity has not fitted the instances for so long that nothing is on its way any more.
+    pub(super) mismatch_lasts: bool,
 }
 
 /// What to do. Each part is safe without the others.
@@ -91,6 +91,7 @@ pub(super) struct Count {
     /// Silent ones that have worked; part of `silent`.
     has_worked: u32,
     may_be_deleted: u32,
+    deleting: u32,
     /// Instances that the capacity promises and that do not exist yet.
     pub(super) to_come: u32,
 }
@@ -112,7 +113,10 @@ impl Count {
                     count.has_worked += u32::from(*has_worked);
                     count.maybe_draining += u32::from(*drain_asked);
                 }
-                State::Deleting => continue,
+                State::Deleting => {
+                    count.deleting += 1;
+                    continue;
+                }
             }
             count.may_be_deleted += u32::from(instance.may_be_deleted);
         }
@@ -123,6 +127,11 @@ impl Count {
     /// Instances that exist and are not being deleted.
     fn all(&self) -> u32 {
         self.booting + self.ready + self.silent + self.draining + self.dead
+    }
+
+    /// Whether the capacity does not fit the instances, and deletions that have not ended do not explain it.
+    pub(super) fn does_not_fit(&self, capacity: u32) -> bool {
+        capacity < self.all() || self.to_come > self.deleting
     }
 
     /// Instances that may be at work, or may come to be.
@@ -183,14 +192,23 @@ fn chosen(excess: u32, instances: &[Instance]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the capacity to write.
+/// Returns the capacity to write. It is never below the number of instances, and only lower than before if there are
+/// none.
 fn capacity(wanted: u32, scene: &Scene<'_>, count: &Count) -> Option<u32> {
     let missing = wanted.saturating_sub(count.at_most());
-    if scene.shortfall_is_lost && count.to_come > 0 {
-        // Asks once more for what never came, and for no more than that: it may come all at once.
-        let empty = count.all() == 0 && wanted < scene.capacity;
-        return (missing > 0 || empty).then_some(count.all() + missing);
+    if scene.capacity < count.all() && (!scene.mismatch_lasts || count.may_be_deleted > 0) {
+        // Somebody is deleting instances, and which ones is not to be seen yet.
+        return None;
     }
-    let missing = missing.saturating_sub(count.to_come);
-    (missing > 0).then_some(scene.capacity + missing)
+    let more = missing.saturating_sub(count.to_come);
+    if more > 0 {
+        return Some(scene.capacity.max(count.all()) + more);
+    }
+    let never_came = scene.mismatch_lasts && count.to_come > 0;
+    let nothing_exists = count.all() == 0 && wanted < scene.capacity;
+    match never_came {
+        true if missing > 0 => Some(scene.capacity),
+        true if nothing_exists => Some(wanted),
+        _ => None,
+    }
 }
