@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub struct Faults {
     /// Longest delay of an answer.
     pub latency: Duration,
-    /// Number of requests that are still to be answered by 429, with `Retry-After: 1`.
+    /// Number of requests that are still to be answered by 429 or 503, with `Retry-After: 1`.
     pub throttle: u32,
     /// Share of requests that are answered by 500 or 503.
     pub errors: f64,
@@ -21,6 +21,8 @@ pub struct Faults {
     pub operations: Ending,
     /// Share of new instances that never become ready.
     pub never_boot: f64,
+    /// Whether the next page of a list is on another host.
+    pub foreign_pages: bool,
     /// Number of instances that the region has room for.
     pub room: Option<u32>,
 }
@@ -44,7 +46,8 @@ pub(super) enum Fate {
     /// Its answer is lost.
     AnswerLost,
     RequestLost,
-    Throttled,
+    /// It is answered by this status, and the client is asked to wait.
+    Throttled(u16),
     /// It is answered by this status.
     Failed(u16),
 }
@@ -83,7 +86,7 @@ impl Faults {
         if self.throttle > 0 {
             self.throttle -= 1;
             *wait_until = Some(Instant::now() + RETRY_AFTER);
-            return Fate::Throttled;
+            return Fate::Throttled(if self.throttle.is_multiple_of(2) { 429 } else { 503 });
         }
         if dice.falls(self.errors) {
             return Fate::Failed(if dice.falls(0.5) { 500 } else { 503 });

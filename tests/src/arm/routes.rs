@@ -136,8 +136,9 @@ async fn guard(
             scissors.cut();
             StatusCode::OK.into_response()
         }
-        Fate::Throttled => {
-            let throttled = error(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Slow down.");
+        Fate::Throttled(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            let throttled = error(status, "TooManyRequests", "Slow down.");
             ([("Retry-After", "1")], throttled).into_response()
         }
         Fate::Failed(status) => {
@@ -190,8 +191,8 @@ async fn instances(State(shared): Ours, Query(query): Parameters) -> Response {
     let with_view = query
         .get("$expand")
         .is_some_and(|expand| expand == "instanceView");
-    let all = set.machines.values().map(|one| uniform(one, with_view)).collect();
-    page(&shared, &set, &query, &set_path("/virtualMachines"), all)
+    let all: Vec<Value> = set.machines.values().map(|one| uniform(one, with_view)).collect();
+    page(&shared, &set, &query, &set_path("/virtualMachines"), &all)
 }
 
 async fn instance(State(shared): Ours, Path(path): Path<HashMap<String, String>>) -> Response {
@@ -262,7 +263,7 @@ async fn machines(State(shared): Ours, Query(query): Parameters) -> Response {
     let with_view = query
         .get("$expand")
         .is_some_and(|expand| expand == "instanceView");
-    let all = match query.get("$filter") {
+    let all: Vec<Value> = match query.get("$filter") {
         Some(given) if given.eq_ignore_ascii_case(&filter) && set.settings.mode == Mode::Flexible => set
             .machines
             .values()
@@ -282,7 +283,7 @@ async fn machines(State(shared): Ours, Query(query): Parameters) -> Response {
         &set,
         &query,
         &group_path("Microsoft.Compute/virtualMachines"),
-        all,
+        &all,
     )
 }
 
@@ -296,18 +297,18 @@ async fn interfaces_of_set(State(shared): Ours, Query(query): Parameters) -> Res
             "use 2018-10-01, and only for Uniform",
         );
     }
-    let all = set
+    let all: Vec<Value> = set
         .machines
         .values()
         .map(|one| interface(one, &uniform_id(one)))
         .collect();
-    page(&shared, &set, &query, &set_path("/networkInterfaces"), all)
+    page(&shared, &set, &query, &set_path("/networkInterfaces"), &all)
 }
 
 async fn interfaces(State(shared): Ours, Query(query): Parameters) -> Response {
     let mut set = shared.set.lock().unwrap();
     set.tick();
-    let all = match set.settings.mode {
+    let all: Vec<Value> = match set.settings.mode {
         Mode::Flexible => set
             .machines
             .values()
@@ -320,7 +321,7 @@ async fn interfaces(State(shared): Ours, Query(query): Parameters) -> Response {
         &set,
         &query,
         &group_path("Microsoft.Network/networkInterfaces"),
-        all,
+        &all,
     )
 }
 
@@ -354,7 +355,7 @@ fn page(
     set: &ScaleSet,
     query: &HashMap<String, String>,
     path: &str,
-    all: Vec<Value>,
+    all: &[Value],
 ) -> Response {
     let from: usize = query.get("$skiptoken").map_or(0, |token| token.parse().unwrap());
     let to = (from + set.settings.page).min(all.len());
@@ -365,6 +366,9 @@ fn page(
             next.query_pairs_mut().append_pair(name, value);
         }
         next.query_pairs_mut().append_pair("$skiptoken", &to.to_string());
+        if set.faults.foreign_pages {
+            next.set_host(Some("localhost")).unwrap();
+        }
         answer["nextLink"] = json!(next.as_str());
     }
     answer.to_string().into_response()

@@ -7,7 +7,7 @@ use windrow_tests::arm::{Ending, Faults, Mode, Settings};
 use super::Scaling;
 
 /// Converges while a fault lasts.
-fn converges_despite(faults: Faults) {
+fn converges_despite(faults: &Faults) {
     for mode in [Mode::Uniform, Mode::Flexible] {
         let mut scaling = Scaling::new(Settings {
             mode,
@@ -22,7 +22,7 @@ fn converges_despite(faults: Faults) {
 
 #[test]
 fn answers_that_take_their_time() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         latency: Duration::from_millis(10),
         ..Faults::default()
     });
@@ -30,7 +30,7 @@ fn answers_that_take_their_time() {
 
 #[test]
 fn errors_of_the_service() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         errors: 0.2,
         ..Faults::default()
     });
@@ -38,7 +38,7 @@ fn errors_of_the_service() {
 
 #[test]
 fn answers_that_are_lost() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         lost_answers: 0.2,
         ..Faults::default()
     });
@@ -46,7 +46,7 @@ fn answers_that_are_lost() {
 
 #[test]
 fn requests_that_are_lost() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         lost_requests: 0.2,
         ..Faults::default()
     });
@@ -54,7 +54,7 @@ fn requests_that_are_lost() {
 
 #[test]
 fn readings_that_are_behind() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         stale_readings: 0.4,
         ..Faults::default()
     });
@@ -62,7 +62,7 @@ fn readings_that_are_behind() {
 
 #[test]
 fn operations_that_never_end() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         operations: Ending::Never,
         ..Faults::default()
     });
@@ -70,7 +70,7 @@ fn operations_that_never_end() {
 
 #[test]
 fn instances_that_never_boot() {
-    converges_despite(Faults {
+    converges_despite(&Faults {
         never_boot: 0.2,
         ..Faults::default()
     });

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use windrow_scaler::fleet::vmss::Vmss;
+use windrow_scaler::fleet::vmss::{Vmss, VmssOptions};
 use windrow_scaler::fleet::{Fleet, FleetError};
 use windrow_tests::arm::{Arm, InstanceView, Mode, SCALE_SET, ScaleSet, Settings};
 
@@ -295,7 +295,7 @@ fn instances_at_work_are_protected_once_where_there_is_protection() {
 fn a_throttled_scaler_waits_as_long_as_it_is_asked_to() {
     let mut scaling = Scaling::new(Settings::default());
     scaling.look().unwrap();
-    scaling.arm.set(|set| set.faults.throttle = 1);
+    scaling.arm.set(|set| set.faults.throttle = 2);
     let asked_to_wait = scaling.resize(3).unwrap_err();
     assert_eq!(
         asked_to_wait.to_string(),
@@ -347,9 +347,46 @@ fn a_step_ends_in_time_though_nobody_answers() {
 }
 
 #[test]
+fn the_token_goes_to_no_other_host() {
+    let mut scaling = Scaling::new(Settings {
+        capacity: 5,
+        ..Settings::default()
+    });
+    scaling.converges(5);
+    scaling.arm.set(|set| set.faults.foreign_pages = true);
+    let before = scaling.arm.set(|set| set.log().requests);
+    let error = scaling.look().unwrap_err();
+    assert!(matches!(error, FleetError::Away { .. }), "{error}");
+    assert!(error.to_string().contains("which is not ARM"), "{error}");
+    assert_eq!(
+        scaling.arm.set(|set| set.log().requests),
+        before + 2,
+        "the next page was asked for"
+    );
+}
+
+#[test]
+fn options_that_cannot_work_are_refused() {
+    let scaling = Scaling::new(Settings::default());
+    let refused = |change: fn(&mut VmssOptions)| {
+        let mut options = scaling.options.clone();
+        change(&mut options);
+        let error = Vmss::new(options, Imds::of(&scaling.arm)).err().unwrap();
+        assert!(matches!(error, FleetError::Refused { .. }), "{error}");
+        error.to_string()
+    };
+    let said = refused(|options| options.endpoint = "http://management.azure.com".to_owned());
+    assert!(said.contains("is not encrypted"), "{said}");
+    let said = refused(|options| options.resource_group = "plant/../other".to_owned());
+    assert!(said.contains("is not a name that Azure gives"), "{said}");
+    let said = refused(|options| options.workers_per_instance = 13);
+    assert!(said.contains("at most 12 are allowed"), "{said}");
+}
+
+#[test]
 fn a_refusal_says_what_to_change() {
     let mut scaling = Scaling::with(Settings::default(), |options| {
-        options.scale_set = "fleeet".to_owned()
+        options.scale_set = "fleeet".to_owned();
     });
     let refused = scaling.look().unwrap_err();
     assert!(matches!(refused, FleetError::Refused { .. }), "{refused}");

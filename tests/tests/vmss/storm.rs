@@ -35,6 +35,7 @@ fn weather(seed: u64) -> Faults {
         stale_readings: share(0.5),
         operations: [Ending::Success, Ending::Failure, Ending::Never][below(3) as usize],
         never_boot: share(0.5),
+        foreign_pages: below(8) == 0,
         room: (below(2) == 0).then(|| 2 + below(10) as u32),
     }
 }

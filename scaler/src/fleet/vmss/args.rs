@@ -38,7 +38,7 @@ pub struct VmssArgs {
     /// managed-identity]
     #[arg(long, value_enum, value_name = "KIND", env = "WINDROW_ARM_IDENTITY")]
     arm_identity: Option<IdentityKind>,
-    /// Azure Resource Manager, such as https://management.chinacloudapi.cn in another cloud
+    /// Azure Resource Manager; clouds of their own, such as the one in China, have their own
     #[arg(
         long,
         value_name = "URL",
