@@ -1,6 +1,6 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
 # make check  runs the tests that need no server, in under two minutes: between two edits
-# make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB and pandas if they are missing
+# make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's client if they are missing
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
@@ -29,7 +29,7 @@ check: target/.toolchain
 	$(CARGO) build --workspace --locked --examples
 	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation
 
-test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed
+test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed
 	$(CARGO) test --workspace --locked
 
 simulate: target/.toolchain
@@ -98,6 +98,13 @@ target/readers/.installed: tests/fixtures/requirements-readers.txt
 	$(call need,python3 -c 'import ensurepip',python3-venv)
 	python3 -m venv --clear target/readers
 	target/readers/bin/pip install --quiet --only-binary :all: --requirement tests/fixtures/requirements-readers.txt
+	@touch $@
+
+# Microsoft's client of Azure Resource Manager, which drives the tests' own ARM as well.
+target/arm/.installed: tests/fixtures/requirements-arm.txt
+	$(call need,python3 -c 'import ensurepip',python3-venv)
+	python3 -m venv --clear target/arm
+	target/arm/bin/pip install --quiet --only-binary :all: --requirement tests/fixtures/requirements-arm.txt
 	@touch $@
 
 # The Azurite version that docker-compose.yml names.

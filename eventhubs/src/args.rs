@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use windrow_common::{EventTime, parse_duration};
+use windrow_identity::{EntraLogin, IdentityKind};
 
-use crate::{EntraLogin, EventHub, EventHubError, EventHubSource, Login, Start};
+use crate::{EventHub, EventHubError, EventHubSource, Login, Start};
 use windrow_producer::source::Until;
 use windrow_producer::source::decode::ColumnMapping;
 
@@ -65,17 +66,6 @@ pub struct ReadHubArgs {
     ownership_expiry: Duration,
 }
 
-/// The Entra ID identity that a process uses.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum IdentityKind {
-    /// The pod's federated token, from the AZURE_* variables that AKS sets
-    WorkloadIdentity,
-    /// The machine's managed identity; if it has several, the one whose client id is in AZURE_CLIENT_ID
-    ManagedIdentity,
-    /// The account logged in with the Azure CLI or azd
-    Cli,
-}
-
 impl std::fmt::Debug for HubArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HubArgs")
@@ -117,16 +107,7 @@ impl HubArgs {
             let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
             return Ok(Login::ConnectionString(string.trim().to_owned()));
         }
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let default = match set("AZURE_FEDERATED_TOKEN_FILE") {
-            Some(_) => IdentityKind::WorkloadIdentity,
-            None => IdentityKind::ManagedIdentity,
-        };
-        Ok(Login::Entra(match self.eventhubs_identity.unwrap_or(default) {
-            IdentityKind::WorkloadIdentity => EntraLogin::WorkloadIdentity,
-            IdentityKind::ManagedIdentity => EntraLogin::ManagedIdentity(set("AZURE_CLIENT_ID")),
-            IdentityKind::Cli => EntraLogin::Cli,
-        }))
+        Ok(Login::Entra(EntraLogin::of(self.eventhubs_identity)))
     }
 }
 

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential,
-};
 use azure_messaging_eventhubs::{
     BufferedProducerClient, ConnectionString, ConsumerClient, EventHubsError, RetryOptions,
 };
 use tokio::time::timeout;
+use windrow_identity::EntraLogin;
 use windrow_store::choose_tls;
 
 use crate::EventHubError;
@@ -39,17 +36,6 @@ pub enum Login {
     ConnectionString(String),
     /// Microsoft Entra ID.
     Entra(EntraLogin),
-}
-
-/// Where an Entra ID token comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntraLogin {
-    /// From the pod's federated token, through the variables that AKS sets.
-    WorkloadIdentity,
-    /// From the machine: its system-assigned identity, or the user-assigned identity with this client id.
-    ManagedIdentity(Option<String>),
-    /// From the account logged in with the Azure CLI or azd.
-    Cli,
 }
 
 impl fmt::Debug for EventHub {
@@ -155,19 +141,7 @@ impl EventHub {
     }
 
     fn credential(&self, login: &EntraLogin) -> Result<Arc<dyn TokenCredential>, EventHubError> {
-        let credential: azure_core::Result<Arc<dyn TokenCredential>> = match login {
-            EntraLogin::WorkloadIdentity => {
-                WorkloadIdentityCredential::new(None).map(|credential| credential as _)
-            }
-            EntraLogin::ManagedIdentity(client_id) => {
-                let options = ManagedIdentityCredentialOptions {
-                    user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                    ..ManagedIdentityCredentialOptions::default()
-                };
-                ManagedIdentityCredential::new(Some(options)).map(|credential| credential as _)
-            }
-            EntraLogin::Cli => DeveloperToolsCredential::new(None).map(|credential| credential as _),
-        };
+        let credential = login.credential();
         credential.map_err(|error| EventHubError::Config(self.to_string(), error.to_string()))
     }
 

@@ -3,12 +3,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use azure_core::http::StatusCode;
 use azure_core_amqp::error::{AmqpErrorCondition, AmqpErrorKind};
 use azure_core_amqp::{AmqpDescribedError, AmqpError};
 use azure_messaging_eventhubs::EventHubsError;
 use azure_messaging_eventhubs::error::ErrorKind;
 use windrow_common::{HasRemedy, Remedy};
+use windrow_identity::NoToken;
 use windrow_producer::{CheckpointError, ProducerError};
 use windrow_store::StoreError;
 
@@ -163,14 +163,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 /// Classifies a failure to get a token: the issuer refused, or could not be reached.
 fn of_credential(error: &azure_core::Error) -> (Said, String) {
-    let status = causes(error).find_map(|cause| cause.downcast_ref::<azure_core::Error>()?.http_status());
-    let said = match status {
-        Some(StatusCode::BadRequest | StatusCode::Unauthorized | StatusCode::Forbidden) => Said::No,
-        _ => Said::Other,
-    };
-    // The first line says what failed; the lines after it only link to documentation.
-    let why = error.to_string();
-    (said, why.lines().next().unwrap_or_default().to_owned())
+    let NoToken { refused, why } = NoToken::of(error);
+    (if refused { Said::No } else { Said::Other }, why)
 }
 
 fn of_described(described: &AmqpDescribedError) -> (Said, String) {

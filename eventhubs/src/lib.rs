@@ -19,7 +19,7 @@ mod stretches;
 pub mod testing;
 
 pub use args::{HubArgs, ReadHubArgs};
-pub use client::{EntraLogin, EventHub, Login};
+pub use client::{EventHub, Login};
 pub use error::{EventHubError, SharingError};
 pub use input::{Input, InputArgs};
 pub use sharing::{EventHubSource, Start};

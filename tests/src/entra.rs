@@ -43,7 +43,7 @@ pub struct EntraId {
 }
 
 /// The last token issued for each resource.
-type Issued = Arc<Mutex<HashMap<String, String>>>;
+pub(crate) type Issued = Arc<Mutex<HashMap<String, String>>>;
 
 impl EntraId {
     /// Starts the server as `localhost` on a free port.
@@ -95,6 +95,10 @@ impl EntraId {
             ("IDENTITY_HEADER", IDENTITY_HEADER.to_owned()),
             ("SSL_CERT_FILE", self.authority.clone()),
         ]
+    }
+
+    pub(crate) fn tokens(&self) -> Issued {
+        Arc::clone(&self.issued)
     }
 
     /// Returns the last token issued for a resource such as `https://storage.azure.com`.

@@ -8,6 +8,7 @@
     clippy::missing_panics_doc
 )]
 
+pub mod arm;
 mod azurite;
 mod broker;
 mod compose;

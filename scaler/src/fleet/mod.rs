@@ -1,5 +1,7 @@
 //! A fleet of workers, and what can be done to it.
 
+pub mod vmss;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -8,6 +8,7 @@ use super::repository;
 /// Which crates of the workspace each may depend on. Tests may depend on all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("windrow-common", &[]),
+    ("windrow-identity", &[]),
     ("windrow-model", &["windrow-common"]),
     ("windrow-service", &["windrow-common"]),
     ("windrow-store", &["windrow-common"]),
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "windrow-eventhubs",
         &[
             "windrow-common",
+            "windrow-identity",
             "windrow-producer",
             "windrow-queue",
             "windrow-service",
@@ -61,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "windrow-scaler",
         &[
             "windrow-common",
+            "windrow-identity",
             "windrow-queue",
             "windrow-service",
             "windrow-store",
