@@ -86,16 +86,8 @@ impl Boots {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::fleet;
     use super::*;
-
-    fn fleet(requested: u32, ready: u32) -> Capacity {
-        Capacity {
-            requested,
-            booting: requested - ready,
-            ready,
-            draining: 0,
-        }
-    }
 
     #[test]
     fn the_first_that_was_asked_for_is_the_first_that_is_ready() {

@@ -64,7 +64,7 @@ pub enum Reason {
 
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} workers: {}", self.wanted, self.reason)
+        write!(f, "{}: {}", plural(self.wanted.into(), "worker"), self.reason)
     }
 }
 
@@ -75,20 +75,33 @@ impl fmt::Display for Reason {
                 backlog,
                 due_seconds,
                 rate,
-            } => write!(
+            } => {
+                let due = match due_seconds {
+                    late if *late < 0.0 => format!("are {:.0} s late", -late),
+                    left => format!("are due in {left:.0} s"),
+                };
+                let waiting = plural(*backlog, "message");
+                write!(
+                    f,
+                    "{waiting} in the queue; the most urgent {due}, and a worker scores {rate:.0} a second"
+                )
+            }
+            Self::Batch { in_seconds, messages } => {
+                let messages = plural(*messages, "message");
+                match in_seconds {
+                    late if *late < 0.0 => write!(f, "a batch of about {messages} is {:.0} s late", -late),
+                    left => write!(f, "a batch of about {messages} is due in {left:.0} s"),
+                }
+            }
+            Self::Busy { backlog } => write!(
                 f,
-                "{backlog} messages are waiting, the most urgent are due in {due_seconds:.0} s, and a worker scores \
-                 {rate:.0} a second"
+                "{} in the queue, and every worker has work",
+                plural(*backlog, "message")
             ),
-            Self::Batch { in_seconds, messages } => write!(
-                f,
-                "a batch of about {messages} messages is due in {in_seconds:.0} s"
-            ),
-            Self::Busy { backlog } => write!(f, "{backlog} messages are waiting, and every worker has work"),
             Self::Flow { arrivals, rate } => {
                 write!(
                     f,
-                    "{arrivals:.0} messages arrive in a second, and a worker scores {rate:.0}"
+                    "{arrivals:.0} messages arrive each second, and a worker scores {rate:.0}"
                 )
             }
             Self::Linger {
@@ -96,11 +109,18 @@ impl fmt::Display for Reason {
                 until_seconds,
             } => write!(
                 f,
-                "no message for {idle_seconds:.0} s; workers are kept for {until_seconds:.0} s, which is what a new \
-                 start costs"
+                "no message for {idle_seconds:.0} s; workers are kept for {until_seconds:.0} s, because starting others \
+                 costs as much"
             ),
             Self::Idle => f.write_str("nothing is ready or unacked"),
             Self::Hold { unseen } => write!(f, "{unseen} cannot be observed, so the size is held"),
         }
+    }
+}
+
+fn plural(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
     }
 }

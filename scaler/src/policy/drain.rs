@@ -1,7 +1,7 @@
 //! How many workers the backlog needs.
 //!
-//! Each message is due a fixed time after its arrival. For every deadline, the messages that are due by then have to fit
-//! into what the workers can score by then: the ready ones from now on, the others once they have booted. This is the
+//! Each message is due a fixed time after its arrival. By every deadline, the workers must be able to score all messages
+//! that are due by then. A ready worker scores from now on, a booting one once it is ready. This is the
 //! lowest speed that meets all deadlines, as in "Optimal Available" (F. Yao, A. Demers, S. Shenker: A scheduling model for
 //! reduced CPU energy, FOCS 1995), for workers that take time to start.
 

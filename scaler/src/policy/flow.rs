@@ -63,10 +63,12 @@ impl Flow {
             .or_else(|| acked.map(|acked| acked + more))
             .unwrap_or(more);
         let arrived = arrived.max(more).max(0.0);
+        // A counter that jumps must not look like work that was done.
+        let done = (arrived - more).min(acked.unwrap_or(f64::MAX));
         let step = Step {
             seconds,
             arrived,
-            done: arrived - more,
+            done,
             total,
             is_saturated: before.ready > 0 && load.ready > 0,
         };
@@ -80,16 +82,8 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::load;
     use super::*;
-
-    fn load(ready: u64, unacked: u64, published: u64) -> Load {
-        Load {
-            ready,
-            unacked: Some(unacked),
-            published: Some(published),
-            acked: None,
-        }
-    }
 
     #[test]
     fn what_left_the_queue_follows_from_what_arrived_and_what_is_left() {
@@ -105,6 +99,13 @@ mod tests {
         let step = flow.step(20.0, load(0, 60, 5)).unwrap();
         assert_eq!((step.arrived, step.done), (0.0, 20.0));
         assert!(!step.is_saturated);
+        // One counter jumps.
+        let counted = |published, acked| Load {
+            acked: Some(acked),
+            ..load(50, 10, published)
+        };
+        flow.step(25.0, counted(10, 70));
+        assert_eq!(flow.step(30.0, counted(1_000_000_000, 100)).unwrap().done, 30.0);
         assert_eq!(flow.step(15.0, load(0, 60, 5)), None, "the clock went backwards");
         assert_eq!(flow.step(5_000.0, load(0, 60, 5)), None, "the scaler was away");
     }

@@ -1,6 +1,6 @@
 //! How many workers there should be: a pure function of what was observed, without I/O and without a clock.
 //!
-//! Four things decide, and the largest wins:
+//! Four things decide, and the largest number of workers wins:
 //!
 //! | what | workers |
 //! |---|---|
@@ -42,7 +42,7 @@ use idle::Needs;
 const QUIET: f64 = 5.0;
 /// A fleet of at least this size is not enlarged by a tenth or less.
 const TOLERANT_FROM: u32 = 10;
-/// What no queue holds. A larger number is an error of whoever reports it.
+/// More messages than any queue holds. A larger number is an error of the broker.
 const MOST_MESSAGES: u64 = 1 << 50;
 
 /// What was seen at one time.
@@ -190,7 +190,9 @@ impl Policy {
         }
         if self.boots.is_steady() && step.is_saturated && step.seconds > 0.0 && capacity.ready > 0 {
             let rate = step.done / step.seconds / f64::from(capacity.ready);
-            self.learned.rates.observe(capacity.ready, rate, step.seconds);
+            self.learned
+                .rates
+                .observe(now, capacity.ready, rate, step.seconds);
         }
     }
 
@@ -213,7 +215,7 @@ impl Policy {
         let target = self.options.drain_target.as_secs_f64();
         let need = drain::drain(now, &self.backlog, capacity.ready, &self.boots, worker, target);
         let drain = self
-            .at_most_the_ceiling(capacity.requested, need.extra)
+            .at_most_the_ceiling(now, capacity.requested, need.extra)
             .map(|wanted| Decision {
                 wanted,
                 reason: Reason::Drain {
@@ -230,14 +232,14 @@ impl Policy {
     }
 
     /// Adds `extra` workers, unless that is hardly more than there are, or further workers would score no more.
-    fn at_most_the_ceiling(&self, requested: u32, extra: f64) -> Option<u32> {
+    fn at_most_the_ceiling(&self, now: f64, requested: u32, extra: f64) -> Option<u32> {
         // Saturates.
         let extra = extra.ceil() as u32;
         let is_small = requested >= TOLERANT_FROM && f64::from(extra) <= 0.1 * f64::from(requested);
         if extra == 0 || is_small {
             return None;
         }
-        let ceiling = self.learned.rates.ceiling().unwrap_or(u32::MAX).max(requested);
+        let ceiling = self.learned.rates.ceiling(now).unwrap_or(u32::MAX).max(requested);
         Some(requested.saturating_add(extra).min(ceiling))
     }
 

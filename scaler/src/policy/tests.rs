@@ -8,7 +8,7 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::from_millisecond(START_MS + (seconds * 1e3) as i64).unwrap()
 }
 
-fn fleet(requested: u32, ready: u32) -> Capacity {
+pub(super) fn fleet(requested: u32, ready: u32) -> Capacity {
     Capacity {
         requested,
         booting: requested - ready,
@@ -17,7 +17,7 @@ fn fleet(requested: u32, ready: u32) -> Capacity {
     }
 }
 
-fn load(ready: u64, unacked: u64, published: u64) -> Load {
+pub(super) fn load(ready: u64, unacked: u64, published: u64) -> Load {
     Load {
         ready,
         unacked: Some(unacked),
@@ -72,7 +72,7 @@ fn a_message_starts_a_worker_and_an_empty_queue_ends_it() {
     assert_eq!(first.wanted, 1);
     assert_eq!(
         first.to_string(),
-        "1 workers: 1 messages are waiting, the most urgent are due in 300 s, and a worker scores 500 a second"
+        "1 worker: 1 message in the queue; the most urgent are due in 300 s, and a worker scores 500 a second"
     );
     assert_eq!(policy.decide(&seen(5.0, load(1, 0, 1), fleet(1, 0))).wanted, 1);
     // It boots in 60 s, scores the message, and is kept for as long as a start is worth.

@@ -35,7 +35,7 @@ pub enum Ending {
     Success,
     /// They fail: new instances are in the state `Failed`, and deleted ones stay.
     Failure,
-    /// They go on for ever, though what they do is done.
+    /// Their work is done, but they never report an end.
     Never,
 }
 

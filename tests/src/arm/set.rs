@@ -66,7 +66,7 @@ pub struct InstanceView {
     pub id: String,
     /// Whether its agent is there and its workers take messages.
     pub is_at_work: bool,
-    /// Whether it was told to drain.
+    /// Whether it was asked to drain.
     pub is_draining: bool,
     /// Whether it is being deleted.
     pub is_deleting: bool,

@@ -1,4 +1,4 @@
-//! Asks the agents on the instances what their workers hold, and tells them to drain.
+//! Asks the agents on the instances what their workers hold, and asks them to drain.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use super::plan::AgentReport;
 
 /// Number of agents asked at once.
 const AT_ONCE: usize = 64;
+/// Size limit of an answer, in bytes. A report has fewer than a hundred.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// A client of the agents.
 pub(super) struct Agents {
@@ -52,7 +54,7 @@ impl Agents {
         answers
     }
 
-    /// Tells the agents at `addresses` to drain. Whether they heard it is what they answer when they are asked next.
+    /// Asks the agents at `addresses` to drain. Their next report says whether they received the request.
     pub(super) async fn drain(&self, addresses: Vec<(String, String)>, deadline: Instant) {
         let telling = addresses.into_iter().map(|(id, address)| async move {
             let request = self.client.post(self.url(&address, "drain")).send().await;
@@ -61,7 +63,7 @@ impl Agents {
                 tracing::debug!(
                     instance = id,
                     error,
-                    "an agent may not have heard that it is to drain"
+                    "an agent may not have received the request to drain"
                 );
             }
         });
@@ -72,8 +74,17 @@ impl Agents {
     async fn instance(&self, address: &str) -> Result<AgentReport, String> {
         let failed = |error: reqwest::Error| sentence(&error.without_url());
         let response = self.client.get(self.url(address, "instance")).send().await;
-        let response = response.and_then(reqwest::Response::error_for_status);
-        response.map_err(failed)?.json().await.map_err(failed)
+        let mut response = response
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(failed)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER {
+                return Err(format!("the answer has more than {MAX_ANSWER} bytes"));
+            }
+        }
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
     }
 
     fn url(&self, address: &str, path: &str) -> String {

@@ -25,7 +25,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(900);
 const MAX_ANSWER: usize = 32 << 20;
 /// Number of pages of a list that are read. A scale set has at most 1,000 instances.
 const MAX_PAGES: usize = 100;
-/// Length to which ARM's own words are cut.
+/// Length to which ARM's error messages are cut.
 const MAX_WORDS: usize = 400;
 /// A space becomes `%20`: not every part of ARM reads `+` as one.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -322,7 +322,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(seconds.parse().map_or(UNSTATED_WAIT, Duration::from_secs))
 }
 
-/// Returns ARM's words for an error (<https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors>).
+/// Returns the code and message of an ARM error, on one line
+/// (<https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors>).
 pub(super) fn words(status: StatusCode, body: &Value) -> String {
     let part = |name: &str| body["error"][name].as_str().filter(|text| !text.is_empty());
     let said = match (part("code"), part("message")) {

@@ -20,7 +20,7 @@ pub(super) struct Ledger {
 struct Mismatch {
     capacity: u32,
     since: Instant,
-    is_told_of: bool,
+    is_logged: bool,
 }
 
 #[derive(Debug)]
@@ -33,8 +33,8 @@ struct Entry {
     delete_asked: bool,
     delete_accepted: Option<Instant>,
     protection_asked: bool,
-    /// Whether its silence was told of.
-    is_told_of: bool,
+    /// Whether its silence was logged.
+    is_logged: bool,
     address: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Ledger {
                 delete_asked: false,
                 delete_accepted: None,
                 protection_asked: false,
-                is_told_of: false,
+                is_logged: false,
                 address: None,
             });
             entry.delete_accepted = entry.delete_accepted.filter(|at| now - *at < patience);
@@ -73,7 +73,7 @@ impl Ledger {
         let new = Mismatch {
             capacity,
             since: now,
-            is_told_of: false,
+            is_logged: false,
         };
         let old = self.mismatch.take().filter(|old| old.capacity == capacity);
         self.mismatch = does_not_fit.then(|| old.unwrap_or(new));
@@ -81,10 +81,10 @@ impl Ledger {
         since.unwrap_or_default()
     }
 
-    /// Returns whether nobody was told of the mismatch yet, and takes note that it is told.
-    pub(super) fn tells_of_mismatch(&mut self) -> bool {
+    /// Returns whether the mismatch has not been logged yet, and records that it is logged now.
+    pub(super) fn logs_mismatch(&mut self) -> bool {
         let mismatch = self.mismatch.as_mut();
-        mismatch.is_some_and(|mismatch| !std::mem::replace(&mut mismatch.is_told_of, true))
+        mismatch.is_some_and(|mismatch| !std::mem::replace(&mut mismatch.is_logged, true))
     }
 
     /// Begins to wait anew for the capacity, after it was asked for.
@@ -100,7 +100,7 @@ impl Ledger {
         if let Some(report) = answer {
             entry.answered = Some(now);
             entry.drain_asked &= report.draining;
-            entry.is_told_of = false;
+            entry.is_logged = false;
         }
     }
 
@@ -144,16 +144,16 @@ impl Ledger {
         }
     }
 
-    /// Returns whether an instance's protection has not been asked for yet, and takes note that it is.
+    /// Returns whether an instance's protection has not been requested yet, and records that it is requested now.
     pub(super) fn asks_for_protection(&mut self, id: &str) -> bool {
         let entry = self.instances.get_mut(id);
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.protection_asked, true))
     }
 
-    /// Returns whether nobody was told yet that an instance is silent, and takes note that it is told.
-    pub(super) fn tells_of_silence(&mut self, id: &str) -> bool {
+    /// Returns whether the silence of an instance has not been logged yet, and records that it is logged now.
+    pub(super) fn logs_silence(&mut self, id: &str) -> bool {
         let entry = self.instances.get_mut(id);
-        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_told_of, true))
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_logged, true))
     }
 
     pub(super) fn address(&self, id: &str) -> Option<&str> {

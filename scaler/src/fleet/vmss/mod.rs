@@ -112,6 +112,9 @@ impl Vmss {
                 return Err(refused(format!("`{part}` is not a name that Azure gives")));
             }
         }
+        if options.workers_per_instance == 0 {
+            return Err(refused("an instance has to run a worker at least".to_owned()));
+        }
         if options.max_workers < options.workers_per_instance {
             let (most, each) = (options.max_workers, options.workers_per_instance);
             return Err(refused(format!(

@@ -80,7 +80,7 @@ impl Vmss {
         let does_not_fit = count.does_not_fit(seen.capacity);
         let lasts = self.ledger.mismatch(now, seen.capacity, does_not_fit);
         seen.mismatch_lasts = lasts >= patience.boot && does_not_fit;
-        if seen.mismatch_lasts && self.ledger.tells_of_mismatch() {
+        if seen.mismatch_lasts && self.ledger.logs_mismatch() {
             let state = set.properties.provisioning_state.unwrap_or_default();
             tracing::warn!(
                 scale_set = self.options.scale_set,
@@ -220,7 +220,7 @@ impl Vmss {
                     tracing::warn!(instance, ?silent_for, %why, "an instance is given up");
                 }
                 State::Silent { .. }
-                    if silent_for >= patience.silence && self.ledger.tells_of_silence(instance) =>
+                    if silent_for >= patience.silence && self.ledger.logs_silence(instance) =>
                 {
                     tracing::warn!(
                         instance,

@@ -37,7 +37,7 @@ pub(super) enum State {
     Silent {
         /// Whether its agent has ever answered.
         has_worked: bool,
-        /// Whether it was told to drain, and may or may not have heard it.
+        /// Whether it was asked to drain. It may not have received the request.
         drain_asked: bool,
     },
     /// It holds no message and never will.
@@ -61,7 +61,7 @@ pub(super) enum Dead {
 #[derive(Clone, Debug)]
 pub(super) struct Scene<'a> {
     pub(super) instances: &'a [Instance],
-    /// The capacity that the scale set was last told to have. Instances that are being deleted are not part of it.
+    /// The capacity that was last requested. Instances that are being deleted are not part of it.
     pub(super) capacity: u32,
     /// Whether the capacity has not fitted the instances for so long that nothing is on its way any more.
     pub(super) mismatch_lasts: bool,
@@ -86,7 +86,7 @@ pub(super) struct Count {
     pub(super) silent: u32,
     pub(super) draining: u32,
     pub(super) dead: u32,
-    /// Silent ones that may have been told to drain; part of `silent`.
+    /// Silent ones that were asked to drain; part of `silent`.
     maybe_draining: u32,
     /// Silent ones that have worked; part of `silent`.
     has_worked: u32,
@@ -170,8 +170,8 @@ pub(super) fn plan(wanted: u32, scene: &Scene<'_>) -> Plan {
     }
 }
 
-/// Chooses the instances to drain: booting ones, the newest first, then those with the least in hand. Silent ones cannot
-/// be told.
+/// Chooses the instances to drain: booting ones, the newest first, then those with the least in hand. A silent
+/// agent cannot be asked to drain.
 fn chosen(excess: u32, instances: &[Instance]) -> Vec<String> {
     let mut candidates: Vec<(Option<u64>, &Instance)> = instances
         .iter()

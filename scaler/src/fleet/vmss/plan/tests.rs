@@ -101,7 +101,7 @@ proptest! {
         let most = drain.iter().map(|id| match state_of(&instances, id) {
             State::Booting => None,
             State::Ready { in_hand } => Some(*in_hand),
-            other => panic!("{other:?} is told to drain"),
+            other => panic!("{other:?} must not be asked to drain"),
         }).max();
         for instance in &instances {
             let Some(most) = most else { break };
