@@ -1,5 +1,5 @@
-//! Writes the inputs to begin with: `UPDATE_CORPUS=1 cargo test --workspace --test smoke seeds`. Faults that were found
-//! are kept next to them, under names of their own.
+//! The inputs to begin with, compared with the committed ones. `UPDATE_CORPUS=1 cargo test --workspace --test smoke seeds`
+//! writes them. Faults that were found are kept next to them, under names of their own.
 
 use std::fs;
 use std::io::Write;
@@ -22,10 +22,8 @@ const OBJECTS: &str = concat!(
 );
 
 #[test]
-fn seeds_are_written_on_request() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
-        return;
-    }
+fn committed_seeds_are_what_the_formats_write_today() {
+    let updates = std::env::var_os("UPDATE_CORPUS").is_some();
     let seeds = [
         text(),
         hub_bodies(),
@@ -37,9 +35,16 @@ fn seeds_are_written_on_request() {
         headers(),
     ];
     for (target, name, bytes) in seeds.concat() {
-        let folder = repository("fuzz/corpus").join(target);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(name), bytes).unwrap();
+        let path = repository("fuzz/corpus").join(target).join(name);
+        if updates {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        let committed = fs::read(&path).unwrap_or_default();
+        assert!(
+            committed == bytes,
+            "fuzz/corpus/{target}/{name} is not what the format writes today: run this test with UPDATE_CORPUS=1"
+        );
     }
 }
 
