@@ -15,6 +15,8 @@ pub struct Length(i64);
 impl Length {
     /// One hour: rows of the same hour of event time share a folder in the store.
     pub const HOUR: Self = Self(3_600_000);
+    /// One day.
+    pub const DAY: Self = Self(86_400_000);
 
     /// Creates a length of `millis` ms. Check a decoded length with [`Length::is_positive`].
     pub const fn from_millis(millis: i64) -> Self {

@@ -71,6 +71,9 @@ pub(crate) struct Audit {
     /// What waits in RabbitMQ; absent if no broker was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) waiting: Option<Waiting>,
+    /// The readings in quarantine, whenever they were set aside.
+    #[serde(skip)]
+    pub(crate) quarantined: Reasons,
     /// For each kind of contradiction, its likely cause and what to do.
     pub(crate) explanations: Vec<String>,
     /// The commands that score the windows without a prediction once more.
@@ -96,14 +99,13 @@ impl AuditArgs {
             // What waits is scored without a replay, and would be scored twice with one.
             audit.get_back.clear();
         }
-        let quarantined = Reasons::of(&store).await?;
         if self.output.output == OutputFormat::Json {
             let mut value = serde_json::to_value(&audit).unwrap_or_default();
-            value["quarantined"] = quarantined.json();
+            value["quarantined"] = audit.quarantined.json();
             show::json(&value)?;
         } else {
             show_table(&audit)?;
-            show::line(&quarantined.line())?;
+            show::line(&audit.quarantined.line())?;
         }
         audit.outcome().into_result()
     }
@@ -295,8 +297,9 @@ impl<'a> Scope<'a> {
         }
         audit.explanations = audit.all.explanations();
         audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
+        tables.quarantine = quarantine::count(self.store).await?;
+        audit.quarantined = Reasons(tables.quarantine.reasons.clone());
         if self.from.is_none() && self.to.is_none() {
-            tables.quarantine = quarantine::count_all(self.store).await?;
             audit.sources = account(&self.accounts, &tables);
         }
         Ok(audit)

@@ -61,6 +61,28 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Returns the late readings of a source by day (`date=…`).
+    fn late_by_day(&self, source: &str) -> BTreeMap<String, u64> {
+        let mut late = BTreeMap::new();
+        let of_source = self
+            .quarantine
+            .late
+            .iter()
+            .filter(|(name, _)| encode_segment(name) == source);
+        for (day, count) in of_source.flat_map(|(_, days)| days) {
+            *late.entry(day_folder(*day)).or_default() += count;
+        }
+        late
+    }
+}
+
+/// Returns the folder of a day: `date=…`.
+fn day_folder(day: EventTime) -> String {
+    let hour = day.hive_partition();
+    hour.split('/').next().unwrap_or_default().to_owned()
+}
+
 /// Compares what the checkpoints say with what the tables hold.
 pub(super) fn account(accounts: &[Account], tables: &Tables) -> BTreeMap<String, SourceReadings> {
     let mut by_source: BTreeMap<&str, Vec<&Account>> = BTreeMap::new();
@@ -88,9 +110,7 @@ fn of_source(source: &str, accounts: &[&Account], tables: &Tables) -> SourceRead
         readings.open += account.ledger.open;
         readings.dispatched += account.ledger.readings_dispatched();
         for (day, count) in &account.ledger.dispatched {
-            let day = day.hive_partition();
-            let day = day.split('/').next().unwrap_or_default();
-            *days.entry(day.to_owned()).or_default() += count;
+            *days.entry(day_folder(*day)).or_default() += count;
         }
     }
     let more = check_dispatched(source, &days, tables, &mut readings);
@@ -106,8 +126,8 @@ fn of_source(source: &str, accounts: &[&Account], tables: &Tables) -> SourceRead
     readings
 }
 
-/// Checks that no reading that was put in a window was lost before the window was dispatched. `more` readings were
-/// dispatched besides those that the checkpoints know of.
+/// Checks that no reading that was put in a window was lost before the window was dispatched. Besides those that the
+/// checkpoints know of, and late ones, `more` readings were dispatched.
 fn check_windows(source: &str, more: u64, readings: &mut SourceReadings) {
     let kept = readings.dispatched + readings.open;
     let missing = readings.all.windowed.saturating_sub(kept);
@@ -129,14 +149,16 @@ fn check_windows(source: &str, more: u64, readings: &mut SourceReadings) {
     }
 }
 
-/// Checks that `dispatched/` holds what was dispatched. Returns how many readings more it holds.
+/// Checks that `dispatched/` holds what was dispatched. Returns how many readings more it holds that a replay of late ones
+/// does not explain: these were never in a window, so they cannot stand for readings that were.
 fn check_dispatched(
     source: &str,
     days: &BTreeMap<String, u64>,
     tables: &Tables,
     readings: &mut SourceReadings,
 ) -> u64 {
-    let (mut missing, mut more, mut deleted) = (0, 0, BTreeSet::new());
+    let (mut missing, mut more, mut unexplained, mut deleted) = (0, 0, 0, BTreeSet::new());
+    let late = tables.late_by_day(source);
     for (day, expected) in days {
         match tables.dispatched.get(day) {
             Some(sources) => {
@@ -148,9 +170,10 @@ fn check_dispatched(
     }
     for (day, sources) in &tables.dispatched {
         let expected = days.get(day).copied().unwrap_or(0);
-        more += sources
-            .get(source)
-            .map_or(0, |found| found.saturating_sub(expected));
+        let found = sources.get(source).copied().unwrap_or(0);
+        let surplus = found.saturating_sub(expected);
+        more += surplus;
+        unexplained += surplus.saturating_sub(late.get(day).copied().unwrap_or(0));
     }
     if missing > 0 {
         readings.faults.push(format!(
@@ -172,7 +195,7 @@ fn check_dispatched(
             deleted.len()
         ));
     }
-    more
+    unexplained
 }
 
 fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readings: &mut SourceReadings) {
@@ -196,7 +219,7 @@ fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readin
         .iter()
         .filter_map(|account| account.quarantined_since)
         .min();
-    let day = |time: EventTime| time.floor(Length::from_millis(86_400_000));
+    let day = |time: EventTime| time.floor(Length::DAY);
     let first = tables.quarantine.since.map_or(EventTime::MAX, day);
     // The folder of the first day was deleted, to make room.
     if since.is_some_and(|since| day(since) < first) {
@@ -301,6 +324,17 @@ mod tests {
             faults.len() == 1 && faults[0].starts_with("s: 5 readings were put in windows"),
             "{faults:?}"
         );
+        // Late readings that were replayed are no readings of windows, and a replay of the day is.
+        let mut replayed = tables("s", &[BOTH[0], ("date=1970-01-02", 55)], 5);
+        let late = BTreeMap::from([(EventTime::from_millis(DAY), 5)]);
+        replayed.quarantine.late.insert("s".to_owned(), late);
+        let (faults, _) = found(&accounts, &replayed);
+        assert!(
+            faults.len() == 1 && faults[0].starts_with("s: 5 readings were put"),
+            "{faults:?}"
+        );
+        replayed.add_dispatched("date=1970-01-02/hour=09", BTreeMap::from([("s".into(), 5)]));
+        assert_eq!(found(&accounts, &replayed).0, Vec::<String>::new());
         let mut old = accounts;
         for judged in old[0].partitions.values_mut() {
             judged.is_partial = true;

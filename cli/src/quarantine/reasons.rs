@@ -3,21 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use windrow_producer::quarantine::{QuarantineReason, count};
-use windrow_store::Store;
+use windrow_producer::quarantine::QuarantineReason;
 
-use crate::error::CliError;
 use crate::show;
 
 /// How many readings are in quarantine, by reason.
-pub(crate) struct Reasons(BTreeMap<QuarantineReason, u64>);
+#[derive(Debug, Default)]
+pub(crate) struct Reasons(pub(crate) BTreeMap<QuarantineReason, u64>);
 
 impl Reasons {
-    /// Counts the readings in a store's quarantine, whenever they were set aside.
-    pub(crate) async fn of(store: &Store) -> Result<Self, CliError> {
-        Ok(Self(count(store).await?))
-    }
-
     /// Returns the counts as one line.
     pub(crate) fn line(&self) -> String {
         let reasons = self

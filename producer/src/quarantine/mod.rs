@@ -3,6 +3,7 @@
 //! The files are `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson`, by the time at which the readings were set aside.
 //! `record.rs` alone knows the format of a line, and `table.rs` reads the table.
 
+mod count;
 mod record;
 mod table;
 
@@ -14,9 +15,10 @@ use windrow_common::{EventTime, Length};
 use crate::sensors::SensorTable;
 use crate::source::{PartitionIndex, Reading, Unreadable};
 
+pub use count::{SetAsideCounts, count};
 use record::Line;
 pub use record::{Content, Record, Stored};
-pub use table::{Purged, SetAsideCounts, count, count_all, purge, read};
+pub use table::{Purged, purge, read};
 
 /// Why a reading was set aside.
 #[derive(

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -134,18 +133,24 @@ impl Stored {
         }
     }
 
+    /// Returns when a late reading was measured; `None` of other records.
+    pub(super) fn late(&self) -> Option<EventTime> {
+        match &self.record.content {
+            Content::Reading { time, .. } if self.record.reason == QuarantineReason::Late => Some(*time),
+            _ => None,
+        }
+    }
+
     /// Returns the interval that it belongs to, as its start and end; of a late reading only. An old record does not tell
     /// how long the interval was: then it is as short as can be.
     pub fn interval(&self) -> Option<(EventTime, EventTime)> {
-        match &self.record.content {
-            Content::Reading { time, interval, .. } if self.record.reason == QuarantineReason::Late => {
-                let length = interval.unwrap_or(Length::from_millis(1));
-                let start = time.floor(length);
-                let millis = u64::try_from(length.as_millis()).unwrap_or(1);
-                Some((start, start.saturating_add(Duration::from_millis(millis))))
-            }
-            _ => None,
-        }
+        let time = self.late()?;
+        let Content::Reading { interval, .. } = &self.record.content else {
+            return None;
+        };
+        let length = interval.unwrap_or(Length::from_millis(1));
+        let start = time.floor(length);
+        Some((start, start.saturating_add(length.as_duration())))
     }
 }
 

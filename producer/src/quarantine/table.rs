@@ -4,7 +4,7 @@
 //! the same source, partition, offset, index and content. Time and reason may differ. A purged record leaves a short line,
 //! so that the audit can tell it from a lost one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use windrow_common::EventTime;
 use windrow_store::{PartWriter, Store, StoreError};
 
 use super::record::{Line, is_one, one};
-use super::{Content, QuarantineReason, Record, Stored, TABLE};
+use super::{Content, Record, Stored, TABLE};
 
 /// Number of parts that are read concurrently.
 const READS_IN_FLIGHT: usize = 8;
@@ -21,7 +21,7 @@ const READS_IN_FLIGHT: usize = 8;
 const PURGED: &[u8] = b"{\"purged\":";
 
 /// A line of the table.
-enum Row {
+pub(super) enum Row {
     /// A record that is there.
     Stored(Stored),
     /// What a purge has left of a record.
@@ -30,16 +30,19 @@ enum Row {
 
 /// The line of a purged record. The field `purged` comes first, so that [`PURGED`] tells it from a record.
 #[derive(Serialize, Deserialize)]
-struct PurgedLine {
+pub(super) struct PurgedLine {
     /// A hash of the content, in hexadecimal.
     purged: String,
-    source: String,
+    pub(super) source: String,
     partition: String,
     offset: u64,
     index: u32,
     /// How many readings it held; absent if it was one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
-    readings: u64,
+    pub(super) readings: u64,
+    /// When it was measured, if it was late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) late: Option<String>,
 }
 
 /// Calls `each` with every record that was set aside up to the time `to`, in the order in which they were written.
@@ -56,57 +59,6 @@ pub async fn read(
         Row::Purged(line) => _ = seen.insert(known.key_of_purged(&line)),
     })
     .await
-}
-
-/// Returns the number of readings in quarantine, by reason.
-pub async fn count(store: &Store) -> Result<BTreeMap<QuarantineReason, u64>, StoreError> {
-    let mut counts = BTreeMap::new();
-    read(store, None, |stored| {
-        *counts.entry(stored.record.reason).or_default() += stored.record.readings;
-    })
-    .await?;
-    Ok(counts)
-}
-
-/// What was set aside, for an audit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SetAsideCounts {
-    /// Number of readings by source, with those that were purged.
-    pub readings: BTreeMap<String, u64>,
-    /// Of these, the purged ones.
-    pub purged: BTreeMap<String, u64>,
-    /// The first hour of the table; `None` if it is empty.
-    pub since: Option<EventTime>,
-}
-
-/// Counts what was set aside, and what of it was purged.
-pub async fn count_all(store: &Store) -> Result<SetAsideCounts, StoreError> {
-    let mut known = Known::default();
-    let (mut seen, mut purged) = (HashMap::new(), HashSet::new());
-    let parts = store.list(TABLE).await?;
-    let mut counts = SetAsideCounts {
-        since: parts.iter().map(|part| hour_of(&part.path)).min(),
-        ..SetAsideCounts::default()
-    };
-    for_each_line(store, None, |_, row| {
-        let (key, source, readings) = match row {
-            Row::Stored(stored) => (known.key(&stored), stored.source, stored.record.readings),
-            Row::Purged(line) => {
-                let key = known.key_of_purged(&line);
-                purged.insert(key);
-                (key, line.source, line.readings)
-            }
-        };
-        seen.entry(key).or_insert((source, readings));
-    })
-    .await?;
-    for (key, (source, readings)) in seen {
-        if purged.contains(&key) {
-            *counts.purged.entry(source.clone()).or_default() += readings;
-        }
-        *counts.readings.entry(source).or_default() += readings;
-    }
-    Ok(counts)
 }
 
 /// What [`purge`] has removed.
@@ -163,7 +115,7 @@ pub async fn purge(store: &Store, mut wants: impl FnMut(&Stored) -> bool) -> Res
 }
 
 /// Calls `each` with the part and the content of every line, duplicates included.
-async fn for_each_line(
+pub(super) async fn for_each_line(
     store: &Store,
     to: Option<EventTime>,
     mut each: impl FnMut(&str, Row),
@@ -220,12 +172,13 @@ impl PurgedLine {
             offset: stored.record.offset,
             index: stored.record.index,
             readings: stored.record.readings,
+            late: stored.late().map(|time| time.to_string()),
         }
     }
 }
 
 /// Returns the hour of a part, `quarantine/date=YYYY-MM-DD/hour=HH/<part>.ndjson`.
-fn hour_of(part: &str) -> EventTime {
+pub(super) fn hour_of(part: &str) -> EventTime {
     let mut names = part.split('/').skip(1);
     let date = names.next().and_then(|date| date.strip_prefix("date="));
     let hour = names.next().and_then(|hour| hour.strip_prefix("hour="));
@@ -236,7 +189,7 @@ fn hour_of(part: &str) -> EventTime {
 
 /// What tells duplicates from other records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     /// The number of the source and partition.
     partition: u32,
     offset: u64,
@@ -248,10 +201,10 @@ struct Key {
 
 /// The sources and partitions that were seen, as small numbers.
 #[derive(Default)]
-struct Known(HashMap<(String, String), u32>);
+pub(super) struct Known(HashMap<(String, String), u32>);
 
 impl Known {
-    fn key(&mut self, stored: &Stored) -> Key {
+    pub(super) fn key(&mut self, stored: &Stored) -> Key {
         let Record { offset, index, .. } = stored.record;
         Key {
             partition: self.partition(&stored.source, &stored.partition),
@@ -261,7 +214,7 @@ impl Known {
         }
     }
 
-    fn key_of_purged(&mut self, line: &PurgedLine) -> Key {
+    pub(super) fn key_of_purged(&mut self, line: &PurgedLine) -> Key {
         Key {
             partition: self.partition(&line.source, &line.partition),
             offset: line.offset,
@@ -298,170 +251,4 @@ fn hash(content: &Content) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use windrow_common::SensorId;
-
-    use super::*;
-    use crate::source::Raw;
-
-    fn unreadable(offset: u64, index: u32, raw: &[u8]) -> Record {
-        Record {
-            reason: QuarantineReason::Unreadable,
-            offset,
-            index,
-            readings: 10,
-            detail: "bad".into(),
-            content: Content::Item {
-                line: None,
-                raw: Raw::of(raw),
-                envelope: None,
-            },
-        }
-    }
-
-    fn late(offset: u64, device: &str) -> Record {
-        Record {
-            reason: QuarantineReason::Late,
-            offset,
-            index: 0,
-            readings: 1,
-            detail: "late".into(),
-            content: Content::Reading {
-                sensor: SensorId::new(device, "t").unwrap(),
-                time: EventTime::from_millis(0),
-                value: 1.0,
-                interval: None,
-            },
-        }
-    }
-
-    /// Writes one part with these records of the partitions named. The parts of one writer are read in their order.
-    async fn write(writer: &PartWriter, records: &[(&str, Record)]) {
-        let at = EventTime::now();
-        let lines = records
-            .iter()
-            .map(|(partition, record)| Line::new("s", partition, at, record));
-        writer.write_lines(TABLE, lines).await.unwrap();
-    }
-
-    async fn records(store: &Store) -> Vec<(String, u64, QuarantineReason)> {
-        let mut all = Vec::new();
-        let each = |stored: Stored| all.push((stored.partition, stored.record.offset, stored.record.reason));
-        read(store, None, each).await.unwrap();
-        all
-    }
-
-    async fn parts(store: &Store) -> Vec<String> {
-        let parts = store.list(TABLE).await.unwrap();
-        parts.into_iter().map(|part| part.path).collect()
-    }
-
-    #[tokio::test]
-    async fn what_a_replay_sets_aside_again_counts_once() {
-        let store = Store::create("memory:///").unwrap();
-        let writer = PartWriter::new(&store, "p");
-        let far = Record {
-            reason: QuarantineReason::FarFuture,
-            ..late(9, "d")
-        };
-        write(
-            &writer,
-            &[
-                ("0", unreadable(5, 0, b"x")),
-                ("0", unreadable(5, 1, b"x")),
-                ("0", far),
-            ],
-        )
-        .await;
-        // The same once more, for another reason too; and what only looks alike.
-        write(
-            &writer,
-            &[
-                ("0", unreadable(5, 0, b"x")),
-                ("0", late(9, "d")),
-                ("1", unreadable(5, 0, b"x")),
-                ("0", unreadable(5, 0, b"y")),
-                ("0", late(9, "e")),
-            ],
-        )
-        .await;
-        let counts = count(&store).await.unwrap();
-        let wanted = [
-            (QuarantineReason::Unreadable, 40),
-            (QuarantineReason::FarFuture, 1),
-            (QuarantineReason::Late, 1),
-        ];
-        assert_eq!(counts, wanted.into());
-        let before = Some(EventTime::now().saturating_sub(std::time::Duration::from_secs(7_200)));
-        let mut none = 0;
-        read(&store, before, |_| none += 1).await.unwrap();
-        assert_eq!(none, 0, "an hour after `to` is not read");
-    }
-
-    #[tokio::test]
-    async fn a_purge_removes_what_is_wanted_with_its_duplicates_and_nothing_else() {
-        let store = Store::create("memory:///").unwrap();
-        let writer = PartWriter::new(&store, "p");
-        let first = [
-            ("0", late(1, "d")),
-            ("0", late(2, "e")),
-            ("0", unreadable(3, 0, b"\xff")),
-        ];
-        write(&writer, &first).await;
-        write(&writer, &[("0", late(1, "d"))]).await;
-        write(&writer, &[("1", late(4, "e"))]).await;
-        let before = parts(&store).await;
-        let old = store.get(&before[0]).await.unwrap().unwrap();
-        let of_d = |stored: &Stored| matches!(&stored.record.content, Content::Reading { sensor, .. } if &*sensor.device == "d");
-        let purged = purge(&store, of_d).await.unwrap();
-        assert_eq!((purged.records, purged.readings), (1, 1));
-        let left = [
-            ("0".to_owned(), 2, QuarantineReason::Late),
-            ("0".to_owned(), 3, QuarantineReason::Unreadable),
-            ("1".to_owned(), 4, QuarantineReason::Late),
-        ];
-        let mut found = records(&store).await;
-        found.sort();
-        assert_eq!(found, left);
-        let after = parts(&store).await;
-        assert_eq!(after.len(), 3, "{after:?}");
-        let counts = count_all(&store).await.unwrap();
-        assert_eq!(counts.readings, BTreeMap::from([("s".to_owned(), 13)]));
-        assert_eq!(counts.purged, BTreeMap::from([("s".to_owned(), 1)]));
-        assert!(
-            after.contains(&before[2]),
-            "a part without a match is not touched"
-        );
-
-        // A crash between the write and the delete leaves both parts.
-        store.put(&before[0], old).await.unwrap();
-        let purged = purge(&store, of_d).await.unwrap();
-        assert_eq!(purged.records, 1);
-        let mut found = records(&store).await;
-        found.sort();
-        assert_eq!(found, left);
-        let counts = count_all(&store).await.unwrap();
-        assert_eq!((counts.readings["s"], counts.purged["s"]), (13, 1));
-
-        // The line of a purged item says how many readings it held.
-        let purged = purge(&store, |stored| stored.record.readings == 10)
-            .await
-            .unwrap();
-        assert_eq!((purged.records, purged.readings), (1, 10));
-        let counts = count_all(&store).await.unwrap();
-        assert_eq!((counts.readings["s"], counts.purged["s"]), (13, 11));
-    }
-
-    #[tokio::test]
-    async fn a_damaged_line_is_named() {
-        let store = Store::create("memory:///").unwrap();
-        let part = "quarantine/date=2026-01-05/hour=07/x.ndjson";
-        store.put(part, "{}\n").await.unwrap();
-        let error = count(&store).await.unwrap_err().to_string();
-        assert!(
-            error.starts_with(part) && error.contains("line 1: missing field"),
-            "{error}"
-        );
-        assert_eq!(hour_of(part).to_string(), "2026-01-05T07:00:00Z");
-    }
-}
+mod tests;

@@ -9,9 +9,6 @@ use windrow_common::{EventTime, Length, ScoringMessage};
 
 use super::partition::Partition;
 
-/// One day: retention deletes whole days of the list of dispatched windows.
-const DAY: Length = Length::from_millis(86_400_000);
-
 /// What became of the readings of one partition below [`judged`](super::PartitionPosition::judged). Each counts once,
 /// however often it is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +64,7 @@ impl Accounts {
     /// Notes that these messages are dispatched.
     pub(super) fn dispatch(&mut self, messages: &[ScoringMessage]) {
         for aggregate in messages.iter().flat_map(|message| &message.aggregates) {
-            let day = aggregate.window_start.floor(DAY);
+            let day = aggregate.window_start.floor(Length::DAY);
             *self.dispatched.entry(day).or_default() += aggregate.count;
             self.open = self.open.saturating_sub(aggregate.count);
         }
