@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
 use windrow_common::{EventTime, Length, SensorId};
@@ -71,6 +72,7 @@ impl ReplayArgs {
             sensor: self.sensor.clone(),
         };
         let selected = Box::new(Selected::new(source.open(Until::CaughtUp)?, selection));
+        let unreadable = selected.unreadable();
         let store = self.store.open()?;
         let producer = ProducerOptions {
             opening: Opening {
@@ -109,8 +111,10 @@ impl ReplayArgs {
                 "the replay was stopped before its end; run it again".to_owned(),
             )),
             0 => Err(CliError::Partial(format!(
-                "{} has no readings to replay from {from} to {to}; check --from, --to, --sensor and the column options",
-                self.source
+                "{} has no readings to replay from {from} to {to} ({} items could not be read); check --from, --to, --sensor \
+                 and the column options",
+                self.source,
+                show::count(unreadable.load(Relaxed))
             ))),
             _ => Ok(()),
         }

@@ -85,14 +85,15 @@ impl PartitionSource {
         bounds: Bounds,
         clock: Arc<HubClock>,
     ) -> Self {
+        let begun = clock.time_at_or(bounds.asked, bounds.asked_at);
         Self {
             names: [partition.to_owned()],
             events,
             decoder: EventDecoder::new(mapping),
             read_to: Arc::new(ReadTo {
                 next: AtomicU64::new(0),
-                // Nothing is read, so nothing is behind.
-                enqueued_ms: AtomicI64::new(EventTime::MAX.as_millis()),
+                // Whatever is there and was not read is behind, and for how long is counted from now on.
+                enqueued_ms: AtomicI64::new(begun.as_millis()),
                 complete_until_ms: AtomicI64::new(EventTime::MIN.as_millis()),
             }),
             clock,
@@ -198,5 +199,26 @@ impl Source for PartitionSource {
             done: self.events_read,
             total: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_from_which_nothing_is_read_falls_behind_from_the_start() {
+        let asked_at = EventTime::from_millis(1_767_571_200_000);
+        let bounds = Bounds {
+            asked: Instant::now(),
+            asked_at,
+            start: None,
+            oldest: Offset(0),
+            end: None,
+        };
+        let (_sender, events) = mpsc::channel(1);
+        let mapping = ColumnMapping::default();
+        let source = PartitionSource::new("0", events, &mapping, bounds, Arc::default());
+        assert_eq!(source.read_to().enqueued_ms(), asked_at.as_millis());
     }
 }

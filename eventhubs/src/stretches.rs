@@ -7,7 +7,9 @@ use crate::event::Event;
 
 /// How many unreadable objects of a body are set aside one by one. After them, neighbours are one item, because a body
 /// of a few kilobytes may unpack to millions of bad lines.
-const ONE_BY_ONE: u64 = 1_000;
+const ONE_BY_ONE: usize = 1_000;
+/// Most items of a body. Beyond it, the last one goes on over objects that were read: good and bad ones may alternate.
+const MOST: usize = 10_000;
 
 /// The unreadable stretches of the text of one body, in order.
 pub(crate) struct Stretches<'a> {
@@ -23,6 +25,8 @@ struct Stretch {
     readings: u64,
     line: Option<u64>,
     detail: String,
+    /// Whether objects that were read lie in it.
+    holds_good_ones: bool,
 }
 
 impl<'a> Stretches<'a> {
@@ -44,17 +48,19 @@ impl<'a> Stretches<'a> {
     pub(crate) fn add(&mut self, part: &[u8], readings: u64, line: Option<u64>, detail: String) {
         let place = self.place(part);
         let readings = readings.max(1);
-        let many = self.done.len() as u64 >= ONE_BY_ONE;
+        let (count, adjoins) = (self.done.len(), self.adjoins);
         match self.done.last_mut() {
-            Some(last) if many && self.adjoins => {
+            Some(last) if count >= MOST || (count >= ONE_BY_ONE && adjoins) => {
                 last.place.1 = place.1;
                 last.readings += readings;
+                last.holds_good_ones |= !adjoins;
             }
             _ => self.done.push(Stretch {
                 place,
                 readings,
                 line,
                 detail,
+                holds_good_ones: false,
             }),
         }
         self.adjoins = true;
@@ -72,12 +78,15 @@ impl<'a> Stretches<'a> {
             let is_first = last.is_none_or(|last| last.offset != event.offset);
             let (start, end) = stretch.place;
             let raw = Raw::of(self.text.get(start..end).unwrap_or_default());
-            let detail = match stretch.readings {
+            let mut detail = match stretch.readings {
                 many if many > 1 && stretch.line.is_some() => {
                     format!("{}; and {} more lines", stretch.detail, many - 1)
                 }
                 _ => stretch.detail,
             };
+            if stretch.holds_good_ones {
+                detail += "; the bytes also hold readings that were used";
+            }
             out.set_aside(Unreadable {
                 readings: stretch.readings,
                 envelope: is_first.then(|| Box::new(event.envelope())),

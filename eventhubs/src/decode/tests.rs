@@ -211,6 +211,22 @@ fn what_is_set_aside_counts_the_readings_that_it_holds() {
 }
 
 #[test]
+fn a_body_that_alternates_good_and_bad_lines_is_a_bounded_number_of_items() {
+    let body = format!("{ONE}\nx\n").repeat(30_000);
+    let (readings, aside) = decode(body.as_bytes());
+    assert_eq!((readings.len(), aside.len()), (30_000, 10_000));
+    assert_eq!(aside.iter().map(|item| item.readings).sum::<u64>(), 30_000);
+    let last = aside.last().unwrap();
+    assert!(
+        last.detail
+            .ends_with("; the bytes also hold readings that were used"),
+        "{}",
+        last.detail
+    );
+    assert!(body.as_bytes().ends_with(&[last.raw.bytes(), b"\n"].concat()));
+}
+
+#[test]
 fn after_a_thousand_bad_lines_neighbours_are_one_item() {
     let bad = "x\n".repeat(100_000);
     let body = format!("{ONE}\n{bad}{TWO}\nx\ny");

@@ -1,5 +1,8 @@
 //! A selection of a source's readings.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use windrow_common::{EventTime, SensorId};
 
 use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError};
@@ -22,6 +25,7 @@ pub struct Selected {
     selection: Selection,
     /// The index of the wanted sensor, once it has appeared.
     sensor: Option<SensorIndex>,
+    unreadable: Arc<AtomicU64>,
 }
 
 impl Selected {
@@ -31,7 +35,13 @@ impl Selected {
             source,
             selection,
             sensor: None,
+            unreadable: Arc::default(),
         }
+    }
+
+    /// Returns the number of items that could not be read, which goes on counting.
+    pub fn unreadable(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unreadable)
     }
 
     fn wants_sensor(&mut self, sensor: SensorIndex, sensors: &SensorTable) -> bool {
@@ -63,6 +73,7 @@ impl Source for Selected {
         if read == Read::Batch {
             let Selection { from, to, .. } = self.selection;
             // The run that read it first has set it aside.
+            self.unreadable.fetch_add(batch.unreadable.len() as u64, Relaxed);
             batch.unreadable.clear();
             batch.readings.retain(|reading| {
                 from <= reading.time && reading.time < to && self.wants_sensor(reading.sensor, sensors)

@@ -258,6 +258,15 @@ fn late_readings_are_scored_by_a_replay_of_their_stretch() {
         code == 1 && error.contains("has no readings to replay"),
         "{code} {error}"
     );
+    let (_, _, error) = windrow(
+        &[
+            &replay[..],
+            &["--column-value", "device", "--column-device", "value"],
+        ]
+        .concat(),
+    )
+    .end();
+    assert!(error.contains("(1,200 items could not be read)"), "{error}");
 }
 
 #[test]
