@@ -18,7 +18,7 @@ const READ_ON_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Watch {
     /// As it was last looked at.
     seen: Option<Seen>,
-    /// Whether its content was replaced. Nothing more of it can be read.
+    /// Whether its content was replaced. Nothing more of it can be read, unless it comes back.
     pub(super) is_replaced: bool,
     /// Since when it has no path, or has not grown without one.
     without_path_since: Option<Instant>,
@@ -95,10 +95,12 @@ impl Partition {
 
     /// Checks whether a file that was read to its end has grown or was replaced.
     pub(super) fn poll(&mut self, now: Instant) {
-        if !matches!(self.state, State::Waiting) || self.watch.is_replaced {
+        if !matches!(self.state, State::Waiting) {
             return;
         }
-        if let Ok(metadata) = self.file.metadata() {
+        if !self.watch.is_replaced
+            && let Ok(metadata) = self.file.metadata()
+        {
             let seen = Seen::of(&metadata);
             if self.watch.seen.replace(seen) != Some(seen) {
                 return self.look_again(metadata.len(), now);
@@ -107,6 +109,7 @@ impl Partition {
         let since = self.watch.without_path_since;
         if since.is_some_and(|since| now.duration_since(since) >= self.watch.read_on_for) {
             match self.file.handle {
+                _ if self.watch.is_replaced => self.leave(),
                 Some(_) => self.finish(),
                 None => self.leave_unread(),
             }
@@ -208,10 +211,21 @@ impl Partition {
                 .is_some_and(|content| stranger.may_grow_into(&content).unwrap_or(false))
     }
 
-    /// Ends a file that was cut after it was read: whatever it holds now is another's content, or not all of it yet.
+    /// Stops reading a file that was cut after it was read: whatever it holds now is another's content, or not all of it
+    /// yet. Until a scan tells which, or for as long as a file without a path is read on, what it had may come back: its
+    /// intervals stay open.
     pub(super) fn leave_replaced(&mut self) {
         self.watch.is_replaced = true;
-        self.leave();
+        self.watch.without_path_since.get_or_insert_with(super::now);
+        self.file.handle = None;
+        self.state = State::Waiting;
+    }
+
+    /// Ends a file that was cut, now that another has taken its path.
+    pub(super) fn leave_to(&mut self, other: &InputFile) {
+        if self.watch.is_replaced && self.file.path == other.path && matches!(self.state, State::Waiting) {
+            self.leave();
+        }
     }
 
     /// Continues with the same content at the path of `file`.

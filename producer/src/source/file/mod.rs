@@ -288,7 +288,13 @@ impl FileSource {
             }
             is_rewritten |= partition.is_rewritten_by(&mut stranger);
         }
-        self.folder.is_ready(file, is_rewritten, now)
+        let is_ready = self.folder.is_ready(file, is_rewritten, now);
+        if is_ready {
+            for partition in &mut self.partitions {
+                partition.leave_to(file);
+            }
+        }
+        is_ready
     }
 
     /// Keeps the file of a partition open, unless too many are.
