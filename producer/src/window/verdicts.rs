@@ -60,6 +60,20 @@ impl SetAside {
         }
     }
 
+    /// Creates the set of these runs. Some may be the same: a claim that is not read again yet is listed beside the
+    /// readings that were set aside, which include its own.
+    fn of(mut runs: Vec<(Place, Place)>) -> Self {
+        runs.sort_unstable();
+        runs.dedup_by(|next, before| {
+            let overlaps = next.0 <= before.1;
+            if overlaps {
+                before.1 = before.1.max(next.1);
+            }
+            overlaps
+        });
+        Self { runs }
+    }
+
     fn contains(&self, at: Place) -> bool {
         let next = self.runs.partition_point(|(first, _)| *first <= at);
         next > 0 && at <= self.runs[next - 1].1
@@ -98,9 +112,9 @@ impl TryFrom<String> for SetAside {
             Ok((first.parse()?, last.parse()?))
         });
         let runs: Vec<(Place, Place)> = runs.collect::<Result<_, String>>()?;
-        let ends = runs.iter().flat_map(|(first, last)| [first, last]);
-        match ends.is_sorted() {
-            true => Ok(Self { runs }),
+        let is_sorted = runs.is_sorted() && runs.iter().all(|(first, last)| first <= last);
+        match is_sorted {
+            true => Ok(Self::of(runs)),
             false => Err("the readings that were set aside are out of order".to_owned()),
         }
     }
@@ -158,16 +172,16 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
-    pub(super) fn new(judged: Offset, mut set_aside: SetAside, claim: Option<Claim>) -> Self {
+    pub(super) fn new(judged: Offset, set_aside: SetAside, claim: Option<Claim>) -> Self {
         let judged_before = claim.as_ref().map_or(judged, |claim| judged.max(claim.judged));
+        let mut runs = set_aside.runs;
         if let Some(Claim { late, far_future, .. }) = &claim {
-            set_aside.runs.extend_from_slice(&late.runs);
-            set_aside.runs.extend_from_slice(&far_future.runs);
-            set_aside.runs.sort_unstable();
+            runs.extend_from_slice(&late.runs);
+            runs.extend_from_slice(&far_future.runs);
         }
         Self {
             judged_before,
-            set_aside,
+            set_aside: SetAside::of(runs),
             // Others may lie between those that an earlier run set aside and those that this run does.
             kept_then: u64::MAX,
             last: None,
@@ -307,6 +321,26 @@ mod tests {
         let readings = [3, 3, 3, 7, 9, 9].map(reading);
         let numbers: Vec<_> = (0..readings.len()).map(|index| nth(&readings, index)).collect();
         assert_eq!(numbers, [0, 1, 2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_claim_that_is_listed_already_is_not_listed_twice() {
+        let parse = |text: &str| SetAside::try_from(text.to_owned()).unwrap();
+        let claim = Claim {
+            judged: Offset(300),
+            late: parse("180-212"),
+            far_future: parse("230"),
+        };
+        let mut listed = parse("20 180-212");
+        // Each run of a program that crashes before it has read its claim again adds the claim once more.
+        for _ in 0..3 {
+            let verdicts = Verdicts::new(Offset(20), listed, Some(claim.clone()));
+            let text = String::from(verdicts.from(Offset(0)));
+            assert_eq!(text, "20 180-212 230");
+            listed = parse(&text);
+        }
+        // As earlier versions have saved it.
+        assert_eq!(String::from(parse("180-212 180-212 200-220")), "180-220");
     }
 
     #[test]
