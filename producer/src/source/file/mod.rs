@@ -288,6 +288,7 @@ impl FileSource {
             }
             is_rewritten |= partition.is_rewritten_by(&mut stranger);
         }
+        is_rewritten |= self.claims.may_hold(&mut stranger);
         let is_ready = self.folder.is_ready(file, is_rewritten, now);
         if is_ready {
             for partition in &mut self.partitions {
@@ -295,6 +296,12 @@ impl FileSource {
             }
         }
         is_ready
+    }
+
+    /// Returns whether a scan has to tell what becomes of a file that was there when the folder was listed: it was renamed
+    /// since, or someone may be writing a file once more that an earlier run has read.
+    fn may_come_back(&self, file: &InputFile) -> bool {
+        Stranger::new(file).map_or(true, |mut stranger| self.claims.may_hold(&mut stranger))
     }
 
     /// Keeps the file of a partition open, unless too many are.
@@ -337,22 +344,26 @@ impl Source for FileSource {
             tracing::warn!(%error, "no file in the folder can be used; waiting for others, as earlier runs have read");
         }
         self.claims.remember(known);
-        if self.until == Until::Stopped {
-            // One that was renamed since the folder was listed is found by the first scan.
-            self.partitions
-                .retain(|partition| partition.file.metadata().is_ok());
-            self.names.truncate(self.partitions.len());
-        }
         // A file keeps its own name, if its content allows, before a copy of it can take that.
         let partitions = self.partitions.iter();
         let own: Vec<_> = partitions
             .map(|partition| self.claims.claim_own(&partition.file))
             .collect();
-        for (index, own) in own.into_iter().enumerate() {
-            let partition = &mut self.partitions[index];
-            let Claim { name, known } = own.unwrap_or_else(|| self.claims.claim_any(&partition.file));
-            partition.content = known.and_then(|known| known.content);
-            self.names[index] = name;
+        let partitions = std::mem::take(&mut self.partitions);
+        let known = partitions.iter().zip(own);
+        let known: Vec<_> = known
+            .map(|(partition, own)| own.or_else(|| self.claims.claim_known(&partition.file)))
+            .collect();
+        self.names.clear();
+        for (mut partition, known) in partitions.into_iter().zip(known) {
+            let claim = match known {
+                Some(claim) => claim,
+                None if self.until == Until::Stopped && self.may_come_back(&partition.file) => continue,
+                None => self.claims.claim_new(&partition.file),
+            };
+            partition.content = claim.known.and_then(|known| known.content);
+            self.names.push(claim.name);
+            self.partitions.push(partition);
         }
     }
 

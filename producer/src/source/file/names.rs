@@ -44,17 +44,25 @@ impl Names {
 
     /// Claims the name under which an earlier run has read the file's content, or else a name that nobody has used.
     pub(super) fn claim_any(&mut self, file: &InputFile) -> Claim {
+        self.claim_known(file).unwrap_or_else(|| self.claim_new(file))
+    }
+
+    /// Claims the name under which an earlier run has read the file's content.
+    pub(super) fn claim_known(&mut self, file: &InputFile) -> Option<Claim> {
         if let Some(claim) = self.claim_own(file) {
-            return claim;
+            return Some(claim);
         }
-        if let Some(name) = self.find(file) {
-            tracing::info!(
-                file = file.name,
-                partition = name,
-                "a file was renamed; its partition goes on"
-            );
-            return self.claim(name);
-        }
+        let name = self.find(file)?;
+        tracing::info!(
+            file = file.name,
+            partition = name,
+            "a file was renamed; its partition goes on"
+        );
+        Some(self.claim(name))
+    }
+
+    /// Claims a name that nobody has used.
+    pub(super) fn claim_new(&mut self, file: &InputFile) -> Claim {
         let is_free = |name: &String| !self.used.contains(name) && !self.remembered.contains_key(name);
         let numbered = (2_u64..).map(|number| format!("{}#{number}", file.name));
         let mut names = std::iter::once(file.name.clone()).chain(numbered).filter(is_free);
@@ -67,6 +75,13 @@ impl Names {
             );
         }
         self.claim(name)
+    }
+
+    /// Returns whether someone may be writing a file once more that an earlier run has read, and has not come to the end of
+    /// what was read.
+    pub(super) fn may_hold(&self, stranger: &mut Stranger<'_>) -> bool {
+        let mut contents = self.remembered.values().filter_map(|known| known.content);
+        contents.any(|content| stranger.may_grow_into(&content).unwrap_or(true))
     }
 
     fn claim(&mut self, name: String) -> Claim {
