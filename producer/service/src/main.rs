@@ -11,7 +11,7 @@ use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::source::Until;
 use windrow_producer::{Pipeline, Stats};
 use windrow_queue::{Amqp, AmqpArgs, Reconnect};
-use windrow_service::{Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
 use windrow_store::{Store, StoreArg};
 
 /// Reads a source of readings, cuts them into windows and publishes one scoring message per sensor and interval.
@@ -59,13 +59,14 @@ fn main() -> ExitCode {
         .depend_on("rabbitmq", move || broker.outage())
         .depend_on("store", move || blobs.outage())
         .depend_on("source", move || source.source_outage());
-    run_service(
-        "windrow-producer",
-        &cli.service.clone(),
+    let endpoints = Endpoints {
         registry,
         readiness,
-        |shutdown| work(cli, store, amqp, stats, shutdown),
-    )
+        ..Endpoints::default()
+    };
+    run_service("windrow-producer", &cli.service.clone(), endpoints, |shutdown| {
+        work(cli, store, amqp, stats, shutdown)
+    })
 }
 
 fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {

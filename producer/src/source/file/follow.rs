@@ -1,8 +1,11 @@
 //! A followed file: whether it has grown, was moved, or was replaced by another.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+use file_id::FileId;
 
 use crate::source::decode::InputFile;
 use crate::source::{Content, Until};
@@ -18,6 +21,8 @@ const READ_ON_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Watch {
     /// As it was last looked at.
     seen: Option<Seen>,
+    /// As it was when it was last known to be the file at its path.
+    recognised: Option<Seen>,
     /// Whether its content was replaced. Nothing more of it can be read, unless it comes back.
     pub(super) is_replaced: bool,
     /// Since when it has no path, or has not grown without one.
@@ -27,8 +32,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn of(file: &InputFile) -> Self {
+        let seen = file.metadata().ok().map(|metadata| Seen::of(&metadata));
         Self {
-            seen: file.metadata().ok().map(|metadata| Seen::of(&metadata)),
+            seen,
+            recognised: seen,
             is_replaced: false,
             without_path_since: None,
             read_on_for: READ_ON_FOR,
@@ -84,12 +91,16 @@ impl Partition {
         if self.until == Until::CaughtUp || !self.file.can_grow() || self.file.handle.is_some() {
             return;
         }
-        self.file.handle = self.file.open().ok().map(Arc::new);
+        let handle = self.file.open().ok().map(Arc::new);
+        let id = handle.as_deref().and_then(id_of);
+        self.file.handle = handle;
         match &self.content {
-            None => self.id = file_id::get_file_id(&self.file.path).ok(),
-            Some(content) if names::holds(&self.file, content).unwrap_or(false) => {}
-            // It was replaced a moment ago: the next scan tells.
-            Some(_) => self.file.handle = None,
+            Some(content) if !names::holds(&self.file, content).unwrap_or(false) => {
+                // It was replaced a moment ago: the next scan tells.
+                self.file.handle = None;
+            }
+            // It may have been written anew since its id was looked up, and then that may be another's soon.
+            _ => self.id = id,
         }
     }
 
@@ -152,7 +163,13 @@ impl Partition {
         }
         let id = file_id::get_file_id(&file.path).ok();
         if id.is_some() && id == self.id {
-            return !matches!(self.state, State::Ended) || self.goes_on(file);
+            if matches!(self.state, State::Ended) {
+                return self.goes_on(file);
+            }
+            // Unless someone holds it open, its id may be another's by now.
+            if self.is_open() || self.file.handle.is_some() || self.is_as_recognised(file) {
+                return true;
+            }
         }
         let same = self.content.map(|content| names::holds(file, &content));
         let Ok(same) = same.transpose() else {
@@ -166,6 +183,15 @@ impl Partition {
         } else {
             false
         }
+    }
+
+    /// Returns whether the file at its path is as it was when it was last known to be this one.
+    fn is_as_recognised(&mut self, file: &InputFile) -> bool {
+        let Ok(metadata) = std::fs::metadata(&file.path) else {
+            return true;
+        };
+        let seen = Seen::of(&metadata);
+        self.watch.recognised.replace(seen) == Some(seen)
     }
 
     /// Returns whether a file that was read to its end, for good, still has the same content, and reads on if it has grown.
@@ -281,4 +307,10 @@ impl Partition {
         self.file.handle = None;
         self.state = State::Leaving;
     }
+}
+
+/// Returns which file of the file system is open.
+fn id_of(file: &File) -> Option<FileId> {
+    let metadata = file.metadata().ok()?;
+    Some(FileId::new_inode(metadata.dev(), metadata.ino()))
 }

@@ -430,3 +430,31 @@ fn a_file_that_is_copied_and_cut_is_read_to_its_end_and_so_is_the_next_one() {
     found.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(found, [named("a.csv", [3.0]), named("a.csv#2", [7.0])]);
 }
+
+#[test]
+fn a_file_that_gets_the_id_of_one_before_is_another() {
+    // Nobody holds the file open when its content is gone, or its copy is.
+    for is_held in [false, true] {
+        let (folder, path) = file("a.csv", text(1, 3));
+        let mut source = open(folder.path(), Until::Stopped);
+        drain(&mut source);
+        source.partitions[0].file.handle = None;
+        if is_held {
+            fs::copy(&path, folder.path().join("copy")).unwrap();
+            fs::rename(folder.path().join("copy"), &path).unwrap();
+            source.keep_open(0);
+        }
+        append(&path, "4,d,t,4\n");
+        fs::rename(&path, folder.path().join("b.csv")).unwrap();
+        fs::write(&path, text(7, 1)).unwrap();
+        if !is_held {
+            // As file systems do when the last name of a file is gone.
+            source.partitions[0].id = file_id::get_file_id(&path).ok();
+        }
+        let held = file_id::get_file_id(folder.path().join("b.csv")).ok();
+        assert_eq!(source.partitions[0].id == held, is_held);
+        let mut found = values_in_time(&mut source);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found, [named("a.csv", [4.0]), named("a.csv#2", [7.0])]);
+    }
+}
