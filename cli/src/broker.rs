@@ -10,8 +10,7 @@ mod amqp {
     use clap::Args;
     use windrow_common::{HasRemedy, Remedy};
     use windrow_queue::{
-        Amqp, AmqpArgs, AmqpArgsError, AmqpError, DeadLetter, Management, ManagementError, QueueState,
-        Reconnect,
+        Amqp, AmqpArgs, AmqpArgsError, AmqpError, DeadLetter, ManagementError, QueueState, Reconnect,
     };
 
     use crate::audit::Waiting;
@@ -114,8 +113,7 @@ mod amqp {
 
         /// Returns the state of the scoring queue and of the dead letters, at most five seconds old.
         async fn sampled(&self, broker: &Broker) -> Result<(QueueState, QueueState), BrokerError> {
-            let url = self.broker.amqp.url()?;
-            let management = Management::new(&url, self.management_url.as_deref())?;
+            let management = self.broker.amqp.management(self.management_url.as_deref())?;
             let names = broker.queue.names();
             Ok((
                 management.queue(&names.score).await?,

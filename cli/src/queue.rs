@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use windrow_queue::{AmqpArgs, Management, QueueState, Reconnect};
+use windrow_queue::{AmqpArgs, QueueState, Reconnect};
 
 use crate::broker::BrokerError;
 use crate::error::CliError;
@@ -61,7 +61,7 @@ impl QueueArgs {
 
     /// The state of the scoring queue, and the number of dead letters.
     async fn look(&self, score: &str, dead: &str) -> Result<(QueueState, u64), BrokerError> {
-        let management = Management::new(&self.amqp.url()?, self.management_url.as_deref())?;
+        let management = self.amqp.management(self.management_url.as_deref())?;
         let state = management.queue(score).await?;
         Ok((state, management.queue(dead).await?.ready))
     }

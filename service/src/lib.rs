@@ -13,6 +13,6 @@ mod signals;
 pub use failure::Failure;
 pub use log::{LogFormat, init_logs};
 #[cfg(feature = "server")]
-pub use server::{Readiness, ServiceArgs, check_health, run_service};
+pub use server::{Endpoints, Readiness, ServiceArgs, check_health, run_service};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use signals::stop_on_signals;

@@ -1,5 +1,7 @@
-//! Handles SIGINT and SIGTERM.
+//! What asks a program to stop: SIGINT, SIGTERM, or the end of its standard input.
 
+#[cfg(feature = "server")]
+use std::io::Read;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,4 +26,29 @@ pub fn stop_on_signals(trigger: Arc<ShutdownTrigger>) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Turns the end of standard input into a stop. What is read from it is ignored.
+///
+/// The kernel closes a pipe when the program at its other end is gone, whatever ended that. So a program that was started
+/// by another one does not outlive it.
+#[cfg(feature = "server")]
+pub(crate) fn stop_on_eof(trigger: Arc<ShutdownTrigger>) -> std::io::Result<()> {
+    let wait = move || {
+        let mut ignored = [0; 64];
+        loop {
+            match std::io::stdin().read(&mut ignored) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        trigger.stop();
+    };
+    // The thread waits for as long as the program runs.
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(wait)
+        .map(drop)
 }

@@ -138,11 +138,20 @@ impl Service {
 
     /// Fetches a path and returns the status code and body; `None` while it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.ask("GET", path)
+    }
+
+    /// Posts nothing to a path and returns the status code and body; `None` while it does not answer.
+    pub fn post(&self, path: &str) -> Option<(u16, String)> {
+        self.ask("POST", path)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
         .ok()?;
         let mut answer = String::new();

@@ -102,6 +102,14 @@ impl Stage {
         self.json(&["queue", "--management-url", &self.broker.management_url()])
     }
 
+    /// Returns RabbitMQ's figures of the queue; `None` before it exists.
+    pub fn queue_if_any(&self) -> Option<Value> {
+        let management = self.broker.management_url();
+        let words = ["queue", "--management-url", &management, "--output", "json"];
+        let (code, output, _) = self.windrow(&words);
+        (code == 0).then(|| serde_json::from_str(&output).unwrap())
+    }
+
     /// Waits until the queue has no ready and no unacknowledged messages.
     pub fn drained(&self, within: Duration) {
         // The broker's figures are up to five seconds old, so one look could see an old zero: expect three in a row.

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use windrow_common::parse_duration;
 use windrow_queue::{Amqp, AmqpArgs, Reconnect};
-use windrow_service::{Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
@@ -104,7 +104,12 @@ fn main() -> ExitCode {
     let readiness = Readiness::default()
         .depend_on("rabbitmq", move || broker.outage())
         .depend_on("store", move || blobs.outage());
-    run_service("windrow-worker", &cli.service, registry, readiness, |shutdown| {
+    let endpoints = Endpoints {
+        registry,
+        readiness,
+        ..Endpoints::default()
+    };
+    run_service("windrow-worker", &cli.service, endpoints, |shutdown| {
         work(&cli.worker, store, amqp, stats, shutdown)
     })
 }

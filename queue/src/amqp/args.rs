@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{Amqp, AmqpConfig, AmqpError, AmqpUrl, QueueNames, Reconnect, Tls};
+use crate::{Amqp, AmqpConfig, AmqpError, AmqpUrl, Management, ManagementError, QueueNames, Reconnect, Tls};
 use windrow_common::{HasRemedy, Remedy};
 
 /// Options that name a RabbitMQ broker and its queues.
@@ -71,6 +71,9 @@ pub enum AmqpArgsError {
     /// The URL cannot be used.
     #[error(transparent)]
     Url(#[from] AmqpError),
+    /// The management API cannot be asked.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
     /// A file cannot be read.
     #[error("{option}: cannot read {}: {source}", .path.display())]
     File {
@@ -105,6 +108,14 @@ impl AmqpArgs {
         Ok(text.parse()?)
     }
 
+    /// Returns a client of the broker's management API at `base`, or at the default port.
+    pub fn management(&self, base: Option<&str>) -> Result<Management, AmqpArgsError> {
+        let authority = file("--amqp-ca", self.amqp_ca.as_deref())?;
+        // Compose files set unused variables to the empty string.
+        let base = base.filter(|base| !base.is_empty());
+        Ok(Management::new(&self.url()?, base, authority.as_deref())?)
+    }
+
     /// Creates the queue without connecting. The broker shows `client` in its list of connections.
     pub fn queue(&self, client: &str, reconnect: Reconnect) -> Result<Amqp, AmqpArgsError> {
         let mut names = QueueNames::under(&self.queue_prefix);
@@ -116,12 +127,11 @@ impl AmqpArgs {
         replace(&mut names.score, &self.queue_score);
         replace(&mut names.dead, &self.queue_dead);
         replace(&mut names.anomalies, &self.exchange_anomalies);
-        let file = |option, path: &Option<PathBuf>| path.as_ref().map(|path| read(option, path)).transpose();
-        let certificate = file("--amqp-cert", &self.amqp_cert)?;
-        let key = file("--amqp-key", &self.amqp_key)?;
+        let certificate = file("--amqp-cert", self.amqp_cert.as_deref())?;
+        let key = file("--amqp-key", self.amqp_key.as_deref())?;
         Ok(Amqp::new(AmqpConfig {
             tls: Tls {
-                authority: file("--amqp-ca", &self.amqp_ca)?,
+                authority: file("--amqp-ca", self.amqp_ca.as_deref())?,
                 identity: certificate.zip(key),
             },
             names,
@@ -132,6 +142,10 @@ impl AmqpArgs {
             ..AmqpConfig::new(self.url()?)
         }))
     }
+}
+
+fn file(option: &'static str, path: Option<&Path>) -> Result<Option<String>, AmqpArgsError> {
+    path.map(|path| read(option, path)).transpose()
 }
 
 fn read(option: &'static str, path: &Path) -> Result<String, AmqpArgsError> {

@@ -37,6 +37,10 @@ pub struct QueueState {
     pub acked_per_second: f64,
     /// Number of messages redelivered since the queue was created.
     pub redelivered: u64,
+    /// Number of messages published since the broker began to count; `None` before it has.
+    pub published: Option<u64>,
+    /// Number of messages acked since the broker began to count; `None` before it has.
+    pub acked: Option<u64>,
 }
 
 /// An error of the management API.
@@ -50,6 +54,9 @@ pub enum ManagementError {
         /// What happened.
         why: String,
     },
+    /// The certificate of the authority cannot be used.
+    #[error("--amqp-ca holds no certificate of an authority in PEM: {0}")]
+    Authority(String),
     /// The API refuses the user.
     #[error("the management API at {base} refuses user `{user}`: the user needs the tag `monitoring`")]
     Refused {
@@ -72,6 +79,7 @@ impl HasRemedy for ManagementError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Away { .. } => Remedy::Wait,
+            Self::Authority(_) => Remedy::FixConfig,
             Self::Refused { .. } | Self::NoQueue { .. } => Remedy::GiveUp,
         }
     }
@@ -100,6 +108,8 @@ struct Stats {
     ack_details: Rate,
     #[serde(default)]
     redeliver: u64,
+    publish: Option<u64>,
+    ack: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,17 +119,30 @@ struct Rate {
 
 impl Management {
     /// Creates a client of the management API of `broker`, at `base` or at the default port: 15672, or 15671 if the
-    /// broker's connection is encrypted.
-    pub fn new(broker: &AmqpUrl, base: Option<&str>) -> Result<Self, ManagementError> {
+    /// broker's connection is encrypted. `authority` is the certificate (PEM) of the only authority to trust; without it,
+    /// the system's are trusted.
+    pub fn new(
+        broker: &AmqpUrl,
+        base: Option<&str>,
+        authority: Option<&str>,
+    ) -> Result<Self, ManagementError> {
         let default = || match broker.is_encrypted() {
             true => format!("https://{}:15671", broker.host()),
             false => format!("http://{}:15672", broker.host()),
         };
         let base = base.map_or_else(default, |base| base.trim_end_matches('/').to_owned());
         choose_tls();
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build();
+        let mut client = reqwest::Client::builder().timeout(TIMEOUT);
+        if let Some(authority) = authority {
+            let wrong = |error: reqwest::Error| ManagementError::Authority(windrow_common::sentence(&error));
+            let authorities = reqwest::Certificate::from_pem_bundle(authority.as_bytes()).map_err(wrong)?;
+            if authorities.is_empty() {
+                return Err(ManagementError::Authority("it has none".to_owned()));
+            }
+            client = client.tls_certs_only(authorities);
+        }
         Ok(Self {
-            client: client.map_err(|error| away(&base, &error))?,
+            client: client.build().map_err(|error| away(&base, &error))?,
             base,
             broker: broker.clone(),
         })
@@ -169,6 +192,8 @@ impl Management {
             delivered_per_second: answer.message_stats.deliver_get_details.rate,
             acked_per_second: answer.message_stats.ack_details.rate,
             redelivered: answer.message_stats.redeliver,
+            published: answer.message_stats.publish,
+            acked: answer.message_stats.ack,
         })
     }
 }

@@ -1,10 +1,16 @@
 //! A fleet of workers, and what can be done to it.
 
+#[cfg(feature = "service")]
+pub mod process;
+#[cfg(feature = "service")]
+pub mod serve;
+#[cfg(feature = "service")]
 pub mod vmss;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use windrow_common::{HasRemedy, Remedy};
 
 /// A fleet of workers that can be resized.
@@ -22,10 +28,13 @@ pub trait Fleet: Send {
     /// Removes only workers that hold no message: it has others drain first, and removes them in a later call. Workers
     /// that are draining are not part of [`Capacity::requested`].
     async fn resize(&mut self, wanted: u32) -> Result<(), FleetError>;
+
+    /// Gives up what nobody else can look after, when this scaler ends or another one leads.
+    async fn leave(&mut self) {}
 }
 
 /// The workers of a fleet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Capacity {
     /// Workers that are asked for: the booting and the ready ones.
     pub requested: u32,

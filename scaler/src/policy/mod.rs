@@ -24,6 +24,7 @@ mod rates;
 mod schedule;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 pub use decision::{Decision, Reason};
 pub use learned::Learned;
@@ -57,7 +58,7 @@ pub struct Observation {
 }
 
 /// The messages of the scoring queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Load {
     /// Messages that wait for a worker.
     pub ready: u64,

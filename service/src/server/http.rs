@@ -4,14 +4,13 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use super::Readiness;
+use super::{Endpoints, Readiness};
 use crate::{Failure, Shutdown};
 
 struct Served {
@@ -23,10 +22,14 @@ struct Served {
 /// Serves the endpoints from now until the process ends.
 pub(super) async fn serve(
     listen: SocketAddr,
-    mut registry: Registry,
-    readiness: Readiness,
+    endpoints: Endpoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let Endpoints {
+        mut registry,
+        readiness,
+        routes,
+    } = endpoints;
     readiness.register(&mut registry);
     let served = Arc::new(Served {
         registry,
@@ -34,7 +37,7 @@ pub(super) async fn serve(
         shutdown,
     });
     let (ready, metrics) = (Arc::clone(&served), served);
-    let routes = Router::new()
+    let routes = routes
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || ready.ready()))
         .route("/metrics", get(async move || metrics.metrics()));

@@ -15,6 +15,7 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use windrow_common::parse_duration;
 
+use crate::signals::stop_on_eof;
 use crate::{Failure, LogFormat, Shutdown, init_logs, stop_on_signals};
 use check::HealthArgs;
 use scheduled_events::ScheduledEvents;
@@ -35,6 +36,9 @@ pub struct ServiceArgs {
     /// http://169.254.169.254 [default: off]
     #[arg(long, value_name = "URL", env = "WINDROW_SCHEDULED_EVENTS")]
     pub scheduled_events: Option<String>,
+    /// Stop when standard input ends, as it does once the program that started this one is gone
+    #[arg(long, env = "WINDROW_STOP_ON_EOF")]
+    pub stop_on_eof: bool,
     /// Log level on standard error: error, warn, info, debug or trace; or a filter such as info,windrow_worker=debug.
     /// Client libraries log less unless the filter names them, as in info,lapin=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "WINDROW_LOG")]
@@ -48,6 +52,17 @@ pub struct ServiceArgs {
 /// worker's memory grow for hours, because the C library keeps an arena for each thread that has allocated.
 const BLOCKING_THREADS_PER_CORE: usize = 2;
 
+/// What a service serves over HTTP, beside `/healthz`.
+#[derive(Default)]
+pub struct Endpoints {
+    /// Served at `/metrics`.
+    pub registry: Registry,
+    /// Served at `/readyz`.
+    pub readiness: Readiness,
+    /// Routes of its own.
+    pub routes: axum::Router,
+}
+
 /// Runs a service to its end and returns the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong,
 /// 4 the drain timed out, 5 stopped before it was caught up.
 ///
@@ -55,8 +70,7 @@ const BLOCKING_THREADS_PER_CORE: usize = 2;
 pub fn run_service<F: Future<Output = Result<(), Failure>>>(
     name: &str,
     args: &ServiceArgs,
-    registry: Registry,
-    readiness: Readiness,
+    endpoints: Endpoints,
     work: impl FnOnce(Shutdown) -> F,
 ) -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -69,7 +83,7 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
                 .map_err(Failure::failed)
         })
         .and_then(|runtime| {
-            let ended = runtime.block_on(serve(args, registry, readiness, work));
+            let ended = runtime.block_on(serve(args, endpoints, work));
             // A disk that hangs must not keep the process from ending.
             runtime.shutdown_background();
             ended
@@ -82,19 +96,21 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
 
 async fn serve<F: Future<Output = Result<(), Failure>>>(
     args: &ServiceArgs,
-    registry: Registry,
-    readiness: Readiness,
+    endpoints: Endpoints,
     work: impl FnOnce(Shutdown) -> F,
 ) -> Result<(), Failure> {
     let (trigger, mut shutdown) = Shutdown::new();
     let trigger = Arc::new(trigger);
     stop_on_signals(Arc::clone(&trigger)).map_err(Failure::failed)?;
+    if args.stop_on_eof {
+        stop_on_eof(Arc::clone(&trigger)).map_err(Failure::failed)?;
+    }
     let events = args
         .scheduled_events
         .as_deref()
         .map(|url| ScheduledEvents::watch(url, trigger))
         .transpose()?;
-    http::serve(args.health.listen, registry, readiness, shutdown.clone()).await?;
+    http::serve(args.health.listen, endpoints, shutdown.clone()).await?;
     let work = work(shutdown.clone());
     let overdue = async {
         shutdown.stopping().await;

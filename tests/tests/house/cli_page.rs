@@ -7,10 +7,11 @@ use windrow_tests::built;
 
 use super::page_is;
 
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     "windrow",
     "windrow-producer",
     "windrow-worker",
+    "windrow-scaler",
     "windrow-test-hub",
 ];
 

@@ -81,11 +81,11 @@ fn every_metric_is_on_the_page() {
                     --workspace --test house`,\nwhich otherwise checks that this page is up to date. Counts start at 0 when a \
                     process starts.\n"
         .to_owned();
-    let mut both = Registry::default();
+    let mut all = Registry::default();
     windrow_service::Readiness::default()
         .depend_on("store", || None)
-        .register(&mut both);
-    append(&mut page, "Both services", &both);
+        .register(&mut all);
+    append(&mut page, "All services", &all);
     let mut producer = Registry::default();
     let stats = windrow_producer::Stats::default();
     // Partitions get their metrics once they are read.
@@ -95,5 +95,11 @@ fn every_metric_is_on_the_page() {
     let mut worker = Registry::default();
     windrow_worker::Stats::default().register(&mut worker);
     append(&mut page, "`windrow-worker`", &worker);
+    let mut scaler = Registry::default();
+    windrow_scaler::control::Stats::default().register(&mut scaler);
+    append(&mut page, "`windrow-scaler run`", &scaler);
+    let mut agent = Registry::default();
+    windrow_scaler::agent::Desk::default().register(&mut agent);
+    append(&mut page, "`windrow-scaler agent`", &agent);
     page_is("docs/metrics.md", &page);
 }

@@ -1,0 +1,82 @@
+//! What is on the queue, from RabbitMQ's management API or, without it, over AMQP.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use windrow_queue::{Amqp, Management, ManagementError};
+
+use crate::policy::Load;
+
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A queue that is observed.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// Through the management API, which knows how many messages are unacked, and how many have ever passed.
+    Management {
+        /// The API.
+        api: Management,
+        /// The queue's name.
+        queue: String,
+    },
+    /// Over AMQP, which only tells how many messages are ready.
+    Amqp {
+        /// The broker. It must not wait for a broker that is away.
+        amqp: Box<Amqp>,
+    },
+}
+
+/// What is on a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its messages.
+    pub load: Load,
+    /// How many consumers it has.
+    pub consumers: u32,
+}
+
+impl Broker {
+    /// Looks at the queue. A queue that does not exist yet is empty.
+    pub async fn look(&self) -> Result<Seen, String> {
+        match timeout(PATIENCE, self.ask()).await {
+            Ok(seen) => seen,
+            Err(_) => Err(format!("RabbitMQ has not answered for {PATIENCE:?}")),
+        }
+    }
+
+    async fn ask(&self) -> Result<Seen, String> {
+        match self {
+            Self::Management { api, queue } => match api.queue(queue).await {
+                Ok(state) => Ok(Seen {
+                    load: Load {
+                        ready: state.ready,
+                        unacked: Some(state.unacked),
+                        published: state.published,
+                        acked: state.acked,
+                    },
+                    consumers: u32::try_from(state.consumers).unwrap_or(u32::MAX),
+                }),
+                Err(ManagementError::NoQueue { .. }) => Ok(Seen {
+                    load: Load {
+                        unacked: Some(0),
+                        ..Load::default()
+                    },
+                    consumers: 0,
+                }),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Amqp { amqp } => {
+                let look = amqp.look_at(&amqp.names().score).await;
+                let look = look.map_err(|error| error.to_string())?;
+                Ok(Seen {
+                    load: Load {
+                        ready: look.ready,
+                        ..Load::default()
+                    },
+                    consumers: u32::try_from(look.consumers).unwrap_or(u32::MAX),
+                })
+            }
+        }
+    }
+}

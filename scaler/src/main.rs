@@ -1,0 +1,199 @@
+//! `windrow-scaler`: brings a fleet of workers to the size that the queue needs, or runs the workers of one machine.
+
+mod options;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use prometheus_client::registry::Registry;
+use windrow_queue::AmqpArgs;
+use windrow_scaler::agent::Desk;
+use windrow_scaler::control::{Outages, Scaler, Stats, Status};
+use windrow_scaler::fleet::vmss::VmssArgs;
+use windrow_scaler::workers::{WorkerCommand, Workers, environment_of};
+use windrow_service::{Endpoints, Failure, ServiceArgs, check_health, run_service};
+use windrow_store::StoreArg;
+
+use options::{FleetKind, PolicyArgs};
+
+/// How much longer than its workers this program waits for a drain.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Brings a fleet of workers to the size that the queue needs, or runs the workers of one machine.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "\
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Every option can also be set with the environment variable that its text names in brackets.
+Example:
+  windrow-scaler run --fleet process --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Look at the queue, decide how many workers there should be, and bring the fleet there
+    Run(Box<RunArgs>),
+    /// Keep a number of workers at work on this machine, answer Azure's notices for all of them, and drain them together
+    Agent(Box<AgentArgs>),
+}
+
+#[derive(clap::Args, Debug)]
+struct RunArgs {
+    /// What runs the workers: a VM scale set, processes on this machine, or someone who asks for the wanted number at
+    /// /scale, such as KEDA
+    #[arg(long, value_enum, value_name = "KIND", env = "WINDROW_FLEET")]
+    fleet: FleetKind,
+    /// Decide and say so, and change nothing: neither the fleet nor the store
+    #[arg(long, env = "WINDROW_DRY_RUN")]
+    dry_run: bool,
+    /// Address of RabbitMQ's management API, whose user needs the tag monitoring [default: AMQP is asked, which does not
+    /// tell how many messages are unacked, so that the fleet never ends]
+    #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
+    management_url: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    worker: WorkerProgram,
+    #[command(flatten)]
+    vmss: VmssArgs,
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(clap::Args, Debug)]
+struct AgentArgs {
+    /// Workers to keep at work [default: one for each core]
+    #[arg(long, value_name = "N", env = "WINDROW_WORKERS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    workers: Option<u32>,
+    #[command(flatten)]
+    worker: WorkerProgram,
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Workers on this machine")]
+struct WorkerProgram {
+    /// The worker. It has the options of this program, and others from the environment [default: windrow-worker beside
+    /// this program]
+    #[arg(long, value_name = "FILE", env = "WINDROW_WORKER_PROGRAM")]
+    worker_program: Option<PathBuf>,
+}
+
+impl WorkerProgram {
+    fn workers(
+        &self,
+        options: Vec<(OsString, OsString)>,
+        drain_timeout: Duration,
+    ) -> Result<Workers, Failure> {
+        let command = WorkerCommand::new(self.worker_program.as_deref(), options, drain_timeout);
+        Workers::new(command).map_err(Failure::failed)
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(checked) = check_health() {
+        return checked;
+    }
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let passed_on = passed_on(&matches, command);
+    let ended = match cli.command {
+        Command::Run(args) => run(*args, passed_on),
+        Command::Agent(args) => agent(*args, passed_on),
+    };
+    ended.unwrap_or_else(|failure| failure.end("windrow-scaler"))
+}
+
+/// Returns the options of the command line that workers are to have as well.
+fn passed_on(matches: &ArgMatches, command: clap::Command) -> Vec<(OsString, OsString)> {
+    matches.subcommand().map_or_else(Vec::new, |(name, matches)| {
+        let subcommand = command.find_subcommand(name).cloned();
+        environment_of(matches, &subcommand.unwrap_or(command))
+    })
+}
+
+fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, Failure> {
+    let store = args.store.open().map_err(Failure::usage)?;
+    let broker = options::broker(&args.amqp, args.management_url.as_deref())?;
+    let policy = args.policy.options()?;
+    let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
+    let fleet = options::fleet(args.fleet, &args.vmss, &args.policy, workers)?;
+    let queue = options::queue(&args.amqp)?;
+    let (stats, outages, status) = (Arc::new(Stats::default()), Outages::default(), Status::default());
+    let mut registry = Registry::default();
+    stats.register(&mut registry);
+    let endpoints = Endpoints {
+        registry,
+        readiness: outages.readiness(),
+        routes: status.routes(),
+    };
+    let every = args.policy.look_every;
+    let lease = options::lease(&store, &queue, every);
+    let scaler = Scaler {
+        policy,
+        every,
+        broker,
+        queue,
+        fleet,
+        seat: (!args.dry_run).then_some((store, lease)),
+        stats,
+        outages,
+        status,
+    };
+    let mut service = args.service;
+    service.drain_timeout += GRACE;
+    Ok(run_service(
+        "windrow-scaler",
+        &service,
+        endpoints,
+        async |shutdown| scaler.run(shutdown).await.map_err(Failure::usage),
+    ))
+}
+
+fn agent(args: AgentArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, Failure> {
+    // A mistake shows here, and not in the logs of each worker.
+    args.store.open().map_err(Failure::usage)?;
+    options::queue(&args.amqp)?;
+    let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let wanted = args.workers.unwrap_or(cores);
+    let desk = Desk::default();
+    let mut registry = Registry::default();
+    desk.register(&mut registry);
+    let endpoints = Endpoints {
+        registry,
+        readiness: desk.readiness(),
+        routes: desk.routes(),
+    };
+    let mut service = args.service;
+    service.drain_timeout += GRACE;
+    Ok(run_service(
+        "windrow-scaler",
+        &service,
+        endpoints,
+        async |shutdown| {
+            desk.run(workers, wanted, shutdown).await;
+            Ok(())
+        },
+    ))
+}

@@ -1,0 +1,146 @@
+//! What the options of `run` stand for.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use windrow_common::{encode_segment, parse_duration, random};
+use windrow_queue::{AmqpArgs, Reconnect};
+use windrow_scaler::control::{Broker, Lease};
+use windrow_scaler::fleet::Fleet;
+use windrow_scaler::fleet::process::Processes;
+use windrow_scaler::fleet::serve::Served;
+use windrow_scaler::fleet::vmss::VmssArgs;
+use windrow_scaler::policy::PolicyOptions;
+use windrow_scaler::workers::Workers;
+use windrow_service::Failure;
+use windrow_store::Store;
+
+/// The shortest lease. A leader that is slower than this loses it.
+const SHORTEST_LEASE: Duration = Duration::from_secs(30);
+
+/// What runs the workers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FleetKind {
+    /// A VM scale set
+    Vmss,
+    /// Processes on this machine
+    Process,
+    /// Someone who asks for the number
+    Serve,
+}
+
+/// Bounds and aims of the fleet.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Size of the fleet")]
+pub(crate) struct PolicyArgs {
+    /// Fewest workers; 0 ends all of them when there is nothing to score
+    #[arg(long, value_name = "N", default_value_t = 0, env = "WINDROW_MIN_WORKERS")]
+    min_workers: u32,
+    /// Most workers
+    #[arg(long, value_name = "N", default_value_t = 10, env = "WINDROW_MAX_WORKERS")]
+    max_workers: u32,
+    /// How long a message may take from its arrival to its predictions
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_DRAIN_TARGET", value_parser = parse_duration)]
+    drain_target: Duration,
+    /// When batches arrive, so that workers are started in time: an interval such as 1h, for whole hours, or a cron
+    /// expression such as "5 * * * *", in UTC unless it names a time zone
+    #[arg(long, value_name = "WHEN", env = "WINDROW_NEXT_BATCH")]
+    next_batch: Option<String>,
+    /// The shortest time that is billed for a worker; workers without work are kept for at least that long
+    #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_MINIMUM_BILLED", value_parser = parse_duration)]
+    minimum_billed: Duration,
+    /// Messages that a worker scores in a second, until it was measured
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 500.0,
+        env = "WINDROW_FIRST_RATE"
+    )]
+    first_rate: f64,
+    /// Time from asking for a worker to its first message, until it was measured
+    #[arg(long, value_name = "DURATION", default_value = "90s", env = "WINDROW_FIRST_BOOT", value_parser = parse_duration)]
+    first_boot: Duration,
+    /// How often to look at the queue, whose figures RabbitMQ updates every five seconds
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    pub(crate) look_every: Duration,
+    /// Consumers of each worker, to tell from the consumers how many workers there are, with --fleet serve
+    #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_CONSUMERS")]
+    consumers: u32,
+}
+
+impl PolicyArgs {
+    /// Returns the options of the policy.
+    pub(crate) fn options(&self) -> Result<PolicyOptions, Failure> {
+        if self.look_every < Duration::from_secs(1) || self.look_every > Duration::from_secs(300) {
+            return Err(Failure::usage(format!(
+                "--look-every {:?} is not between 1s and 5m",
+                self.look_every
+            )));
+        }
+        // Compose files set unused variables to the empty string.
+        let next_batch = self.next_batch.as_deref().filter(|text| !text.trim().is_empty());
+        let schedule = next_batch
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| Failure::usage(format!("--next-batch: {error}")))
+            })
+            .transpose()?;
+        let options = PolicyOptions {
+            min: self.min_workers,
+            max: self.max_workers,
+            drain_target: self.drain_target,
+            schedule,
+            minimum_billed: self.minimum_billed,
+            first_rate: self.first_rate,
+            first_boot: self.first_boot,
+        };
+        options.validate().map_err(Failure::usage)?;
+        Ok(options)
+    }
+}
+
+/// Returns the fleet of this kind.
+pub(crate) fn fleet(
+    kind: FleetKind,
+    vmss: &VmssArgs,
+    policy: &PolicyArgs,
+    workers: Workers,
+) -> Result<Box<dyn Fleet>, Failure> {
+    Ok(match kind {
+        FleetKind::Vmss => Box::new(vmss.fleet(policy.max_workers).map_err(Failure::of)?),
+        FleetKind::Process => Box::new(Processes::new(workers)),
+        FleetKind::Serve => Box::new(Served::new(policy.consumers)),
+    })
+}
+
+/// Returns the queue to look at: through the management API if its address is given.
+pub(crate) fn broker(amqp: &AmqpArgs, management_url: Option<&str>) -> Result<Broker, Failure> {
+    match management_url.filter(|url| !url.is_empty()) {
+        Some(url) => Ok(Broker::Management {
+            api: amqp.management(Some(url)).map_err(Failure::of)?,
+            queue: queue(amqp)?,
+        }),
+        None => {
+            let amqp = amqp
+                .queue("windrow-scaler", Reconnect::Never)
+                .map_err(Failure::of)?;
+            Ok(Broker::Amqp { amqp: Box::new(amqp) })
+        }
+    }
+}
+
+/// Returns the name of the scoring queue.
+pub(crate) fn queue(amqp: &AmqpArgs) -> Result<String, Failure> {
+    let queue = amqp
+        .queue("windrow-scaler", Reconnect::Never)
+        .map_err(Failure::of)?;
+    Ok(queue.names().score.clone())
+}
+
+/// Returns the lease of those that scale the workers of this queue.
+pub(crate) fn lease(store: &Store, queue: &str, every: Duration) -> Lease {
+    let path = format!("scaling/{}.json", encode_segment(queue));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
+    Lease::new(store.clone(), path, me, SHORTEST_LEASE.max(every * 3))
+}
