@@ -177,7 +177,7 @@ def wrong_retries(manifests):
         by_code = [(rule["action"], rule["onExitCodes"]) for rule in rules if "onExitCodes" in rule]
         codes = {"containerName": "producer", "operator": "In", "values": [WRONG_CONFIGURATION]}
         if by_code != [("FailJob", codes)]:
-            yield manifest, f"podFailurePolicy does not fail the job on exit code {WRONG_CONFIGURATION}, and on that only"
+            yield manifest, f"podFailurePolicy does not fail the job on exit code {WRONG_CONFIGURATION}, and only on it"
         by_condition = [(rule["action"], rule["onPodConditions"]) for rule in rules if "onPodConditions" in rule]
         if by_condition != [("Ignore", [{"type": "DisruptionTarget", "status": "True"}])]:
             yield manifest, "podFailurePolicy counts an eviction as a failure"
