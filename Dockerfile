@@ -1,4 +1,4 @@
-# Builds Windrow's images, one target each: producer, worker, cli, test-hub.
+# Builds Windrow's images, one target each: producer, worker, scaler, cli, test-hub.
 #
 #   docker build --target worker --tag windrow/worker:dev .
 #   docker buildx build --platform linux/amd64,linux/arm64 --target worker --tag REGISTRY/worker:0.1.0 --push .
@@ -24,12 +24,14 @@ WORKDIR /src
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # Builds the dependencies in their own layer.
 COPY --from=manifests /src .
-RUN cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
+RUN cargo build --release --locked \
+    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow --bin windrow-test-hub
 # COPY keeps modification times, which may be older than the build of the empty programs above. Cargo would then
 # consider that build current, so touch every source file.
 COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
- && cargo build --release --locked --bin windrow-producer --bin windrow-worker --bin windrow --bin windrow-test-hub
+ && cargo build --release --locked \
+    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow --bin windrow-test-hub
 
 # The common base of all images.
 FROM ${RUNTIME_IMAGE} AS runtime
@@ -68,6 +70,16 @@ ENV WINDROW_LISTEN=0.0.0.0:8080
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-worker", "--check-health"]
 ENTRYPOINT ["windrow-worker"]
+
+FROM runtime AS scaler
+LABEL org.opencontainers.image.title="windrow-scaler" \
+      org.opencontainers.image.description="Decides how many workers run, and starts and stops them"
+# --fleet process runs workers as processes of this container.
+COPY --from=build /src/target/release/windrow-scaler /src/target/release/windrow-worker /usr/local/bin/
+ENV WINDROW_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-scaler", "--check-health"]
+ENTRYPOINT ["windrow-scaler"]
 
 FROM runtime AS test-hub
 LABEL org.opencontainers.image.title="windrow-test-hub" \

@@ -3,8 +3,7 @@
     kubectl kustomize OVERLAY | python validate.py
 
 Built-in kinds are checked against Kubernetes' OpenAPI schema, custom resources against their definitions in
-k8s/schemas. Three checks go beyond the schemas: pods get more time to stop than Windrow takes to drain, queues get all
-their members, and all our images have one registry and version. Exits with 0 if all manifests are valid, otherwise 2.
+k8s/schemas. What goes beyond the schemas is in promises.py. Exits with 0 if all manifests are valid, otherwise 2.
 """
 
 import pathlib
@@ -13,6 +12,8 @@ import sys
 import jsonschema
 import kubernetes_validate
 import yaml
+
+import promises
 
 # From the first version in which all fields in use are stable (unhealthyPodEvictionPolicy, podFailurePolicy) to the
 # newest.
@@ -63,56 +64,12 @@ def faults(manifest, schemas):
             yield f"Kubernetes {version}: {error}"
 
 
-def pod_spec(manifest):
-    """Returns the spec of the pods that a manifest creates, or an empty one."""
-    spec = manifest.get("spec", {})
-    spec = spec.get("jobTemplate", {}).get("spec", spec)
-    return spec.get("template", {}).get("spec", {})
-
-
-def killed_while_draining(manifests):
-    """Yields producers and workers that Kubernetes kills before their drain timeout."""
-    settings = [m["data"] for m in manifests if m.get("kind") == "ConfigMap" and "WINDROW_DRAIN_TIMEOUT" in m["data"]]
-    for manifest in manifests:
-        pod = pod_spec(manifest)
-        names = {container["name"] for container in pod.get("containers", [])}
-        if names & {"producer", "worker"}:
-            grace = pod.get("terminationGracePeriodSeconds", 30)
-            drains = [int(data["WINDROW_DRAIN_TIMEOUT"].removesuffix("s")) for data in settings]
-            if not drains or max(drains) >= grace:
-                yield manifest, f"terminationGracePeriodSeconds {grace} is not above WINDROW_DRAIN_TIMEOUT {drains}"
-
-
-def short_of_members(manifests):
-    """Yields RabbitMQ clusters that never add a node to the queues created while it was down."""
-    for manifest in manifests:
-        if manifest.get("kind") == "RabbitmqCluster" and manifest["spec"].get("replicas", 1) > 1:
-            config = manifest["spec"].get("rabbitmq", {}).get("additionalConfig", "")
-            lines = {line.replace(" ", "") for line in config.splitlines()}
-            name = "quorum_queue.continuous_membership_reconciliation"
-            size = f"{name}.target_group_size={manifest['spec']['replicas']}"
-            if not {f"{name}.enabled=true", size} <= lines:
-                yield manifest, f"additionalConfig lacks {name} to all replicas"
-
-
-def strange_registries(manifests):
-    """Yields a manifest if our own images have more than one registry or version."""
-    images = {}
-    for manifest in manifests:
-        pod = pod_spec(manifest)
-        for container in pod.get("containers", []) + pod.get("initContainers", []):
-            registry, ours, rest = container["image"].partition("windrow/")
-            if ours:
-                images.setdefault((registry, rest.partition(":")[2]), manifest)
-    if len(images) > 1:
-        yield list(images.values())[-1], f"images come from {sorted(images)}"
-
-
 def main():
     schemas = custom_schemas()
     manifests = [manifest for manifest in yaml.safe_load_all(sys.stdin) if manifest]
     found = [(manifest, fault) for manifest in manifests for fault in faults(manifest, schemas)]
-    for check in killed_while_draining, short_of_members, strange_registries:
+    # The promises rely on what the schemas require.
+    for check in [] if found else promises.CHECKS:
         found += check(manifests)
     wrong = [f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}: {fault}" for manifest, fault in found]
     if not manifests:
