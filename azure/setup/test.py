@@ -1,6 +1,6 @@
 """Runs windrow-setup as the VMs do, against a stand-in for metadata service, store and vault on this machine.
 
-    python3 azure/setup/test.py DIR    # DIR: what `validate.py --write DIR` has written
+python3 azure/setup/test.py DIR    # DIR: what `validate.py --write DIR` has written
 """
 
 import getpass
@@ -39,7 +39,9 @@ class Azure(http.server.BaseHTTPRequestHandler):
         address = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(address.query))
         if address.path == "/metadata/identity/oauth2/token" and self.headers["Metadata"] == "true":
-            return self.answer(200, json.dumps({"access_token": f"{query['client_id']} for {query['resource']}"}).encode())
+            return self.answer(
+                200, json.dumps({"access_token": f"{query['client_id']} for {query['resource']}"}).encode()
+            )
         world.asked.append((address.path, self.headers["Authorization"]))
         if world.refusals > 0:
             world.refusals -= 1
@@ -89,7 +91,17 @@ class Setup(unittest.TestCase):
     def run_setup(self, setup, timeout=30):
         file = self.folder / "setup.json"
         file.write_text(json.dumps(setup))
-        command = [sys.executable, SETUP, "--metadata", self.url, "--programs", self.folder / "windrow", "--give-up", "0.5", file]
+        command = [
+            sys.executable,
+            SETUP,
+            "--metadata",
+            self.url,
+            "--programs",
+            self.folder / "windrow",
+            "--give-up",
+            "0.5",
+            file,
+        ]
         (self.folder / "windrow").mkdir(exist_ok=True)
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
