@@ -2,7 +2,7 @@
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB and pandas if they are missing
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
-# make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
+# make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
 # make bench  measures the figures in docs/performance.md
 
