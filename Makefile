@@ -2,7 +2,7 @@
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's client if they are missing
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
-# make lint   checks formatting, lints, documentation, dependencies, images, compose file and Kubernetes manifests
+# make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
 # make bench  measures the figures in docs/performance.md
 
@@ -115,11 +115,15 @@ target/azurite/package.json: docker-compose.yml
 	npm install --prefix target/azurite --silent --no-audit --no-fund azurite@$(AZURITE)
 	@touch $@
 
-# kubectl comes from PyPI (see binaries.txt), because Debian's dates from 2021.
+# kubectl comes from PyPI (see binaries.txt), because Debian's dates from 2021. cloud-init is unpacked for its schema and not
+# installed: it would set up this machine anew at its next start.
 target/stack-tools/.installed: .ci/stack/binaries.txt .ci/stack/requirements.txt
 	$(call need,which shellcheck yamllint docker-compose,shellcheck yamllint docker-compose)
 	$(call need,python3 -c 'import ensurepip',python3-venv)
 	python3 -m venv --clear target/stack-tools
 	target/stack-tools/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement .ci/stack/binaries.txt
 	target/stack-tools/bin/pip install --quiet --requirement .ci/stack/requirements.txt
+	$(call need,command -v systemd-analyze,systemd)
+	$(call need,apt-cache show cloud-init,ca-certificates)
+	cd target/stack-tools && apt-get download -qq -o APT::Sandbox::User=root cloud-init && dpkg-deb --extract cloud-init_*.deb cloud-init && rm cloud-init_*.deb
 	@touch $@
