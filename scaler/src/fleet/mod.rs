@@ -1,5 +1,6 @@
 //! A fleet of workers, and what can be done to it.
 
+#[cfg(feature = "fleets")]
 pub mod vmss;
 
 use std::time::Duration;
