@@ -3,6 +3,7 @@
 
 mod audit;
 mod broker;
+mod cost;
 mod dead_letters;
 mod demo;
 mod error;
@@ -92,6 +93,8 @@ enum Command {
     /// List, show and purge what was set aside: readings that could not be used
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Estimate what a fleet of sensors costs in a month
+    Cost(cost::CostArgs),
 }
 
 fn main() -> ExitCode {
@@ -126,6 +129,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Queue(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
             Command::Quarantine(command) => command.run().await,
+            Command::Cost(args) => args.run(),
         }
     })
 }
