@@ -16,6 +16,7 @@ use windrow_worker::WorkerError;
 use crate::broker::BrokerError;
 use crate::cost::CostError;
 use crate::input::InputError;
+use crate::scale::ScaleError;
 
 /// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,9 @@ pub(crate) enum CliError {
     /// No bill can be made.
     #[error(transparent)]
     Cost(#[from] CostError),
+    /// Nothing can be simulated.
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
     /// Logging cannot be set up.
     #[error(transparent)]
     Logs(#[from] Failure),
@@ -106,6 +110,7 @@ impl HasRemedy for CliError {
             Self::Usage(_) | Self::Windows(_) | Self::Logs(_) => Remedy::FixConfig,
             Self::Broker(error) => error.remedy(),
             Self::Cost(error) => error.remedy(),
+            Self::Scale(error) => error.remedy(),
             Self::Source(error) => error.remedy(),
             Self::Unusable(error) => error.remedy(),
             Self::Input(error) => error.remedy(),
