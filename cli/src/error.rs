@@ -14,7 +14,9 @@ use windrow_store::{StoreError, TableError};
 use windrow_worker::WorkerError;
 
 use crate::broker::BrokerError;
+use crate::cost::CostError;
 use crate::input::InputError;
+use crate::scale::ScaleError;
 
 /// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,12 @@ pub(crate) enum CliError {
     /// RabbitMQ failed, or the options for it are invalid.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// No bill can be made.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// Nothing can be simulated.
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
     /// Logging cannot be set up.
     #[error(transparent)]
     Logs(#[from] Failure),
@@ -101,6 +109,8 @@ impl HasRemedy for CliError {
         match self {
             Self::Usage(_) | Self::Windows(_) | Self::Logs(_) => Remedy::FixConfig,
             Self::Broker(error) => error.remedy(),
+            Self::Cost(error) => error.remedy(),
+            Self::Scale(error) => error.remedy(),
             Self::Source(error) => error.remedy(),
             Self::Unusable(error) => error.remedy(),
             Self::Input(error) => error.remedy(),

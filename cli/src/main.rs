@@ -3,6 +3,7 @@
 
 mod audit;
 mod broker;
+mod cost;
 mod dead_letters;
 mod demo;
 mod error;
@@ -18,6 +19,7 @@ mod queue;
 mod replay;
 mod report;
 mod run;
+mod scale;
 #[cfg(feature = "cluster")]
 mod send;
 mod show;
@@ -92,6 +94,11 @@ enum Command {
     /// List, show and purge what was set aside: readings that could not be used
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Simulate how a fleet of workers is scaled
+    #[command(subcommand)]
+    Scale(scale::ScaleCommand),
+    /// Estimate what a fleet of sensors costs in a month
+    Cost(cost::CostArgs),
 }
 
 fn main() -> ExitCode {
@@ -126,6 +133,8 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Queue(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
             Command::Quarantine(command) => command.run().await,
+            Command::Scale(command) => command.run(),
+            Command::Cost(args) => args.run(),
         }
     })
 }

@@ -8,7 +8,7 @@ const DAY: i64 = 24 * HOUR;
 
 /// A linear map from the range [from, to] to positions [start, end].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     from: f64,
     to: f64,
     start: f64,
@@ -17,7 +17,7 @@ pub(super) struct Axis {
 
 impl Axis {
     /// Creates an axis; widens a range without extent.
-    pub(super) fn new(from: f64, to: f64, start: f64, end: f64) -> Self {
+    pub(crate) fn new(from: f64, to: f64, start: f64, end: f64) -> Self {
         let (from, to) = if to > from {
             (from, to)
         } else {
@@ -28,18 +28,18 @@ impl Axis {
     }
 
     /// Returns the position of `value`, clamped to just beyond the ends.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    pub(crate) fn place(&self, value: f64) -> f64 {
         let share = ((value - self.from) / (self.to - self.from)).clamp(-0.01, 1.01);
         self.start + share * (self.end - self.start)
     }
 
     /// Returns the position of a time.
-    pub(super) fn at(&self, time: EventTime) -> f64 {
+    pub(crate) fn at(&self, time: EventTime) -> f64 {
         self.place(time.as_millis() as f64)
     }
 
     /// Returns about `wanted` round numbers within the range, and their distance: 1, 2 or 5 times a power of ten.
-    pub(super) fn ticks(&self, wanted: f64) -> (Vec<f64>, f64) {
+    pub(crate) fn ticks(&self, wanted: f64) -> (Vec<f64>, f64) {
         let rough = (self.to - self.from) / wanted;
         let power = 10_f64.powf(rough.log10().floor());
         let step = match rough / power {
@@ -55,7 +55,7 @@ impl Axis {
     }
 
     /// Returns at most 14 round times within the range.
-    pub(super) fn time_ticks(&self) -> Vec<EventTime> {
+    pub(crate) fn time_ticks(&self) -> Vec<EventTime> {
         let length = self.to - self.from;
         let steps = [1, 2, 5, 10, 15, 30].map(|n| n * MINUTE).into_iter();
         let steps = steps.chain([1, 2, 3, 6, 12].map(|n| n * HOUR));
@@ -72,7 +72,7 @@ impl Axis {
 }
 
 /// Returns whether a time is midnight; its tick shows the date.
-pub(super) fn is_midnight(time: EventTime) -> bool {
+pub(crate) fn is_midnight(time: EventTime) -> bool {
     time.floor(Length::from_millis(DAY)) == time
 }
 

@@ -3,17 +3,17 @@
 //! Rendering is pure: it turns a [`Report`] into the text of the page. The page uses no script and no external
 //! resource, so the file opens from disk, can be mailed, and prints.
 
-mod axis;
+pub(crate) mod axis;
 mod chart;
 mod page;
 mod series;
-mod text;
+pub(crate) mod text;
 
 use std::time::Duration;
 
 use windrow_common::EventTime;
 
-pub(crate) use page::render;
+pub(crate) use page::{document, render};
 
 /// The contents of the page, in page order.
 #[derive(Clone, Debug)]
@@ -116,4 +116,4 @@ pub(crate) struct FileLink {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,24 +9,29 @@ const STYLE: &str = include_str!("style.css");
 
 /// Renders the whole page.
 pub(crate) fn render(report: &Report) -> String {
-    let mut out = format!(
+    let main = [
+        verdict(&report.audit),
+        cards(&report.summary),
+        detection(&report.detection),
+        charts(report),
+        files(&report.files),
+    ];
+    document(&report.title, &report.subtitle, "", &main.concat())
+}
+
+/// Returns an HTML file: a headline, a sentence or two under it, and the content. `style` adds to the style sheet.
+pub(crate) fn document(title: &str, subtitle: &str, style: &str, main: &str) -> String {
+    let lead = match subtitle {
+        "" => String::new(),
+        subtitle => format!("<p class=\"lead\">{}</p>\n", Escaped(subtitle)),
+    };
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
-         </head>\n<body>\n<header>\n<h1>{title}</h1>\n",
-        title = Escaped(&report.title),
-    );
-    if !report.subtitle.is_empty() {
-        out.push_str(&format!("<p class=\"lead\">{}</p>\n", Escaped(&report.subtitle)));
-    }
-    out.push_str("</header>\n<main>\n");
-    out.push_str(&verdict(&report.audit));
-    out.push_str(&cards(&report.summary));
-    out.push_str(&detection(&report.detection));
-    out.push_str(&charts(report));
-    out.push_str(&files(&report.files));
-    out.push_str("</main>\n</body>\n</html>\n");
-    out
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}{style}</style>\n\
+         </head>\n<body>\n<header>\n<h1>{title}</h1>\n{lead}</header>\n<main>\n{main}</main>\n</body>\n</html>\n",
+        title = Escaped(title),
+    )
 }
 
 fn verdict(verdict: &Verdict) -> String {

@@ -120,7 +120,7 @@ fn scored(windows: &BTreeMap<EventTime, Vec<f64>>) -> Vec<ChartPoint> {
 }
 
 /// Fails when a tag is not closed by its own end tag.
-fn assert_balanced(html: &str) {
+pub(crate) fn assert_balanced(html: &str) {
     let mut open: Vec<&str> = Vec::new();
     let body = &html[html.find("<html").unwrap()..];
     for tag in body.split('<').skip(1) {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use windrow_common::EventTime;
 
 /// A text that is displayed with its markup escaped, for an element or a quoted attribute.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Formats a number with as many decimals as `step` needs, the smallest difference that has to show.
-pub(super) fn number(value: f64, step: f64) -> String {
+pub(crate) fn number(value: f64, step: f64) -> String {
     let decimals = if step > 0.0 {
         (-step.log10().floor()).clamp(0.0, 9.0)
     } else {
@@ -42,7 +42,7 @@ pub(super) fn number(value: f64, step: f64) -> String {
 }
 
 /// Formats a number to three significant digits.
-pub(super) fn significant(value: f64) -> String {
+pub(crate) fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
     }
@@ -50,12 +50,12 @@ pub(super) fn significant(value: f64) -> String {
 }
 
 /// Formats a time of day: `14:30`, in UTC.
-pub(super) fn clock(time: EventTime) -> String {
+pub(crate) fn clock(time: EventTime) -> String {
     time.to_string()[11..16].to_owned()
 }
 
 /// Formats a date: `5 Jan`, in UTC.
-pub(super) fn day(time: EventTime) -> String {
+pub(crate) fn day(time: EventTime) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
@@ -66,13 +66,13 @@ pub(super) fn day(time: EventTime) -> String {
 }
 
 /// Formats a time with its date: `2026-01-05 14:30:00 UTC`.
-pub(super) fn moment(time: EventTime) -> String {
+pub(crate) fn moment(time: EventTime) -> String {
     let text = time.to_string();
     format!("{} {} UTC", &text[..10], text[11..].trim_end_matches('Z'))
 }
 
 /// Formats a count with its noun: `1 window`, `2 windows`.
-pub(super) fn count(count: usize, noun: &str) -> String {
+pub(crate) fn count(count: usize, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

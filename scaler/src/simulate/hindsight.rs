@@ -95,22 +95,26 @@ fn cost(plan: &[u32], start: usize) -> u64 {
 
 /// Keeps workers that are needed again within `break_even` steps.
 fn bridge(mut needed: Vec<u32>, break_even: usize) -> Vec<u32> {
-    let most = needed.iter().copied().max().unwrap_or(0);
-    for level in 1..=most {
-        let mut last_used: Option<usize> = None;
-        for step in 0..needed.len() {
-            if needed[step] < level {
-                continue;
-            }
-            if let Some(last) = last_used
+    let most = needed.iter().copied().max().unwrap_or(0) as usize;
+    // The last step that needed so many workers.
+    let mut last_used: Vec<Option<usize>> = vec![None; most + 1];
+    let mut before = 0;
+    for step in 0..needed.len() {
+        let now = needed[step] as usize;
+        // Only those that change are looked at: thousands of workers over weeks would take minutes otherwise.
+        if now < before {
+            last_used[now + 1..=before].fill(Some(step - 1));
+        }
+        for (level, last) in last_used.iter().enumerate().take(now + 1).skip(before + 1) {
+            if let Some(last) = last
                 && step - last - 1 <= break_even
             {
                 for kept in &mut needed[last + 1..step] {
-                    *kept = (*kept).max(level);
+                    *kept = (*kept).max(level as u32);
                 }
             }
-            last_used = Some(step);
         }
+        before = now;
     }
     needed
 }
@@ -166,8 +170,9 @@ fn push(hull: &mut Vec<Point>, point: Point, cuts: impl Fn(f64, f64) -> bool) {
 fn interpolate(path: &[Point], length: usize) -> Vec<f64> {
     let mut values = vec![path[0].1; length];
     for pair in path.windows(2) {
-        for (index, value) in values.iter_mut().enumerate().take(pair[1].0 + 1).skip(pair[0].0) {
-            *value = pair[0].1 + slope(pair[0], pair[1]) * (index - pair[0].0) as f64;
+        let (from, to) = (pair[0], pair[1]);
+        for (steps, value) in values[from.0..=to.0].iter_mut().enumerate() {
+            *value = from.1 + slope(from, to) * steps as f64;
         }
     }
     values

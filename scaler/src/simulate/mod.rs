@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use trace::{STEP_SECONDS, Trace};
+pub use trace::{Generated, STEP_SECONDS, Trace};
 pub use world::Machines;
 
 use crate::policy::{Learned, Observation, Policy, PolicyOptions, PolicyOptionsError, Schedule};
@@ -23,16 +23,37 @@ const MIDNIGHT_MS: i64 = 1_767_571_200_000;
 const AFTER: usize = 360;
 /// How often a point is kept for the chart, in steps: a minute.
 const POINT_STEPS: usize = 12;
+/// The largest fleet that is simulated.
+pub const MOST_WORKERS: u32 = 10_000;
 
 /// What is simulated besides the arrivals.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// Workers and broker.
     pub machines: Machines,
-    /// Bounds and aim of the fleet. The schedule is used only with traces of batches.
+    /// Bounds and aim of the fleet. Without a schedule, that of a generated trace of batches is used.
     pub options: PolicyOptions,
     /// Price of a worker-hour.
     pub price_per_hour: f64,
+}
+
+/// Why something cannot be simulated.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum SimulationError {
+    /// The options of the fleet contradict each other.
+    #[error(transparent)]
+    Options(#[from] PolicyOptionsError),
+    /// The fleet would be too large.
+    #[error(
+        "cannot simulate {trace}: {messages:.0} messages arrive within {STEP_SECONDS:.0} s, which is more than \
+         {MOST_WORKERS} workers score in that time; raise --rate, or shorten the trace's bursts"
+    )]
+    TooManyWorkers {
+        /// The trace.
+        trace: String,
+        /// The messages of its largest step.
+        messages: f64,
+    },
 }
 
 /// What decides about the size of the fleet.
@@ -56,9 +77,9 @@ impl Contender {
     pub fn title(self) -> &'static str {
         match self {
             Self::Windrow => "Windrow",
-            Self::WindrowScheduled => "Windrow, schedule known",
+            Self::WindrowScheduled => "Windrow with the schedule",
             Self::Keda => "KEDA + HPA",
-            Self::Fixed => "fixed fleet",
+            Self::Fixed => "a fixed fleet",
             Self::Hindsight => "hindsight",
         }
     }
@@ -87,8 +108,15 @@ pub struct Outcome {
 }
 
 /// Replays a trace against every contender.
-pub fn simulate(trace: &Trace, setting: &Setting) -> Result<Vec<Outcome>, PolicyOptionsError> {
+pub fn simulate(trace: &Trace, setting: &Setting) -> Result<Vec<Outcome>, SimulationError> {
     setting.options.validate()?;
+    let largest = trace.arrivals.iter().copied().fold(0.0, f64::max);
+    if largest > f64::from(MOST_WORKERS) * setting.machines.rate * STEP_SECONDS {
+        return Err(SimulationError::TooManyWorkers {
+            trace: trace.name.clone(),
+            messages: largest,
+        });
+    }
     let Setting {
         machines, options, ..
     } = setting;
@@ -101,13 +129,13 @@ pub fn simulate(trace: &Trace, setting: &Setting) -> Result<Vec<Outcome>, Policy
         &trace.arrivals,
         rate,
         hindsight::steps(target),
-        hindsight::steps(machines.boot_seconds),
+        hindsight::steps(machines.boot_seconds.max(options.minimum_billed.as_secs_f64())),
     );
     let peak = best.iter().copied().max().unwrap_or(0).max(1);
 
     let mut outcomes = vec![replay_policy(trace, setting, None, Contender::Windrow)?];
-    if let Some(every) = trace.batch_every {
-        let schedule = Schedule::Every(Duration::from_secs_f64(every));
+    let own = || Some(Schedule::Every(Duration::from_secs_f64(trace.batch_every?)));
+    if let Some(schedule) = options.schedule.clone().or_else(own) {
         outcomes.push(replay_policy(
             trace,
             setting,
@@ -157,7 +185,8 @@ fn replay(
     contender: Contender,
     mut decide: impl FnMut(&mut World, usize),
 ) -> Outcome {
-    let mut world = World::new(setting.machines, workers);
+    let minimum_billed = setting.options.minimum_billed.as_secs_f64();
+    let mut world = World::new(setting.machines, minimum_billed, workers);
     let (mut points, mut most_workers) = (Vec::new(), 0);
     for (step, arrived) in trace.arrivals.iter().enumerate() {
         decide(&mut world, step);

@@ -98,3 +98,57 @@ fn nobody_who_keeps_the_target_costs_less_than_hindsight() {
         }
     }
 }
+
+#[test]
+fn a_schedule_of_the_setting_is_told_to_one_policy_with_any_trace() {
+    let trace = Trace::parse("mine", "0,1000\n3600,50000\n7200,50000\n10800,50000\n").unwrap();
+    let without = simulate(&trace, &setting(90.0, 500.0, 300)).unwrap();
+    assert!(
+        !without
+            .iter()
+            .any(|outcome| outcome.contender == Contender::WindrowScheduled)
+    );
+    let mut told = setting(90.0, 500.0, 300);
+    told.options.schedule = Some("1h".parse().unwrap());
+    let outcomes = simulate(&trace, &told).unwrap();
+    let (scheduled, unscheduled) = (
+        of(&outcomes, Contender::WindrowScheduled),
+        of(&outcomes, Contender::Windrow),
+    );
+    assert!(scheduled.drain_seconds[1] < unscheduled.drain_seconds[1]);
+}
+
+#[test]
+fn the_shortest_billed_time_is_paid() {
+    let trace = Trace::parse("one", "0,100\n").unwrap();
+    let mut billed = setting(90.0, 500.0, 300);
+    let hours = |setting: &Setting| of(&simulate(&trace, setting).unwrap(), Contender::Keda).worker_hours;
+    let short = hours(&billed);
+    assert!((0.1..0.2).contains(&short), "{short}");
+    billed.options.minimum_billed = Duration::from_secs(3_600);
+    assert!((hours(&billed) - 1.0).abs() < 1e-9, "{}", hours(&billed));
+}
+
+#[test]
+fn more_workers_than_can_be_simulated_are_refused() {
+    let trace = Trace::parse("flood", "0,1e12\n").unwrap();
+    let error = simulate(&trace, &setting(90.0, 500.0, 300))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("flood") && error.contains("--rate"), "{error}");
+}
+
+#[test]
+fn weeks_of_bursts_that_need_thousands_of_workers_are_replayed_too() {
+    // A burst that needs thousands of workers, every hour of four weeks.
+    let mut text = String::new();
+    for hour in 0..28 * 24 {
+        text += &format!("{},1000000\n", hour * 3_600);
+    }
+    let trace = Trace::parse("weeks", &text).unwrap();
+    let mut slow = setting(90.0, 50.0, 10);
+    slow.options.max = 1_000;
+    let outcomes = simulate(&trace, &slow).unwrap();
+    let most = of(&outcomes, Contender::Hindsight).most_workers;
+    assert!((2_000..=4_000).contains(&most), "{most}");
+}

@@ -15,11 +15,72 @@ const BROKER_RATE: f64 = 25_000.0;
 /// Longest trace that is read from a file, in steps: four weeks.
 const LONGEST: usize = 28 * DAY;
 
+/// Most messages of one line. A larger number is a mistake.
+const MOST_MESSAGES: f64 = 1e12;
+/// How many characters of a wrong line are shown.
+const SHOWN: usize = 40;
+
+/// A trace that is generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generated {
+    /// A batch every hour.
+    HourlyBurst,
+    /// The same with few sensors.
+    SmallHourlyBurst,
+    /// Day and night.
+    Diurnal,
+    /// Bursts at random times.
+    RandomSpikes,
+    /// An outage of two hours.
+    OutageBacklog,
+}
+
+impl Generated {
+    /// The traces that the scaler is measured with.
+    pub const ALL: [Self; 5] = [
+        Self::HourlyBurst,
+        Self::SmallHourlyBurst,
+        Self::Diurnal,
+        Self::RandomSpikes,
+        Self::OutageBacklog,
+    ];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HourlyBurst => "hourly-burst",
+            Self::SmallHourlyBurst => "small-hourly-burst",
+            Self::Diurnal => "diurnal",
+            Self::RandomSpikes => "random-spikes",
+            Self::OutageBacklog => "outage-backlog",
+        }
+    }
+
+    /// Generates it for that many sensors, or for as many as the scaler is measured with. `seed` decides when
+    /// random spikes come.
+    pub fn trace(self, sensors: Option<u64>, seed: u64) -> Trace {
+        let or = |usual| sensors.unwrap_or(usual);
+        let trace = match self {
+            Self::HourlyBurst => Trace::hourly(or(1_000_000)),
+            Self::SmallHourlyBurst => Trace::hourly(or(10_000)),
+            Self::Diurnal => Trace::diurnal(or(300_000)),
+            Self::RandomSpikes => Trace::spikes(or(500_000), seed),
+            Self::OutageBacklog => Trace::outage(or(100_000)),
+        };
+        Trace {
+            name: self.name().to_owned(),
+            ..trace
+        }
+    }
+}
+
 /// The messages that arrive in each step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// What it shows.
+    /// Its name.
     pub name: String,
+    /// How many sensors send the messages, if it is known.
+    pub sensors: Option<u64>,
     /// Messages, step by step.
     pub arrivals: Vec<f64>,
     /// The interval of the batches, in seconds, if a scaler would be told.
@@ -34,7 +95,8 @@ impl Trace {
             add_burst(&mut arrivals, hour * HOUR + 1, sensors as f64);
         }
         Self {
-            name: format!("hourly batch, {} sensors", count(sensors)),
+            name: Generated::HourlyBurst.name().to_owned(),
+            sensors: Some(sensors),
             arrivals,
             batch_every: Some(3_600.0),
         }
@@ -45,7 +107,8 @@ impl Trace {
         let share = |step: usize| 0.55 - 0.45 * (TAU * step as f64 / DAY as f64).cos();
         let per_step = sensors as f64 / 60.0 * STEP_SECONDS;
         Self {
-            name: format!("day and night, {} sensors", count(sensors)),
+            name: Generated::Diurnal.name().to_owned(),
+            sensors: Some(sensors),
             arrivals: (0..DAY).map(|step| per_step * share(step)).collect(),
             batch_every: None,
         }
@@ -66,7 +129,8 @@ impl Trace {
             }
         }
         Self {
-            name: format!("random bursts, {} sensors", count(sensors)),
+            name: Generated::RandomSpikes.name().to_owned(),
+            sensors: Some(sensors),
             arrivals,
             batch_every: None,
         }
@@ -79,7 +143,8 @@ impl Trace {
         arrivals[6 * HOUR..8 * HOUR].fill(0.0);
         add_burst(&mut arrivals, 8 * HOUR, per_step * (2 * HOUR) as f64);
         Self {
-            name: format!("outage of two hours, {} sensors", count(sensors)),
+            name: Generated::OutageBacklog.name().to_owned(),
+            sensors: Some(sensors),
             arrivals,
             batch_every: None,
         }
@@ -87,13 +152,20 @@ impl Trace {
 
     /// The traces that the scaler is measured with.
     pub fn standard() -> Vec<Self> {
-        vec![
-            Self::hourly(1_000_000),
-            Self::hourly(10_000),
-            Self::diurnal(300_000),
-            Self::spikes(500_000, 1),
-            Self::outage(100_000),
-        ]
+        Generated::ALL.map(|generated| generated.trace(None, 1)).to_vec()
+    }
+
+    /// Returns how many messages arrive.
+    pub fn messages(&self) -> f64 {
+        self.arrivals.iter().sum()
+    }
+
+    /// Returns its name and how many sensors it has: `diurnal, 300 k sensors`.
+    pub fn title(&self) -> String {
+        match self.sensors {
+            Some(sensors) => format!("{}, {} sensors", self.name, count(sensors)),
+            None => self.name.clone(),
+        }
     }
 
     /// Parses lines of a time in seconds and a number of messages, separated by a comma. A first line that is no number is
@@ -110,9 +182,12 @@ impl Trace {
             let (time, messages) = match numbers {
                 Some(numbers) => numbers,
                 None if number == 1 || line.trim().is_empty() => continue,
-                None => return Err(format!("line {number}: `{line}` is not seconds,messages")),
+                None => {
+                    let shown: String = line.chars().take(SHOWN).collect();
+                    return Err(format!("line {number}: `{shown}` is not seconds,messages"));
+                }
             };
-            if !(messages.is_finite() && messages >= 0.0) {
+            if !(0.0..=MOST_MESSAGES).contains(&messages) {
                 return Err(format!("line {number}: {messages} is no number of messages"));
             }
             let step = (time / STEP_SECONDS).floor();
@@ -129,6 +204,7 @@ impl Trace {
             true => Err("it has no line of seconds,messages".to_owned()),
             false => Ok(Self {
                 name: name.to_owned(),
+                sensors: None,
                 arrivals,
                 batch_every: None,
             }),
@@ -175,6 +251,9 @@ mod tests {
             ("", "no line"),
             ("1,2\nx", "line 2"),
             ("1,-2", "no number of"),
+            ("1,NaN", "line 1: NaN is no number of"),
+            ("s,m\n1,1e13", "line 2: 10000000000000 is no number of"),
+            ("NaN,1", "four weeks"),
             ("1e12,1", "four weeks"),
         ] {
             let error = Trace::parse("t", text).unwrap_err();

@@ -38,9 +38,12 @@ const HOLD_SECONDS: f64 = 1.0;
 #[derive(Clone, Debug)]
 pub(super) struct World {
     machines: Machines,
+    /// The shortest time that is billed for a worker, in seconds.
+    minimum_billed: f64,
     pub(super) now: f64,
-    ready: u32,
-    /// When booting workers will be ready.
+    /// When the workers that are ready were asked for.
+    ready: VecDeque<f64>,
+    /// When the workers that boot were asked for.
     booting: VecDeque<f64>,
     /// The messages that are left, with the time they arrived.
     queue: VecDeque<(f64, f64)>,
@@ -55,11 +58,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(machines: Machines, workers: u32) -> Self {
+    pub(super) fn new(machines: Machines, minimum_billed: f64, workers: u32) -> Self {
         Self {
             machines,
+            minimum_billed,
             now: 0.0,
-            ready: workers,
+            ready: (0..workers).map(|_| 0.0).collect(),
             booting: VecDeque::new(),
             queue: VecDeque::new(),
             published: 0.0,
@@ -79,7 +83,7 @@ impl World {
 
     pub(super) fn load(&self) -> Load {
         let left = self.backlog();
-        let unacked = left.min(f64::from(self.ready) * self.machines.prefetch);
+        let unacked = left.min(self.ready.len() as f64 * self.machines.prefetch);
         Load {
             ready: (left - unacked).round() as u64,
             unacked: Some(unacked.ceil() as u64),
@@ -89,35 +93,45 @@ impl World {
     }
 
     pub(super) fn capacity(&self) -> Capacity {
-        let booting = self.booting.len() as u32;
+        let (ready, booting) = (self.ready.len() as u32, self.booting.len() as u32);
         Capacity {
-            requested: self.ready + booting,
+            requested: ready + booting,
             booting,
-            ready: self.ready,
+            ready,
             draining: 0,
         }
     }
 
-    /// Starts or ends workers. Those that boot are the first to end.
+    /// Starts or ends workers. Those that boot are the first to end, then those that have run for the longest time.
     pub(super) fn resize(&mut self, wanted: u32) {
         let there = self.capacity().requested;
         for _ in there..wanted {
-            self.booting.push_back(self.now + self.machines.boot_seconds);
+            self.booting.push_back(self.now);
             self.starts += 1;
         }
         for _ in wanted..there {
-            if self.booting.pop_back().is_none() {
-                self.ready -= 1;
-            }
+            self.end_one();
         }
     }
 
     /// Has that many workers ready now, of which the new ones were started in time.
     pub(super) fn have_ready(&mut self, wanted: u32) {
-        let new = wanted.saturating_sub(self.ready);
-        self.starts += new;
-        self.worker_seconds += f64::from(new) * self.machines.boot_seconds;
-        self.ready = wanted;
+        let there = self.ready.len() as u32;
+        for _ in there..wanted {
+            self.ready.push_back(self.now - self.machines.boot_seconds);
+            self.starts += 1;
+            self.worker_seconds += self.machines.boot_seconds;
+        }
+        for _ in wanted..there {
+            self.end_one();
+        }
+    }
+
+    /// Ends a worker, and bills what it lacks of the shortest time.
+    fn end_one(&mut self) {
+        if let Some(since) = self.booting.pop_back().or_else(|| self.ready.pop_front()) {
+            self.worker_seconds += f64::max(0.0, self.minimum_billed - (self.now - since));
+        }
     }
 
     /// Lets a step pass, in which `arrived` messages come.
@@ -130,11 +144,12 @@ impl World {
             self.published += arrived;
         }
         self.now += STEP_SECONDS;
-        while self.booting.front().is_some_and(|ready_at| *ready_at <= self.now) {
-            self.booting.pop_front();
-            self.ready += 1;
+        while let Some(since) = self.booting.front()
+            && since + self.machines.boot_seconds <= self.now
+        {
+            self.ready.extend(self.booting.pop_front());
         }
-        let rate = (f64::from(self.ready) * self.machines.rate).min(self.machines.broker_rate);
+        let rate = (self.ready.len() as f64 * self.machines.rate).min(self.machines.broker_rate);
         let mut can = rate * STEP_SECONDS;
         while can > 0.0 {
             let Some((since, left)) = self.queue.front_mut() else {
@@ -182,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_worker_boots_scores_and_is_paid() {
-        let mut world = World::new(Machines::default(), 0);
+        let mut world = World::new(Machines::default(), 0.0, 0);
         world.resize(2);
         for _ in 0..18 {
             world.pass(1_000.0);
@@ -200,5 +215,28 @@ mod tests {
         assert_eq!((median, most), (50.0, 90.0));
         world.resize(0);
         assert_eq!(world.capacity(), Capacity::default());
+    }
+
+    #[test]
+    fn a_worker_is_billed_for_the_shortest_time_at_least() {
+        let machines = Machines {
+            boot_seconds: 10.0,
+            ..Machines::default()
+        };
+        let mut world = World::new(machines, 60.0, 0);
+        world.resize(2);
+        for _ in 0..5 {
+            world.pass(0.0);
+        }
+        // 25 s each so far.
+        assert_eq!(world.worker_seconds, 50.0);
+        world.resize(1);
+        assert_eq!(world.worker_seconds, 50.0 + 35.0);
+        for _ in 0..10 {
+            world.pass(0.0);
+        }
+        world.resize(0);
+        // The second one has run for longer than the shortest time.
+        assert_eq!(world.worker_seconds, 50.0 + 35.0 + 50.0);
     }
 }

@@ -167,3 +167,27 @@ fn the_scoring_kernel_and_the_vocabulary_compile_no_runtime_and_no_client() {
         }
     }
 }
+
+#[test]
+fn the_demo_compiles_no_client_of_a_broker_or_a_cloud() {
+    let tree = cargo(&[
+        "tree",
+        "--package",
+        "windrow",
+        "--no-default-features",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    for line in tree.lines() {
+        let name = line.split(' ').next().unwrap();
+        let clients = ["reqwest", "azure_core", "azure_identity", "lapin", "fe2o3-amqp"];
+        assert!(
+            !clients.contains(&name),
+            "`make demo` compiles {name}: put it behind a feature"
+        );
+    }
+}

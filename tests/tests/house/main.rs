@@ -7,6 +7,7 @@ mod cli_page;
 mod examples;
 mod metrics_page;
 mod readme;
+mod scaling_page;
 
 use std::path::{Path, PathBuf};
 

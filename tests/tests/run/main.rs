@@ -1,4 +1,5 @@
-//! Tests `windrow run`: killed, on readings out of order, on bad input, and on the reference architecture's own data.
+//! Tests `windrow run`: killed, on readings out of order, on bad input, and on the reference architecture's own data. Also the
+//! commands that need no store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checkpoint;
@@ -10,6 +11,7 @@ mod order;
 mod quarantine;
 mod readings;
 mod reference;
+mod scale;
 
 use std::path::Path;
 
