@@ -644,10 +644,10 @@ def vms(resources):
         assigned = len(by_symbol[symbol]["identity"]["userAssignedIdentities"])
         if assigned != len(setup["identities"]):
             yield f"{symbol}: the VM has {assigned} identities, setup {len(setup['identities'])}"
-        # A worker that gets SIGTERM from systemd and from the agent ends at the second, with messages in hand.
+        # With any other, workers get SIGKILL once the agent is killed, and not SIGTERM.
         for path, unit in files.items():
-            if "windrow-scaler agent" in unit and not re.search(r"^KillMode=mixed$", unit, re.M):
-                yield f"{symbol}: {path} lacks KillMode=mixed"
+            if "windrow-scaler agent" in unit and not re.search(r"^KillMode=control-group$", unit, re.M):
+                yield f"{symbol}: {path} lacks KillMode=control-group"
             if path.endswith(".service") and "Type=oneshot" not in unit and "\nRestart=always\n" not in unit:
                 yield f"{symbol}: {path} lacks Restart=always"
         # A unit without its file does not start.

@@ -23,12 +23,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What an agent says of its machine, and is told. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<State>);
+pub struct Agent(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     census: Mutex<Census>,
-    trouble: Mutex<Option<String>>,
+    outage: Mutex<Option<String>>,
     draining: AtomicBool,
     running: Gauge,
     held: Gauge,
@@ -43,7 +43,7 @@ struct Report {
     draining: bool,
 }
 
-impl Desk {
+impl Agent {
     /// Returns the routes `GET /instance`, which says how many workers there are and what they hold, and `POST /drain`, after
     /// which they take no further messages and end.
     pub fn routes(&self) -> axum::Router {
@@ -61,10 +61,10 @@ impl Desk {
 
     /// Returns a readiness that says why workers cannot be started.
     pub fn readiness(&self) -> Readiness {
-        let desk = self.clone();
+        let agent = self.clone();
         Readiness::default().depend_on("workers", move || {
-            let trouble = desk.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            trouble.clone()
+            let outage = agent.0.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            outage.clone()
         })
     }
 
@@ -79,7 +79,7 @@ impl Desk {
         );
         registry.register(
             "lost_workers",
-            "Workers that ended although nobody had asked them to",
+            "Workers that ended although nobody had asked them to, or before they had drained",
             self.0.lost.clone(),
         );
     }
@@ -93,7 +93,7 @@ impl Desk {
             if let Err(why) = &resized {
                 tracing::debug!(why, "fewer workers than there should be");
             }
-            *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = resized.err();
+            *self.0.outage.lock().unwrap_or_else(PoisonError::into_inner) = resized.err();
             self.note(workers.look().await, &workers);
             tokio::select! {
                 biased;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use windrow_queue::AmqpArgs;
-use windrow_scaler::agent::Desk;
+use windrow_scaler::agent::Agent;
 use windrow_scaler::control::{Outages, Scaler, Stats, Status};
 use windrow_scaler::fleet::vmss::VmssArgs;
 use windrow_scaler::workers::{WorkerCommand, Workers, environment_of};
@@ -20,8 +20,9 @@ use windrow_store::StoreArg;
 
 use options::{FleetKind, PolicyArgs};
 
-/// How much longer than its workers this program waits for a drain.
-const GRACE: Duration = Duration::from_secs(10);
+/// How much longer than its workers this program waits for a drain: they get five seconds to end, and so do the last
+/// writes to the store.
+const GRACE: Duration = Duration::from_secs(11);
 
 /// Brings a fleet of workers to the size that the queue needs, or runs the workers of one machine.
 #[derive(Parser, Debug)]
@@ -56,9 +57,15 @@ struct RunArgs {
     /// Decide and say so, and change nothing: neither the fleet nor the store
     #[arg(long, env = "WINDROW_DRY_RUN")]
     dry_run: bool,
-    /// Address of RabbitMQ's management API, whose user needs the tag monitoring [default: AMQP is asked, which does not
-    /// tell how many messages are unacked, so that the fleet never ends]
-    #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
+    /// Address of RabbitMQ's management API: http://host:15672, or https://user:password@host:15671 for another user than
+    /// that of --amqp-url; the user needs the tag monitoring [default: AMQP is asked, which does not tell how many messages
+    /// are unacked, so one worker is always kept]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WINDROW_MANAGEMENT_URL",
+        hide_env_values = true
+    )]
     management_url: Option<String>,
     #[command(flatten)]
     policy: PolicyArgs,
@@ -148,14 +155,14 @@ fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, 
         routes: status.routes(),
     };
     let every = args.policy.look_every;
-    let lease = options::lease(&store, &queue, every);
+    let lease = options::lease(&store, &queue, &args.policy);
     let scaler = Scaler {
         policy,
         every,
         broker,
         queue,
         fleet,
-        seat: (!args.dry_run).then_some((store, lease)),
+        leadership: (!args.dry_run).then_some((store.clone(), lease)),
         stats,
         outages,
         status,
@@ -166,7 +173,14 @@ fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, 
         "windrow-scaler",
         &service,
         endpoints,
-        async |shutdown| scaler.run(shutdown).await.map_err(Failure::usage),
+        async |mut shutdown| {
+            tokio::select! {
+                // A role takes minutes to apply, so a restart may help.
+                reached = store.watch() => reached.map_err(Failure::failed)?,
+                () = shutdown.stopping() => return Ok(()),
+            }
+            scaler.run(shutdown).await.map_err(Failure::usage)
+        },
     ))
 }
 
@@ -177,13 +191,13 @@ fn agent(args: AgentArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCo
     let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let wanted = args.workers.unwrap_or(cores);
-    let desk = Desk::default();
+    let agent = Agent::default();
     let mut registry = Registry::default();
-    desk.register(&mut registry);
+    agent.register(&mut registry);
     let endpoints = Endpoints {
         registry,
-        readiness: desk.readiness(),
-        routes: desk.routes(),
+        readiness: agent.readiness(),
+        routes: agent.routes(),
     };
     let mut service = args.service;
     service.drain_timeout += GRACE;
@@ -192,7 +206,7 @@ fn agent(args: AgentArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCo
         &service,
         endpoints,
         async |shutdown| {
-            desk.run(workers, wanted, shutdown).await;
+            agent.run(workers, wanted, shutdown).await;
             Ok(())
         },
     ))

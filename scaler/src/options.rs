@@ -15,8 +15,8 @@ use windrow_scaler::workers::Workers;
 use windrow_service::Failure;
 use windrow_store::Store;
 
-/// The shortest lease. A leader that is slower than this loses it.
-const SHORTEST_LEASE: Duration = Duration::from_secs(30);
+/// The shortest lease: in its last fifteen seconds, a leader no longer resizes the fleet.
+const SHORTEST_LEASE: Duration = Duration::from_secs(20);
 
 /// What runs the workers.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -63,18 +63,27 @@ pub(crate) struct PolicyArgs {
     /// How often to look at the queue, whose figures RabbitMQ updates every five seconds
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
     pub(crate) look_every: Duration,
+    /// How long the lease of a scaler lasts. Another takes over when the one that leads has been silent for that long
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_LEASE", value_parser = parse_duration)]
+    lease: Duration,
     /// Consumers of each worker, to tell from the consumers how many workers there are, with --fleet serve
-    #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_CONSUMERS")]
+    #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_CONSUMERS", value_parser = clap::value_parser!(u32).range(1..))]
     consumers: u32,
 }
 
 impl PolicyArgs {
     /// Returns the options of the policy.
     pub(crate) fn options(&self) -> Result<PolicyOptions, Failure> {
-        if self.look_every < Duration::from_secs(1) || self.look_every > Duration::from_secs(300) {
+        if self.look_every < Duration::from_secs(1) || self.look_every > Duration::from_secs(120) {
             return Err(Failure::usage(format!(
-                "--look-every {:?} is not between 1s and 5m",
+                "--look-every {:?} is not between 1s and 2m",
                 self.look_every
+            )));
+        }
+        if self.lease < SHORTEST_LEASE.max(self.look_every * 3) {
+            return Err(Failure::usage(format!(
+                "--lease {:?} is too short: it lasts {SHORTEST_LEASE:?} at least, and three times --look-every",
+                self.lease
             )));
         }
         // Compose files set unused variables to the empty string.
@@ -138,9 +147,9 @@ pub(crate) fn queue(amqp: &AmqpArgs) -> Result<String, Failure> {
 }
 
 /// Returns the lease of those that scale the workers of this queue.
-pub(crate) fn lease(store: &Store, queue: &str, every: Duration) -> Lease {
+pub(crate) fn lease(store: &Store, queue: &str, policy: &PolicyArgs) -> Lease {
     let path = format!("scaling/{}.json", encode_segment(queue));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
-    Lease::new(store.clone(), path, me, SHORTEST_LEASE.max(every * 3))
+    Lease::new(store.clone(), path, me, policy.lease)
 }

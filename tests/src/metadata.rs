@@ -85,8 +85,13 @@ async fn list(State(shared): State<Arc<Mutex<Shared>>>, headers: HeaderMap) -> (
         let events: Vec<_> = events
             .iter()
             .map(|(id, kind, machine)| {
+                // It stays listed until it is over.
+                let status = match shared.acknowledged.contains(id) {
+                    true => "Started",
+                    false => "Scheduled",
+                };
                 serde_json::json!({
-                    "EventId": id, "EventStatus": "Scheduled", "EventType": kind,
+                    "EventId": id, "EventStatus": status, "EventType": kind,
                     "ResourceType": "VirtualMachine", "Resources": [machine],
                     "NotBefore": "", "EventSource": "Platform", "DurationInSeconds": -1,
                 })

@@ -87,6 +87,15 @@ impl Link {
         AmqpError::from_lapin(&self.config, error)
     }
 
+    /// Returns whether it has never been open.
+    pub(super) fn is_unused(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    pub(super) fn not_connected(&self) -> String {
+        format!("not connected to RabbitMQ at {} yet", self.config.url.endpoint())
+    }
+
     /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
         let endpoint = self.config.url.endpoint();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::AmqpUrl;
@@ -12,17 +12,22 @@ use windrow_store::choose_tls;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of a broker's management API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Management {
     client: reqwest::Client,
     /// `http://host:15672`.
     base: String,
-    broker: AmqpUrl,
+    user: String,
+    password: String,
+    vhost: String,
 }
 
 /// The state of a queue. The management API updates it every five seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QueueState {
+    /// Whether the broker has counted the queue's messages. It has not just after its start, or if the queue has just been
+    /// created or has no leader; then there seem to be none.
+    pub is_counted: bool,
     /// Number of messages that wait for a consumer.
     pub ready: u64,
     /// Number of messages delivered and not yet settled.
@@ -54,11 +59,16 @@ pub enum ManagementError {
         /// What happened.
         why: String,
     },
+    /// The address cannot be used.
+    #[error("--management-url: {0}; write http://host:15672, or https://user:password@host:15671")]
+    Address(String),
     /// The certificate of the authority cannot be used.
     #[error("--amqp-ca holds no certificate of an authority in PEM: {0}")]
     Authority(String),
     /// The API refuses the user.
-    #[error("the management API at {base} refuses user `{user}`: the user needs the tag `monitoring`")]
+    #[error(
+        "the management API at {base} refuses user `{user}`: its password is wrong, or it lacks the tag `monitoring`"
+    )]
     Refused {
         /// The API's address.
         base: String,
@@ -79,7 +89,7 @@ impl HasRemedy for ManagementError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Away { .. } => Remedy::Wait,
-            Self::Authority(_) => Remedy::FixConfig,
+            Self::Authority(_) | Self::Address(_) => Remedy::FixConfig,
             Self::Refused { .. } | Self::NoQueue { .. } => Remedy::GiveUp,
         }
     }
@@ -88,14 +98,18 @@ impl HasRemedy for ManagementError {
 #[derive(Deserialize)]
 struct Answer {
     // All are absent for a queue that has just been created.
-    #[serde(default)]
-    messages_ready: u64,
-    #[serde(default)]
-    messages_unacknowledged: u64,
+    messages_ready: Option<u64>,
+    messages_unacknowledged: Option<u64>,
     #[serde(default)]
     consumers: u64,
     #[serde(default)]
     message_stats: Stats,
+}
+
+/// RabbitMQ's answer for what does not exist.
+#[derive(Deserialize)]
+struct NotFound {
+    error: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -119,18 +133,20 @@ struct Rate {
 
 impl Management {
     /// Creates a client of the management API of `broker`, at `base` or at the default port: 15672, or 15671 if the
-    /// broker's connection is encrypted. `authority` is the certificate (PEM) of the only authority to trust; without it,
-    /// the system's are trusted.
+    /// broker's connection is encrypted. The user is the one that `base` names, or else the broker's. `authority` is the
+    /// certificate (PEM) of the only authority to trust; without it, the system's are trusted.
     pub fn new(
         broker: &AmqpUrl,
         base: Option<&str>,
         authority: Option<&str>,
     ) -> Result<Self, ManagementError> {
-        let default = || match broker.is_encrypted() {
+        let default = match broker.is_encrypted() {
             true => format!("https://{}:15671", broker.host()),
             false => format!("http://{}:15672", broker.host()),
         };
-        let base = base.map_or_else(default, |base| base.trim_end_matches('/').to_owned());
+        let (base, login) = address(base.unwrap_or(&default))?;
+        let (user, password) =
+            login.unwrap_or_else(|| (broker.user().to_owned(), broker.password().to_owned()));
         choose_tls();
         let mut client = reqwest::Client::builder().timeout(TIMEOUT);
         if let Some(authority) = authority {
@@ -144,7 +160,9 @@ impl Management {
         Ok(Self {
             client: client.build().map_err(|error| away(&base, &error))?,
             base,
-            broker: broker.clone(),
+            user,
+            password,
+            vhost: broker.vhost().to_owned(),
         })
     }
 
@@ -154,28 +172,20 @@ impl Management {
         let url = format!(
             "{}/api/queues/{}/{}",
             self.base,
-            encode(self.broker.vhost()),
+            encode(&self.vhost),
             encode(queue)
         );
-        let request = self
-            .client
-            .get(url)
-            .basic_auth(self.broker.user(), Some(self.broker.password()));
+        let request = self.client.get(url).basic_auth(&self.user, Some(&self.password));
         let failed = |error: reqwest::Error| away(&self.base, &error.without_url());
         let response = request.send().await.map_err(failed)?;
         match response.status().as_u16() {
             401 | 403 => {
                 return Err(ManagementError::Refused {
                     base: self.base.clone(),
-                    user: self.broker.user().to_owned(),
+                    user: self.user.clone(),
                 });
             }
-            404 => {
-                return Err(ManagementError::NoQueue {
-                    queue: queue.to_owned(),
-                    vhost: self.broker.vhost().to_owned(),
-                });
-            }
+            404 => return Err(self.not_found(queue, response).await),
             _ => {}
         }
         let answer: Answer = response
@@ -185,8 +195,9 @@ impl Management {
             .await
             .map_err(failed)?;
         Ok(QueueState {
-            ready: answer.messages_ready,
-            unacked: answer.messages_unacknowledged,
+            is_counted: answer.messages_ready.is_some() && answer.messages_unacknowledged.is_some(),
+            ready: answer.messages_ready.unwrap_or(0),
+            unacked: answer.messages_unacknowledged.unwrap_or(0),
             consumers: answer.consumers,
             published_per_second: answer.message_stats.publish_details.rate,
             delivered_per_second: answer.message_stats.deliver_get_details.rate,
@@ -198,9 +209,70 @@ impl Management {
     }
 }
 
+impl Management {
+    /// Returns what a 404 means. RabbitMQ's own is JSON; that of a proxy or of another server says nothing about the queue.
+    async fn not_found(&self, queue: &str, response: reqwest::Response) -> ManagementError {
+        let answer = response.json::<NotFound>().await;
+        match answer.is_ok_and(|answer| answer.error == "Object Not Found") {
+            true => ManagementError::NoQueue {
+                queue: queue.to_owned(),
+                vhost: self.vhost.clone(),
+            },
+            false => ManagementError::Away {
+                base: self.base.clone(),
+                why: "it answers 404, and not as RabbitMQ does".to_owned(),
+            },
+        }
+    }
+}
+
+/// Splits an address into the part that may be shown, and the user and password that it names.
+fn address(text: &str) -> Result<(String, Option<(String, String)>), ManagementError> {
+    // What is wrong may hold a password anywhere, so it is not shown.
+    let wrong = |why: &str| ManagementError::Address(why.to_owned());
+    let mut url = reqwest::Url::parse(text.trim()).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("it is not the address of a web server"));
+    }
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let login = url
+        .password()
+        .map(|password| (decode(url.username()), decode(password)));
+    // Neither fails for an address with a host.
+    _ = url.set_username("");
+    _ = url.set_password(None);
+    Ok((url.as_str().trim_end_matches('/').to_owned(), login))
+}
+
 fn away(base: &str, error: &reqwest::Error) -> ManagementError {
     ManagementError::Away {
         base: base.to_owned(),
         why: windrow_common::sentence(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_name_a_user_whose_password_is_never_shown() {
+        let (base, login) = address("https://monitor:p%40ss@broker:15671/").unwrap();
+        assert_eq!(base, "https://broker:15671");
+        assert_eq!(login, Some(("monitor".to_owned(), "p@ss".to_owned())));
+        assert_eq!(
+            address("http://broker:15672").unwrap(),
+            ("http://broker:15672".to_owned(), None)
+        );
+        for wrong in [
+            "broker",
+            "ftp://monitor:secret@broker",
+            "monitor:secret@broker",
+            "http://",
+        ] {
+            let error = address(wrong).unwrap_err();
+            assert_eq!(error.remedy(), Remedy::FixConfig);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 }

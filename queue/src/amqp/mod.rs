@@ -67,9 +67,15 @@ impl Amqp {
         self.publisher.link().connection().await.map(|_| ())
     }
 
-    /// Returns why the broker cannot be used at the moment; `None` if it can, as far as is known.
+    /// Returns why the broker cannot be used at the moment, which is so before [`Amqp::connect`]; `None` if it can, as far as
+    /// is known.
     pub fn outage(&self) -> Option<String> {
-        self.publisher.link().outage().or_else(|| self.consuming.outage())
+        let publishing = self.publisher.link();
+        let unused = || publishing.is_unused().then(|| publishing.not_connected());
+        publishing
+            .outage()
+            .or_else(unused)
+            .or_else(|| self.consuming.outage())
     }
 
     /// Returns the dead letters, to list, replay or purge.

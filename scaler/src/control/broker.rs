@@ -7,11 +7,11 @@ use windrow_queue::{Amqp, Management, ManagementError};
 
 use crate::policy::Load;
 
-/// How long a look may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a look may take: longer than the API's own limit, whose error says more.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A queue that is observed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Broker {
     /// Through the management API, which knows how many messages are unacked, and how many have ever passed.
     Management {
@@ -34,6 +34,8 @@ pub struct Seen {
     pub load: Load,
     /// How many consumers it has.
     pub consumers: u32,
+    /// Whether the queue exists. A worker that has connected has declared it.
+    pub exists: bool,
 }
 
 impl Broker {
@@ -48,6 +50,7 @@ impl Broker {
     async fn ask(&self) -> Result<Seen, String> {
         match self {
             Self::Management { api, queue } => match api.queue(queue).await {
+                Ok(state) if !state.is_counted => Err("RabbitMQ has no figures of the queue yet".to_owned()),
                 Ok(state) => Ok(Seen {
                     load: Load {
                         ready: state.ready,
@@ -56,6 +59,7 @@ impl Broker {
                         acked: state.acked,
                     },
                     consumers: u32::try_from(state.consumers).unwrap_or(u32::MAX),
+                    exists: true,
                 }),
                 Err(ManagementError::NoQueue { .. }) => Ok(Seen {
                     load: Load {
@@ -63,6 +67,7 @@ impl Broker {
                         ..Load::default()
                     },
                     consumers: 0,
+                    exists: false,
                 }),
                 Err(error) => Err(error.to_string()),
             },
@@ -75,6 +80,7 @@ impl Broker {
                         ..Load::default()
                     },
                     consumers: u32::try_from(look.consumers).unwrap_or(u32::MAX),
+                    exists: true,
                 })
             }
         }

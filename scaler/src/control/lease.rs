@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a leader leaves for the next one, and shows to those that follow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Legacy {
+pub struct Handover {
     /// The last decision.
     #[serde(default)]
     pub decision: Option<Shown>,
@@ -46,9 +46,14 @@ pub enum Standing {
     /// It leads as long as the lease lasts, which cannot be renewed.
     Late(String),
     /// It has begun to lead, and this is what its predecessor left.
-    Begins(Legacy),
+    Begins(Handover),
     /// Another one leads.
-    Follows(Legacy),
+    Follows {
+        /// Its name.
+        leader: String,
+        /// What it shows.
+        handover: Handover,
+    },
     /// The store cannot tell.
     Unknown(String),
 }
@@ -62,7 +67,7 @@ struct Saved {
     /// For people.
     at: Timestamp,
     #[serde(flatten)]
-    legacy: Legacy,
+    handover: Handover,
 }
 
 /// The lease, as one scaler sees it.
@@ -77,6 +82,8 @@ pub struct Lease {
     /// The version that another one has written, and when it was first seen.
     seen: Option<(Version, Instant)>,
     renewed: u64,
+    /// Whether this scaler knows what its predecessor left, so that it may write its own.
+    has_begun: bool,
 }
 
 impl Lease {
@@ -90,30 +97,50 @@ impl Lease {
             held: None,
             seen: None,
             renewed: 0,
+            has_begun: false,
         }
     }
 
+    /// Returns until when this scaler may act, if it leads.
+    pub fn lasts_until(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, since)| *since + self.length)
+    }
+
     /// Renews the lease, takes it, or learns who has it.
-    pub async fn step(&mut self, legacy: &Legacy) -> Standing {
+    pub async fn step(&mut self, handover: &Handover) -> Standing {
         match self.held.clone() {
-            Some((version, since)) => self.renew(version, since, legacy).await,
-            None => self.look(legacy).await,
+            Some((version, since)) => self.renew(version, since, handover).await,
+            None => self.look(handover).await,
         }
     }
 
     /// Gives the lease up, so that another scaler need not wait for its end.
-    pub async fn end(mut self, legacy: &Legacy) {
-        if let Some((version, _)) = self.held.take() {
-            self.me = String::new();
-            if let Err(error) = self.write(Some(&version), legacy).await {
-                tracing::debug!(error, "the lease was not given up; it ends by itself");
+    pub async fn end(mut self, handover: &Handover) {
+        let Some((held, _)) = self.held.take() else {
+            return;
+        };
+        let mut version = Some(held);
+        let me = std::mem::take(&mut self.me);
+        // The second try is for a step that was cut short: what it wrote has another version.
+        for _ in 0..2 {
+            let Some(held) = version.take() else { break };
+            match self.write(Some(&held), handover).await {
+                Ok(Written::Done(_)) => return,
+                Ok(Written::Refused) => {
+                    let read = self.read().await.ok().flatten();
+                    let own =
+                        read.filter(|(_, saved)| saved.as_ref().is_some_and(|saved| saved.leader == me));
+                    version = own.map(|(version, _)| version);
+                }
+                Err(error) => tracing::debug!(error, "the lease cannot be given up"),
             }
         }
+        tracing::info!("the lease was not given up; another scaler waits for its end");
     }
 
-    async fn renew(&mut self, version: Version, since: Instant, legacy: &Legacy) -> Standing {
+    async fn renew(&mut self, version: Version, since: Instant, handover: &Handover) -> Standing {
         let began = Instant::now();
-        match self.write(Some(&version), legacy).await {
+        match self.write(Some(&version), handover).await {
             Ok(Written::Done(version)) => {
                 self.held = Some((version, began));
                 Standing::Leads
@@ -121,7 +148,7 @@ impl Lease {
             // An answer may have been lost, and then the version is our own.
             Ok(Written::Refused) => {
                 self.held = None;
-                self.look(legacy).await
+                self.look(handover).await
             }
             Err(error) if since.elapsed() < self.length => Standing::Late(error),
             Err(error) => {
@@ -132,33 +159,47 @@ impl Lease {
     }
 
     /// Reads who leads, and takes the lease if nobody does.
-    async fn look(&mut self, legacy: &Legacy) -> Standing {
+    async fn look(&mut self, handover: &Handover) -> Standing {
         let began = Instant::now();
         let read = match self.read().await {
             Ok(Some(read)) => read,
-            Ok(None) => return self.take(None, began, Legacy::default()).await,
+            Ok(None) if self.has_begun => return self.resume(None, began, handover).await,
+            Ok(None) => return self.take(None, began, Handover::default()).await,
             Err(error) => return Standing::Unknown(error),
         };
         let (version, saved) = read;
         let Some(saved) = saved else {
-            // Nobody can say who leads. Whoever does writes it anew.
+            // Nobody can say who leads. The leader, if there is one, replaces it.
             return match self.has_ended(&version, began) {
-                true => self.take(Some(version), began, Legacy::default()).await,
+                true => self.take(Some(version), began, Handover::default()).await,
                 false => Standing::Unknown(format!("{} is damaged", self.path)),
             };
         };
         self.renewed = self.renewed.max(saved.renewed);
         if saved.leader == self.me {
             // Another one may be about to take the lease, so it has to be renewed first.
-            return match self.take(Some(version), began, legacy.clone()).await {
-                Standing::Begins(_) => Standing::Leads,
-                other => other,
+            return match self.has_begun {
+                true => self.resume(Some(version), began, handover).await,
+                // The answer to its first write was lost.
+                false => self.take(Some(version), began, saved.handover).await,
             };
         }
         if saved.leader.is_empty() || self.has_ended(&version, began) {
-            return self.take(Some(version), began, saved.legacy).await;
+            return self.take(Some(version), began, saved.handover).await;
         }
-        Standing::Follows(saved.legacy)
+        self.has_begun = false;
+        Standing::Follows {
+            leader: saved.leader,
+            handover: saved.handover,
+        }
+    }
+
+    /// Goes on leading with a lease that has to be written again.
+    async fn resume(&mut self, version: Option<Version>, began: Instant, handover: &Handover) -> Standing {
+        match self.take(version, began, handover.clone()).await {
+            Standing::Begins(_) => Standing::Leads,
+            other => other,
+        }
     }
 
     /// Returns whether another one's lease has ended: it has not been renewed for as long as it lasts.
@@ -172,21 +213,25 @@ impl Lease {
         }
     }
 
-    async fn take(&mut self, version: Option<Version>, began: Instant, mut legacy: Legacy) -> Standing {
-        if !legacy.learned.is_plausible() {
+    async fn take(&mut self, version: Option<Version>, began: Instant, mut handover: Handover) -> Standing {
+        if !handover.learned.is_plausible() {
             tracing::warn!(
                 path = self.path,
-                "what was learned is damaged, and is learned anew"
+                "what was learned is damaged, and is measured again"
             );
-            legacy.learned = Learned::default();
+            handover.learned = Learned::default();
         }
-        match self.write(version.as_ref(), &legacy).await {
+        match self.write(version.as_ref(), &handover).await {
             Ok(Written::Done(version)) => {
                 self.held = Some((version, began));
                 self.seen = None;
-                Standing::Begins(legacy)
+                self.has_begun = true;
+                Standing::Begins(handover)
             }
-            Ok(Written::Refused) => Standing::Follows(legacy),
+            // The next step reads who was quicker.
+            Ok(Written::Refused) => {
+                Standing::Unknown("another scaler has taken the lease just now".to_owned())
+            }
             Err(error) => Standing::Unknown(error),
         }
     }
@@ -198,13 +243,13 @@ impl Lease {
         Ok(read.map(|(bytes, version)| (version, serde_json::from_slice(&bytes).ok())))
     }
 
-    async fn write(&mut self, version: Option<&Version>, legacy: &Legacy) -> Result<Written, String> {
+    async fn write(&mut self, version: Option<&Version>, handover: &Handover) -> Result<Written, String> {
         self.renewed += 1;
         let saved = Saved {
             leader: self.me.clone(),
             renewed: self.renewed,
             at: Timestamp::now(),
-            legacy: legacy.clone(),
+            handover: handover.clone(),
         };
         let text = serde_json::to_vec(&saved).map_err(|error| error.to_string())?;
         let put = self.store.put_if(&self.path, text, version);
@@ -245,17 +290,24 @@ mod tests {
         )
     }
 
+    fn follows(leader: &str, handover: Handover) -> Standing {
+        Standing::Follows {
+            leader: leader.to_owned(),
+            handover,
+        }
+    }
+
     fn store() -> Store {
         Store::from_objects(Arc::new(InMemory::new()), "memory")
     }
 
-    fn with(workers: u32) -> Legacy {
+    fn with(workers: u32) -> Handover {
         let decision = Shown {
             at: Timestamp::UNIX_EPOCH,
             workers,
             reason: String::new(),
         };
-        Legacy {
+        Handover {
             decision: Some(decision),
             learned: Learned::default(),
         }
@@ -266,21 +318,21 @@ mod tests {
         let store = store();
         let (mut first, mut second) = (lease(&store, "a"), lease(&store, "b"));
         assert_eq!(
-            first.step(&Legacy::default()).await,
-            Standing::Begins(Legacy::default())
+            first.step(&Handover::default()).await,
+            Standing::Begins(Handover::default())
         );
         for workers in 0..10 {
             assert_eq!(first.step(&with(workers)).await, Standing::Leads);
             assert_eq!(
-                second.step(&Legacy::default()).await,
-                Standing::Follows(with(workers))
+                second.step(&Handover::default()).await,
+                follows("a", with(workers))
             );
             tokio::time::advance(LENGTH).await;
         }
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(second.step(&Legacy::default()).await, Standing::Begins(with(9)));
+        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(9)));
         // The first one was only slow. It finds out at its next step, before it acts.
-        assert_eq!(first.step(&with(5)).await, Standing::Follows(with(9)));
+        assert_eq!(first.step(&with(5)).await, follows("b", with(9)));
         assert_eq!(second.step(&with(6)).await, Standing::Leads);
     }
 
@@ -288,25 +340,38 @@ mod tests {
     async fn who_ends_leaves_the_lease_at_once_and_a_lost_answer_does_not_cost_it() {
         let store = store();
         let (mut first, mut second) = (lease(&store, "a"), lease(&store, "b"));
-        first.step(&Legacy::default()).await;
+        first.step(&Handover::default()).await;
         // The write arrived, and its answer did not.
         let held = first.held.clone();
         assert_eq!(first.step(&with(1)).await, Standing::Leads);
         first.held = held;
         assert_eq!(first.step(&with(2)).await, Standing::Leads);
-        assert_eq!(second.step(&Legacy::default()).await, Standing::Follows(with(2)));
+        assert_eq!(second.step(&Handover::default()).await, follows("a", with(2)));
         assert_eq!(first.step(&with(3)).await, Standing::Leads);
         first.end(&with(4)).await;
-        assert_eq!(second.step(&Legacy::default()).await, Standing::Begins(with(4)));
+        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(4)));
+        // The answer to its first write was lost as well, and it has not begun.
+        (second.held, second.has_begun) = (None, false);
+        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(4)));
+        // The blob was deleted under it.
+        store.delete("scaling/lease.json").await.unwrap();
+        assert_eq!(second.step(&with(7)).await, Standing::Leads);
+        // A step was cut short after it had written.
+        let held = second.held.clone();
+        assert_eq!(second.step(&with(8)).await, Standing::Leads);
+        second.held = held;
+        second.end(&with(9)).await;
+        let mut third = lease(&store, "c");
+        assert_eq!(third.step(&Handover::default()).await, Standing::Begins(with(9)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_damaged_lease_is_written_anew_after_its_length() {
+    async fn a_damaged_lease_is_replaced_after_its_length() {
         let store = store();
         store.put("scaling/lease.json", "{").await.unwrap();
         let mut lease = lease(&store, "a");
         assert!(matches!(lease.step(&with(1)).await, Standing::Unknown(_)));
         tokio::time::advance(LENGTH + Duration::from_secs(1)).await;
-        assert_eq!(lease.step(&with(1)).await, Standing::Begins(Legacy::default()));
+        assert_eq!(lease.step(&with(1)).await, Standing::Begins(Handover::default()));
     }
 }

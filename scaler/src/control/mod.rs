@@ -21,13 +21,13 @@ use records::{Record, Records};
 use stats::{BROKER, Direction, FLEET, STORE};
 
 pub use broker::{Broker, Seen};
-pub use lease::{Lease, Legacy, Shown, Standing};
+pub use lease::{Handover, Lease, Shown, Standing};
 pub use outage::Outages;
 pub use stats::Stats;
 pub use status::Status;
 
-/// How long a call to the fleet may take.
-const FLEET_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a call to the fleet may take. The lease has to last longer than a whole step.
+const FLEET_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a scaler works with.
 pub struct Scaler {
@@ -41,9 +41,9 @@ pub struct Scaler {
     pub queue: String,
     /// The workers.
     pub fleet: Box<dyn Fleet>,
-    /// Where records go, and the lease by which one of several scalers acts; `None` to act never, and only to say what
+    /// Where records go, and the lease by which one of several scalers acts; `None` for a dry run, which only says what
     /// would be done.
-    pub seat: Option<(Store, Lease)>,
+    pub leadership: Option<(Store, Lease)>,
     /// What it exports.
     pub stats: Arc<Stats>,
     /// What cannot be used at the moment.
@@ -56,7 +56,6 @@ pub struct Scaler {
 struct Loop {
     policy: Policy,
     options: PolicyOptions,
-    every: Duration,
     broker: Broker,
     queue: String,
     fleet: Box<dyn Fleet>,
@@ -66,6 +65,10 @@ struct Loop {
     outages: Outages,
     status: Status,
     leads: bool,
+    /// Whether it has led and not given the fleet up since.
+    has_fleet: bool,
+    /// Whom it follows.
+    follows: String,
     /// When workers were last counted, and how many there were.
     billed: Option<(Instant, u32)>,
     last: Option<Decision>,
@@ -96,18 +99,19 @@ impl Scaler {
 
 impl Loop {
     fn new(scaler: Scaler) -> Result<Self, PolicyOptionsError> {
-        let (store, lease) = scaler.seat.unzip();
+        let (store, lease) = scaler.leadership.unzip();
         Ok(Self {
             policy: Policy::new(scaler.policy.clone(), Learned::default())?,
             options: scaler.policy,
-            every: scaler.every,
             broker: scaler.broker,
             queue: scaler.queue,
             fleet: scaler.fleet,
             records: store.as_ref().map(Records::new),
-            // A rehearsal decides as if it led.
+            // A dry run decides as if it led.
             leads: lease.is_none(),
             lease,
+            has_fleet: false,
+            follows: String::new(),
             stats: scaler.stats,
             outages: scaler.outages,
             status: scaler.status,
@@ -122,81 +126,118 @@ impl Loop {
             return;
         }
         let seen = self.broker.look().await;
+        let consumers = seen.as_ref().ok().map(|seen| seen.consumers);
+        let capacity = within(FLEET_PATIENCE, "look at the workers", self.fleet.look(consumers)).await;
+        let seen = plausible(seen, &capacity);
         self.note(BROKER, seen.as_ref().err().cloned());
         let seen = seen.ok();
-        let consumers = seen.map(|seen| seen.consumers);
-        let capacity = within(FLEET_PATIENCE, "look at", self.fleet.look(consumers)).await;
         let decision = self.policy.decide(&Observation {
             at: Timestamp::now(),
             load: seen.map(|seen| seen.load),
             capacity: capacity.as_ref().ok().copied(),
         });
-        let mut error = capacity.as_ref().err().map(ToString::to_string);
-        let capacity = capacity.ok();
-        if capacity.is_some() && self.lease.is_some() {
-            let resized = within(FLEET_PATIENCE, "resize", self.fleet.resize(decision.wanted)).await;
-            error = resized.err().map(|error| error.to_string());
-        }
+        let error = match &capacity {
+            Ok(_) => self.resize(decision.wanted).await.err(),
+            Err(error) => Some(error.to_string()),
+        };
         self.note(FLEET, error.clone());
-        self.tell(&decision, capacity, seen, error).await;
+        self.tell(&decision, capacity.ok(), seen, error).await;
         self.last = Some(decision);
+    }
+
+    /// Resizes the fleet, if this scaler leads for long enough.
+    async fn resize(&mut self, wanted: u32) -> Result<(), String> {
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
+        let until = lease.lasts_until();
+        if until.is_none_or(|until| until < Instant::now() + FLEET_PATIENCE) {
+            return Err("the lease is about to end, so the fleet is not resized".to_owned());
+        }
+        let resized = within(FLEET_PATIENCE, "resize", self.fleet.resize(wanted)).await;
+        resized.map_err(|error| error.to_string())
     }
 
     /// Renews the lease, or learns who has it. Returns whether this scaler is to act.
     async fn take_part(&mut self) -> bool {
-        let legacy = self.legacy();
+        let handover = self.handover();
         let Some(lease) = &mut self.lease else {
             return true;
         };
-        let standing = lease.step(&legacy).await;
+        let standing = lease.step(&handover).await;
         let outage = match &standing {
             Standing::Late(why) | Standing::Unknown(why) => Some(why.clone()),
             _ => None,
         };
         self.note(STORE, outage);
-        let led = std::mem::replace(
-            &mut self.leads,
-            !matches!(standing, Standing::Follows(_) | Standing::Unknown(_)),
-        );
-        self.stats.leader.set(self.leads.into());
+        let leads = !matches!(standing, Standing::Follows { .. } | Standing::Unknown(_));
+        let led = std::mem::replace(&mut self.leads, leads);
+        self.stats.leader.set(leads.into());
+        self.has_fleet |= leads;
         match standing {
             Standing::Leads | Standing::Late(_) => {}
-            Standing::Begins(legacy) => self.begin(legacy),
-            Standing::Follows(legacy) => {
-                if led {
-                    tracing::warn!("another scaler leads now; this one no longer acts");
-                    self.fleet.leave().await;
-                }
-                self.forget();
-                self.status.show(legacy.decision);
-            }
+            Standing::Begins(handover) => self.begin(handover),
+            Standing::Follows { leader, handover } => self.follow(leader, handover).await,
             Standing::Unknown(why) => {
                 if led {
                     tracing::warn!(why, "the lease cannot be renewed; the size is held");
                 }
-                self.forget();
+                self.last = None;
+                self.stop_observing();
+                if self.has_fleet {
+                    self.fleet.tend().await;
+                }
             }
         }
         self.leads
     }
 
-    fn begin(&mut self, legacy: Legacy) {
+    async fn follow(&mut self, leader: String, handover: Handover) {
+        if self.follows != leader {
+            tracing::info!(leader, "another scaler leads, and this one follows");
+            self.follows = leader;
+        }
+        if std::mem::take(&mut self.has_fleet) {
+            tracing::warn!("this scaler no longer acts");
+            self.fleet.leave().await;
+            if let Some(records) = &mut self.records {
+                records.write().await;
+            }
+        }
+        (self.billed, self.last) = (None, None);
+        self.stop_observing();
+        if let Some(decision) = &handover.decision {
+            self.stats.wanted.set(decision.workers.into());
+        }
+        self.status.show(handover.decision);
+    }
+
+    /// Forgets what was observed, which says nothing about the present.
+    fn stop_observing(&self) {
+        self.outages.set(BROKER, None);
+        self.outages.set(FLEET, None);
+        self.stats.forget_observations();
+    }
+
+    fn begin(&mut self, handover: Handover) {
         tracing::info!("this scaler leads");
-        match Policy::new(self.options.clone(), legacy.learned) {
-            Ok(policy) => self.policy = policy,
+        self.follows.clear();
+        match Policy::new(self.options.clone(), handover.learned) {
+            Ok(mut policy) => {
+                if let Some(decision) = &handover.decision {
+                    policy.resume(decision.workers);
+                    self.fleet.resume(decision.workers);
+                }
+                self.policy = policy;
+            }
             // The options were checked at the start.
             Err(error) => tracing::error!(%error, "what was learned cannot be used"),
         }
-        self.status.show(legacy.decision);
+        self.status.show(handover.decision);
     }
 
-    /// Forgets what has to be measured without a gap.
-    fn forget(&mut self) {
-        (self.billed, self.last) = (None, None);
-    }
-
-    fn legacy(&self) -> Legacy {
-        Legacy {
+    fn handover(&self) -> Handover {
+        Handover {
             decision: self.status.shown(),
             learned: self.policy.learned().clone(),
         }
@@ -220,7 +261,6 @@ impl Loop {
     ) {
         let worker_seconds = self.bill(capacity);
         let stats = &self.stats;
-        stats.wanted.set(decision.wanted.into());
         stats.note_learned(
             self.policy.learned(),
             capacity.map_or(0, |capacity| capacity.ready),
@@ -252,11 +292,16 @@ impl Loop {
             _ => tracing::debug!(workers, acts, "{text}"),
         }
         let at = Timestamp::now();
-        self.status.show(Some(Shown {
-            at,
-            workers,
-            reason: text.clone(),
-        }));
+        // Before anything was seen, there is no size to hold, and nobody should act on a guess.
+        let is_guess = matches!(decision.reason, Reason::Hold { .. }) && self.status.shown().is_none();
+        if !is_guess {
+            stats.wanted.set(workers.into());
+            self.status.show(Some(Shown {
+                at,
+                workers,
+                reason: text.clone(),
+            }));
+        }
         if let Some(records) = &mut self.records {
             let record = Record {
                 at,
@@ -288,14 +333,30 @@ impl Loop {
 
     async fn end(mut self) {
         self.fleet.leave().await;
-        let legacy = self.legacy();
-        if let Some(records) = self.records.take() {
-            records.end().await;
-        }
-        if let Some(lease) = self.lease.take() {
-            lease.end(&legacy).await;
-        }
-        tracing::debug!(every = ?self.every, "the scaler has ended");
+        let handover = self.handover();
+        let records = async {
+            if let Some(records) = self.records.take() {
+                records.end().await;
+            }
+        };
+        let lease = async {
+            if let Some(lease) = self.lease.take() {
+                lease.end(&handover).await;
+            }
+        };
+        tokio::join!(records, lease);
+    }
+}
+
+/// Refuses figures that the fleet contradicts: a worker that has connected has declared its queue.
+fn plausible(seen: Result<Seen, String>, capacity: &Result<Capacity, FleetError>) -> Result<Seen, String> {
+    let ready = capacity.as_ref().map_or(0, |capacity| capacity.ready);
+    match seen {
+        Ok(seen) if !seen.exists && ready > 0 => Err(format!(
+            "the queue does not exist, though {ready} workers have connected: --queue-prefix, or the virtual host of \
+             --amqp-url, is not theirs"
+        )),
+        seen => seen,
     }
 }
 
@@ -307,8 +368,8 @@ async fn within<T>(
     timeout(patience, call).await.unwrap_or_else(|_| {
         Err(FleetError::Away {
             action,
-            fleet: "the fleet".to_owned(),
-            why: format!("it has not answered for {patience:?}"),
+            fleet: "--fleet".to_owned(),
+            why: format!("it has not answered for {patience:?}; the next step tries again"),
         })
     })
 }

@@ -15,7 +15,7 @@ use crate::policy::{Decision, Load};
 const TABLE: &str = "scaling";
 /// How long records are gathered, as long as nothing changes.
 const GATHER: Duration = Duration::from_secs(300);
-/// How many records are kept while the store is away: a day's, at one in ten seconds.
+/// How many records are kept while the store is away: more than half a day's, at one in five seconds.
 const MOST: usize = 10_000;
 /// How long the end of the program waits for the last records to be written.
 const LAST: Duration = Duration::from_secs(5);
@@ -63,10 +63,10 @@ impl Records {
     pub(super) async fn add(&mut self, record: Record, is_news: bool) {
         if self.waiting.len() >= MOST {
             tracing::warn!(
-                lost = self.waiting.len(),
-                "the store has been away for long: the records of past steps are lost"
+                lost = MOST / 2,
+                "the store has been away for long: the records of the oldest steps are lost"
             );
-            self.waiting.clear();
+            self.waiting.drain(..MOST / 2);
         }
         self.waiting.push(record);
         if is_news || self.since.elapsed() >= GATHER {
@@ -89,7 +89,8 @@ impl Records {
         }
     }
 
-    async fn write(&mut self) {
+    /// Writes all records that wait, unless others are being written. Does not wait for the store.
+    pub(super) async fn write(&mut self) {
         match self.writing.take() {
             Some(writing) if !writing.is_finished() => self.writing = Some(writing),
             before => {

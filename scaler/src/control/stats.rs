@@ -51,24 +51,20 @@ impl Stats {
     /// Registers the counts with `registry`, under the prefix `windrow_scaler_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("windrow_scaler");
-        self.note_capacity(Capacity::default());
-        self.note_load(Load {
-            unacked: Some(0),
-            ..Load::default()
-        });
+        self.forget_observations();
         registry.register(
             "workers_wanted",
-            "Workers that there should be, by the last decision",
+            "Workers that there should be, by the last decision of the scaler that leads",
             self.wanted.clone(),
         );
         registry.register(
             "workers",
-            "Workers of the fleet, by state: booting, ready, draining",
+            "Workers of the fleet, by state: booting, ready, draining; 0 for a scaler that does not lead",
             self.workers.clone(),
         );
         registry.register(
             "messages",
-            "Messages of the scoring queue, by state: ready, unacked",
+            "Messages of the scoring queue, by state: ready, unacked; 0 for a scaler that does not lead",
             self.messages.clone(),
         );
         registry.register(
@@ -76,7 +72,7 @@ impl Stats {
             "1 while this scaler is the one that acts",
             self.leader.clone(),
         );
-        registry.register("steps", "Times that the fleet was looked at", self.steps.clone());
+        registry.register("steps", "Times that the lease was renewed or asked for, and, by the leader, queue and fleet were looked at", self.steps.clone());
         for direction in ["out", "in"] {
             drop(self.resizes.get_or_create(&Direction { direction }));
         }
@@ -90,12 +86,12 @@ impl Stats {
         }
         registry.register(
             "failures",
-            "Steps at which a dependency could not be used, so that the size was held",
+            "Steps at which a dependency could not be used",
             self.failures.clone(),
         );
         registry.register(
             "worker_seconds",
-            "Workers asked for, times seconds: what is billed",
+            "Workers asked for or draining, times seconds: what is billed",
             self.worker_seconds.clone(),
         );
         registry.register(
@@ -108,6 +104,15 @@ impl Stats {
             "Seconds from asking for a worker until it scores, as measured; 0 before it was",
             self.boot.clone(),
         );
+    }
+
+    /// Sets what was observed to 0: a scaler that does not lead observes nothing.
+    pub(super) fn forget_observations(&self) {
+        self.note_capacity(Capacity::default());
+        self.note_load(Load {
+            unacked: Some(0),
+            ..Load::default()
+        });
     }
 
     pub(super) fn note_failure(&self, dependency: &'static str) {

@@ -29,6 +29,12 @@ pub trait Fleet: Send {
     /// that are draining are not part of [`Capacity::requested`].
     async fn resize(&mut self, wanted: u32) -> Result<(), FleetError>;
 
+    /// Continues from the size that an earlier scaler has decided, without changing anything.
+    fn resume(&mut self, _wanted: u32) {}
+
+    /// Looks after workers that only this process can look after, while the size must not change.
+    async fn tend(&mut self) {}
+
     /// Gives up what nobody else can look after, when this scaler ends or another one leads.
     async fn leave(&mut self) {}
 }

@@ -48,6 +48,10 @@ impl Fleet for Served {
         Ok(())
     }
 
+    fn resume(&mut self, wanted: u32) {
+        self.wanted = Some(wanted);
+    }
+
     /// Another scaler may want another number in the meantime.
     async fn leave(&mut self) {
         self.wanted = None;

@@ -119,6 +119,11 @@ impl Policy {
         })
     }
 
+    /// Continues from what an earlier policy has decided, so that it is held if nothing can be seen.
+    pub fn resume(&mut self, wanted: u32) {
+        self.wanted = Some(wanted.clamp(self.options.min, self.options.max));
+    }
+
     /// Returns what was measured up to now.
     pub fn learned(&self) -> &Learned {
         &self.learned

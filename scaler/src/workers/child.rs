@@ -27,6 +27,7 @@ pub(super) struct Child {
     pub(super) started: Instant,
     /// When it is killed, once it was asked to drain.
     drain_by: Option<Instant>,
+    is_killed: bool,
     is_ready: bool,
     /// What it holds; `None` if it did not answer.
     held: Option<u64>,
@@ -37,7 +38,10 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// It was asked to drain.
-    Asked,
+    Asked {
+        /// Whether it has finished everything.
+        has_drained: bool,
+    },
     /// Nobody had asked it.
     Unasked {
         /// The program and how it ended.
@@ -71,6 +75,7 @@ impl Child {
             address,
             started: Instant::now(),
             drain_by: None,
+            is_killed: false,
             is_ready: false,
             held: None,
             lives_long: false,
@@ -115,7 +120,8 @@ impl Child {
 
     /// Returns how it has ended, if it has. Kills it if it has not drained in time.
     pub(super) fn ended(&mut self) -> Option<Ended> {
-        if self.drain_by.is_some_and(|by| Instant::now() >= by) {
+        if !self.is_killed && self.drain_by.is_some_and(|by| Instant::now() >= by) {
+            self.is_killed = true;
             tracing::warn!(
                 worker = self.name,
                 "a worker did not drain in time and is killed; its messages are delivered again"
@@ -123,15 +129,27 @@ impl Child {
             // If it has ended in the meantime, that is as good.
             _ = self.process.kill();
         }
-        let status = match self.process.try_wait() {
+        let (status, has_succeeded) = match self.process.try_wait() {
             Ok(None) => return None,
-            Ok(Some(status)) => status.to_string(),
-            Err(error) => error.to_string(),
+            Ok(Some(status)) => (status.to_string(), status.success()),
+            Err(error) => (error.to_string(), false),
         };
         let (name, pid) = (&self.name, self.process.id());
-        if self.is_draining() {
-            tracing::info!(worker = name, pid, status, "a worker has drained");
-            return Some(Ended::Asked);
+        match (self.is_draining(), has_succeeded) {
+            (true, true) => {
+                tracing::info!(worker = name, pid, status, "a worker has drained");
+                return Some(Ended::Asked { has_drained: true });
+            }
+            (true, false) => {
+                tracing::warn!(
+                    worker = name,
+                    pid,
+                    status,
+                    "a worker ended before it had drained; its messages are delivered again"
+                );
+                return Some(Ended::Asked { has_drained: false });
+            }
+            (false, _) => {}
         }
         tracing::error!(
             worker = name,

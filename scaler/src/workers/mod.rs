@@ -1,7 +1,7 @@
 //! Worker processes on this machine: started, watched, drained and replaced.
 //!
-//! Each worker's standard input is a pipe of which this program holds the other end. Closing it asks the worker to drain,
-//! and the kernel closes it when this program is gone, so that no worker is left behind without anyone who watches it.
+//! Each worker's standard input is a pipe from this program. Closing the pipe asks the worker to drain. The kernel closes it
+//! when this program has ended, so no worker is left behind that nobody watches.
 
 mod child;
 mod command;
@@ -27,7 +27,7 @@ pub struct Workers {
     client: reqwest::Client,
     /// How many have been started.
     started: u64,
-    /// How many have ended although nobody had asked them to.
+    /// How many have ended although nobody had asked them to, or without having drained.
     lost: u64,
     patience: Patience,
 }
@@ -63,14 +63,14 @@ impl Workers {
         })
     }
 
-    /// Returns how many have ended although nobody had asked them to.
+    /// Returns how many have ended although nobody had asked them to, or without having drained.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
     /// Notes who has ended, and asks the others what they do.
     pub async fn look(&mut self) -> Census {
-        self.bury();
+        self.reap();
         let client = &self.client;
         let asking = self.children.iter_mut().map(|child| child.ask(client));
         futures::future::join_all(asking).await;
@@ -90,7 +90,7 @@ impl Workers {
     ///
     /// An error says why workers cannot be started, or end soon after they were.
     pub fn resize(&mut self, wanted: u32) -> Result<(), String> {
-        self.bury();
+        self.reap();
         let mut staying: Vec<&mut Child> = self
             .children
             .iter_mut()
@@ -112,25 +112,28 @@ impl Workers {
         _ = self.resize(0);
         while !self.children.is_empty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            self.bury();
+            self.reap();
         }
     }
 
     fn start_up_to(&mut self, wanted: u32) -> Result<(), String> {
         let staying = self.children.iter().filter(|child| !child.is_draining()).count();
         for _ in staying..wanted as usize {
-            if let Some(why) = self.patience.trouble(Instant::now()) {
-                return Err(why.to_owned());
+            if self.patience.waits(Instant::now()) {
+                break;
             }
             let child = Child::start(&self.command, self.started)?;
             self.started += 1;
             self.children.push(child);
         }
-        Ok(())
+        match self.patience.outage() {
+            Some(why) if wanted > 0 => Err(why.to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets the workers that have ended.
-    fn bury(&mut self) {
+    fn reap(&mut self) {
         let now = Instant::now();
         let (patience, lost) = (&mut self.patience, &mut self.lost);
         self.children.retain_mut(|child| match child.ended() {
@@ -140,7 +143,10 @@ impl Workers {
                 }
                 true
             }
-            Some(Ended::Asked) => false,
+            Some(Ended::Asked { has_drained }) => {
+                *lost += u64::from(!has_drained);
+                false
+            }
             Some(Ended::Unasked { why, lived }) => {
                 *lost += 1;
                 patience.note_end(now, why, lived);

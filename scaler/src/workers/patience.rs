@@ -38,11 +38,14 @@ impl Patience {
         (self.waits, self.until) = (0, None);
     }
 
-    /// Returns why no worker should be started now.
-    pub(super) fn trouble(&self, now: Instant) -> Option<&str> {
-        self.until
-            .is_some_and(|until| now < until)
-            .then_some(self.why.as_str())
+    /// Returns whether no worker should be started now.
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Returns why the last worker ended soon; `None` once another lives long.
+    pub(super) fn outage(&self) -> Option<&str> {
+        self.until.is_some().then_some(self.why.as_str())
     }
 }
 
@@ -55,7 +58,7 @@ mod tests {
         let mut now = Instant::now();
         let mut patience = Patience::default();
         patience.note_end(now, "killed".to_owned(), LONG_LIFE);
-        assert_eq!(patience.trouble(now), None);
+        assert_eq!(patience.outage(), None);
         let mut waited = Vec::new();
         for _ in 0..8 {
             // Three that end at once count once.
@@ -63,14 +66,15 @@ mod tests {
                 patience.note_end(now, "ended".to_owned(), Duration::ZERO);
             }
             let from = now;
-            while patience.trouble(now).is_some() {
+            while patience.waits(now) {
                 now += Duration::from_secs(1);
             }
             waited.push((now - from).as_secs());
         }
         assert_eq!(waited, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(patience.outage(), Some("ended"));
         patience.note_life();
         patience.note_end(now, "ended".to_owned(), Duration::ZERO);
-        assert_eq!(patience.trouble(now + Duration::from_secs(1)), None);
+        assert!(!patience.waits(now + Duration::from_secs(1)));
     }
 }

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use windrow_common::parse_duration;
 
 use crate::signals::stop_on_eof;
-use crate::{Failure, LogFormat, Shutdown, init_logs, stop_on_signals};
+use crate::{Failure, LogFormat, Shutdown, ShutdownTrigger, init_logs, stop_on_signals};
 use check::HealthArgs;
 use scheduled_events::ScheduledEvents;
 
@@ -101,10 +101,7 @@ async fn serve<F: Future<Output = Result<(), Failure>>>(
 ) -> Result<(), Failure> {
     let (trigger, mut shutdown) = Shutdown::new();
     let trigger = Arc::new(trigger);
-    stop_on_signals(Arc::clone(&trigger)).map_err(Failure::failed)?;
-    if args.stop_on_eof {
-        stop_on_eof(Arc::clone(&trigger)).map_err(Failure::failed)?;
-    }
+    let mut asked = asked_to_stop(args, &trigger).map_err(Failure::failed)?;
     let events = args
         .scheduled_events
         .as_deref()
@@ -121,11 +118,35 @@ async fn serve<F: Future<Output = Result<(), Failure>>>(
         ended = work => ended,
         () = overdue => Err(Failure::DrainTimeout(args.drain_timeout)),
     };
-    if let Some(events) = events {
-        events.acknowledge().await;
+    if let Some(events) = events
+        && events.acknowledge().await
+    {
+        // A supervisor would start the program again, which would take in work on a machine that is about to end.
+        tracing::info!("waiting for the end of this machine");
+        tokio::select! {
+            () = asked.stopping() => {}
+            () = events.until_it_is_called_off() => tracing::warn!("this machine has not ended"),
+        }
     }
     if ended.is_ok() {
         tracing::info!("done");
     }
     ended
+}
+
+/// Stops the service on a signal, and at the end of standard input if that is wanted. What is returned says whether that has
+/// happened, whatever else has stopped the service.
+fn asked_to_stop(args: &ServiceArgs, trigger: &Arc<ShutdownTrigger>) -> std::io::Result<Shutdown> {
+    let (ask, asked) = Shutdown::new();
+    let ask = Arc::new(ask);
+    stop_on_signals(Arc::clone(&ask))?;
+    if args.stop_on_eof {
+        stop_on_eof(ask)?;
+    }
+    let (trigger, mut first) = (Arc::clone(trigger), asked.clone());
+    tokio::spawn(async move {
+        first.stopping().await;
+        trigger.stop();
+    });
+    Ok(asked)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::tls::choose_tls;
 use crate::Failure;
@@ -12,15 +13,20 @@ use crate::ShutdownTrigger;
 
 const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
 const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";
+/// The status of an event that is under way.
+const STARTED: &str = "Started";
 /// How often to ask for events. A preemption leaves 30 seconds, and the drain needs most of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of this machine may not be announced any more before it counts as called off. Azure takes minutes to
+/// end a machine, and need not list the event until then.
+const CALLED_OFF_AFTER: Duration = Duration::from_secs(900);
 /// Timeout of a request. The first request turns the metadata service on, which may take two minutes.
 const FIRST_ANSWER: Duration = Duration::from_secs(150);
 
 /// A watch for the end of this machine.
 pub(super) struct ScheduledEvents {
     metadata: Metadata,
-    seen: Arc<Mutex<Option<String>>>,
+    seen: Arc<Mutex<Option<Event>>>,
 }
 
 #[derive(Clone)]
@@ -36,11 +42,13 @@ struct Events {
     events: Vec<Event>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Event {
     event_id: String,
     event_type: String,
+    #[serde(default)]
+    event_status: String,
     #[serde(default)]
     resources: Vec<String>,
 }
@@ -77,30 +85,49 @@ impl ScheduledEvents {
         let seen = Arc::new(Mutex::new(None));
         let (watched, found) = (metadata.clone(), Arc::clone(&seen));
         tokio::spawn(async move {
-            let (event, kind) = watched.until_the_end_is_near().await;
-            tracing::warn!(event, kind, "this machine is about to end: draining");
+            let event = watched.until_the_end_is_near().await;
+            let (id, kind) = (&event.event_id, &event.event_type);
+            tracing::warn!(event = id, kind, "this machine is about to end: draining");
             *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
             trigger.stop();
         });
         Ok(Self { metadata, seen })
     }
 
-    /// Tells Azure that it may end the machine now, if its notice caused the stop.
-    pub(super) async fn acknowledge(self) {
+    /// Tells Azure that it may end the machine now, if its notice caused the stop. Returns whether it did.
+    pub(super) async fn acknowledge(&self) -> bool {
         let event = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(event) = event else { return };
-        match self.metadata.start(&event).await {
-            Ok(()) => tracing::info!(event, "acknowledged"),
+        let Some(event) = event else { return false };
+        let id = event.event_id;
+        // Azure has started it already: somebody has acknowledged it, or the notice has expired.
+        if event.event_status == STARTED {
+            return true;
+        }
+        match self.metadata.start(&id).await {
+            Ok(()) => tracing::info!(event = id, "acknowledged"),
             Err(error) => {
-                tracing::warn!(event, %error, "cannot acknowledge the notice; Azure waits until it expires");
+                tracing::warn!(event = id, %error, "cannot acknowledge the notice; Azure waits until it expires");
+            }
+        }
+        true
+    }
+
+    /// Waits until Azure has not announced the end of this machine for long: it has changed its mind.
+    pub(super) async fn until_it_is_called_off(&self) {
+        let mut name = None;
+        let mut announced = Instant::now();
+        while announced.elapsed() < CALLED_OFF_AFTER {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if !matches!(self.metadata.look(&mut name).await, Ok(None)) {
+                announced = Instant::now();
             }
         }
     }
 }
 
 impl Metadata {
-    /// Waits for an event that ends this machine, and returns its id and type.
-    async fn until_the_end_is_near(&self) -> (String, String) {
+    /// Waits for an event that ends this machine.
+    async fn until_the_end_is_near(&self) -> Event {
         let mut name = None;
         let mut failing = false;
         loop {
@@ -118,17 +145,16 @@ impl Metadata {
         }
     }
 
-    async fn look(&self, name: &mut Option<String>) -> Result<Option<(String, String)>, reqwest::Error> {
+    async fn look(&self, name: &mut Option<String>) -> Result<Option<Event>, reqwest::Error> {
         let ours = match name {
             Some(ours) => ours,
             None => name.insert(self.get(NAME).await?.text().await?.trim().to_owned()),
         };
         let events: Events = self.get(EVENTS).await?.json().await?;
-        let end = events.events.into_iter().find(|event| {
+        Ok(events.events.into_iter().find(|event| {
             matches!(event.event_type.as_str(), "Terminate" | "Preempt")
                 && event.resources.iter().any(|resource| resource == ours)
-        });
-        Ok(end.map(|event| (event.event_id, event.event_type)))
+        }))
     }
 
     async fn get(&self, path: &str) -> Result<reqwest::Response, reqwest::Error> {

@@ -8,6 +8,7 @@ mod examples;
 mod metrics_page;
 mod readme;
 mod scaling_page;
+mod settings;
 
 use std::path::{Path, PathBuf};
 

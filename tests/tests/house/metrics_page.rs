@@ -99,7 +99,7 @@ fn every_metric_is_on_the_page() {
     windrow_scaler::control::Stats::default().register(&mut scaler);
     append(&mut page, "`windrow-scaler run`", &scaler);
     let mut agent = Registry::default();
-    windrow_scaler::agent::Desk::default().register(&mut agent);
+    windrow_scaler::agent::Agent::default().register(&mut agent);
     append(&mut page, "`windrow-scaler agent`", &agent);
     page_is("docs/metrics.md", &page);
 }

@@ -96,9 +96,19 @@ fn azures_notice_drains_the_worker_and_is_acknowledged_after() {
     assert_eq!(azure.acknowledged(), [""; 0], "before the work is finished");
     fs::remove_file(stage.path("store")).unwrap();
     fs::rename(stage.path("away"), stage.path("store")).unwrap();
+    eventually(SOON, "the notice is acknowledged", || {
+        (!azure.acknowledged().is_empty()).then_some(())
+    });
+    assert_eq!(stage.audited()["predicted"], 240);
+    // A supervisor would start it again, and it would take messages with it when the machine ends.
+    let listed = azure.listed();
+    eventually(SOON, "it waits for the end of the machine", || {
+        (azure.listed() > listed + 1).then_some(())
+    });
+    assert_eq!(worker.ended(), None, "{}", worker.log());
+    worker.signal("TERM");
     assert_eq!(worker.wait(SOON), 0, "{}", worker.log());
     assert_eq!(azure.acknowledged(), ["A3"]);
-    assert_eq!(stage.audited()["predicted"], 240);
 }
 
 #[test]

@@ -56,7 +56,19 @@ fn a_notice_drains_all_workers_and_is_acknowledged_once_after_the_last() {
         None
     });
     assert!(early.is_empty());
-    assert_eq!(agent.wait(SOON), 0, "{}", agent.log());
+    // It keeps quiet until the machine ends, and so does one that is started while Azure still lists the notice.
+    let mut again = self::agent(&stage, "again.log", &["--scheduled-events", azure.url()]);
+    eventually(SOON, "the second one has seen it", || {
+        again
+            .log()
+            .contains("waiting for the end of this machine")
+            .then_some(())
+    });
+    assert!(workers_of(&agent).is_empty() && workers_of(&again).is_empty());
+    for agent in [&mut agent, &mut again] {
+        agent.signal("TERM");
+        assert_eq!(agent.wait(SOON), 0, "{}", agent.log());
+    }
     assert_eq!(azure.acknowledged(), ["A2"]);
     let log = agent.log();
     assert_eq!(log.matches("a worker has drained").count(), 2, "{log}");

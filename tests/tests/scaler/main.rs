@@ -5,6 +5,8 @@
 mod agent;
 mod follow;
 mod outages;
+mod scale_set;
+mod serve;
 mod standby;
 
 use std::time::Duration;
@@ -44,6 +46,8 @@ fn scaler(stage: &Stage, log: &str, more: &[&str]) -> Service {
         &store,
         "--look-every",
         "1s",
+        "--lease",
+        "20s",
     ];
     words.extend(["--management-url", &management]);
     words.extend(broker.iter().map(String::as_str));
@@ -77,8 +81,7 @@ fn runs(id: u32) -> bool {
 
 /// Waits until a metric has a value.
 fn waits_for(service: &Service, metric: &str, within: Duration, is_there: impl Fn(f64) -> bool) -> f64 {
-    let what = format!("{metric} is there: {:?}", service.metric(metric));
-    eventually(within, &what, || {
+    eventually(within, metric, || {
         service.metric(metric).filter(|value| is_there(*value))
     })
 }

@@ -31,7 +31,7 @@ fn of_two_scalers_one_acts_and_the_other_takes_over() {
     eventually(SOON, "the workers have drained", || {
         (!workers.iter().any(|id| runs(*id))).then_some(())
     });
-    waits_for(&second, "windrow_scaler_leader", SOON, |leader| leader == 1.0);
+    waits_for(&second, "windrow_scaler_leader", MINUTES, |leader| leader == 1.0);
     eventually(SOON, "the second one's worker runs", || {
         Some(workers_of(&second)).filter(|workers| !workers.is_empty())
     });
@@ -46,7 +46,7 @@ fn of_two_scalers_one_acts_and_the_other_takes_over() {
     let begun = std::time::Instant::now();
     waits_for(&third, "windrow_scaler_leader", SOON, |leader| leader == 1.0);
     assert!(
-        begun.elapsed().as_secs() < 25,
+        begun.elapsed().as_secs() < 45,
         "{:?}: {}",
         begun.elapsed(),
         third.log()
@@ -54,16 +54,16 @@ fn of_two_scalers_one_acts_and_the_other_takes_over() {
 }
 
 #[test]
-fn a_rehearsal_says_what_it_would_do_and_changes_nothing() {
-    let stage = Stage::new(Broker::shared(), "rehearsal");
+fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
+    let stage = Stage::new(Broker::shared(), "dry_run");
     let source = with_models(&stage, 5, 60);
     publish(&stage, &source);
-    let mut rehearsal = scaler(&stage, "rehearsal.log", &["--dry-run"]);
-    waits_for(&rehearsal, "windrow_scaler_workers_wanted", SOON, |wanted| {
+    let mut dry_run = scaler(&stage, "dry_run.log", &["--dry-run"]);
+    waits_for(&dry_run, "windrow_scaler_workers_wanted", SOON, |wanted| {
         wanted > 0.0
     });
-    assert!(workers_of(&rehearsal).is_empty());
-    rehearsal.signal("TERM");
-    assert_eq!(rehearsal.wait(SOON), 0, "{}", rehearsal.log());
+    assert!(workers_of(&dry_run).is_empty());
+    dry_run.signal("TERM");
+    assert_eq!(dry_run.wait(SOON), 0, "{}", dry_run.log());
     assert!(!stage.path("store/scaling").exists());
 }

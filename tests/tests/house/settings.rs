@@ -1,0 +1,59 @@
+//! What compose file, manifests and templates set is what programs read.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::repository;
+
+/// Where variables are set.
+const PLACES: [&str; 3] = ["docker-compose.yml", "k8s", "azure"];
+/// Read by the compose file itself: which images it runs.
+const COMPOSES_OWN: &str = "WINDROW_TAG";
+
+/// Adds the variables that the files below `path` name.
+fn variables(path: &Path, found: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            variables(&entry.unwrap().path(), found);
+        }
+        return;
+    }
+    let is_settings = |ending: &std::ffi::OsStr| {
+        ["yml", "yaml", "env", "service"]
+            .iter()
+            .any(|known| ending == *known)
+    };
+    if !path.extension().is_some_and(is_settings) {
+        return;
+    }
+    let text = std::fs::read_to_string(path).unwrap();
+    for after in text.split("WINDROW_").skip(1) {
+        let length = after
+            .find(|letter: char| !letter.is_ascii_uppercase() && letter != '_')
+            .unwrap_or(after.len());
+        // Comments speak of WINDROW_* as well.
+        if length > 0 {
+            found.insert(format!("WINDROW_{}", &after[..length]));
+        }
+    }
+}
+
+#[test]
+fn every_variable_that_is_set_belongs_to_an_option() {
+    let mut found = BTreeSet::new();
+    for place in PLACES {
+        variables(&repository(place), &mut found);
+    }
+    assert!(found.len() > 25, "{found:?}");
+    let page = std::fs::read_to_string(repository("docs/cli.md")).unwrap();
+    let unknown: Vec<_> = found
+        .iter()
+        .filter(|variable| {
+            ["=", "]"]
+                .iter()
+                .all(|end| !page.contains(&format!("[env: {variable}{end}")))
+        })
+        .filter(|variable| *variable != COMPOSES_OWN)
+        .collect();
+    assert!(unknown.is_empty(), "no program reads {unknown:?}");
+}
