@@ -7,6 +7,8 @@
 # make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
+# Tests of servers wait more than they work, so four run at once even on two cores.
+RUST_TEST_THREADS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? cores : 4)))
 
 # Installs Debian packages if a check fails: $(call need,check,packages)
 define need
@@ -30,7 +32,7 @@ check: target/.toolchain
 	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation
 
 test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
 
 simulate: target/.toolchain
 	WINDROW_SEEDS=0..10000 $(CARGO) test --release --locked --package windrow-tests --test simulation

@@ -159,6 +159,7 @@ fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, 
     let scaler = Scaler {
         policy,
         every,
+        price_hour: args.policy.price_hour,
         broker,
         queue,
         fleet,

@@ -49,6 +49,9 @@ pub(crate) struct PolicyArgs {
     /// The shortest time that is billed for a worker; workers without work are kept for at least that long
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_MINIMUM_BILLED", value_parser = parse_duration)]
     minimum_billed: Duration,
+    /// Price of a worker for an hour, to add what was spent to records and metrics, in any currency [default: not added]
+    #[arg(long, value_name = "PRICE", env = "WINDROW_PRICE_HOUR", value_parser = price)]
+    pub(crate) price_hour: Option<f64>,
     /// Messages that a worker scores in a second, until it was measured
     #[arg(
         long,
@@ -152,4 +155,12 @@ pub(crate) fn lease(store: &Store, queue: &str, policy: &PolicyArgs) -> Lease {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
     Lease::new(store.clone(), path, me, policy.lease)
+}
+
+/// Parses a price.
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
+        _ => Err("a price is a number such as 0.0515".to_owned()),
+    }
 }

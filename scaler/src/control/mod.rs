@@ -35,6 +35,8 @@ pub struct Scaler {
     pub policy: PolicyOptions,
     /// How often it looks.
     pub every: Duration,
+    /// What a worker costs in an hour, if that is known.
+    pub price_hour: Option<f64>,
     /// The queue.
     pub broker: Broker,
     /// The name of the queue, for records.
@@ -56,6 +58,7 @@ pub struct Scaler {
 struct Loop {
     policy: Policy,
     options: PolicyOptions,
+    price_hour: Option<f64>,
     broker: Broker,
     queue: String,
     fleet: Box<dyn Fleet>,
@@ -103,6 +106,7 @@ impl Loop {
         Ok(Self {
             policy: Policy::new(scaler.policy.clone(), Learned::default())?,
             options: scaler.policy,
+            price_hour: scaler.price_hour,
             broker: scaler.broker,
             queue: scaler.queue,
             fleet: scaler.fleet,
@@ -260,6 +264,8 @@ impl Loop {
         error: Option<String>,
     ) {
         let worker_seconds = self.bill(capacity);
+        let cost = self.price_hour.map(|price| price * worker_seconds / 3_600.0);
+        self.stats.cost.inc_by(cost.unwrap_or(0.0));
         let stats = &self.stats;
         stats.note_learned(
             self.policy.learned(),
@@ -311,6 +317,7 @@ impl Loop {
                 fleet: capacity,
                 load: seen.map(|seen| seen.load),
                 worker_seconds,
+                cost,
                 error,
             };
             records.add(record, direction.is_some()).await;

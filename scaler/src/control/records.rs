@@ -36,6 +36,9 @@ pub(super) struct Record {
     pub(super) load: Option<Load>,
     /// Worker-seconds since the record before.
     pub(super) worker_seconds: f64,
+    /// What these cost, if the price is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cost: Option<f64>,
     /// Why the fleet could not be observed or resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,

@@ -28,6 +28,7 @@ pub struct Stats {
     pub(super) resizes: Family<Direction, Counter>,
     failures: Family<Part, Counter>,
     pub(super) worker_seconds: Counter<f64, AtomicU64>,
+    pub(super) cost: Counter<f64, AtomicU64>,
     rate: Gauge<f64, AtomicU64>,
     boot: Gauge<f64, AtomicU64>,
 }
@@ -93,6 +94,11 @@ impl Stats {
             "worker_seconds",
             "Workers asked for or draining, times seconds: what is billed",
             self.worker_seconds.clone(),
+        );
+        registry.register(
+            "cost",
+            "What the workers cost, at --price-hour; 0 without it",
+            self.cost.clone(),
         );
         registry.register(
             "worker_rate",

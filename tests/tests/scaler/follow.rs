@@ -23,6 +23,8 @@ fn workers_come_from_zero_score_everything_in_time_and_are_gone_again() {
         "200",
         "--first-boot",
         "5s",
+        "--price-hour",
+        "3600",
     ];
     let mut scaler = scaler(&stage, "scaler.log", &words);
     scaler.ready();
@@ -128,5 +130,11 @@ fn the_records_explain_the_bill(stage: &Stage) {
         .map(|record| record["worker_seconds"].as_f64().unwrap())
         .sum();
     assert!(paid > 1.0, "{records:?}");
+    // A second of a worker costs 1.
+    let cost: f64 = records
+        .iter()
+        .map(|record| record["cost"].as_f64().unwrap())
+        .sum();
+    assert!((cost - paid).abs() < 1e-6, "{cost} {paid}");
     assert!(records.iter().all(|record| record["queue"] == "follow.score"));
 }
