@@ -21,7 +21,7 @@ use crate::workers::{Census, Workers};
 /// How often the workers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What an agent says of its machine, and is told. Clones share it.
+/// The state of an agent: what its workers do, and whether it was asked to drain. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Agent(Arc<State>);
 

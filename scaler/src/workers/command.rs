@@ -9,11 +9,13 @@ use clap::{ArgMatches, Command};
 
 /// How much longer than its drain timeout a worker may take to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// What belongs to this program alone. Each worker gets its own address, and only one program per machine answers Azure.
-const OWN: [&str; 3] = [
+/// What belongs to this program alone. Each worker gets its own address, only one program of a machine answers Azure, and
+/// the management API's password is none of a worker's business.
+const OWN: [&str; 4] = [
     "WINDROW_LISTEN",
     "WINDROW_SCHEDULED_EVENTS",
     "WINDROW_WORKER_NAME",
+    "WINDROW_MANAGEMENT_URL",
 ];
 
 /// How a worker is started.
@@ -105,6 +107,8 @@ mod tests {
         _store: String,
         #[arg(long, env = "WINDROW_LISTEN")]
         _listen: Option<String>,
+        #[arg(long, env = "WINDROW_MANAGEMENT_URL")]
+        _management_url: Option<String>,
         #[arg(long, env = "WINDROW_PREFETCH", default_value = "7")]
         _prefetch: u32,
         #[arg(long, env = "WINDROW_NO_ANNOUNCE")]
@@ -122,6 +126,8 @@ mod tests {
             "az://models",
             "--listen",
             "0.0.0.0:1",
+            "--management-url",
+            "http://monitor:secret@broker:15672",
             "--no-announce",
             "--dry-run",
         ];
@@ -135,5 +141,19 @@ mod tests {
                 pair("WINDROW_NO_ANNOUNCE", "true")
             ]
         );
+    }
+
+    #[test]
+    fn a_worker_does_not_get_what_belongs_to_this_program() {
+        let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let options = vec![pair("WINDROW_PREFETCH", "9")];
+        let command = WorkerCommand::new(Some(Path::new("worker")), options, Duration::ZERO);
+        let command = command.command(3, "127.0.0.1:7");
+        let set: Vec<_> = command.get_envs().collect();
+        for own in ["WINDROW_MANAGEMENT_URL", "WINDROW_SCHEDULED_EVENTS"] {
+            assert!(set.contains(&(own.as_ref(), None)), "{own}: {set:?}");
+        }
+        assert!(set.contains(&("WINDROW_LISTEN".as_ref(), Some("127.0.0.1:7".as_ref()))));
+        assert!(set.contains(&("WINDROW_PREFETCH".as_ref(), Some("9".as_ref()))));
     }
 }

@@ -48,6 +48,7 @@ pub struct Census {
 impl Workers {
     /// Creates an empty set of workers.
     pub fn new(command: WorkerCommand) -> Result<Self, String> {
+        windrow_store::choose_tls();
         // Never through a proxy: the workers are on this machine.
         let client = reqwest::Client::builder()
             .no_proxy()

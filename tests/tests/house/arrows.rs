@@ -128,6 +128,15 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
+/// The names of all crates that are compiled for a package.
+fn compiled(package: &str, more: &[&str]) -> Vec<String> {
+    let words = ["tree", "--package", package, "--edges", "normal,build"];
+    let format = ["--prefix", "none", "--format", "{p}"];
+    let tree = cargo(&[&words[..], &format, more].concat());
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
 #[test]
 fn no_arrow_climbs() {
     let mut arrows = arrows();
@@ -150,43 +159,18 @@ fn no_arrow_climbs() {
 #[test]
 fn the_scoring_kernel_and_the_vocabulary_compile_no_runtime_and_no_client() {
     for package in ["windrow-common", "windrow-model"] {
-        let tree = cargo(&[
-            "tree",
-            "--package",
-            package,
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-        ]);
-        for line in tree.lines() {
-            let name = line.split(' ').next().unwrap();
-            assert!(!HEAVY.contains(&name), "{package} compiles {name}");
+        for name in compiled(package, &[]) {
+            assert!(!HEAVY.contains(&&*name), "{package} compiles {name}");
         }
     }
 }
 
 #[test]
 fn the_demo_compiles_no_client_of_a_broker_or_a_cloud() {
-    let tree = cargo(&[
-        "tree",
-        "--package",
-        "windrow",
-        "--no-default-features",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-    ]);
-    for line in tree.lines() {
-        let name = line.split(' ').next().unwrap();
+    for name in compiled("windrow", &["--no-default-features"]) {
         let clients = ["reqwest", "azure_core", "azure_identity", "lapin", "fe2o3-amqp"];
         assert!(
-            !clients.contains(&name),
+            !clients.contains(&&*name),
             "`make demo` compiles {name}: put it behind a feature"
         );
     }

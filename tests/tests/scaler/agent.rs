@@ -43,7 +43,7 @@ fn a_notice_drains_all_workers_and_is_acknowledged_once_after_the_last() {
     let_both_hold(&stage, &agent, &source);
     azure.announce("A1", "Terminate", "fleet_8");
     azure.announce("A2", "Preempt", "fleet_7");
-    // Whoever acknowledges early lets Azure end the machine under the others.
+    // An acknowledgement before the last worker has drained would let Azure end the machine too early.
     let mut workers = workers_of(&agent);
     assert_eq!(workers.len(), 2);
     let early = eventually(SOON, "the agent ends", || {

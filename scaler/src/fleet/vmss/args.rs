@@ -54,10 +54,15 @@ impl VmssArgs {
         let login = EntraLogin::of(self.arm_identity);
         let credential = login.credential().map_err(|error| FleetError::Refused {
             action: "log in to Azure",
-            fleet: self.scale_set.clone().unwrap_or_default(),
+            fleet: self.name(),
             why: windrow_common::sentence(&error),
         })?;
         Vmss::new(self.options(max_workers)?, credential)
+    }
+
+    fn name(&self) -> String {
+        let named = self.scale_set.clone().filter(|name| !name.is_empty());
+        named.unwrap_or_else(|| "none is named".to_owned())
     }
 
     fn options(&self, max_workers: u32) -> Result<VmssOptions, FleetError> {
@@ -66,7 +71,7 @@ impl VmssArgs {
             let value = value.clone().filter(|value| !value.is_empty());
             value.ok_or_else(|| FleetError::Refused {
                 action: "use a scale set",
-                fleet: self.scale_set.clone().unwrap_or_default(),
+                fleet: self.name(),
                 why: format!("{option} is missing"),
             })
         };
