@@ -380,3 +380,6 @@ async fn within<T>(
         })
     })
 }
+
+#[cfg(test)]
+mod tests;
