@@ -9,15 +9,20 @@ pub enum Remedy {
     Wait,
     /// A person has to change an option, or what it names. Retrying does not help.
     FixConfig,
+    /// A person has to grant access: a password, a role or a right, each of which may take minutes to take effect. At the
+    /// start it ends a program; a service that has had access waits for it, because credentials are rotated.
+    GrantAccess,
     /// Neither helps: this blob, message or run has failed.
     GiveUp,
 }
 
 impl Remedy {
-    /// Returns the exit code of a program that ends with such an error: 2 if the configuration is wrong, otherwise 1.
+    /// Returns the exit code of a program that ends with such an error: 2 if the configuration is wrong, 6 if access is
+    /// refused, otherwise 1.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::FixConfig => 2,
+            Self::GrantAccess => 6,
             Self::Wait | Self::GiveUp => 1,
         }
     }

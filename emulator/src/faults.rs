@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::state::Token;
+
 /// A set of faults that a test asks for, and that links look up as they work.
 #[derive(Default)]
 pub(crate) struct Faults {
@@ -14,6 +16,8 @@ struct Wanted {
     busy_until: Option<Instant>,
     delay: Duration,
     answer_delay: Duration,
+    /// The name of the only key whose tokens are accepted; without one, all tokens are.
+    key_name: Option<String>,
 }
 
 impl Faults {
@@ -46,6 +50,22 @@ impl Faults {
     /// Returns how long to hold back an answer.
     pub(crate) fn answer_delay(&self) -> Duration {
         self.lock().answer_delay
+    }
+
+    /// Accepts only tokens signed with the key of this name, from now on.
+    pub(crate) fn accept_only(&self, key_name: &str) {
+        self.lock().key_name = Some(key_name.to_owned());
+    }
+
+    /// Returns whether a token is to be refused, by the name of its key in `skn`.
+    pub(crate) fn refuses(&self, token: Option<&Token>) -> bool {
+        match &self.lock().key_name {
+            Some(name) => {
+                let field = format!("skn={name}");
+                !token.is_some_and(|token| token.text.split('&').any(|part| part == field))
+            }
+            None => false,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Wanted> {

@@ -151,7 +151,13 @@ impl Hub {
         self.state.consumers.count(group, partition)
     }
 
-    /// Returns the token that a client last presented; the hub does not check tokens.
+    /// Accepts only tokens signed with the key of this name, from now on, as after a rotation of keys. Signatures are not
+    /// checked.
+    pub fn accept_only_key(&self, name: &str) {
+        self.state.faults.accept_only(name);
+    }
+
+    /// Returns the token that a client last presented.
     pub fn last_token(&self) -> Option<Token> {
         self.state.last_token()
     }

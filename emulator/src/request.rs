@@ -74,10 +74,17 @@ pub(crate) async fn serve(
         }
         let answer = match node {
             RequestNode::Cbs => {
-                state.set_last_token(token(&request));
+                let token = token(&request);
+                let refused = state.faults.refuses(token.as_ref());
+                state.set_last_token(token);
+                let (status, description) = match refused {
+                    // What the service says of a key that was regenerated.
+                    true => (401, "InvalidSignature: The token has an invalid signature."),
+                    false => (202, "Accepted"),
+                };
                 Answer {
-                    status: 202,
-                    description: "Accepted".to_owned(),
+                    status,
+                    description: description.to_owned(),
                     body: Value::Null,
                 }
             }

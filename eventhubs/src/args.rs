@@ -1,19 +1,16 @@
 //! Command-line options for an Event Hub: how to reach it and how to read it.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use windrow_common::{EventTime, parse_duration};
 use windrow_identity::{EntraLogin, IdentityKind};
+use windrow_store::SecretFile;
 
 use crate::{EventHub, EventHubError, EventHubSource, Login, Start};
 use windrow_producer::source::Until;
 use windrow_producer::source::decode::ColumnMapping;
-
-/// Size limit of a connection string file, in bytes.
-const MAX_STRING_BYTES: u64 = 64 << 10;
 
 /// Options that say how to reach a hub.
 #[derive(Args, Clone)]
@@ -92,20 +89,8 @@ impl HubArgs {
             return Ok(Login::ConnectionString(string.to_owned()));
         }
         if let Some(path) = path {
-            let unreadable = |why: String| {
-                let why = format!("connection string file {}: {why}", path.display());
-                EventHubError::Config(url.to_owned(), why)
-            };
-            let bytes = fs::metadata(path)
-                .map_err(|error| unreadable(error.to_string()))?
-                .len();
-            if bytes > MAX_STRING_BYTES {
-                return Err(unreadable(format!(
-                    "it has {bytes} bytes; at most {MAX_STRING_BYTES} are read"
-                )));
-            }
-            let string = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-            return Ok(Login::ConnectionString(string.trim().to_owned()));
+            let file = SecretFile::new("--eventhubs-connection-string-file", path);
+            return Ok(Login::ConnectionStringFile(file));
         }
         Ok(Login::Entra(EntraLogin::of(self.eventhubs_identity)))
     }

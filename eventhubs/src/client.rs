@@ -10,7 +10,7 @@ use azure_messaging_eventhubs::{
 };
 use tokio::time::timeout;
 use windrow_identity::EntraLogin;
-use windrow_store::choose_tls;
+use windrow_store::{SecretFile, choose_tls};
 
 use crate::EventHubError;
 use windrow_producer::checkpoint::unique_name;
@@ -34,8 +34,17 @@ pub struct EventHub {
 pub enum Login {
     /// A shared access key.
     ConnectionString(String),
+    /// A shared access key, in a file that is read again for each connection, because keys are rotated.
+    ConnectionStringFile(SecretFile),
     /// Microsoft Entra ID.
     Entra(EntraLogin),
+}
+
+/// What opens a connection.
+enum Credential {
+    /// A connection string.
+    Key(String),
+    Token(Arc<dyn TokenCredential>),
 }
 
 impl fmt::Debug for EventHub {
@@ -59,31 +68,48 @@ impl EventHub {
         let (host, name) = place
             .filter(|(host, name)| !host.is_empty() && !name.is_empty() && !name.contains('/'))
             .ok_or_else(|| config(format!("write {EVENT_HUBS}NAMESPACE.servicebus.windows.net/HUB")))?;
-        if let Login::ConnectionString(string) = &login {
-            let parsed: ConnectionString = string
-                .parse()
-                .map_err(|_| config("the connection string is malformed".to_owned()))?;
-            if !parsed.fully_qualified_namespace.eq_ignore_ascii_case(host) {
-                let other = &parsed.fully_qualified_namespace;
-                return Err(config(format!("the connection string is of {other}")));
-            }
-            if let Some(other) = &parsed.entity_path
-                && !other.eq_ignore_ascii_case(name)
-            {
-                return Err(config(format!("the connection string is of the hub {other}")));
-            }
-        }
         if let Some(endpoint) = &endpoint {
             url::Url::parse(endpoint)
                 .map_err(|error| config(format!("the endpoint `{endpoint}` is not a URL: {error}")))?;
         }
         choose_tls();
-        Ok(Self {
+        let hub = Self {
             host: host.to_owned(),
             name: name.to_owned(),
             login,
             endpoint,
-        })
+        };
+        if !matches!(hub.login, Login::Entra(_)) {
+            hub.credential()?;
+        }
+        Ok(hub)
+    }
+
+    /// Returns what opens a connection. Reads a connection string's file again, and refuses the string of another hub.
+    fn credential(&self) -> Result<Credential, EventHubError> {
+        let config = |why: String| EventHubError::Config(self.to_string(), why);
+        let string = match &self.login {
+            Login::ConnectionString(string) => string.clone(),
+            Login::ConnectionStringFile(file) => file.read().map_err(|error| config(error.to_string()))?,
+            Login::Entra(login) => {
+                let token = login.credential().map_err(|error| config(error.to_string()))?;
+                return Ok(Credential::Token(token));
+            }
+        };
+        // The client's error may repeat a part of the key.
+        let parsed: ConnectionString = string
+            .parse()
+            .map_err(|_| config("the connection string is malformed".to_owned()))?;
+        let namespace = &parsed.fully_qualified_namespace;
+        if !namespace.eq_ignore_ascii_case(&self.host) {
+            return Err(config(format!("the connection string is of {namespace}")));
+        }
+        match &parsed.entity_path {
+            Some(other) if !other.eq_ignore_ascii_case(&self.name) => {
+                Err(config(format!("the connection string is of the hub {other}")))
+            }
+            _ => Ok(Credential::Key(string)),
+        }
     }
 
     /// Returns the hub's name, without the namespace.
@@ -100,14 +126,13 @@ impl EventHub {
         if let Some(endpoint) = &self.endpoint {
             client = client.with_custom_endpoint(endpoint.clone());
         }
-        let opened = match &self.login {
-            Login::ConnectionString(string) => {
-                client.open_with_connection_string(string, Some(&self.name)).await
+        let opened = match self.credential()? {
+            Credential::Key(string) => {
+                client
+                    .open_with_connection_string(&string, Some(&self.name))
+                    .await
             }
-            Login::Entra(login) => {
-                let credential = self.credential(login)?;
-                client.open(&self.host, self.name.clone(), credential).await
-            }
+            Credential::Token(credential) => client.open(&self.host, self.name.clone(), credential).await,
         };
         opened.map_err(|error| self.error(&error))
     }
@@ -128,21 +153,15 @@ impl EventHub {
         if let Some(endpoint) = &self.endpoint {
             client = client.with_custom_endpoint(endpoint.clone());
         }
-        let opened = match &self.login {
-            Login::ConnectionString(string) => {
-                client.open_with_connection_string(string, Some(&self.name)).await
+        let opened = match self.credential()? {
+            Credential::Key(string) => {
+                client
+                    .open_with_connection_string(&string, Some(&self.name))
+                    .await
             }
-            Login::Entra(login) => {
-                let credential = self.credential(login)?;
-                client.open(&self.host, &self.name, credential).await
-            }
+            Credential::Token(credential) => client.open(&self.host, &self.name, credential).await,
         };
         opened.map_err(|error| self.error(&error))
-    }
-
-    fn credential(&self, login: &EntraLogin) -> Result<Arc<dyn TokenCredential>, EventHubError> {
-        let credential = login.credential();
-        credential.map_err(|error| EventHubError::Config(self.to_string(), error.to_string()))
     }
 
     /// Returns the error for a hub that has not answered for `waited`.

@@ -26,9 +26,20 @@ pub enum EventHubError {
     /// The options contradict each other or cannot be used.
     #[error("cannot use `{0}`: {1}")]
     Config(String, String),
-    /// The service refused for good: the credentials are wrong, or a name does not exist.
+    /// The service refuses: a name does not exist, or an argument is wrong.
     #[error("Event Hub {hub} refuses: {why}")]
     Refused {
+        /// The hub.
+        hub: String,
+        /// The reason it gave.
+        why: String,
+    },
+    /// The service refuses this identity or key, or what it asks for.
+    #[error(
+        "Event Hub {hub} refuses this login: {why}; reading takes the right Listen or the role Azure Event Hubs Data \
+         Receiver, and sending Send or Azure Event Hubs Data Sender"
+    )]
+    NoAccess {
         /// The hub.
         hub: String,
         /// The reason it gave.
@@ -51,6 +62,7 @@ impl HasRemedy for EventHubError {
         match self {
             Self::Away { .. } => Remedy::Wait,
             Self::Config(..) | Self::Refused { .. } => Remedy::FixConfig,
+            Self::NoAccess { .. } => Remedy::GrantAccess,
         }
     }
 }
@@ -103,6 +115,7 @@ impl EventHub {
         let hub = self.to_string();
         match said(error) {
             Some((Said::No, why)) => EventHubError::Refused { hub, why },
+            Some((Said::NoAccess, why)) => EventHubError::NoAccess { hub, why },
             Some((said, why)) => EventHubError::Away {
                 hub,
                 why,
@@ -122,6 +135,8 @@ impl EventHub {
 enum Said {
     /// A retry gets the same answer.
     No,
+    /// A retry gets the same answer until somebody grants access.
+    NoAccess,
     Busy,
     /// A retry may succeed.
     Other,
@@ -144,7 +159,8 @@ fn said(error: &EventHubsError) -> Option<(Said, String)> {
             AmqpErrorKind::AmqpDescribedError(described) => Some(of_described(described)),
             AmqpErrorKind::ManagementStatusCode(status, description) => {
                 let said = match u16::from(*status) {
-                    400 | 401 | 403 | 404 | 410 => Said::No,
+                    401 | 403 => Said::NoAccess,
+                    400 | 404 | 410 => Said::No,
                     503 => Said::Busy,
                     _ => Said::Other,
                 };
@@ -164,14 +180,15 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// Classifies a failure to get a token: the issuer refused, or could not be reached.
 fn of_credential(error: &azure_core::Error) -> (Said, String) {
     let NoToken { refused, why } = NoToken::of(error);
-    (if refused { Said::No } else { Said::Other }, why)
+    (if refused { Said::NoAccess } else { Said::Other }, why)
 }
 
 fn of_described(described: &AmqpDescribedError) -> (Said, String) {
     use AmqpErrorCondition as C;
     let condition = &described.condition;
     let said = match condition {
-        C::UnauthorizedAccess | C::NotFound | C::NotAllowed | C::ArgumentError => Said::No,
+        C::UnauthorizedAccess => Said::NoAccess,
+        C::NotFound | C::NotAllowed | C::ArgumentError => Said::No,
         C::ServerBusyError => Said::Busy,
         _ => Said::Other,
     };

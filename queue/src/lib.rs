@@ -56,8 +56,9 @@ use tokio::sync::oneshot;
 
 #[cfg(feature = "amqp")]
 pub use amqp::{
-    Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters, Management,
-    ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Tls,
+    Access, AccessSources, Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl,
+    DeadLetters, Login, Management, ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Tls,
+    UrlSource,
 };
 pub use dead_letter::{DeadLetter, StoredDeadLetters};
 pub use memory::{Memory, MemoryLimits};

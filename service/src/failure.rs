@@ -12,6 +12,9 @@ pub enum Failure {
     /// The configuration, or something that it names, is wrong. A restart without a change does not help.
     #[error("{}", sentence(.0.as_ref()))]
     Usage(Box<dyn Error + Send + Sync>),
+    /// A login or a right is refused. A restart may help, once somebody has granted it.
+    #[error("{}", sentence(.0.as_ref()))]
+    Refused(Box<dyn Error + Send + Sync>),
     /// Something failed permanently.
     #[error("{}", sentence(.0.as_ref()))]
     Failed(Box<dyn Error + Send + Sync>),
@@ -38,6 +41,7 @@ impl Failure {
     pub fn of(error: impl HasRemedy + Send + Sync + 'static) -> Self {
         match error.remedy() {
             Remedy::FixConfig => Self::usage(error),
+            Remedy::GrantAccess => Self::Refused(Box::new(error)),
             Remedy::Wait | Remedy::GiveUp => Self::failed(error),
         }
     }
@@ -52,6 +56,7 @@ impl Failure {
         match self {
             Self::Failed(_) => Remedy::GiveUp.exit_code(),
             Self::Usage(_) => Remedy::FixConfig.exit_code(),
+            Self::Refused(_) => Remedy::GrantAccess.exit_code(),
             Self::DrainTimeout(_) => 4,
             Self::Interrupted => 5,
         }

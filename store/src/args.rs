@@ -9,7 +9,7 @@ use crate::{Store, StoreError};
 pub struct StoreArg {
     /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix. Credentials come from the
     /// cloud's own environment variables: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_CLIENT_ID, …;
-    /// AWS_…; GOOGLE_…
+    /// AWS_…; GOOGLE_…. Keys may be in files that AZURE_STORAGE_ACCOUNT_KEY_FILE or AWS_SECRET_ACCESS_KEY_FILE name
     #[arg(long, value_name = "URL", env = "WINDROW_STORE")]
     pub store: String,
 }

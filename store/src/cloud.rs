@@ -12,6 +12,7 @@ use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use url::Url;
 
 pub(super) use super::azure::Container;
+use super::cloud_keys;
 use super::health::Health;
 use super::open::wrong;
 use super::{Backend, Store, StoreError};
@@ -49,7 +50,8 @@ pub(super) fn open(url: &str, parsed: &Url) -> Result<Store, StoreError> {
 type Bucket = Arc<dyn ObjectStore>;
 
 fn azure(url: &str, parsed: &Url, retry: RetryConfig) -> Result<(Bucket, Option<Container>), StoreError> {
-    let mut builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
+    let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
+    let mut builder = cloud_keys::of_azure(url, builder)?;
     if let Some(host) = builder.get_config_value(&AzureConfigKey::AuthorityHost) {
         // AKS sets it with a slash at its end, and the client would add another one.
         builder = builder.with_authority_host(host.trim_end_matches('/'));
@@ -65,6 +67,7 @@ fn azure(url: &str, parsed: &Url, retry: RetryConfig) -> Result<(Bucket, Option<
 
 fn s3(url: &str, retry: RetryConfig) -> Result<Bucket, StoreError> {
     let builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
+    let builder = cloud_keys::of_aws(url, builder)?;
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let allowed = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
     may_be_plain(url, "AWS", endpoint.as_deref(), allowed.as_deref())?;

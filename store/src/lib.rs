@@ -21,6 +21,8 @@ mod azure;
 mod blocking;
 #[cfg_attr(not(feature = "cloud"), path = "no_cloud.rs")]
 mod cloud;
+#[cfg(feature = "cloud")]
+mod cloud_keys;
 mod counting;
 mod dispatched;
 mod error;
@@ -32,6 +34,7 @@ mod part;
 mod predictions;
 mod reader;
 mod retry;
+mod secret_file;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -56,6 +59,7 @@ pub use error::StoreError;
 pub use part::{PartWriter, Row};
 pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
+pub use secret_file::{SecretFile, SecretFileError};
 pub use table::TableError;
 #[cfg(feature = "tls")]
 pub use tls::choose_tls;

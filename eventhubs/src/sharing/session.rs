@@ -57,18 +57,20 @@ pub(crate) async fn run<Q: Queue>(
     opening.origin.source = source.hub.to_string();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut known = HashSet::new();
-    // Once a hub has been read, its configuration is right. A later refusal may pass, such as during a key rotation.
+    // Once a hub has been read, its configuration is right.
     let mut has_worked = false;
+    let connecting = format!("connecting to {}", source.hub);
+    pipeline.stats.set_source_outage(Some(connecting));
     loop {
         let began = Instant::now();
         let ended = session(&source, &pipeline, &mut known, shutdown.clone()).await;
         if began.elapsed() > LONGEST_WAIT {
-            has_worked = true;
+            has_worked |= !known.is_empty();
             backoff.reset();
         }
         let error = match ended {
             Ok(()) => return Ok(()),
-            Err(SharingError::Hub(error)) if error.remedy() == Remedy::Wait || has_worked => error,
+            Err(SharingError::Hub(error)) if may_pass(&error, !known.is_empty(), has_worked) => error,
             Err(error) => return Err(error),
         };
         tracing::warn!(%error, "the session failed; reading again from the checkpoints");
@@ -78,6 +80,16 @@ pub(crate) async fn run<Q: Queue>(
             () = tokio::time::sleep(wait) => {}
             () = shutdown.stopping() => return Ok(()),
         }
+    }
+}
+
+/// Returns whether a session that ended with this error may be followed by another. A hub that has let this producer in
+/// refuses it later while its key is rotated, or its role is changed.
+fn may_pass(error: &EventHubError, let_in: bool, has_worked: bool) -> bool {
+    match error.remedy() {
+        Remedy::Wait => true,
+        Remedy::GrantAccess => let_in,
+        Remedy::FixConfig | Remedy::GiveUp => has_worked,
     }
 }
 

@@ -1,13 +1,16 @@
 //! Options that name a broker and its queues.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{Amqp, AmqpConfig, AmqpError, AmqpUrl, Management, ManagementError, QueueNames, Reconnect, Tls};
+use crate::{
+    Access, AccessSources, Amqp, AmqpConfig, AmqpError, Management, ManagementError, QueueNames, Reconnect,
+    UrlSource,
+};
 use windrow_common::{HasRemedy, Remedy};
+use windrow_store::SecretFile;
 
 /// Options that name a RabbitMQ broker and its queues.
 #[derive(Args, Clone, Debug)]
@@ -68,22 +71,12 @@ pub enum AmqpArgsError {
     /// Neither a URL nor a file is given.
     #[error("no broker is named: set --amqp-url, --amqp-url-file, WINDROW_AMQP_URL or WINDROW_AMQP_URL_FILE")]
     NoUrl,
-    /// The URL cannot be used.
+    /// The URL or a certificate cannot be used.
     #[error(transparent)]
-    Url(#[from] AmqpError),
+    Access(#[from] AmqpError),
     /// The management API cannot be asked.
     #[error(transparent)]
     Management(#[from] ManagementError),
-    /// A file cannot be read.
-    #[error("{option}: cannot read {}: {source}", .path.display())]
-    File {
-        /// The option that names the file.
-        option: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
 }
 
 impl HasRemedy for AmqpArgsError {
@@ -98,22 +91,27 @@ impl AmqpArgs {
         self.amqp_url.is_some() || self.amqp_url_file.is_some()
     }
 
-    /// Returns the broker's URL.
-    pub fn url(&self) -> Result<AmqpUrl, AmqpArgsError> {
-        let text = match (&self.amqp_url, &self.amqp_url_file) {
-            (Some(url), _) => url.clone(),
-            (None, Some(path)) => read("--amqp-url-file", path)?,
+    /// Returns how to reach the broker.
+    pub fn access(&self) -> Result<Access, AmqpArgsError> {
+        let url = match (&self.amqp_url, &self.amqp_url_file) {
+            (Some(url), _) => UrlSource::Given(url.parse()?),
+            (None, Some(path)) => UrlSource::File(SecretFile::new("--amqp-url-file", path)),
             (None, None) => return Err(AmqpArgsError::NoUrl),
         };
-        Ok(text.parse()?)
+        let certificate = file("--amqp-cert", self.amqp_cert.as_deref());
+        let key = file("--amqp-key", self.amqp_key.as_deref());
+        Ok(Access::new(AccessSources {
+            url,
+            authority: file("--amqp-ca", self.amqp_ca.as_deref()),
+            identity: certificate.zip(key),
+        })?)
     }
 
     /// Returns a client of the broker's management API at `base`, or at the default port.
     pub fn management(&self, base: Option<&str>) -> Result<Management, AmqpArgsError> {
-        let authority = file("--amqp-ca", self.amqp_ca.as_deref())?;
         // Compose files set unused variables to the empty string.
         let base = base.filter(|base| !base.is_empty());
-        Ok(Management::new(&self.url()?, base, authority.as_deref())?)
+        Ok(Management::new(self.access()?, base)?)
     }
 
     /// Creates the queue without connecting. The broker shows `client` in its list of connections.
@@ -127,33 +125,21 @@ impl AmqpArgs {
         replace(&mut names.score, &self.queue_score);
         replace(&mut names.dead, &self.queue_dead);
         replace(&mut names.anomalies, &self.exchange_anomalies);
-        let certificate = file("--amqp-cert", self.amqp_cert.as_deref())?;
-        let key = file("--amqp-key", self.amqp_key.as_deref())?;
         Ok(Amqp::new(AmqpConfig {
-            tls: Tls {
-                authority: file("--amqp-ca", self.amqp_ca.as_deref())?,
-                identity: certificate.zip(key),
-            },
+            access: self.access()?,
             names,
             delivery_limit: self.delivery_limit,
             confirm_window: self.confirm_window.get(),
             reconnect,
             client: client.to_owned(),
-            ..AmqpConfig::new(self.url()?)
         }))
     }
 }
 
-fn file(option: &'static str, path: Option<&Path>) -> Result<Option<String>, AmqpArgsError> {
-    path.map(|path| read(option, path)).transpose()
-}
-
-fn read(option: &'static str, path: &Path) -> Result<String, AmqpArgsError> {
-    fs::read_to_string(path).map_err(|source| AmqpArgsError::File {
-        option,
-        path: path.to_owned(),
-        source,
-    })
+/// Returns the file that an option names. Compose files set unused variables to the empty string.
+fn file(option: &'static str, path: Option<&Path>) -> Option<SecretFile> {
+    let path = path.filter(|path| !path.as_os_str().is_empty())?;
+    Some(SecretFile::new(option, path))
 }
 
 /// Parses a name that RabbitMQ accepts: up to 200 bytes, so that a suffix fits.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-use super::AmqpError;
+use super::{Access, AmqpError};
 
 /// Seconds between heartbeats if the URL sets none. A peer that disappears silently is noticed within half a minute.
 const HEARTBEAT_SECONDS: u16 = 15;
@@ -13,10 +13,8 @@ const HEARTBEAT_SECONDS: u16 = 15;
 /// The configuration of an [`super::Amqp`].
 #[derive(Clone, Debug)]
 pub struct AmqpConfig {
-    /// The broker's address and the user.
-    pub url: AmqpUrl,
-    /// Certificates for `amqps:` connections.
-    pub tls: Tls,
+    /// The broker's address, the user and the certificates.
+    pub access: Access,
     /// Names of the queues and the exchange.
     pub names: QueueNames,
     /// How often a message is delivered again before it becomes a dead letter.
@@ -33,8 +31,7 @@ impl AmqpConfig {
     /// Returns the defaults for the broker at `url`: names under `windrow`, 20 redeliveries, 1,000 messages in flight.
     pub fn new(url: AmqpUrl) -> Self {
         Self {
-            url,
-            tls: Tls::default(),
+            access: url.into(),
             names: QueueNames::under("windrow"),
             delivery_limit: 20,
             confirm_window: 1_000,

@@ -1,15 +1,15 @@
 //! One connection that is reopened when it is lost, and the queues declared on it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
-use super::{AmqpConfig, AmqpError, Reconnect};
+use super::{AmqpConfig, AmqpError, Login, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
 /// A broker that accepts a connection and then stays silent for this long counts as unavailable.
@@ -19,6 +19,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits between attempts: short at first, for a broker that restarts, and never so long that a person gives up first.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often to look whether an idle connection is lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long until an outage that goes on is logged once more.
+const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// How long to leave a new queue alone. A node that is killed in the first second of a quorum queue's life loses the
 /// queue's log, and the confirmed messages in it (seen with RabbitMQ 3.10.8).
@@ -42,6 +46,9 @@ pub(super) struct Link {
     /// The same connection, which can be inspected without waiting.
     seen: Mutex<Option<Arc<Connection>>>,
     opening: AtomicBool,
+    closed: AtomicBool,
+    /// Why the last attempt to open it failed, while it is being opened.
+    failure: Mutex<Option<String>>,
     /// Number of publishes whose confirmation is overdue.
     stalled: AtomicUsize,
 }
@@ -63,6 +70,8 @@ impl Link {
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             opening: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            failure: Mutex::default(),
             stalled: AtomicUsize::new(0),
         }
     }
@@ -72,7 +81,7 @@ impl Link {
         if self.stalled.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(
                 role = self.role,
-                endpoint = self.config.url.endpoint(),
+                endpoint = self.endpoint(),
                 "RabbitMQ confirms nothing"
             );
         }
@@ -84,7 +93,19 @@ impl Link {
     }
 
     pub(super) fn error(&self, error: &lapin::Error) -> AmqpError {
-        AmqpError::from_lapin(&self.config, error)
+        AmqpError::from_lapin(&self.config.access.latest().url, error)
+    }
+
+    /// Returns the broker's address.
+    pub(super) fn endpoint(&self) -> String {
+        self.config.access.latest().url.endpoint()
+    }
+
+    /// Returns whether this error is waited for. A person has to mend some errors before it is worth it, but a service
+    /// that has worked before waits for that too: passwords, rights and certificates are changed while it runs.
+    pub(super) fn waits_for(&self, error: &AmqpError) -> bool {
+        let may_pass = error.remedy() == Remedy::Wait || self.config.access.has_worked();
+        may_pass && self.config.reconnect == Reconnect::Forever
     }
 
     /// Returns whether it has never been open.
@@ -93,15 +114,18 @@ impl Link {
     }
 
     pub(super) fn not_connected(&self) -> String {
-        format!("not connected to RabbitMQ at {} yet", self.config.url.endpoint())
+        format!("not connected to RabbitMQ at {} yet", self.endpoint())
     }
 
     /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
-        let endpoint = self.config.url.endpoint();
+        let endpoint = self.endpoint();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
-            _ if self.opening.load(Relaxed) => Some(format!("connecting to RabbitMQ at {endpoint}")),
+            _ if self.opening.load(Relaxed) => Some(match &*self.lock_failure() {
+                Some(failure) => format!("connecting to RabbitMQ at {endpoint}: {failure}"),
+                None => format!("connecting to RabbitMQ at {endpoint}"),
+            }),
             Some(connection) if connection.status().blocked() => Some(format!(
                 "RabbitMQ at {endpoint} is out of memory or disk and takes nothing"
             )),
@@ -132,6 +156,20 @@ impl Link {
         Ok(connection)
     }
 
+    /// Opens the connection again each time it is lost, until it is closed. Otherwise an idle service would not be ready
+    /// until it uses the connection, and nobody would see why.
+    pub(super) async fn keep_open(link: Weak<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Some(link) = link.upgrade().filter(|link| !link.closed.load(Relaxed)) else {
+                return;
+            };
+            if let Err(error) = link.connection().await {
+                tracing::warn!(role = link.role, %error, "cannot connect to RabbitMQ");
+            }
+        }
+    }
+
     /// Opens a channel on the live connection.
     pub(super) async fn channel(&self) -> Result<Channel, AmqpError> {
         let connection = self.connection().await?;
@@ -141,57 +179,65 @@ impl Link {
             .map_err(|error| self.error(&error))
     }
 
+    fn lock_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn open_until_it_works(&self) -> Result<Connection, AmqpError> {
         let mut backoff = backoff();
+        let mut told: Option<(Instant, String)> = None;
         loop {
-            match self.open().await {
+            let error = match self.open().await {
                 Ok(connection) => {
                     if backoff.attempts() > 0 {
-                        tracing::info!(
-                            role = self.role,
-                            tries = backoff.attempts() + 1,
-                            "connected to RabbitMQ again"
-                        );
+                        let tries = backoff.attempts() + 1;
+                        tracing::info!(role = self.role, tries, "connected to RabbitMQ again");
                     }
+                    *self.lock_failure() = None;
+                    self.config.access.works();
                     return Ok(connection);
                 }
-                Err(error)
-                    if error.remedy() == Remedy::Wait && self.config.reconnect == Reconnect::Forever =>
-                {
-                    if backoff.attempts() == 0 {
-                        tracing::warn!(role = self.role, %error, "trying again until it works");
-                    }
-                    tokio::time::sleep(backoff.next_wait()).await;
-                }
+                Err(error) if self.waits_for(&error) => error,
                 Err(error) => return Err(error),
+            };
+            let why = error.to_string();
+            let is_news =
+                |(when, before): &(Instant, String)| *before != why || when.elapsed() > REMIND_AFTER;
+            if told.as_ref().is_none_or(is_news) {
+                let tries = backoff.attempts() + 1;
+                tracing::warn!(role = self.role, %error, tries, "trying again until it works");
+                told = Some((Instant::now(), why.clone()));
             }
+            *self.lock_failure() = Some(why);
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
     async fn open(&self) -> Result<Connection, AmqpError> {
+        let Login { url, tls } = &*self.config.access.renew()?;
         let open = async {
             let properties = ConnectionProperties::default()
                 .with_connection_name(format!("{} {}", self.config.client, self.role).into());
-            let tls =
-                OwnedTLSConfig {
-                    cert_chain: self.config.tls.authority.clone(),
-                    identity: self.config.tls.identity.as_ref().map(|(certificate, key)| {
-                        OwnedIdentity::PKCS8 {
-                            pem: certificate.clone().into_bytes(),
-                            key: key.clone().into_bytes(),
-                        }
+            let tls = OwnedTLSConfig {
+                cert_chain: tls.authority.clone(),
+                identity: tls
+                    .identity
+                    .as_ref()
+                    .map(|(certificate, key)| OwnedIdentity::PKCS8 {
+                        pem: certificate.clone().into_bytes(),
+                        key: key.clone().into_bytes(),
                     }),
-                };
+            };
             let runtime = lapin::runtime::default_runtime()?;
-            Connection::connect_uri_with_config(self.config.url.uri(), properties, tls, runtime).await
+            Connection::connect_uri_with_config(url.uri(), properties, tls, runtime).await
         };
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, open)
             .await
             .map_err(|_| AmqpError::Away {
-                endpoint: self.config.url.endpoint(),
+                endpoint: url.endpoint(),
                 why: format!("no answer within {CONNECT_TIMEOUT:?}"),
             })?;
-        let connection = opened.map_err(|error| self.error(&error))?;
+        let connection = opened.map_err(|error| AmqpError::from_lapin(url, &error))?;
         self.declare(&connection).await?;
         Ok(connection)
     }
@@ -202,8 +248,8 @@ impl Link {
         tokio::time::sleep(DELETED_FOR).await;
         let connection = self.connection().await?;
         match self.declare(&connection).await {
-            Err(error) if error.remedy() == Remedy::Wait => {
-                tracing::debug!(%error, "cannot declare the queues");
+            Err(error) if self.waits_for(&error) => {
+                tracing::warn!(%error, "cannot declare the queues; retrying");
                 Ok(())
             }
             declared => declared,
@@ -280,6 +326,7 @@ impl Link {
 
     /// Closes the connection, so that the broker requeues unsettled messages at once.
     pub(super) async fn close(&self) {
+        self.closed.store(true, Relaxed);
         let Some(connection) = self.current.lock().await.take() else {
             return;
         };

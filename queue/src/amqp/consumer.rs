@@ -16,9 +16,9 @@ use tracing::Instrument;
 
 use super::connection::Link;
 use super::publisher::Publisher;
-use super::{AmqpError, Reconnect, properties};
+use super::{AmqpError, properties};
 use crate::{Consumer, DeadLetter, Delivery, Message, QueueError, Reason, Receipt};
-use windrow_common::{EventTime, HasRemedy, Remedy};
+use windrow_common::EventTime;
 
 /// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
 const QUIET: Duration = Duration::from_millis(250);
@@ -100,7 +100,7 @@ impl AmqpConsumer {
         match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(AmqpError::Away {
-                endpoint: self.link.config().url.endpoint(),
+                endpoint: self.link.endpoint(),
                 why: "this program is ending".to_owned(),
             }),
         }
@@ -166,7 +166,7 @@ async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription
             Ok(subscription) => return Ok(subscription),
             Err(error) => error,
         };
-        if error.remedy() != Remedy::Wait || link.config().reconnect == Reconnect::Never {
+        if !link.waits_for(&error) {
             return Err(error);
         }
         tracing::warn!(%error, "cannot consume; retrying");

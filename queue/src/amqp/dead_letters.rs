@@ -188,7 +188,7 @@ impl<'a> Pass<'a> {
         let (_, consumer) = &mut self.subscriptions[subscription];
         let Ok(next) = timeout(SILENCE, consumer.next()).await else {
             return Err(AmqpError::DeadLettersHeld {
-                endpoint: self.link.config().url.endpoint(),
+                endpoint: self.link.endpoint(),
                 left: self.left,
             });
         };

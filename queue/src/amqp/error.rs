@@ -3,8 +3,9 @@
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
-use super::AmqpConfig;
+use super::AmqpUrl;
 use windrow_common::{HasRemedy, Remedy};
+use windrow_store::SecretFileError;
 
 /// An error of RabbitMQ. Its text never contains a password.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum AmqpError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file with the URL or a certificate cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] SecretFileError),
     /// The user or password is wrong, or the user lacks a permission.
     #[error("RabbitMQ at {endpoint} refuses user `{user}`: {why}")]
     Refused {
@@ -102,9 +106,9 @@ pub enum AmqpError {
 
 impl AmqpError {
     /// Returns what an error of the client library means.
-    pub(super) fn from_lapin(config: &AmqpConfig, error: &lapin::Error) -> Self {
-        let endpoint = config.url.endpoint();
-        let user = config.url.user().to_owned();
+    pub(super) fn from_lapin(url: &AmqpUrl, error: &lapin::Error) -> Self {
+        let endpoint = url.endpoint();
+        let user = url.user().to_owned();
         match error.kind() {
             ErrorKind::ProtocolError(said) => {
                 let why = said.get_message().to_string();
@@ -150,11 +154,10 @@ impl HasRemedy for AmqpError {
             | Self::DeadLettersHeld { .. }
             | Self::Nacked { .. }
             | Self::Unroutable { .. } => Remedy::Wait,
-            Self::Url { .. }
-            | Self::Refused { .. }
-            | Self::NoVhost { .. }
-            | Self::OtherArguments { .. }
-            | Self::Tls { .. } => Remedy::FixConfig,
+            Self::Refused { .. } | Self::NoVhost { .. } => Remedy::GrantAccess,
+            Self::Url { .. } | Self::Unreadable(_) | Self::OtherArguments { .. } | Self::Tls { .. } => {
+                Remedy::FixConfig
+            }
         }
     }
 }

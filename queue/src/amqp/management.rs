@@ -1,11 +1,12 @@
 //! RabbitMQ's management API, for numbers that AMQP itself does not provide.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::AmqpUrl;
+use super::{Access, AmqpError, Login};
 use windrow_common::{HasRemedy, Remedy};
 use windrow_store::choose_tls;
 
@@ -14,6 +15,21 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A client of a broker's management API.
 #[derive(Clone)]
 pub struct Management {
+    /// Files are read again for each question: passwords are rotated.
+    access: Access,
+    /// The address that was given, with the user that it names.
+    given: Option<(String, Option<(String, String)>)>,
+    client: Arc<Mutex<Client>>,
+}
+
+/// An HTTP client, and the certificate of the only authority that it trusts.
+struct Client {
+    client: reqwest::Client,
+    authority: Option<String>,
+}
+
+/// Whom and where to ask.
+struct Asked {
     client: reqwest::Client,
     /// `http://host:15672`.
     base: String,
@@ -51,6 +67,9 @@ pub struct QueueState {
 /// An error of the management API.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {
+    /// The broker's URL or a certificate cannot be read.
+    #[error(transparent)]
+    Access(#[from] AmqpError),
     /// The API cannot be queried.
     #[error("cannot query the management API at {base}: {why}; --management-url sets its address")]
     Away {
@@ -90,7 +109,9 @@ impl HasRemedy for ManagementError {
         match self {
             Self::Away { .. } => Remedy::Wait,
             Self::Authority(_) | Self::Address(_) => Remedy::FixConfig,
-            Self::Refused { .. } | Self::NoQueue { .. } => Remedy::GiveUp,
+            Self::Access(error) => error.remedy(),
+            Self::Refused { .. } => Remedy::GrantAccess,
+            Self::NoQueue { .. } => Remedy::GiveUp,
         }
     }
 }
@@ -132,25 +153,53 @@ struct Rate {
 }
 
 impl Management {
-    /// Creates a client of the management API of `broker`, at `base` or at the default port: 15672, or 15671 if the
-    /// broker's connection is encrypted. The user is the one that `base` names, or else the broker's. `authority` is the
-    /// certificate (PEM) of the only authority to trust; without it, the system's are trusted.
-    pub fn new(
-        broker: &AmqpUrl,
-        base: Option<&str>,
-        authority: Option<&str>,
-    ) -> Result<Self, ManagementError> {
-        let default = match broker.is_encrypted() {
-            true => format!("https://{}:15671", broker.host()),
-            false => format!("http://{}:15672", broker.host()),
-        };
-        let (base, login) = address(base.unwrap_or(&default))?;
-        let (user, password) =
-            login.unwrap_or_else(|| (broker.user().to_owned(), broker.password().to_owned()));
+    /// Creates a client of the management API of a broker, at `base` or at the default port: 15672, or 15671 if the
+    /// broker's connection is encrypted. The user is the one that `base` names, or else the broker's. If an authority is
+    /// named, it is the only one to trust; otherwise the system's are.
+    pub fn new(access: Access, base: Option<&str>) -> Result<Self, ManagementError> {
         choose_tls();
+        let authority = access.latest().tls.authority.clone();
+        Ok(Self {
+            given: base.map(address).transpose()?,
+            client: Arc::new(Mutex::new(Client::new(authority)?)),
+            access,
+        })
+    }
+
+    fn asked(&self) -> Result<Asked, ManagementError> {
+        let Login { url, tls } = &*self.access.renew()?;
+        let (base, login) = self.given.clone().unwrap_or_else(|| {
+            let base = match url.is_encrypted() {
+                true => format!("https://{}:15671", url.host()),
+                false => format!("http://{}:15672", url.host()),
+            };
+            (base, None)
+        });
+        let (user, password) = login.unwrap_or_else(|| (url.user().to_owned(), url.password().to_owned()));
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.authority != tls.authority {
+            *client = Client::new(tls.authority.clone())?;
+        }
+        Ok(Asked {
+            client: client.client.clone(),
+            base,
+            user,
+            password,
+            vhost: url.vhost().to_owned(),
+        })
+    }
+
+    /// Returns the state of a queue.
+    pub async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
+        self.asked()?.queue(queue).await
+    }
+}
+
+impl Client {
+    fn new(authority: Option<String>) -> Result<Self, ManagementError> {
+        let wrong = |error: reqwest::Error| ManagementError::Authority(windrow_common::sentence(&error));
         let mut client = reqwest::Client::builder().timeout(TIMEOUT);
-        if let Some(authority) = authority {
-            let wrong = |error: reqwest::Error| ManagementError::Authority(windrow_common::sentence(&error));
+        if let Some(authority) = &authority {
             let authorities = reqwest::Certificate::from_pem_bundle(authority.as_bytes()).map_err(wrong)?;
             if authorities.is_empty() {
                 return Err(ManagementError::Authority("it has none".to_owned()));
@@ -158,16 +207,14 @@ impl Management {
             client = client.tls_certs_only(authorities);
         }
         Ok(Self {
-            client: client.build().map_err(|error| away(&base, &error))?,
-            base,
-            user,
-            password,
-            vhost: broker.vhost().to_owned(),
+            client: client.build().map_err(wrong)?,
+            authority,
         })
     }
+}
 
-    /// Returns the state of a queue.
-    pub async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
+impl Asked {
+    async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let url = format!(
             "{}/api/queues/{}/{}",
@@ -209,7 +256,7 @@ impl Management {
     }
 }
 
-impl Management {
+impl Asked {
     /// Returns what a 404 means. RabbitMQ's own is JSON; that of a proxy or of another server says nothing about the queue.
     async fn not_found(&self, queue: &str, response: reqwest::Response) -> ManagementError {
         let answer = response.json::<NotFound>().await;

@@ -5,6 +5,7 @@
 //! jittered waits, and the queues are declared again. Unconfirmed messages are published again, and unacked ones are
 //! delivered again. Only what a person has to fix (credentials, arguments of a foreign queue) is an error.
 
+mod access;
 mod args;
 mod config;
 mod connection;
@@ -22,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use access::{Access, AccessSources, Login, UrlSource};
 pub use args::{AmqpArgs, AmqpArgsError};
 pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
 pub use connection::QueueLook;
@@ -62,9 +64,15 @@ impl Amqp {
         }
     }
 
-    /// Connects and declares the queues and the exchange now, so that a mistake shows at startup.
+    /// Connects and declares the queues and the exchange now, so that a mistake shows at startup. The connection is opened
+    /// again each time it is lost, until [`Amqp::close`].
     pub async fn connect(&self) -> Result<(), AmqpError> {
-        self.publisher.link().connection().await.map(|_| ())
+        let link = self.publisher.link();
+        link.connection().await?;
+        if link.config().reconnect == Reconnect::Forever {
+            tokio::spawn(Link::keep_open(Arc::downgrade(link)));
+        }
+        Ok(())
     }
 
     /// Returns why the broker cannot be used at the moment, which is so before [`Amqp::connect`]; `None` if it can, as far as

@@ -16,7 +16,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::connection::Link;
-use super::{AmqpError, Reconnect, properties};
+use super::{AmqpError, properties};
 use crate::{Announcement, DeadLetter, Message, QueueError};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
@@ -112,7 +112,7 @@ impl Publisher {
         }
     }
 
-    pub(super) fn link(&self) -> &Link {
+    pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
@@ -215,11 +215,15 @@ impl Publisher {
             // Someone deleted the queue or the exchange under the live connection.
             let is_undeclared = matches!(error, AmqpError::Unroutable { .. } | AmqpError::Missing { .. });
             undeclared += u32::from(is_undeclared);
-            let hopeless = error.remedy() != Remedy::Wait || undeclared > UNDECLARED_TRIES;
-            if hopeless || self.link.config().reconnect == Reconnect::Never {
+            if undeclared > UNDECLARED_TRIES || !self.link.waits_for(&error) {
                 return Err(error);
             }
-            tracing::debug!(message = id, %error, "publishing again");
+            match error.remedy() {
+                Remedy::Wait => tracing::debug!(message = id, %error, "publishing again"),
+                _ if backoff.attempts() > 0 => {}
+                // A right was taken away.
+                _ => tracing::warn!(message = id, %error, "publishing again until it works"),
+            }
             if backoff.attempts() >= OVERDUE_TRIES {
                 // Readiness reports the outage until this guard is dropped.
                 stalled.get_or_insert_with(|| self.link.stalls());
@@ -240,7 +244,7 @@ impl Publisher {
         properties: BasicProperties,
     ) -> Result<(), AmqpError> {
         let link = &self.link;
-        let endpoint = || link.config().url.endpoint();
+        let endpoint = || link.endpoint();
         let pooled = self.channels.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
             other => AmqpError::Away {

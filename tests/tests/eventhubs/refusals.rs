@@ -1,8 +1,9 @@
 //! Each wrong setting ends a producer with one clear line that does not reveal the key.
 
 use windrow_test_hub::{Hub, HubConfig};
+use windrow_tests::{eventually, fleet};
 
-use super::{HubStage, PARTITIONS, WITHIN};
+use super::{HubStage, PARTITIONS, SEED, WITHIN, Way};
 
 const KEY: &str = "d2luZHJvdw==";
 
@@ -137,4 +138,67 @@ fn a_hub_that_is_away_is_waited_for_and_readiness_says_so() {
     };
     let _hub = Hub::start(&config).unwrap();
     producer.ready();
+}
+
+#[test]
+fn a_regenerated_key_is_waited_for_and_its_file_read_again() {
+    let hub = HubStage::new("hubkeys");
+    let windows = hub.fleet(4, 60);
+    let file = hub.stage.path("connection-string");
+    let string = |name: &str| {
+        let string = hub.hub.connection_string();
+        string.replace(
+            "SharedAccessKeyName=windrow",
+            &format!("SharedAccessKeyName={name}"),
+        )
+    };
+    std::fs::write(&file, string("first")).unwrap();
+    hub.hub.accept_only_key("first");
+    let endpoint = hub.hub.endpoint();
+    let start = |name: &str| {
+        let words = [
+            "--source",
+            "eventhubs://localhost/readings",
+            "--eventhubs-connection-string-file",
+            file.to_str().unwrap(),
+            "--eventhubs-endpoint",
+            &endpoint,
+            "--window",
+            "5s",
+            "--idle-after",
+            "1h",
+        ];
+        let log = hub.stage.text(&format!("{name}.log"));
+        hub.stage.service("windrow-producer", &words, &log)
+    };
+    let mut producer = start("rotated");
+    producer.ready();
+    hub.hub.accept_only_key("second");
+    hub.hub.drop_connections();
+    eventually(WITHIN, "the refusal shows", || {
+        assert_eq!(producer.ended(), None, "{}", producer.log());
+        let (code, body) = producer.get("/readyz")?;
+        (code == 503 && body.contains("refuses this login")).then_some(())
+    });
+    // Without an earlier success, the same refusal ends a producer, with the code that says to try again.
+    let mut never = start("never");
+    assert_eq!(never.wait(WITHIN), 6, "{}", never.log());
+    assert!(
+        never.log().contains("Azure Event Hubs Data Receiver"),
+        "{}",
+        never.log()
+    );
+
+    std::fs::write(&file, string("second")).unwrap();
+    producer.ready();
+    for row in &fleet(4, 60, SEED) {
+        hub.append(row);
+    }
+    hub.end_all_windows(4, Way::Appended);
+    eventually(WITHIN, "all windows are dispatched", || {
+        (hub.dispatched() == windows).then_some(())
+    });
+    producer.signal("TERM");
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert!(!producer.log().contains(KEY), "the key is in the log");
 }

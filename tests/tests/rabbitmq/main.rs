@@ -9,6 +9,7 @@ mod encrypted;
 mod flaky;
 mod recovery;
 mod refusals;
+mod rotation;
 mod waiting;
 
 use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};

@@ -84,7 +84,7 @@ fn a_broker_that_refuses_is_named_and_one_that_is_away_is_waited_for() {
         "refusals",
     );
     let expected = format!("RabbitMQ at 127.0.0.1:{port} refuses user `guest`");
-    assert_eq!((said.worker, said.command), (Some(2), 2), "{}", said.log);
+    assert_eq!((said.worker, said.command), (Some(6), 6), "{}", said.log);
     assert!(
         said.log.contains(&expected) && said.error.contains(&expected),
         "{}",
@@ -97,7 +97,7 @@ fn a_broker_that_refuses_is_named_and_one_that_is_away_is_waited_for() {
         &format!("amqp://ada:{PASSWORD}@127.0.0.1:{port}/nowhere"),
         "refusals",
     );
-    assert_eq!((said.worker, said.command), (Some(2), 2), "{}", said.log);
+    assert_eq!((said.worker, said.command), (Some(6), 6), "{}", said.log);
     assert!(
         said.error.contains("nowhere") && said.error.contains("`ada`"),
         "{}",
@@ -111,7 +111,7 @@ fn a_broker_that_refuses_is_named_and_one_that_is_away_is_waited_for() {
         &format!("amqp://ada:{PASSWORD}@127.0.0.1:{port}"),
         "refusals",
     );
-    assert_eq!((said.worker, said.command), (Some(2), 2), "{}", said.log);
+    assert_eq!((said.worker, said.command), (Some(6), 6), "{}", said.log);
     assert!(said.error.contains("`ada`"), "{}", said.error);
 
     for (name, host, port) in [

@@ -144,6 +144,77 @@ fn a_store_that_cannot_be_used_ends_a_service_at_once_with_a_sentence() {
 }
 
 #[test]
+fn a_key_in_a_file_is_read_again_when_it_is_rotated() {
+    let (azurite, broker) = (Azurite::start(), Broker::shared());
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut variables = azurite.variables().to_vec();
+    let (_, key) = variables.remove(1);
+    std::fs::write(text("key"), &key).unwrap();
+    variables.push(("AZURE_STORAGE_ACCOUNT_KEY_FILE", text("key")));
+    windrow(&TRAIN).envs(variables.clone()).output();
+    let words = [
+        "--store",
+        STORE,
+        "--amqp-url",
+        &broker.url(),
+        "--queue-prefix",
+        "keyfile",
+    ];
+    let mut worker = service("windrow-worker", &words, &text("log"), &variables);
+    worker.ready();
+    for (key, why) in [
+        ("d3Jvbmc=", "refuses this identity"),
+        ("", "AZURE_STORAGE_ACCOUNT_KEY_FILE: cannot read"),
+    ] {
+        std::fs::write(text("key"), key).unwrap();
+        eventually(SOON, why, || {
+            assert_eq!(worker.ended(), None, "{}", worker.log());
+            let (code, body) = worker.get("/readyz")?;
+            (code == 503 && body.contains(why)).then_some(())
+        });
+    }
+    std::fs::write(text("key"), format!("{key}\n")).unwrap();
+    worker.ready();
+    worker.signal("TERM");
+    assert_eq!(worker.wait(SOON), 0, "{}", worker.log());
+    assert!(!worker.log().contains(&key), "the key is in the log");
+
+    // At the start, what is wrong ends a program; so do two keys.
+    std::fs::write(text("key"), "no base64!").unwrap();
+    let list = ["models", "list", "--store", STORE];
+    let (code, _, said) = windrow(&list).envs(variables.clone()).end();
+    assert!(code == 2 && said.contains("no key in base64"), "{code} {said}");
+    variables.push(("AZURE_STORAGE_ACCOUNT_KEY", key));
+    let (code, _, said) = windrow(&list).envs(variables).end();
+    assert!(code == 2 && said.contains("not both"), "{code} {said}");
+}
+
+#[test]
+fn the_keys_of_s3_may_be_in_files() {
+    let server = S3Server::start();
+    server.create_bucket("windrow");
+    let folder = tempfile::tempdir().unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(text("id"), "key\n").unwrap();
+    std::fs::write(text("secret"), "secret\n").unwrap();
+    let mut variables = vec![
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ENDPOINT", server.url()),
+        ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY_FILE", text("secret")),
+    ];
+    let list = ["models", "list", "--store", "s3://windrow"];
+    let (code, _, said) = windrow(&list).envs(variables.clone()).end();
+    assert!(
+        code == 2 && said.contains("needs one of AWS_ACCESS_KEY_ID and"),
+        "{code} {said}"
+    );
+    variables.push(("AWS_ACCESS_KEY_ID_FILE", text("id")));
+    windrow(&list).envs(variables).output();
+}
+
+#[test]
 fn blobs_are_kept_and_stale_writers_refused_as_in_a_folder() {
     let azurite = Azurite::start();
     windrow(&TRAIN).envs(azurite.variables()).output();
