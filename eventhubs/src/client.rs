@@ -90,7 +90,10 @@ impl EventHub {
         let config = |why: String| EventHubError::Config(self.to_string(), why);
         let string = match &self.login {
             Login::ConnectionString(string) => string.clone(),
-            Login::ConnectionStringFile(file) => file.read().map_err(|error| config(error.to_string()))?,
+            Login::ConnectionStringFile(file) => {
+                let string = file.read().map_err(|error| config(error.to_string()))?;
+                string.trim().to_owned()
+            }
             Login::Entra(login) => {
                 let token = login.credential().map_err(|error| config(error.to_string()))?;
                 return Ok(Credential::Token(token));

@@ -88,7 +88,7 @@ struct AzureKey {
 
 impl AzureKey {
     fn read(&self) -> Result<AzureCredential, Unusable> {
-        let key = AzureAccessKey::try_new(&self.file.read()?);
+        let key = AzureAccessKey::try_new(self.file.read()?.trim());
         // The client's error repeats a part of the key.
         let key = key.map_err(|_| format!("{AZURE_KEY}: the file holds no key in base64"))?;
         Ok(AzureCredential::AccessKey(key))

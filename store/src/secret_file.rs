@@ -36,7 +36,7 @@ impl SecretFile {
         }
     }
 
-    /// Reads the secret, without white space around it. It is an error if the file is empty or has more than 64 KiB.
+    /// Reads the secret, without the line break at its end that editors write. It is an error if the file is empty or has more than 64 KiB.
     pub fn read(&self) -> Result<String, SecretFileError> {
         let unreadable = |source| SecretFileError {
             option: self.option,
@@ -52,7 +52,7 @@ impl SecretFile {
             let why = format!("it has more than {MAX_BYTES} bytes");
             return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
         }
-        match text.trim() {
+        match text.trim_end_matches(['\r', '\n']) {
             // Also a file that is being replaced.
             "" => Err(unreadable(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -76,8 +76,8 @@ mod tests {
         assert!(said().starts_with(&format!("--key-file: cannot read {}", path.display())));
         std::fs::write(&path, "first\n").unwrap();
         assert_eq!(secret.read().unwrap(), "first");
-        std::fs::write(&path, " second\r\n").unwrap();
-        assert_eq!(secret.read().unwrap(), "second");
+        std::fs::write(&path, "second \r\n").unwrap();
+        assert_eq!(secret.read().unwrap(), "second ");
         std::fs::write(&path, "\n").unwrap();
         assert!(said().ends_with("it is empty"));
         std::fs::write(&path, "x".repeat(65 << 10)).unwrap();

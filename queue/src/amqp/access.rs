@@ -22,6 +22,8 @@ pub enum UrlSource {
 pub struct AccessSources {
     /// The broker's URL.
     pub url: UrlSource,
+    /// The user's name and password, if the URL names no user.
+    pub user: Option<(SecretFile, SecretFile)>,
     /// The authority that signed the broker's certificate (PEM).
     pub authority: Option<SecretFile>,
     /// This client's certificate and its key (PEM).
@@ -51,6 +53,7 @@ impl From<AmqpUrl> for Access {
         let tls = Tls::default();
         let sources = AccessSources {
             url: UrlSource::Given(url.clone()),
+            user: None,
             authority: None,
             identity: None,
         };
@@ -104,10 +107,16 @@ impl Access {
 
 impl AccessSources {
     fn read(&self) -> Result<Login, AmqpError> {
-        let url = match &self.url {
+        let mut url: AmqpUrl = match &self.url {
             UrlSource::Given(url) => url.clone(),
             UrlSource::File(file) => file.read()?.parse()?,
         };
+        if let Some((user, password)) = &self.user {
+            if url.names_user() {
+                return Err(AmqpError::TwoUsers);
+            }
+            url = url.with_user(user.read()?, password.read()?);
+        }
         let read = |file: &SecretFile| file.read();
         let identity = |(certificate, key): &(SecretFile, SecretFile)| -> Result<_, SecretFileError> {
             Ok((certificate.read()?, key.read()?))
@@ -133,6 +142,7 @@ mod tests {
         std::fs::write(&path, "amqp://ada:first@broker").unwrap();
         let access = Access::new(AccessSources {
             url: UrlSource::File(SecretFile::new("--amqp-url-file", &path)),
+            user: None,
             authority: None,
             identity: None,
         })

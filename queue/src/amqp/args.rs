@@ -28,6 +28,22 @@ pub struct AmqpArgs {
         conflicts_with = "amqp_url"
     )]
     pub amqp_url_file: Option<PathBuf>,
+    /// File that holds the user's name, if the URL names no user
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_AMQP_USER_FILE",
+        requires = "amqp_password_file"
+    )]
+    pub amqp_user_file: Option<PathBuf>,
+    /// File that holds the user's password
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_AMQP_PASSWORD_FILE",
+        requires = "amqp_user_file"
+    )]
+    pub amqp_password_file: Option<PathBuf>,
     /// Certificate (PEM) of the authority that signed the broker's certificate [default: the authorities that the
     /// system trusts]
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_CA")]
@@ -100,8 +116,11 @@ impl AmqpArgs {
         };
         let certificate = file("--amqp-cert", self.amqp_cert.as_deref());
         let key = file("--amqp-key", self.amqp_key.as_deref());
+        let user = file("--amqp-user-file", self.amqp_user_file.as_deref());
+        let password = file("--amqp-password-file", self.amqp_password_file.as_deref());
         Ok(Access::new(AccessSources {
             url,
+            user: user.zip(password),
             authority: file("--amqp-ca", self.amqp_ca.as_deref()),
             identity: certificate.zip(key),
         })?)
@@ -149,5 +168,54 @@ fn prefix(text: &str) -> Result<String, String> {
         1..=200 if !text.starts_with("amq.") => Ok(text.to_owned()),
         1..=200 => Err("names that begin with amq. are reserved for RabbitMQ".to_owned()),
         bytes => Err(format!("the name has {bytes} bytes; at most 200 are allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        broker: AmqpArgs,
+    }
+
+    fn parse(options: &[&str]) -> AmqpArgs {
+        Program::parse_from([&["program"], options].concat()).broker
+    }
+
+    #[test]
+    fn the_user_of_a_url_without_one_comes_from_two_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (user, password) = (file("username", "ada\n"), file("password", "p@ss/word "));
+        let files = ["--amqp-user-file", &user, "--amqp-password-file", &password];
+        let access = |url, files: &[&str]| parse(&[&["--amqp-url", url], files].concat()).access();
+
+        let access_of_ada = access("amqps://broker:5671/fleet", &files).unwrap();
+        let found = &access_of_ada.latest().url;
+        assert_eq!((found.user(), found.password()), ("ada", "p@ss/word "));
+        assert_eq!(found.endpoint(), "broker:5671 (vhost `fleet`)");
+
+        for named in ["amqp://ada:secret@broker", "amqp://ada@broker/"] {
+            let error = access(named, &files).unwrap_err().to_string();
+            assert!(error.contains("and so does --amqp-user-file"), "{error}");
+        }
+        let empty = file("empty", "\n");
+        let error = access(
+            "amqp://broker",
+            &["--amqp-user-file", &user, "--amqp-password-file", &empty],
+        );
+        let error = error.unwrap_err();
+        assert!(error.to_string().starts_with("--amqp-password-file: "), "{error}");
+        // One without the other is a mistake.
+        assert!(Program::try_parse_from(["program", "--amqp-user-file", &user]).is_err());
     }
 }

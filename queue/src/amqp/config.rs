@@ -94,6 +94,8 @@ impl fmt::Debug for Tls {
 #[derive(Clone)]
 pub struct AmqpUrl {
     uri: AMQPUri,
+    /// Without a user, the library takes `guest`.
+    names_user: bool,
 }
 
 impl AmqpUrl {
@@ -125,6 +127,18 @@ impl AmqpUrl {
     /// Returns the user's password, for the management API.
     pub fn password(&self) -> &str {
         &self.uri.authority.userinfo.password
+    }
+
+    /// Returns whether the URL itself names the user who connects.
+    pub(super) fn names_user(&self) -> bool {
+        self.names_user
+    }
+
+    /// Returns the URL for another user.
+    pub(super) fn with_user(mut self, user: String, password: String) -> Self {
+        self.uri.authority.userinfo.username = user;
+        self.uri.authority.userinfo.password = password;
+        self
     }
 
     /// Returns the virtual host.
@@ -160,7 +174,11 @@ impl FromStr for AmqpUrl {
             // A trailing slash. Nobody names a virtual host "".
             "/".clone_into(&mut uri.vhost);
         }
-        Ok(Self { uri })
+        let authority = text.split(['/', '?', '#']).nth(2).unwrap_or_default();
+        Ok(Self {
+            uri,
+            names_user: authority.contains('@'),
+        })
     }
 }
 

@@ -16,6 +16,9 @@ pub enum AmqpError {
         /// What is wrong with it.
         why: String,
     },
+    /// The URL names a user, and so does a file.
+    #[error("the AMQP URL names a user, and so does --amqp-user-file: remove one of them")]
+    TwoUsers,
     /// A file with the URL or a certificate cannot be read.
     #[error(transparent)]
     Unreadable(#[from] SecretFileError),
@@ -155,9 +158,11 @@ impl HasRemedy for AmqpError {
             | Self::Nacked { .. }
             | Self::Unroutable { .. } => Remedy::Wait,
             Self::Refused { .. } | Self::NoVhost { .. } => Remedy::GrantAccess,
-            Self::Url { .. } | Self::Unreadable(_) | Self::OtherArguments { .. } | Self::Tls { .. } => {
-                Remedy::FixConfig
-            }
+            Self::Url { .. }
+            | Self::TwoUsers
+            | Self::Unreadable(_)
+            | Self::OtherArguments { .. }
+            | Self::Tls { .. } => Remedy::FixConfig,
         }
     }
 }

@@ -43,6 +43,7 @@ fn a_rotated_password_is_waited_for_while_others_work_on() {
     rotated.ready();
     let access = Access::new(AccessSources {
         url: UrlSource::File(SecretFile::new("--amqp-url-file", &file)),
+        user: None,
         authority: None,
         identity: None,
     });
