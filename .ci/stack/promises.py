@@ -3,57 +3,22 @@
 Each check takes all manifests of an overlay, and yields the manifest at fault and what is wrong with it.
 """
 
+import re
 from urllib.parse import urlsplit
+
+from manifests import mounted, of_kind, pod_spec, pod_template, selects, settings, with_container
 
 # The taints of a lost node. Without tolerations of its own, a pod is replaced after five minutes.
 LOST_NODE = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 # In seconds.
 LONGEST_TOLERATION = 60
+# In seconds: what Azure announces before it takes a spot node back.
+SPOT_NOTICE = 30
+SPOT = {"key": "kubernetes.azure.com/scalesetpriority", "operator": "Equal", "value": "spot", "effect": "NoSchedule"}
+# An image of a complete version, or of a digest; or one that an overlay names, or that `docker compose build` has built.
+PINNED = re.compile(r":v?\d+\.\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$|^windrow/[a-z-]+(:dev)?$")
 # The exit code for a wrong configuration, in common/src/remedy.rs.
 WRONG_CONFIGURATION = 2
-
-
-def pod_spec(manifest):
-    """Returns the spec of the pods that a manifest creates, or an empty one."""
-    return pod_template(manifest).get("spec", {})
-
-
-def pod_template(manifest):
-    """Returns the template of the pods that a manifest creates, or an empty one."""
-    spec = manifest.get("spec", {})
-    spec = spec.get("jobTemplate", {}).get("spec", spec)
-    return spec.get("template", {})
-
-
-def of_kind(manifests, kind, name=None):
-    """Returns the manifests of a kind, and of a name if one is given."""
-    return [m for m in manifests if m.get("kind") == kind and name in (None, m["metadata"]["name"])]
-
-
-def with_container(manifests, *names):
-    """Yields the manifests whose pods have a container of one of these names, with their pod specs."""
-    for manifest in manifests:
-        pod = pod_spec(manifest)
-        if {container["name"] for container in pod.get("containers", [])} & set(names):
-            yield manifest, pod
-
-
-def settings(manifests, manifest):
-    """Returns what a pod's first container is told as environment variables; secrets are None."""
-    maps = {m["metadata"]["name"]: m.get("data", {}) for m in of_kind(manifests, "ConfigMap")}
-    container = pod_spec(manifest)["containers"][0]
-    told = {}
-    for source in container.get("envFrom", []):
-        told |= maps.get(source.get("configMapRef", {}).get("name"), {})
-    return told | {variable["name"]: variable.get("value") for variable in container.get("env", [])}
-
-
-def secrets(pod):
-    """Returns the names of the secrets that a pod reads."""
-    mounted = {volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume}
-    variables = [variable for container in pod.get("containers", []) for variable in container.get("env", [])]
-    references = [variable.get("valueFrom", {}).get("secretKeyRef", {}) for variable in variables]
-    return mounted | {reference["name"] for reference in references if reference}
 
 
 def killed_while_draining(manifests):
@@ -65,29 +30,33 @@ def killed_while_draining(manifests):
             yield manifest, f"terminationGracePeriodSeconds {grace} is not above WINDROW_DRAIN_TIMEOUT {drain}"
 
 
-def short_of_members(manifests):
-    """Yields RabbitMQ clusters that never add a node to the queues created while it was down."""
-    for manifest in of_kind(manifests, "RabbitmqCluster"):
-        if manifest["spec"].get("replicas", 1) > 1:
-            config = manifest["spec"].get("rabbitmq", {}).get("additionalConfig", "")
-            lines = {line.replace(" ", "") for line in config.splitlines()}
-            name = "quorum_queue.continuous_membership_reconciliation"
-            size = f"{name}.target_group_size={manifest['spec']['replicas']}"
-            if not {f"{name}.enabled=true", size} <= lines:
-                yield manifest, f"additionalConfig lacks {name} to all replicas"
-
-
-def strange_registries(manifests):
-    """Yields a manifest if our own images have more than one registry or version."""
-    images = {}
+def images(manifests):
+    """Yields the manifests that name an image, with the image; a RabbitmqCluster is one of them."""
     for manifest in manifests:
         pod = pod_spec(manifest)
         for container in pod.get("containers", []) + pod.get("initContainers", []):
-            registry, ours, rest = container["image"].partition("windrow/")
-            if ours:
-                images.setdefault((registry, rest.partition(":")[2]), manifest)
-    if len(images) > 1:
-        yield list(images.values())[-1], f"images come from {sorted(images)}"
+            yield manifest, container["image"]
+        if manifest["kind"] == "RabbitmqCluster":
+            yield manifest, manifest["spec"].get("image", "")
+
+
+def strange_images(manifests):
+    """Yields images that may change under their name, and ours if they have more than one registry or version."""
+    ours, registries = {}, {}
+    for manifest, image in images(manifests):
+        if not PINNED.search(image):
+            yield manifest, f"{image!r} has neither a digest nor a complete version"
+        registry, found, rest = image.partition("windrow/")
+        if found:
+            ours.setdefault((registry, rest.partition(":")[2]), manifest)
+        elif manifest["kind"] == "RabbitmqCluster":
+            registries[image.rpartition("/")[0] + "/"] = manifest
+    if len(ours) > 1:
+        yield list(ours.values())[-1], f"images come from {sorted(ours)}"
+    # A cluster that may only pull from its own registry has one place to name it.
+    for registry, manifest in registries.items():
+        if registry not in {ours_at for ours_at, _ in ours}:
+            yield manifest, f"its image comes from {registry!r}, unlike the others"
 
 
 def unhardened(manifests):
@@ -104,40 +73,74 @@ def unhardened(manifests):
                 and of_container.get("allowPrivilegeEscalation") is False
                 and of_container.get("capabilities") == {"drop": ["ALL"]}
                 and pod.get("automountServiceAccountToken") is False
-                and "memory" in container.get("resources", {}).get("limits", {})
+                and {"memory", "ephemeral-storage"} <= container.get("resources", {}).get("limits", {}).keys()
+                and {"cpu", "memory", "ephemeral-storage"} <= container["resources"].get("requests", {}).keys()
             ):
                 yield manifest, f"container {container['name']} is not restricted like the others"
 
 
-def two_broker_urls(manifests):
-    """Yields services that are told two URLs of the broker, which they refuse, or none."""
-    for manifest, _ in with_container(manifests, "producer", "worker", "scaler", "cli"):
-        told = {"WINDROW_AMQP_URL", "WINDROW_AMQP_URL_FILE"} & settings(manifests, manifest).keys()
-        if len(told) != 1:
-            yield manifest, f"has {len(told)} of WINDROW_AMQP_URL and WINDROW_AMQP_URL_FILE, not one"
+def loose_namespaces(manifests):
+    """Yields namespaces that admit pods with more rights than `restricted`."""
+    for manifest in of_kind(manifests, "Namespace"):
+        labels = manifest["metadata"].get("labels", {})
+        if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield manifest, "does not enforce the pod security standard `restricted`"
 
 
-def shared_users(manifests):
-    """Yields who only observes the broker with a user that can take messages."""
-    workers = set().union(*(secrets(pod) for _, pod in with_container(manifests, "producer", "worker", "cli")))
-    observers = [(manifest, secrets(pod)) for manifest, pod in with_container(manifests, "scaler")]
-    for manifest in of_kind(manifests, "TriggerAuthentication"):
-        observers.append((manifest, {entry["name"] for entry in manifest["spec"].get("secretTargetRef", [])}))
-    drawn = {f"{user['metadata']['name']}-user-credentials" for user in of_kind(manifests, "User")}
-    for manifest, names in observers:
-        if not names or names & workers:
-            yield manifest, f"logs in to RabbitMQ with {sorted(names)}, which is not a user of its own"
-        # Elsewhere, overlays/local/up creates the user.
-        if of_kind(manifests, "RabbitmqCluster") and not names <= drawn:
-            yield manifest, f"reads {sorted(names)}, but the users are those of {sorted(drawn)}"
-    for user in of_kind(manifests, "User"):
-        if user["spec"].get("tags") != ["monitoring"]:
-            yield user, "has other tags than `monitoring`"
-        rights = [p["spec"] for p in of_kind(manifests, "Permission")]
-        rights = [p for p in rights if p.get("userReference") == {"name": user["metadata"]["name"]}]
-        # Without an entry, RabbitMQ does not show the queue.
-        if [p["permissions"] for p in rights] != [{"configure": "", "write": "", "read": ""}]:
-            yield user, "needs one permission that enters the virtual host and matches no name"
+def changing_settings(manifests):
+    """Yields ConfigMaps of settings that pods would read in two versions, because they can change under their name."""
+    for manifest in of_kind(manifests, "ConfigMap"):
+        if manifest["metadata"]["name"].startswith("windrow-") and manifest.get("immutable") is not True:
+            yield manifest, "is not immutable"
+
+
+def late_on_spot_nodes(manifests):
+    """Yields what runs on spot nodes and must not be lost, or does not drain within Azure's notice."""
+    for manifest in manifests:
+        pod = pod_spec(manifest)
+        keys = [toleration.get("key") for toleration in pod.get("tolerations", [])]
+        if SPOT["key"] not in keys:
+            continue
+        if [container["name"] for container in pod["containers"]] != ["worker"] or SPOT not in pod["tolerations"]:
+            yield manifest, "only workers may run on spot nodes"
+        affinity = pod.get("affinity", {}).get("nodeAffinity", {})
+        if "requiredDuringSchedulingIgnoredDuringExecution" in affinity or not affinity:
+            yield manifest, "has to prefer spot nodes, and run elsewhere while there are none"
+        grace = pod.get("terminationGracePeriodSeconds", 30)
+        if grace > SPOT_NOTICE:
+            yield manifest, f"terminationGracePeriodSeconds {grace} is more than the {SPOT_NOTICE} s that Azure announces"
+        for budget in of_kind(manifests, "PodDisruptionBudget", manifest["metadata"]["name"]):
+            if budget["spec"].get("maxUnavailable") != "100%":
+                yield budget, "lets the workers of a lost spot node wait for each other"
+
+
+def stale_keys(manifests):
+    """Yields keys of an Event Hub in Azure that are in no secret, or in a file that a changed secret does not reach."""
+    for manifest, pod in with_container(manifests, "producer"):
+        told = settings(manifests, manifest)
+        in_azure = ".servicebus.windows.net" in told.get("WINDROW_SOURCE", "")
+        if in_azure and "WINDROW_EVENTHUBS_CONNECTION_STRING" in told:
+            yield manifest, "WINDROW_EVENTHUBS_CONNECTION_STRING is no place for a key"
+        file = told.get("WINDROW_EVENTHUBS_CONNECTION_STRING_FILE")
+        if file is not None and mounted(pod, file) != ("eventhubs-key", "connection-string"):
+            yield manifest, f"{file!r} is not in a folder that the secret eventhubs-key is mounted to"
+
+
+def unmonitored(manifests):
+    """Yields pods with metrics that no PodMonitor finds, where there are any, and monitors that cannot scrape RabbitMQ."""
+    monitors = of_kind(manifests, "PodMonitor")
+    for manifest, pod in with_container(manifests, "producer", "worker", "scaler") if monitors else []:
+        ports = {port["name"] for port in pod["containers"][0]["ports"]}
+        found = [m for m in monitors if selects(m["spec"]["selector"], pod_template(manifest)["metadata"]["labels"])]
+        if not any(endpoint["port"] in ports for m in found for endpoint in m["spec"]["podMetricsEndpoints"]):
+            yield manifest, "no PodMonitor scrapes it"
+    for cluster in of_kind(manifests, "RabbitmqCluster") if monitors else []:
+        ca = {"secret": {"name": cluster["spec"].get("tls", {}).get("secretName"), "key": "ca.crt"}}
+        tls = {"serverName": "rabbitmq.windrow.svc", "ca": ca}
+        wanted = {"port": "prometheus-tls", "scheme": "https", "tlsConfig": tls}
+        found = [m for m in monitors if selects(m["spec"]["selector"], {"app.kubernetes.io/name": "rabbitmq"})]
+        if not any(wanted.items() <= endpoint.items() for m in found for endpoint in m["spec"]["podMetricsEndpoints"]):
+            yield cluster, "no PodMonitor scrapes it over TLS"
 
 
 def alone_or_together(manifests):
@@ -270,11 +273,13 @@ def reaches(manifests, scaler, url):
 
 CHECKS = [
     killed_while_draining,
-    short_of_members,
-    strange_registries,
+    strange_images,
     unhardened,
-    two_broker_urls,
-    shared_users,
+    loose_namespaces,
+    changing_settings,
+    late_on_spot_nodes,
+    stale_keys,
+    unmonitored,
     alone_or_together,
     slow_to_replace,
     wrong_retries,

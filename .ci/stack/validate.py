@@ -3,7 +3,7 @@
     kubectl kustomize OVERLAY | python validate.py
 
 Built-in kinds are checked against Kubernetes' OpenAPI schema, custom resources against their definitions in
-k8s/schemas. What goes beyond the schemas is in promises.py. Exits with 0 if all manifests are valid, otherwise 2.
+k8s/schemas. What goes beyond the schemas is in promises.py, broker.py and memory.py. Exits with 0 if all manifests are valid, otherwise 2.
 """
 
 import pathlib
@@ -13,6 +13,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+import broker
+import memory
 import promises
 
 # From the first version in which all fields in use are stable (unhealthyPodEvictionPolicy, podFailurePolicy) to the
@@ -69,7 +71,7 @@ def main():
     manifests = [manifest for manifest in yaml.safe_load_all(sys.stdin) if manifest]
     found = [(manifest, fault) for manifest in manifests for fault in faults(manifest, schemas)]
     # The promises rely on what the schemas require.
-    for check in [] if found else promises.CHECKS:
+    for check in [] if found else promises.CHECKS + broker.CHECKS + memory.CHECKS:
         found += check(manifests)
     wrong = [f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}: {fault}" for manifest, fault in found]
     if not manifests:

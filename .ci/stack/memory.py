@@ -1,0 +1,72 @@
+"""What the rendered manifests promise about memory: limits follow from settings and from measured sizes.
+
+The sizes are in docs/operations.md#memory, where the arithmetic is too.
+"""
+
+import re
+
+from manifests import settings, with_container
+
+KB, MIB = 1000, 1 << 20
+# What a limit has above what is needed, for fragments and bursts; it also covers what nobody has counted.
+MARGIN = 1.25
+# Windows in a message: an hour of minutes.
+WINDOWS = 60
+
+# A worker that holds no messages, with its threads and connections.
+IDLE_WORKER = 50 * MIB
+# A message of 60 windows, and a prediction, from its arrival to its ack.
+MESSAGE = 9 * KB
+PREDICTION = 1.2 * KB
+
+# The fleet for which the producer's limits are made.
+SENSORS = 100_000
+# A producer that reads nothing.
+IDLE_PRODUCER = 40 * MIB
+OPEN_WINDOW = 150
+KNOWN_SENSOR = 250
+# A sensor's open windows: the current one, and one that waits for late readings.
+OPEN_IN_A_STREAM = 2
+# Event bodies that wait to be decoded, all partitions together.
+BODIES = 64 * MIB
+# The client of Event Hubs bounds its buffer in events. `windrow send` writes events of at most 64 KiB.
+PARTITIONS, EVENT = 8, 64 << 10
+
+
+def of_worker(told):
+    """Returns the bytes that a worker needs."""
+    prefetch = int(told.get("WINDROW_PREFETCH", 10_000))
+    flush_rows = int(told.get("WINDROW_FLUSH_ROWS", 100_000))
+    # One part gathers while another is written.
+    predictions = min(prefetch * WINDOWS, 2 * flush_rows)
+    in_hand = int(told.get("WINDROW_CONSUMERS", 1)) * (prefetch * MESSAGE + predictions * PREDICTION)
+    return IDLE_WORKER + int(told.get("WINDROW_MODEL_CACHE_MIB", 512)) * MIB + in_hand
+
+
+def of_producer(told):
+    """Returns the bytes that a producer needs, in a stream or for an hour's windows."""
+    open_windows = WINDOWS if told.get("WINDROW_INTERVAL") == "1h" else OPEN_IN_A_STREAM
+    fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH", 300)) * PARTITIONS * EVENT
+    return IDLE_PRODUCER + SENSORS * (open_windows * OPEN_WINDOW + KNOWN_SENSOR) + BODIES + fetched
+
+
+def quantity(text):
+    """Returns the bytes of a Kubernetes quantity, such as 512Mi."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]i)?", text).groups()
+    return int(number) << {None: 0, "Ki": 10, "Mi": 20, "Gi": 30}[unit]
+
+
+def too_little(manifests):
+    """Yields services whose limit lacks the margin above what their settings need, or whose request is below that."""
+    for name, needs in (("worker", of_worker), ("producer", of_producer)):
+        for manifest, pod in with_container(manifests, name):
+            needed = needs(settings(manifests, manifest))
+            resources = pod["containers"][0]["resources"]
+            for kind, factor in (("requests", 1), ("limits", MARGIN)):
+                given = quantity(resources[kind]["memory"])
+                if given < factor * needed:
+                    mib = f"{given / MIB:.0f} MiB, and its settings need {factor * needed / MIB:.0f}"
+                    yield manifest, f"resources.{kind}.memory is {mib}"
+
+
+CHECKS = [too_little]
