@@ -16,7 +16,7 @@ WINDOWS = 60
 # A worker that holds no messages, with its threads and connections.
 IDLE_WORKER = 50 * MIB
 # A message of 60 windows, and a prediction, from its arrival to its ack.
-MESSAGE = 9 * KB
+MESSAGE = 9.2 * KB
 PREDICTION = 1.2 * KB
 
 # The fleet for which the producer's limits are made.
