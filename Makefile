@@ -4,6 +4,7 @@
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
+# make sbom   writes what each program is made of, as CycloneDX, to target/sbom
 # make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
@@ -20,7 +21,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test simulate planted fuzz lint lint-stack bench soak reference
+.PHONY: demo check test simulate planted fuzz lint lint-stack sbom bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -68,6 +69,15 @@ lint: target/.toolchain lint-stack
 
 lint-stack: target/stack-tools/.installed
 	.ci/stack/run
+
+# cargo-cyclonedx writes one file for each binary of the workspace beside its Cargo.toml, the fuzz targets' too.
+sbom: target/.toolchain
+	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install cargo-cyclonedx --locked
+	$(CARGO) cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --no-build-deps
+	@rm -rf target/sbom && mkdir -p target/sbom
+	@find . -path ./target -prune -o -name '*_bin.cdx.json' -print | while read -r file; do \
+	  case $$file in ./fuzz/*) rm "$$file";; *) mv "$$file" "target/sbom/$$(basename "$$file" _bin.cdx.json).cdx.json";; esac; done
+	@ls target/sbom
 
 bench: target/.toolchain target/.rabbitmq
 	$(CARGO) bench --locked --package windrow-producer --bench decode
