@@ -42,20 +42,24 @@ def images(manifests):
 
 def strange_images(manifests):
     """Yields images that may change under their name, and ours if they have more than one registry or version."""
-    ours, registries = {}, {}
+    ours, versions, registries = {}, {}, {}
     for manifest, image in images(manifests):
         if not PINNED.search(image):
             yield manifest, f"{image!r} has neither a digest nor a complete version"
         registry, found, rest = image.partition("windrow/")
         if found:
-            ours.setdefault((registry, rest.partition(":")[2]), manifest)
+            ours[registry] = manifest
+            # Digests differ from image to image.
+            if "@" not in rest:
+                versions[rest.partition(":")[2]] = manifest
         elif manifest["kind"] == "RabbitmqCluster":
             registries[image.rpartition("/")[0] + "/"] = manifest
-    if len(ours) > 1:
-        yield list(ours.values())[-1], f"images come from {sorted(ours)}"
+    for found, kind in ((ours, "registries"), (versions, "versions")):
+        if len(found) > 1:
+            yield list(found.values())[-1], f"our images have the {kind} {sorted(found)}"
     # A cluster that may only pull from its own registry has one place to name it.
     for registry, manifest in registries.items():
-        if registry not in {ours_at for ours_at, _ in ours}:
+        if registry not in ours:
             yield manifest, f"its image comes from {registry!r}, unlike the others"
 
 
