@@ -3,9 +3,11 @@
 //! A worker keeps no state of its own. Messages that it holds when it dies are delivered again, and the keys of the
 //! predictions make the duplicates harmless.
 
+mod announce;
 mod batch;
 mod consume;
 mod models;
+mod progress;
 mod score;
 mod stats;
 mod suspects;

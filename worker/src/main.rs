@@ -14,6 +14,9 @@ use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, chec
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
+/// A worker that holds messages settles one within this time after `--flush-age`; otherwise it is not ready.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
 /// Receives scoring messages from the queue, scores each with its sensor's model and persists the predictions.
 #[derive(Parser, Debug)]
 #[command(
@@ -100,10 +103,12 @@ fn main() -> ExitCode {
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);
-    let (broker, blobs) = (amqp.clone(), store.clone());
+    let (broker, blobs, progress) = (amqp.clone(), store.clone(), Arc::clone(&stats));
+    let patience = cli.worker.flush_age.saturating_add(SETTLES_WITHIN);
     let readiness = Readiness::default()
         .depend_on("rabbitmq", move || broker.outage())
-        .depend_on("store", move || blobs.outage());
+        .depend_on("store", move || blobs.outage())
+        .depend_on("worker", move || progress.outage(patience));
     let endpoints = Endpoints {
         registry,
         readiness,

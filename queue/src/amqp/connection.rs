@@ -9,6 +9,7 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
+use super::progress::Progress;
 use super::{AmqpConfig, AmqpError, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
@@ -42,14 +43,26 @@ pub(super) struct Link {
     /// The same connection, which can be inspected without waiting.
     seen: Mutex<Option<Arc<Connection>>>,
     opening: AtomicBool,
-    /// Number of publishes whose confirmation is overdue.
-    stalled: AtomicUsize,
+    /// Number of messages that the broker has refused again and again.
+    refused: AtomicUsize,
+    /// Number of consumers that wait for the broker to start them.
+    subscribing: AtomicUsize,
+    progress: Progress,
+    /// Size of the largest message that the broker takes, once it has refused one, for as long as the connection lives.
+    largest: AtomicUsize,
 }
 
-/// A publish whose confirmation is overdue, until this is dropped.
-pub(super) struct Stalled<'a>(&'a AtomicUsize);
+/// One of the things that a link counts, until this is dropped.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for Stalled<'_> {
+impl<'a> Counted<'a> {
+    fn among(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -63,20 +76,43 @@ impl Link {
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             opening: AtomicBool::new(false),
-            stalled: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            subscribing: AtomicUsize::new(0),
+            progress: Progress::new(),
+            largest: AtomicUsize::new(usize::MAX),
         }
     }
 
-    /// Records that the confirmation of a publish is overdue, until the returned guard is dropped.
-    pub(super) fn stalls(&self) -> Stalled<'_> {
-        if self.stalled.fetch_add(1, Relaxed) == 0 {
+    /// Records that the broker refuses a message again and again, until the returned guard is dropped.
+    pub(super) fn refuses(&self) -> Counted<'_> {
+        Counted::among(&self.refused)
+    }
+
+    /// Records that a consumer waits for the broker to start it, until the returned guard is dropped.
+    pub(super) fn subscribes(&self) -> Counted<'_> {
+        Counted::among(&self.subscribing)
+    }
+
+    /// Returns the progress of what is published on it.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Notes the size of the largest message that the broker takes. It closes the channel for each that is larger, which
+    /// disturbs all the others, so no such message is sent to it again.
+    pub(super) fn note_largest(&self, bytes: usize) {
+        if self.largest.swap(bytes, Relaxed) != bytes {
             tracing::warn!(
-                role = self.role,
+                limit = bytes,
                 endpoint = self.config.url.endpoint(),
-                "RabbitMQ confirms nothing"
+                "RabbitMQ has refused a message: it is larger than max_message_size"
             );
         }
-        Stalled(&self.stalled)
+    }
+
+    /// Returns the size of the largest message that the broker takes, as far as is known.
+    pub(super) fn largest(&self) -> usize {
+        self.largest.load(Relaxed)
     }
 
     pub(super) fn config(&self) -> &AmqpConfig {
@@ -99,19 +135,49 @@ impl Link {
     /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
         let endpoint = self.config.url.endpoint();
+        if self.opening.load(Relaxed) {
+            return Some(format!("connecting to RabbitMQ at {endpoint}"));
+        }
+        if self.is_blocked() {
+            return Some(self.why_silent(Duration::ZERO).to_string());
+        }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*seen {
-            _ if self.opening.load(Relaxed) => Some(format!("connecting to RabbitMQ at {endpoint}")),
-            Some(connection) if connection.status().blocked() => Some(format!(
-                "RabbitMQ at {endpoint} is out of memory or disk and takes nothing"
-            )),
-            Some(connection) if !connection.status().connected() => {
-                Some(format!("the connection to RabbitMQ at {endpoint} is lost"))
-            }
-            _ if self.stalled.load(Relaxed) > 0 => Some(format!(
-                "RabbitMQ at {endpoint} takes messages and confirms nothing"
-            )),
-            _ => None,
+        if seen
+            .as_ref()
+            .is_some_and(|connection| !connection.status().connected())
+        {
+            return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
+        }
+        if let Some(silence) = self.progress.silence() {
+            return Some(
+                self.why_silent(Duration::from_secs(silence.as_secs()))
+                    .to_string(),
+            );
+        }
+        if self.refused.load(Relaxed) > 0 {
+            return Some(format!("RabbitMQ at {endpoint} refuses messages again and again"));
+        }
+        (self.subscribing.load(Relaxed) > 0).then(|| {
+            let queue = &self.config.names.score;
+            format!("waiting for RabbitMQ at {endpoint} to start a consumer of {queue}")
+        })
+    }
+
+    fn is_blocked(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref()
+            .is_some_and(|connection| connection.status().blocked())
+    }
+
+    /// Returns why nothing has been confirmed for `waited`.
+    pub(super) fn why_silent(&self, waited: Duration) -> AmqpError {
+        let endpoint = self.config.url.endpoint();
+        match self.is_blocked() {
+            true => AmqpError::Blocked {
+                endpoint,
+                lacks: self.progress.lacks(),
+            },
+            false => AmqpError::Silent { endpoint, waited },
         }
     }
 
@@ -127,6 +193,8 @@ impl Link {
         let opened = self.open_until_it_works().await;
         self.opening.store(false, Relaxed);
         let connection = Arc::new(opened?);
+        self.largest.store(usize::MAX, Relaxed);
+        self.progress.watch(&connection, self.config.url.endpoint());
         *current = Some(Arc::clone(&connection));
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
         Ok(connection)

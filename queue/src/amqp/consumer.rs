@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::connection::Link;
 use super::publisher::Publisher;
 use super::{AmqpError, Reconnect, properties};
-use crate::{Consumer, DeadLetter, Delivery, Message, QueueError, Reason, Receipt};
+use crate::{Consumer, DeadLetter, DeadLettering, Delivery, Message, QueueError, Reason, Receipt};
 use windrow_common::{EventTime, HasRemedy, Remedy};
 
 /// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
@@ -161,6 +161,7 @@ impl AmqpConsumer {
 /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
 async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
     let mut backoff = super::connection::backoff();
+    let _subscribing = link.subscribes();
     loop {
         let error = match subscribe_once(&link, prefetch).await {
             Ok(subscription) => return Ok(subscription),
@@ -343,26 +344,21 @@ impl Consumer for AmqpConsumer {
         Ok(())
     }
 
-    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
-        let dead_at = EventTime::now();
-        let mut dead_letters = Vec::with_capacity(dead.len());
-        let mut receipts = Vec::with_capacity(dead.len());
-        for (receipt, reason) in dead {
-            if let Some(Unsettled {
-                message, failures, ..
-            }) = self.unsettled(&receipt)
-            {
-                dead_letters.push(DeadLetter {
-                    message: Message::clone(message),
-                    deliveries: *failures + 1,
-                    reason,
-                    dead_at,
-                });
-                receipts.push(receipt);
+    fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering {
+        let dead_letter = self.unsettled(&receipt).map(|entry| DeadLetter {
+            message: Message::clone(&entry.message),
+            deliveries: entry.failures + 1,
+            reason,
+            dead_at: EventTime::now(),
+        });
+        let publisher = Arc::clone(&self.publisher);
+        Box::pin(async move {
+            // The message of a lost channel is delivered again.
+            if let Some(dead_letter) = dead_letter {
+                publisher.publish_dead_letter(&dead_letter).await?;
             }
-        }
-        self.publisher.publish_dead_letters(&dead_letters).await?;
-        self.ack(receipts).await
+            Ok(receipt)
+        })
     }
 
     async fn stop_intake(&mut self) {

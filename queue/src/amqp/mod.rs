@@ -12,6 +12,7 @@ mod consumer;
 mod dead_letters;
 mod error;
 mod management;
+mod progress;
 mod properties;
 mod publisher;
 #[cfg(feature = "testing")]
@@ -95,8 +96,8 @@ impl Amqp {
 
     /// Closes the connections. Unsettled messages are delivered to other consumers.
     pub async fn close(&self) {
-        self.publisher.link().close().await;
-        self.consuming.close().await;
+        // A broker that takes no messages does not answer on the publishing connection, and must not hold up the acks.
+        tokio::join!(self.consuming.close(), self.publisher.link().close());
     }
 }
 
@@ -135,7 +136,7 @@ impl Queue for Amqp {
         })
     }
 
-    async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), QueueError> {
-        Ok(self.publisher.announce(announcements).await?)
+    async fn announce(&self, announcement: Announcement) -> Result<(), QueueError> {
+        Ok(self.publisher.announce(&announcement).await?)
     }
 }

@@ -1,6 +1,7 @@
 //! Tests Windrow on RabbitMQ: the queue's promises, and real processes that are killed, disconnected and drained.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alarm;
 mod chaos;
 mod conformance;
 mod dead_letters;
