@@ -141,11 +141,7 @@ impl Link {
         if self.is_blocked() {
             return Some(self.why_silent(Duration::ZERO).to_string());
         }
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen
-            .as_ref()
-            .is_some_and(|connection| !connection.status().connected())
-        {
+        if self.is(|connection| !connection.status().connected()) {
             return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
         }
         if let Some(silence) = self.progress.silence() {
@@ -164,9 +160,13 @@ impl Link {
     }
 
     fn is_blocked(&self) -> bool {
+        self.is(|connection| connection.status().blocked())
+    }
+
+    /// Returns whether there is a connection, of which `this` is true.
+    fn is(&self, this: impl Fn(&Connection) -> bool) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.as_ref()
-            .is_some_and(|connection| connection.status().blocked())
+        seen.as_deref().is_some_and(this)
     }
 
     /// Returns why nothing has been confirmed for `waited`.

@@ -10,6 +10,7 @@ mod encrypted;
 mod flaky;
 mod recovery;
 mod refusals;
+mod sizes;
 mod waiting;
 
 use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
