@@ -48,7 +48,7 @@ mod trace;
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -208,6 +208,26 @@ impl HasRemedy for QueueError {
     }
 }
 
+/// What a consumer may hold unsettled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// Number of messages.
+    pub messages: NonZeroU16,
+    /// Bytes of their bodies, as far as their sizes can be foreseen: one message is always allowed, and after a sudden
+    /// change of sizes there may be more for a while. The in-memory queue has a bound of its own.
+    pub bytes: NonZeroUsize,
+}
+
+impl From<NonZeroU16> for Prefetch {
+    /// Returns a prefetch of this many messages, of up to 128 MiB.
+    fn from(messages: NonZeroU16) -> Self {
+        Self {
+            messages,
+            bytes: const { NonZeroUsize::new(128 << 20).expect("128 MiB is not zero") },
+        }
+    }
+}
+
 /// A durable queue of scoring messages: the publishing side, and the access to the consuming side.
 pub trait Queue: Clone + Send + Sync + 'static {
     /// The consumer that [`Queue::consume`] returns.
@@ -220,7 +240,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Starts a consumer that holds at most `prefetch` unsettled deliveries.
     fn consume(
         &self,
-        prefetch: NonZeroU16,
+        prefetch: impl Into<Prefetch> + Send,
     ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
 
     /// Returns how full the queue is.

@@ -5,15 +5,14 @@
 //! confirmed then replays exactly what the crash lost.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Queue, QueueError, Reason,
-    Receipt,
+    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Prefetch, Queue,
+    QueueError, Reason, Receipt,
 };
 use crate::{DeadLetter, StoredDeadLetters};
 use windrow_common::EventTime;
@@ -158,10 +157,10 @@ impl Queue for Memory {
         Ok(confirmation)
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<MemoryConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<MemoryConsumer, QueueError> {
         Ok(MemoryConsumer {
             shared: Arc::clone(&self.shared),
-            prefetch: usize::from(prefetch.get()),
+            prefetch: usize::from(prefetch.into().messages.get()),
             unsettled: HashMap::new(),
             exhausted: Vec::new(),
             next_tag: 0,

@@ -55,6 +55,7 @@ pub async fn run<Q: Queue>(
         models,
         stats,
         gathered: Scored::default(),
+        gathered_bytes: 0,
         oldest: None,
         received_at: Instant::now(),
         held: 0,
@@ -145,6 +146,8 @@ struct Worker<Q: Queue> {
     writer: PartWriter,
     /// Scored messages that are not being written yet.
     gathered: Scored,
+    /// Bytes of the bodies of the messages of `gathered`.
+    gathered_bytes: usize,
     /// When the first message of `gathered` arrived.
     oldest: Option<Instant>,
     /// When the last messages arrived.
@@ -165,7 +168,8 @@ impl<Q: Queue> Worker<Q> {
         let messages = self.gathered.messages();
         messages > 0
             && (self.gathered.predictions.len() >= self.options.flush_rows
-                || messages >= usize::from(self.options.prefetch.get()).div_ceil(2)
+                || messages >= usize::from(self.options.prefetch.messages.get()).div_ceil(2)
+                || self.gathered_bytes >= self.options.prefetch.bytes.get() / 2
                 || !self.has_room()
                 || !intake)
     }
@@ -180,13 +184,14 @@ impl<Q: Queue> Worker<Q> {
 
     /// Returns whether the worker holds as many messages as it may.
     fn is_full(&self) -> bool {
-        self.held >= usize::from(self.options.prefetch.get())
+        self.held >= usize::from(self.options.prefetch.messages.get())
     }
 
     /// Starts to write the gathered batch in a separate task, so that it continues while the next batch is scored.
     fn start_writing(&mut self) -> Writing {
         let gathered = std::mem::take(&mut self.gathered);
         self.oldest = None;
+        self.gathered_bytes = 0;
         let (writer, worker, stats) = (
             self.writer.clone(),
             self.options.name.clone(),
@@ -290,6 +295,7 @@ impl<Q: Queue> Worker<Q> {
         self.oldest.get_or_insert_with(Instant::now);
         let mut decoded = Vec::with_capacity(deliveries.len());
         for Delivery { message, receipt, .. } in deliveries {
+            self.gathered_bytes += message.body.len();
             let scoring = ScoringMessage::decode(&message.body);
             let envelope = Envelope { message, receipt };
             match scoring {

@@ -9,10 +9,12 @@ use clap::Parser;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use windrow_common::parse_duration;
-use windrow_queue::{Amqp, AmqpArgs, Reconnect};
+use windrow_queue::{Amqp, AmqpArgs, Prefetch, Reconnect};
 use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
+
+const MIB: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("1 MiB is not zero");
 
 /// A worker that holds messages settles one within this time after `--flush-age`; otherwise it is not ready.
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
@@ -51,6 +53,10 @@ struct WorkerArgs {
     /// Messages a consumer may hold unsettled; they are delivered again if it is killed
     #[arg(long, value_name = "N", default_value_t = PREFETCH, env = "WINDROW_PREFETCH")]
     prefetch: NonZeroU16,
+    /// Memory for the bodies of the messages that a consumer holds, in MiB. It is sent fewer messages than --prefetch if
+    /// they are so large that they would not fit
+    #[arg(long, value_name = "MIB", default_value = "128", env = "WINDROW_PREFETCH_MIB")]
+    prefetch_mib: NonZeroU16,
     /// Predictions a consumer gathers before it writes a part
     #[arg(long, value_name = "N", default_value_t = FLUSH_ROWS, env = "WINDROW_FLUSH_ROWS")]
     flush_rows: NonZeroUsize,
@@ -80,6 +86,13 @@ impl WorkerArgs {
         match name.trim() {
             "" => "worker".to_owned(),
             name => name.to_owned(),
+        }
+    }
+
+    fn prefetch(&self) -> Prefetch {
+        Prefetch {
+            messages: self.prefetch,
+            bytes: NonZeroUsize::from(self.prefetch_mib).saturating_mul(MIB),
         }
     }
 
@@ -152,7 +165,7 @@ async fn work(
     let mut consumers = JoinSet::new();
     for number in 0..args.consumers.get() {
         let options = WorkerOptions {
-            prefetch: args.prefetch,
+            prefetch: args.prefetch(),
             flush_rows: args.flush_rows.get(),
             flush_age: args.flush_age,
             announce: !args.no_announce,

@@ -17,8 +17,8 @@ mod properties;
 mod publisher;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod window;
 
-use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -31,7 +31,7 @@ pub use dead_letters::DeadLetters;
 pub use error::AmqpError;
 pub use management::{Management, ManagementError, QueueState};
 
-use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
+use super::{Announcement, Confirmation, Depth, Message, Prefetch, Queue, QueueError};
 use connection::Link;
 use publisher::{Order, Publisher};
 
@@ -122,7 +122,8 @@ impl Queue for Amqp {
         Ok(Confirmation { confirmed })
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<AmqpConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<AmqpConsumer, QueueError> {
+        let prefetch = prefetch.into();
         let mut consumer =
             AmqpConsumer::new(Arc::clone(&self.consuming), Arc::clone(&self.publisher), prefetch);
         consumer.subscribe().await?;

@@ -12,6 +12,7 @@ mod recovery;
 mod refusals;
 mod sizes;
 mod waiting;
+mod window;
 
 use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
 use windrow_queue::testing::message;

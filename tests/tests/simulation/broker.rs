@@ -1,7 +1,6 @@
 //! The simulated broker: a queue that outlives processes, delays, reorders and repeats messages, and loses channels.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use windrow_common::random;
 use windrow_queue::{
-    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Queue, QueueError, Reason,
-    Receipt,
+    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Prefetch, Queue,
+    QueueError, Reason, Receipt,
 };
 
 use crate::faults::Faults;
@@ -105,12 +104,12 @@ impl Queue for SimBroker {
         Ok(confirmation)
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<SimConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<SimConsumer, QueueError> {
         self.faults.delay().await;
         self.state().consumers += 1;
         Ok(SimConsumer {
             broker: self.clone(),
-            prefetch: usize::from(prefetch.get()),
+            prefetch: usize::from(prefetch.into().messages.get()),
             epoch: 0,
             next: 0,
             unacked: BTreeMap::new(),
