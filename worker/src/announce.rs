@@ -67,6 +67,17 @@ impl<Q: Queue> Announcer<Q> {
     }
 }
 
+impl<Q> Drop for Announcer<Q> {
+    fn drop(&mut self) {
+        if !self.late.is_empty() && self.late.try_join_next().is_none() {
+            tracing::warn!(
+                dropped = self.dropped,
+                "ending while the broker does not take announcements of anomalies; the last batch is dropped as well"
+            );
+        }
+    }
+}
+
 /// Announces a batch. One that cannot be announced is counted, and holds up no other.
 async fn publish<Q: Queue>(queue: Q, stats: Arc<Stats>, announcements: Vec<Announcement>) {
     let mut announced = futures::stream::iter(announcements)
