@@ -1,6 +1,7 @@
 //! The errors that end a command, and their exit codes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use windrow_common::{HasRemedy, Remedy};
 
@@ -59,6 +60,16 @@ pub(crate) enum CliError {
     /// The process cannot listen for signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    /// Work in flight did not finish in time after a stop.
+    #[error(
+        "work in flight did not finish within {waited:?} of the stop{outage}; it is done again by the next run"
+    )]
+    DrainTimeout {
+        /// The drain timeout.
+        waited: Duration,
+        /// What the store lacks, if anything.
+        outage: String,
+    },
     /// The window options are invalid.
     #[error(transparent)]
     Windows(#[from] WindowConfigError),
@@ -89,11 +100,13 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Returns 3 when the audit failed, 5 when it is not finished, 2 when the caller has to change something, and 1 otherwise.
+    /// Returns 3 when the audit failed, 5 when it is not finished, 4 when the drain timed out, 2 when the caller has to change
+    /// something, and 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Lost(_) => 3,
             Self::Unfinished(_) => 5,
+            Self::DrainTimeout { .. } => 4,
             error => error.remedy().exit_code(),
         }
     }
@@ -121,6 +134,7 @@ impl HasRemedy for CliError {
             | Self::Table(_)
             | Self::Write { .. }
             | Self::Signals(_)
+            | Self::DrainTimeout { .. }
             | Self::Partial(_)
             | Self::Lost(_)
             | Self::Unfinished(_)

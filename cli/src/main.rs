@@ -40,7 +40,8 @@ use error::CliError;
     max_term_width = 110,
     after_help = "\
 Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed,
-5 the audit is not finished, because messages are still waiting.
+4 work in flight did not finish in time after a stop (run and replay), 5 the audit is not finished, because messages
+are still waiting.
 Every option can also be set with the environment variable that its text names in brackets."
 )]
 struct Cli {
@@ -119,7 +120,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Panicked(format!("cannot start the async runtime: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => args.run().await,
             Command::Run(args) => args.run().await,
@@ -136,5 +137,8 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Scale(command) => command.run(),
             Command::Cost(args) => args.run(),
         }
-    })
+    });
+    // A disk that hangs must not keep the process from ending.
+    runtime.shutdown_background();
+    ended
 }

@@ -104,6 +104,27 @@ impl Run {
     }
 }
 
+/// Runs `work`, which ends intake when `shutdown` requests a stop. What it has not finished within `drain_timeout` after
+/// that is left undone.
+pub(crate) async fn within<T>(
+    drain_timeout: Duration,
+    mut shutdown: Shutdown,
+    store: &Store,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let overdue = async {
+        shutdown.stopping().await;
+        tokio::time::sleep(drain_timeout).await;
+    };
+    tokio::select! {
+        ended = work => ended,
+        () = overdue => Err(CliError::DrainTimeout {
+            waited: drain_timeout,
+            outage: store.outage().map(|outage| format!(" (store: {outage})")).unwrap_or_default(),
+        }),
+    }
+}
+
 /// Spawns `count` workers that share one model cache.
 pub(crate) fn spawn_workers(
     count: usize,

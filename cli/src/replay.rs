@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use clap::Args;
 use windrow_common::{EventTime, Length, SensorId};
@@ -17,10 +18,13 @@ use windrow_store::{Store, StoreArg};
 use crate::broker::BrokerArgs;
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
-use crate::pipeline::{Ran, Run, Work};
+use crate::pipeline::{Ran, Run, Work, within};
 use crate::progress::RunBar;
 use crate::run::{cores, summarise};
 use crate::show;
+
+/// How long a stop may take before unfinished work is given up.
+const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -95,11 +99,13 @@ impl ReplayArgs {
                 let pipeline = Pipeline {
                     windowing,
                     queue,
-                    store,
+                    store: store.clone(),
                     options: producer,
                     stats: Arc::clone(&stats),
                 };
-                Work::Replay(selected).run(pipeline, shutdown).await?;
+                let replaying = Work::Replay(selected).run(pipeline, shutdown.clone());
+                let replaying = async { Ok(replaying.await?) };
+                within(DRAIN_WITHIN, shutdown, &store, replaying).await?;
                 let counts = stats.counts();
                 self.say_published(counts.windows, counts.messages)?;
                 counts.windows
@@ -133,11 +139,12 @@ impl ReplayArgs {
         let run = Run {
             work: Work::Replay(source),
             windowing,
-            store,
+            store: store.clone(),
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
             producer,
         };
-        let ran = run.run(shutdown, |counts| bar.show(counts)).await;
+        let running = run.run(shutdown.clone(), |counts| bar.show(counts));
+        let ran = within(DRAIN_WITHIN, shutdown, &store, running).await;
         bar.finish();
         let Ran { counts, .. } = ran?;
         summarise(&counts, self.output.output)?;

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use windrow_common::parse_duration;
 use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
 use windrow_producer::source::Until;
@@ -14,7 +16,7 @@ use windrow_store::StoreArg;
 use crate::error::CliError;
 use crate::input::InputArgs;
 use crate::output::{OutputArg, OutputFormat};
-use crate::pipeline::{Counts, Ran, Run, Work};
+use crate::pipeline::{Counts, Ran, Run, Work, within};
 use crate::progress::RunBar;
 use crate::show;
 
@@ -34,6 +36,9 @@ pub(crate) struct RunArgs {
     /// Number of workers in this process [default: one per CPU core]
     #[arg(long, value_name = "N", env = "WINDROW_WORKERS")]
     workers: Option<NonZeroUsize>,
+    /// How long a stop may take before unfinished work is left to the next run
+    #[arg(long, value_name = "DURATION", default_value = "25s", env = "WINDROW_DRAIN_TIMEOUT", value_parser = parse_duration)]
+    drain_timeout: Duration,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -62,11 +67,12 @@ impl RunArgs {
         let run = Run {
             work: Work::Run(source),
             windowing,
-            store,
+            store: store.clone(),
             workers: self.workers.map_or_else(cores, NonZeroUsize::get),
             producer: self.read.options(&self.input.source),
         };
-        let ran = run.run(shutdown, |counts| bar.show(counts)).await;
+        let running = run.run(shutdown.clone(), |counts| bar.show(counts));
+        let ran = within(self.drain_timeout, shutdown, &store, running).await;
         bar.finish();
         let Ran { counts, usable } = ran?;
         summarise(&counts, self.output.output)?;

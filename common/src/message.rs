@@ -8,6 +8,9 @@ use crate::{Aggregate, CodecError, Interval, Length, SensorId, codec};
 /// changes.
 const SCHEMA: u8 = 1;
 
+/// Schema versions are below this, and so below every printable character. A body that begins with more is foreign.
+const FIRST_FOREIGN: u8 = 32;
+
 /// Maximum number of aggregates in one message: a day of one-second windows.
 pub const MAX_AGGREGATES: usize = 86_400;
 
@@ -33,7 +36,10 @@ pub enum MessageError {
     /// The body is empty.
     #[error("the message body is empty")]
     Empty,
-    /// A newer or foreign producer wrote the body.
+    /// Something else than Windrow wrote the body.
+    #[error("not a Windrow message: its first byte is {0}, which no version of the schema has")]
+    Foreign(u8),
+    /// A producer of another version wrote the body.
     #[error(
         "the message body has schema version {0}; this program reads version {SCHEMA}: update the workers first"
     )]
@@ -58,6 +64,32 @@ impl ScoringMessage {
         format!("{}@{}/{}", self.sensor, self.interval, self.window_length)
     }
 
+    /// Splits the interval in two, at a whole window. A half is `None` if it has no aggregates. Returns `None` if there is
+    /// one window only.
+    pub fn halves(mut self) -> Option<[Option<Self>; 2]> {
+        let Interval { start, length } = self.interval;
+        let windows = length.as_millis() / self.window_length.as_millis();
+        if windows < 2 {
+            return None;
+        }
+        let first = Length::from_millis(windows.div_euclid(2) * self.window_length.as_millis());
+        let middle = start.saturating_add(first.as_duration());
+        let split = self
+            .aggregates
+            .partition_point(|aggregate| aggregate.window_start < middle);
+        let later = Self {
+            sensor: self.sensor.clone(),
+            interval: Interval {
+                start: middle,
+                length: Length::from_millis(length.as_millis() - first.as_millis()),
+            },
+            window_length: self.window_length,
+            aggregates: self.aggregates.split_off(split),
+        };
+        self.interval.length = first;
+        Some([self, later].map(|half| (!half.aggregates.is_empty()).then_some(half)))
+    }
+
     /// Encodes the body for the queue: the schema version, then the message.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut body = Vec::with_capacity(
@@ -71,8 +103,10 @@ impl ScoringMessage {
     /// Decodes a body and checks everything that a worker relies on.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         let (&schema, rest) = body.split_first().ok_or(MessageError::Empty)?;
-        if schema != SCHEMA {
-            return Err(MessageError::Schema(schema));
+        match schema {
+            SCHEMA => {}
+            0 | FIRST_FOREIGN.. => return Err(MessageError::Foreign(schema)),
+            other => return Err(MessageError::Schema(other)),
         }
         let message: Self = codec::decode::<_, MAX_BODY_BYTES>(rest)?;
         message.check().map_err(MessageError::Inconsistent)?;
@@ -181,5 +215,13 @@ mod tests {
     fn another_schema_version_is_named() {
         let error = ScoringMessage::decode(&[9, 0, 0]).unwrap_err();
         assert!(error.to_string().contains("version 9"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_body_is_not_called_another_version() {
+        for body in [&b"hello"[..], b"{}", b"\0", b"\xff"] {
+            let error = ScoringMessage::decode(body).unwrap_err();
+            assert!(error.to_string().starts_with("not a Windrow message"), "{error}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use windrow_store::{Dispatched, PartWriter, Store, StoreError};
 
 use crate::ingest::{QUARANTINE_BYTES_HELD, Step};
 use crate::journal::{Ahead, Journal, add_news};
+use crate::oversize::Confirmer;
 use crate::stats::Stats;
 use crate::{ProducerError, quarantine};
 
@@ -170,15 +171,14 @@ fn merge_waiting(step: &mut Step, steps: &mut mpsc::Receiver<Step>) {
 }
 
 /// Waits for confirmations in publishing order, and saves the positions that they confirm.
-pub(crate) async fn save_checkpoints(
+pub(crate) async fn save_checkpoints<Q: Queue>(
     mut outstanding: mpsc::Receiver<Outstanding>,
     journal: Arc<Journal>,
-    stats: Arc<Stats>,
+    confirmer: Confirmer<Q>,
 ) -> Result<(), ProducerError> {
     while let Some(Outstanding { confirmations }) = outstanding.recv().await {
         for confirmation in confirmations {
-            confirmation.wait().await?;
-            stats.confirmed.inc();
+            confirmer.confirm(confirmation).await?;
         }
         journal.confirm().await?;
     }

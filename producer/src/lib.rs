@@ -15,6 +15,7 @@ mod error;
 mod history;
 mod ingest;
 mod journal;
+mod oversize;
 pub mod pace;
 mod pipeline;
 pub mod quarantine;

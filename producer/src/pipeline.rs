@@ -12,6 +12,7 @@ use crate::checkpoint::{Checkpoint, Group, Opening};
 use crate::dispatch::{self, Dispatcher};
 use crate::ingest::{AtEnd, Counted, Ingest};
 use crate::journal::Journal;
+use crate::oversize::Confirmer;
 use crate::source::{Batch, Paced, Source};
 use crate::window::{Windower, Windowing};
 use crate::{ProducerError, Stats};
@@ -134,10 +135,11 @@ impl<Q: Queue> Pipeline<Q> {
         };
         let journal = Arc::new(Journal::new(checkpoint, partitions, Arc::clone(&stats)));
         let name = &options.opening.source_name;
+        let confirmer = Confirmer::new(queue.clone(), &store, Arc::clone(&stats));
         let dispatcher = Dispatcher::new(queue, &store, name, Arc::clone(&journal), Arc::clone(&stats));
         let (dispatched, saved, ingested) = tokio::join!(
             dispatcher.run(to_dispatch, outstanding),
-            dispatch::save_checkpoints(to_confirm, journal, stats),
+            dispatch::save_checkpoints(to_confirm, journal, confirmer),
             ingest.run(),
         );
         saved.and(dispatched).and(ingested)

@@ -26,6 +26,8 @@ pub struct Stats {
     pub(crate) windows: Counter,
     pub(crate) messages: Counter,
     pub(crate) confirmed: Counter,
+    pub(crate) split_messages: Counter,
+    pub(crate) messages_set_aside: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) expired_events: Counter,
     pub(crate) missed_partitions: Counter,
@@ -133,6 +135,16 @@ impl Stats {
                 "messages_confirmed",
                 "Messages the queue has confirmed",
                 &self.confirmed,
+            ),
+            (
+                "split_messages",
+                "Messages published in parts because they are larger than the broker takes",
+                &self.split_messages,
+            ),
+            (
+                "messages_set_aside",
+                "Messages of a single window, larger than the broker takes, set aside in the store as dead letters",
+                &self.messages_set_aside,
             ),
             ("checkpoints", "Checkpoints saved", &self.checkpoints),
             (

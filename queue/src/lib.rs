@@ -48,7 +48,8 @@ mod trace;
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -173,15 +174,15 @@ pub enum QueueError {
     /// The queue is closed; nothing more can be published.
     #[error("the queue is closed")]
     Closed,
-    /// The message is larger than the capacity of the queue.
-    #[error("message {id} has {bytes} bytes, but the whole queue holds only {capacity}")]
+    /// The queue takes no message of this size. The message comes back, so that its publisher can split it.
+    #[error("{why}")]
     TooLarge {
         /// The message.
-        id: String,
-        /// Its size.
-        bytes: usize,
-        /// The capacity of the queue, in bytes.
-        capacity: usize,
+        message: Box<Message>,
+        /// Size in bytes of the largest body that the queue takes.
+        limit: usize,
+        /// Names the message, its size, and the limit.
+        why: String,
     },
     /// RabbitMQ failed.
     #[cfg(feature = "amqp")]
@@ -208,6 +209,26 @@ impl HasRemedy for QueueError {
     }
 }
 
+/// What a consumer may hold unsettled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// Number of messages.
+    pub messages: NonZeroU16,
+    /// Bytes of their bodies, as far as their sizes can be foreseen: one message is always allowed, and after a sudden
+    /// change of sizes there may be more for a while. The in-memory queue has a bound of its own.
+    pub bytes: NonZeroUsize,
+}
+
+impl From<NonZeroU16> for Prefetch {
+    /// Returns a prefetch of this many messages, of up to 128 MiB.
+    fn from(messages: NonZeroU16) -> Self {
+        Self {
+            messages,
+            bytes: const { NonZeroUsize::new(128 << 20).expect("128 MiB is not zero") },
+        }
+    }
+}
+
 /// A durable queue of scoring messages: the publishing side, and the access to the consuming side.
 pub trait Queue: Clone + Send + Sync + 'static {
     /// The consumer that [`Queue::consume`] returns.
@@ -220,18 +241,19 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Starts a consumer that holds at most `prefetch` unsettled deliveries.
     fn consume(
         &self,
-        prefetch: NonZeroU16,
+        prefetch: impl Into<Prefetch> + Send,
     ) -> impl Future<Output = Result<Self::Consumer, QueueError>> + Send;
 
     /// Returns how full the queue is.
     fn depth(&self) -> impl Future<Output = Result<Depth, QueueError>> + Send;
 
-    /// Publishes announcements and returns once all subscribers have them. Without subscribers, they are dropped.
-    fn announce(
-        &self,
-        announcements: Vec<Announcement>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// Publishes an announcement and returns once all subscribers have it. Without subscribers, it is dropped. Waits for as
+    /// long as the queue takes nothing, so the caller sets a deadline.
+    fn announce(&self, announcement: Announcement) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
+
+/// A dead letter that is being made durable; see [`Consumer::dead_letter`].
+pub type DeadLettering = Pin<Box<dyn Future<Output = Result<Receipt, QueueError>> + Send>>;
 
 /// The consuming side of a queue. Dropping it returns unsettled deliveries to the queue.
 pub trait Consumer: Send + 'static {
@@ -248,11 +270,9 @@ pub trait Consumer: Send + 'static {
     /// are delivered again.
     fn ack(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Sets messages aside with their reasons. On return, the dead letters are durable and the deliveries are settled.
-    fn dead_letter(
-        &mut self,
-        dead: Vec<(Receipt, Reason)>,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// Sets a message aside with its reason. Once the dead letter is durable, the future returns the receipt, to ack the
+    /// delivery with. The future does not need the consumer: a dead letter that has to wait holds up no other delivery.
+    fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering;
 
     /// Stops asking for deliveries. [`Consumer::receive`] still returns those in flight to this consumer, then 0. A
     /// worker that drains finishes those too, so that nothing has to be delivered again.

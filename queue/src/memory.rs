@@ -5,14 +5,14 @@
 //! confirmed then replays exactly what the crash lost.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Announcement, Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt,
+    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Prefetch, Queue,
+    QueueError, Reason, Receipt,
 };
 use crate::{DeadLetter, StoredDeadLetters};
 use windrow_common::EventTime;
@@ -130,17 +130,22 @@ impl Queue for Memory {
     async fn publish(&self, message: Message) -> Result<Confirmation, QueueError> {
         let bytes = message.body.len() + OVERHEAD_BYTES;
         let capacity = self.shared.limits.bytes;
-        let permits = u32::try_from(bytes)
-            .ok()
-            .filter(|_| bytes <= capacity)
-            .ok_or_else(|| QueueError::TooLarge {
-                id: message.id.clone(),
-                bytes,
-                capacity,
-            })?;
+        let (confirm, confirmed) = oneshot::channel();
+        let confirmation = Confirmation { confirmed };
+        let Some(permits) = u32::try_from(bytes).ok().filter(|_| bytes <= capacity) else {
+            let why = format!(
+                "message {} has {bytes} bytes, but the whole queue holds only {capacity}",
+                message.id
+            );
+            _ = confirm.send(Err(QueueError::TooLarge {
+                message: Box::new(message),
+                limit: capacity.saturating_sub(OVERHEAD_BYTES),
+                why,
+            }));
+            return Ok(confirmation);
+        };
         let room = Arc::clone(&self.shared.room).acquire_many_owned(permits).await;
         let room = room.map_err(|_| QueueError::Closed)?;
-        let (confirm, confirmed) = oneshot::channel();
         let entry = Entry {
             message: Arc::new(message),
             confirm,
@@ -149,13 +154,13 @@ impl Queue for Memory {
         };
         self.shared.state().ready.push_back(entry);
         self.shared.arrived.notify_one();
-        Ok(Confirmation { confirmed })
+        Ok(confirmation)
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<MemoryConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<MemoryConsumer, QueueError> {
         Ok(MemoryConsumer {
             shared: Arc::clone(&self.shared),
-            prefetch: usize::from(prefetch.get()),
+            prefetch: usize::from(prefetch.into().messages.get()),
             unsettled: HashMap::new(),
             exhausted: Vec::new(),
             next_tag: 0,
@@ -171,7 +176,7 @@ impl Queue for Memory {
         })
     }
 
-    async fn announce(&self, _: Vec<Announcement>) -> Result<(), QueueError> {
+    async fn announce(&self, _: Announcement) -> Result<(), QueueError> {
         // Nobody can subscribe to an in-memory queue.
         Ok(())
     }
@@ -297,17 +302,16 @@ impl Consumer for MemoryConsumer {
         Ok(())
     }
 
-    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
-        let mut receipts = Vec::with_capacity(dead.len());
-        for (receipt, reason) in dead {
-            if let Some(entry) = self.unsettled.get(&receipt.tag) {
-                self.shared
-                    .keep_dead_letter(&entry.message, entry.failures, reason)
-                    .await?;
-                receipts.push(receipt);
+    fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering {
+        let entry = self.unsettled.get(&receipt.tag);
+        let dead = entry.map(|entry| (Arc::clone(&entry.message), entry.failures));
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            if let Some((message, failures)) = dead {
+                shared.keep_dead_letter(&message, failures, reason).await?;
             }
-        }
-        self.ack(receipts).await
+            Ok(receipt)
+        })
     }
 
     async fn stop_intake(&mut self) {

@@ -211,8 +211,11 @@ pub async fn a_dead_letter_is_kept_with_its_reason(
         worker: "w".to_owned(),
     };
     let poison = deliveries.remove(at).receipt;
-    consumer.dead_letter(vec![(poison, reason)]).await.unwrap();
+    let dead_lettering = consumer.dead_letter(poison, reason);
+    // It needs the consumer no longer.
     consumer.ack(receipts(deliveries)).await.unwrap();
+    let poison = dead_lettering.await.unwrap();
+    consumer.ack(vec![poison]).await.unwrap();
     nothing_comes(&mut consumer).await;
     drop(consumer);
     let dead_letters = dead().await;

@@ -188,6 +188,22 @@ impl Broker {
         }
     }
 
+    /// Freezes the node: it keeps its connections and answers nothing.
+    pub fn freeze(&self) {
+        signal(self.process.lock().unwrap().as_ref().unwrap(), "STOP");
+    }
+
+    /// Ends [`Broker::freeze`].
+    pub fn thaw(&self) {
+        signal(self.process.lock().unwrap().as_ref().unwrap(), "CONT");
+    }
+
+    /// Sets the node's `max_message_size`, for channels that are opened from now on.
+    pub fn set_max_message_size(&self, bytes: usize) {
+        let set = format!("application:set_env(rabbit, max_message_size, {bytes}).");
+        self.control(&["eval", &set]);
+    }
+
     /// Runs `rabbitmqctl` on the node.
     pub fn control(&self, words: &[&str]) {
         let output = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")

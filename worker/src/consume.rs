@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
-use windrow_common::ScoringMessage;
-use windrow_queue::{Consumer, Delivery, Queue};
+use windrow_common::{MessageError, ScoringMessage};
+use windrow_queue::{Consumer, Delivery, Message, Queue, QueueError, Reason, Receipt};
 use windrow_service::Shutdown;
 use windrow_store::{PartWriter, Store, run_blocking};
 
+use crate::announce::Announcer;
 use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
 use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
@@ -25,6 +26,9 @@ const MICRO_BATCH: usize = 2_048;
 
 /// A queue that is silent for this long has sent everything, for suspects to be gathered.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// How long the acks of a batch wait for its dead letters, so that one frame acks them all.
+const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Models read from the store concurrently.
 const LOADS_IN_FLIGHT: usize = 32;
@@ -43,16 +47,19 @@ pub async fn run<Q: Queue>(
         consumer = queue.consume(options.prefetch) => consumer?,
         () = shutdown.stopping() => return Ok(()),
     };
+    stats.progress.subscribed();
     let mut worker = Worker {
         writer: PartWriter::new(&store, &options.name),
-        queue,
+        announcer: Announcer::new(queue, Arc::clone(&stats)),
         consumer,
         models,
         stats,
         gathered: Scored::default(),
+        gathered_bytes: 0,
         oldest: None,
         received_at: Instant::now(),
         held: 0,
+        dead_lettering: JoinSet::new(),
         suspects: Suspects::default(),
         options,
     };
@@ -74,7 +81,7 @@ pub async fn run<Q: Queue>(
                 worker.score(group).await?;
                 continue;
             }
-            if !intake {
+            if !intake && worker.dead_lettering.is_empty() {
                 return Ok(());
             }
         }
@@ -86,6 +93,7 @@ pub async fn run<Q: Queue>(
                 writing = None;
                 worker.settle(written?).await?;
             }
+            Some(durable) = worker.dead_lettering.join_next() => worker.settle_dead(receipt_of(durable)?).await?,
             () = shutdown.stopping(), if !stopping => {
                 stopping = true;
                 worker.consumer.stop_intake().await;
@@ -116,6 +124,13 @@ async fn finished(writing: &mut Option<Writing>) -> Result<Written, WorkerError>
     }
 }
 
+fn receipt_of(durable: Result<Result<Receipt, QueueError>, JoinError>) -> Result<Receipt, WorkerError> {
+    match durable {
+        Ok(durable) => Ok(durable?),
+        Err(panic) => Err(WorkerError::Panicked(panic.to_string())),
+    }
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -124,19 +139,24 @@ async fn until(deadline: Option<Instant>) {
 }
 
 struct Worker<Q: Queue> {
-    queue: Q,
+    announcer: Announcer<Q>,
     consumer: Q::Consumer,
     models: ModelCache,
     stats: Arc<Stats>,
     writer: PartWriter,
     /// Scored messages that are not being written yet.
     gathered: Scored,
+    /// Bytes of the bodies of the messages of `gathered`.
+    gathered_bytes: usize,
     /// When the first message of `gathered` arrived.
     oldest: Option<Instant>,
     /// When the last messages arrived.
     received_at: Instant,
-    /// Messages received and not settled, including suspects and messages being written.
+    /// Messages received and not settled, including suspects, messages being written, and those of dead letters that are
+    /// not durable yet.
     held: usize,
+    /// Dead letters that are not durable yet. Each holds up its own message only.
+    dead_lettering: JoinSet<Result<Receipt, QueueError>>,
     suspects: Suspects,
     options: WorkerOptions,
 }
@@ -148,7 +168,8 @@ impl<Q: Queue> Worker<Q> {
         let messages = self.gathered.messages();
         messages > 0
             && (self.gathered.predictions.len() >= self.options.flush_rows
-                || messages >= usize::from(self.options.prefetch.get()).div_ceil(2)
+                || messages >= usize::from(self.options.prefetch.messages.get()).div_ceil(2)
+                || self.gathered_bytes >= self.options.prefetch.bytes.get() / 2
                 || !self.has_room()
                 || !intake)
     }
@@ -163,42 +184,84 @@ impl<Q: Queue> Worker<Q> {
 
     /// Returns whether the worker holds as many messages as it may.
     fn is_full(&self) -> bool {
-        self.held >= usize::from(self.options.prefetch.get())
+        self.held >= usize::from(self.options.prefetch.messages.get())
     }
 
     /// Starts to write the gathered batch in a separate task, so that it continues while the next batch is scored.
     fn start_writing(&mut self) -> Writing {
         let gathered = std::mem::take(&mut self.gathered);
         self.oldest = None;
+        self.gathered_bytes = 0;
         let (writer, worker, stats) = (
             self.writer.clone(),
             self.options.name.clone(),
             Arc::clone(&self.stats),
         );
-        let write = async move { batch::write(gathered, &writer, &worker, &stats).await };
+        let write = async move {
+            let _writing = stats.progress.writes();
+            batch::write(gathered, &writer, &worker, &stats).await
+        };
         tokio::spawn(write.in_current_span())
     }
 
-    /// Publishes the announcements of a written batch, then dead-letters or acks its messages. Dead letters come first,
-    /// so that the acks have no gaps and one frame acks them all.
+    /// Announces the anomalies of a written batch, and acks its messages. Neither announcements nor dead letters hold up the
+    /// acks for long: a broker that is short of memory takes no messages, and acks make room in it.
     async fn settle(&mut self, written: Written) -> Result<(), WorkerError> {
         let Written {
             done,
             dead,
             announcements,
         } = written;
-        if !announcements.is_empty() {
-            self.queue.announce(announcements).await?;
+        self.announcer.announce(announcements).await;
+        let mut receipts: Vec<_> = done.into_iter().map(|envelope| envelope.receipt).collect();
+        receipts.extend(self.set_aside_durably(dead).await?);
+        self.ack(receipts).await
+    }
+
+    /// Begins to dead-letter messages. Returns the receipts of those whose dead letters are durable soon: acked together
+    /// with the rest of the batch, they leave no gaps, and one frame acks them all.
+    async fn set_aside_durably(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<Vec<Receipt>, WorkerError> {
+        let mut durable = Vec::with_capacity(dead.len());
+        // Earlier ones that are not durable yet show that the broker takes none at the moment.
+        let deadline = match self.dead_lettering.is_empty() {
+            true => Instant::now() + DEAD_LETTERS_WITHIN,
+            false => Instant::now(),
+        };
+        for (receipt, reason) in dead {
+            let dead_lettering = self.consumer.dead_letter(receipt, reason).in_current_span();
+            self.dead_lettering.spawn(dead_lettering);
+            self.stats.unconfirmed_dead_letters.inc();
         }
-        let settled = done.len() + dead.len();
-        self.held -= settled;
-        self.stats.held.dec_by(settled as i64);
-        if !dead.is_empty() {
-            let dead_letters = dead.len() as u64;
-            self.consumer.dead_letter(dead).await?;
-            self.stats.dead_letters_in_all.fetch_add(dead_letters, Relaxed);
+        while let Ok(Some(receipt)) = timeout_at(deadline, self.dead_lettering.join_next()).await {
+            durable.push(receipt_of(receipt)?);
         }
-        let receipts = done.into_iter().map(|envelope| envelope.receipt).collect();
+        self.count_dead(&durable);
+        Ok(durable)
+    }
+
+    /// Acks messages whose dead letters are durable at last: the one of `receipt`, and all others that are.
+    async fn settle_dead(&mut self, receipt: Receipt) -> Result<(), WorkerError> {
+        let mut receipts = vec![receipt];
+        while let Some(durable) = self.dead_lettering.try_join_next() {
+            receipts.push(receipt_of(durable)?);
+        }
+        self.count_dead(&receipts);
+        self.ack(receipts).await
+    }
+
+    fn count_dead(&self, durable: &[Receipt]) {
+        let count = durable.len();
+        self.stats.unconfirmed_dead_letters.dec_by(count as i64);
+        self.stats.dead_letters_in_all.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Acks messages whose results are durable.
+    async fn ack(&mut self, receipts: Vec<Receipt>) -> Result<(), WorkerError> {
+        self.held -= receipts.len();
+        if !receipts.is_empty() {
+            self.stats.held.dec_by(receipts.len() as i64);
+            self.stats.progress.moved();
+        }
         self.consumer.ack(receipts).await?;
         Ok(())
     }
@@ -208,6 +271,9 @@ impl<Q: Queue> Worker<Q> {
         self.held += deliveries.len();
         self.received_at = Instant::now();
         // The gauge covers all consumers of the process.
+        if self.stats.held.get() == 0 {
+            self.stats.progress.moved();
+        }
         self.stats.held.inc_by(deliveries.len() as i64);
         self.stats.messages.inc_by(deliveries.len() as u64);
         let redelivered = deliveries.iter().filter(|delivery| delivery.redelivered).count();
@@ -229,14 +295,21 @@ impl<Q: Queue> Worker<Q> {
         self.oldest.get_or_insert_with(Instant::now);
         let mut decoded = Vec::with_capacity(deliveries.len());
         for Delivery { message, receipt, .. } in deliveries {
+            self.gathered_bytes += message.body.len();
             let scoring = ScoringMessage::decode(&message.body);
             let envelope = Envelope { message, receipt };
             match scoring {
                 Ok(scoring) => decoded.push((envelope, scoring)),
-                Err(error) => self.set_aside(envelope, UNDECODABLE, error.to_string()),
+                Err(error) => {
+                    let detail = undecodable(&envelope.message, &error);
+                    self.set_aside(envelope, UNDECODABLE, detail);
+                }
             }
         }
-        let models = self.models_of(&decoded).await;
+        let models = {
+            let _loading = self.stats.progress.loads();
+            self.models_of(&decoded).await
+        };
         let mut scorable = Vec::with_capacity(decoded.len());
         for ((envelope, message), model) in decoded.into_iter().zip(models) {
             match model {
@@ -256,7 +329,8 @@ impl<Q: Queue> Worker<Q> {
             }
         }
         let announce = self.options.announce;
-        let scored = run_blocking(move || score(scorable, announce)).await;
+        let stats = Arc::clone(&self.stats);
+        let scored = run_blocking(move || score(scorable, announce, &stats)).await;
         self.gathered.extend(scored.map_err(WorkerError::Panicked)?);
         Ok(())
     }
@@ -297,5 +371,19 @@ impl<Q: Queue> Worker<Q> {
             models[at] = model;
         }
         models
+    }
+}
+
+/// Says why a body is not a scoring message. Who published it tells a foreign message from one of another version.
+fn undecodable(message: &Message, error: &MessageError) -> String {
+    let Message {
+        kind, content_type, ..
+    } = message;
+    match kind == ScoringMessage::KIND {
+        true => error.to_string(),
+        false => format!(
+            "not a Windrow message: its type is `{kind}` and its content type `{content_type}`; find out who publishes to this \
+             queue"
+        ),
     }
 }

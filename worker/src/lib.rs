@@ -3,9 +3,11 @@
 //! A worker keeps no state of its own. Messages that it holds when it dies are delivered again, and the keys of the
 //! predictions make the duplicates harmless.
 
+mod announce;
 mod batch;
 mod consume;
 mod models;
+mod progress;
 mod score;
 mod stats;
 mod suspects;
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use windrow_common::{HasRemedy, Remedy};
 use windrow_models::RepositoryError;
-use windrow_queue::QueueError;
+use windrow_queue::{Prefetch, QueueError};
 use windrow_store::StoreError;
 
 pub use consume::run;
@@ -28,8 +30,8 @@ pub use stats::{Counts, Stats};
 pub struct WorkerOptions {
     /// Its name in error reports and dead letters.
     pub name: String,
-    /// How many unsettled messages it may hold.
-    pub prefetch: NonZeroU16,
+    /// How many unsettled messages it may hold, and how many bytes of them.
+    pub prefetch: Prefetch,
     /// How many predictions it gathers before it writes.
     pub flush_rows: usize,
     /// Longest time that it keeps a prediction before it writes.
@@ -50,7 +52,7 @@ impl WorkerOptions {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            prefetch: PREFETCH,
+            prefetch: PREFETCH.into(),
             flush_rows: FLUSH_ROWS.get(),
             flush_age: FLUSH_AGE,
             announce: false,

@@ -9,10 +9,15 @@ use clap::Parser;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use windrow_common::parse_duration;
-use windrow_queue::{Amqp, AmqpArgs, Reconnect};
+use windrow_queue::{Amqp, AmqpArgs, Prefetch, Reconnect};
 use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
+
+const MIB: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("1 MiB is not zero");
+
+/// A worker that holds messages settles one within this time after `--flush-age`; otherwise it is not ready.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// Receives scoring messages from the queue, scores each with its sensor's model and persists the predictions.
 #[derive(Parser, Debug)]
@@ -48,6 +53,10 @@ struct WorkerArgs {
     /// Messages a consumer may hold unsettled; they are delivered again if it is killed
     #[arg(long, value_name = "N", default_value_t = PREFETCH, env = "WINDROW_PREFETCH")]
     prefetch: NonZeroU16,
+    /// Memory for the bodies of the messages that a consumer holds, in MiB. It is sent fewer messages than --prefetch if
+    /// they are so large that they would not fit
+    #[arg(long, value_name = "MIB", default_value = "128", env = "WINDROW_PREFETCH_MIB")]
+    prefetch_mib: NonZeroU16,
     /// Predictions a consumer gathers before it writes a part
     #[arg(long, value_name = "N", default_value_t = FLUSH_ROWS, env = "WINDROW_FLUSH_ROWS")]
     flush_rows: NonZeroUsize,
@@ -80,6 +89,13 @@ impl WorkerArgs {
         }
     }
 
+    fn prefetch(&self) -> Prefetch {
+        Prefetch {
+            messages: self.prefetch,
+            bytes: NonZeroUsize::from(self.prefetch_mib).saturating_mul(MIB),
+        }
+    }
+
     fn cache(&self) -> CacheOptions {
         CacheOptions {
             bytes: self.model_cache_mib.get().saturating_mul(1 << 20),
@@ -100,10 +116,12 @@ fn main() -> ExitCode {
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);
-    let (broker, blobs) = (amqp.clone(), store.clone());
+    let (broker, blobs, progress) = (amqp.clone(), store.clone(), Arc::clone(&stats));
+    let patience = cli.worker.flush_age.saturating_add(SETTLES_WITHIN);
     let readiness = Readiness::default()
         .depend_on("rabbitmq", move || broker.outage())
-        .depend_on("store", move || blobs.outage());
+        .depend_on("store", move || blobs.outage())
+        .depend_on("worker", move || progress.outage(patience));
     let endpoints = Endpoints {
         registry,
         readiness,
@@ -147,7 +165,7 @@ async fn work(
     let mut consumers = JoinSet::new();
     for number in 0..args.consumers.get() {
         let options = WorkerOptions {
-            prefetch: args.prefetch,
+            prefetch: args.prefetch(),
             flush_rows: args.flush_rows.get(),
             flush_age: args.flush_age,
             announce: !args.no_announce,

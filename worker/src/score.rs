@@ -9,7 +9,7 @@ use windrow_model::{Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
-use crate::stats::{CANNOT_SCORE, PANICKED};
+use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
 
 /// A message with everything needed to score it.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ struct AnomalousWindow {
 }
 
 /// Scores every message, or records why it cannot. With `announce`, also creates announcements of anomalies.
-pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
+pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
     let mut decisions = Vec::new();
@@ -116,8 +116,14 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
                         model_version: Arc::clone(&model.version),
                     }));
                 if announce {
-                    let announcement = announcement(&envelope.message.id, &scored.predictions[first..]);
-                    scored.announcements.extend(announcement);
+                    let id = &envelope.message.id;
+                    match announcement(id, &scored.predictions[first..]) {
+                        Ok(announcement) => scored.announcements.extend(announcement),
+                        Err(error) => {
+                            stats.dropped_announcements.inc();
+                            tracing::warn!(message = id, %error, "cannot encode the announcement of anomalies");
+                        }
+                    }
                 }
                 scored.done.push(envelope);
                 continue;
@@ -142,7 +148,10 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool) -> Scored {
 }
 
 /// Creates one announcement for all anomalies of a message, so that an hour of anomalies notifies once.
-fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcement> {
+fn announcement(
+    message: &str,
+    predictions: &[Prediction],
+) -> Result<Option<Announcement>, serde_json::Error> {
     let windows: Vec<_> = predictions
         .iter()
         .filter(|prediction| prediction.anomaly)
@@ -160,7 +169,9 @@ fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcemen
             },
         )
         .collect();
-    let first = predictions.first().filter(|_| !windows.is_empty())?;
+    let Some(first) = predictions.first().filter(|_| !windows.is_empty()) else {
+        return Ok(None);
+    };
     let body = serde_json::to_vec(&Anomalies {
         device: &first.sensor.device,
         tag: &first.sensor.tag,
@@ -168,11 +179,11 @@ fn announcement(message: &str, predictions: &[Prediction]) -> Option<Announcemen
         model_version: &first.model_version,
         window_ms: first.window_length.as_millis(),
         windows,
-    });
-    Some(Announcement {
+    })?;
+    Ok(Some(Announcement {
         topic: first.sensor.topic(),
-        body: body.ok()?.into(),
-    })
+        body: body.into(),
+    }))
 }
 
 #[cfg(test)]
@@ -199,12 +210,12 @@ mod tests {
             anomaly,
             model_version: "v".into(),
         };
-        assert_eq!(announcement("m", &[prediction(0, false)]), None);
+        assert_eq!(announcement("m", &[prediction(0, false)]).unwrap(), None);
         let announced = announcement(
             "m",
             &[prediction(0, true), prediction(1, false), prediction(2, true)],
         );
-        let announced = announced.unwrap();
+        let announced = announced.unwrap().unwrap();
         assert_eq!(announced.topic, "pump%2E7.t");
         let body: serde_json::Value = serde_json::from_slice(&announced.body).unwrap();
         assert_eq!(body["windows"].as_array().unwrap().len(), 2);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::progress::Progress;
 
 /// Histogram buckets for the seconds from enqueued to persisted: from a quiet fleet's latency to an outage of a night.
 const LATENCY_SECONDS: [f64; 14] = [
@@ -56,6 +59,10 @@ pub struct Stats {
     pub(crate) part_rows: Histogram,
     pub(crate) latency: Histogram,
     pub(crate) held: Gauge,
+    pub(crate) unconfirmed_dead_letters: Gauge,
+    pub(crate) announcements: Counter,
+    pub(crate) dropped_announcements: Counter,
+    pub(crate) progress: Progress,
     pub(crate) models_loaded: Counter,
     pub(crate) cache_hits: Counter,
     pub(crate) cache_misses: Counter,
@@ -99,6 +106,10 @@ impl Default for Stats {
             part_rows: Histogram::new(PART_ROWS),
             latency: Histogram::new(LATENCY_SECONDS),
             held: Gauge::default(),
+            unconfirmed_dead_letters: Gauge::default(),
+            announcements: Counter::default(),
+            dropped_announcements: Counter::default(),
+            progress: Progress::default(),
             models_loaded: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -128,6 +139,16 @@ impl Stats {
                 &self.anomalies,
             ),
             ("parts", "Parts of predictions written", &self.parts),
+            (
+                "announcements",
+                "Announcements of anomalies that the broker has taken",
+                &self.announcements,
+            ),
+            (
+                "dropped_announcements",
+                "Announcements of anomalies dropped because the broker did not take them",
+                &self.dropped_announcements,
+            ),
             ("models_loaded", "Models read from the store", &self.models_loaded),
             ("model_cache_hits", "Models found in the cache", &self.cache_hits),
             (
@@ -163,6 +184,18 @@ impl Stats {
             "Messages received and not settled",
             self.held.clone(),
         );
+        registry.register(
+            "unconfirmed_dead_letters",
+            "Dead letters that the broker has not confirmed; their messages are held until it does",
+            self.unconfirmed_dead_letters.clone(),
+        );
+    }
+
+    /// Returns why the workers make no progress: none has subscribed, or messages are held and none has been settled for
+    /// `patience`. Returns `None` if they do, or have nothing to do.
+    pub fn outage(&self, patience: Duration) -> Option<String> {
+        let dead = self.unconfirmed_dead_letters.get();
+        self.progress.outage(self.held.get(), dead, patience)
     }
 
     /// Returns the current counts.

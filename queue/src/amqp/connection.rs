@@ -9,6 +9,7 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
+use super::progress::Progress;
 use super::{AmqpConfig, AmqpError, Login, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
@@ -49,14 +50,26 @@ pub(super) struct Link {
     closed: AtomicBool,
     /// Why the last attempt to open it failed, while it is being opened.
     failure: Mutex<Option<String>>,
-    /// Number of publishes whose confirmation is overdue.
-    stalled: AtomicUsize,
+    /// Number of messages that the broker has refused again and again.
+    refused: AtomicUsize,
+    /// Number of consumers that wait for the broker to start them.
+    subscribing: AtomicUsize,
+    progress: Progress,
+    /// Size of the largest message that the broker takes, once it has refused one, for as long as the connection lives.
+    largest: AtomicUsize,
 }
 
-/// A publish whose confirmation is overdue, until this is dropped.
-pub(super) struct Stalled<'a>(&'a AtomicUsize);
+/// One of the things that a link counts, until this is dropped.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for Stalled<'_> {
+impl<'a> Counted<'a> {
+    fn among(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -72,20 +85,43 @@ impl Link {
             opening: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failure: Mutex::default(),
-            stalled: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            subscribing: AtomicUsize::new(0),
+            progress: Progress::new(),
+            largest: AtomicUsize::new(usize::MAX),
         }
     }
 
-    /// Records that the confirmation of a publish is overdue, until the returned guard is dropped.
-    pub(super) fn stalls(&self) -> Stalled<'_> {
-        if self.stalled.fetch_add(1, Relaxed) == 0 {
+    /// Records that the broker refuses a message again and again, until the returned guard is dropped.
+    pub(super) fn refuses(&self) -> Counted<'_> {
+        Counted::among(&self.refused)
+    }
+
+    /// Records that a consumer waits for the broker to start it, until the returned guard is dropped.
+    pub(super) fn subscribes(&self) -> Counted<'_> {
+        Counted::among(&self.subscribing)
+    }
+
+    /// Returns the progress of what is published on it.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Notes the size of the largest message that the broker takes. It closes the channel for each that is larger, which
+    /// disturbs all the others, so no such message is sent to it again.
+    pub(super) fn note_largest(&self, bytes: usize) {
+        if self.largest.swap(bytes, Relaxed) != bytes {
             tracing::warn!(
-                role = self.role,
+                limit = bytes,
                 endpoint = self.endpoint(),
-                "RabbitMQ confirms nothing"
+                "RabbitMQ has refused a message: it is larger than max_message_size"
             );
         }
-        Stalled(&self.stalled)
+    }
+
+    /// Returns the size of the largest message that the broker takes, as far as is known.
+    pub(super) fn largest(&self) -> usize {
+        self.largest.load(Relaxed)
     }
 
     pub(super) fn config(&self) -> &AmqpConfig {
@@ -104,7 +140,11 @@ impl Link {
     /// Returns whether this error is waited for. A person has to mend some errors before it is worth it, but a service
     /// that has worked before waits for that too: passwords, rights and certificates are changed while it runs.
     pub(super) fn waits_for(&self, error: &AmqpError) -> bool {
-        let may_pass = error.remedy() == Remedy::Wait || self.config.access.has_worked();
+        let may_pass = match error.remedy() {
+            Remedy::Wait => true,
+            Remedy::FixConfig | Remedy::GrantAccess => self.config.access.has_worked(),
+            Remedy::GiveUp => false,
+        };
         may_pass && self.config.reconnect == Reconnect::Forever
     }
 
@@ -120,22 +160,52 @@ impl Link {
     /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
         let endpoint = self.endpoint();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*seen {
-            _ if self.opening.load(Relaxed) => Some(match &*self.lock_failure() {
+        if self.opening.load(Relaxed) {
+            return Some(match &*self.lock_failure() {
                 Some(failure) => format!("connecting to RabbitMQ at {endpoint}: {failure}"),
                 None => format!("connecting to RabbitMQ at {endpoint}"),
-            }),
-            Some(connection) if connection.status().blocked() => Some(format!(
-                "RabbitMQ at {endpoint} is out of memory or disk and takes nothing"
-            )),
-            Some(connection) if !connection.status().connected() => {
-                Some(format!("the connection to RabbitMQ at {endpoint} is lost"))
-            }
-            _ if self.stalled.load(Relaxed) > 0 => Some(format!(
-                "RabbitMQ at {endpoint} takes messages and confirms nothing"
-            )),
-            _ => None,
+            });
+        }
+        if self.is_blocked() {
+            return Some(self.why_silent(Duration::ZERO).to_string());
+        }
+        if self.is(|connection| !connection.status().connected()) {
+            return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
+        }
+        if let Some(silence) = self.progress.silence() {
+            return Some(
+                self.why_silent(Duration::from_secs(silence.as_secs()))
+                    .to_string(),
+            );
+        }
+        if self.refused.load(Relaxed) > 0 {
+            return Some(format!("RabbitMQ at {endpoint} refuses messages again and again"));
+        }
+        (self.subscribing.load(Relaxed) > 0).then(|| {
+            let queue = &self.config.names.score;
+            format!("waiting for RabbitMQ at {endpoint} to start a consumer of {queue}")
+        })
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.is(|connection| connection.status().blocked())
+    }
+
+    /// Returns whether there is a connection, of which `this` is true.
+    fn is(&self, this: impl Fn(&Connection) -> bool) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_deref().is_some_and(this)
+    }
+
+    /// Returns why nothing has been confirmed for `waited`.
+    pub(super) fn why_silent(&self, waited: Duration) -> AmqpError {
+        let endpoint = self.endpoint();
+        match self.is_blocked() {
+            true => AmqpError::Blocked {
+                endpoint,
+                lacks: self.progress.lacks(),
+            },
+            false => AmqpError::Silent { endpoint, waited },
         }
     }
 
@@ -151,6 +221,8 @@ impl Link {
         let opened = self.open_until_it_works().await;
         self.opening.store(false, Relaxed);
         let connection = Arc::new(opened?);
+        self.largest.store(usize::MAX, Relaxed);
+        self.progress.watch(&connection, self.endpoint());
         *current = Some(Arc::clone(&connection));
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
         Ok(connection)

@@ -1,7 +1,6 @@
 //! Receives messages from RabbitMQ and settles them.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use tracing::Instrument;
 
 use super::connection::Link;
 use super::publisher::Publisher;
+use super::window::Window;
 use super::{AmqpError, properties};
-use crate::{Consumer, DeadLetter, Delivery, Message, QueueError, Reason, Receipt};
+use crate::{Consumer, DeadLetter, DeadLettering, Delivery, Message, Prefetch, QueueError, Reason, Receipt};
 use windrow_common::EventTime;
 
 /// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
@@ -33,24 +33,35 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 pub struct AmqpConsumer {
     link: Arc<Link>,
     publisher: Arc<Publisher>,
-    prefetch: NonZeroU16,
+    prefetch: Prefetch,
+    window: Window,
     subscription: Option<Subscription>,
+    /// Cancelled subscriptions of other windows, whose deliveries are not all settled.
+    retiring: Vec<Subscription>,
+    /// The window of the next subscription; at first, what fits.
+    next_window: Option<u16>,
     /// The subscription that is being started. [`Consumer::receive`] may be cancelled meanwhile; the next call waits on
     /// for it. Giving it up would spend a delivery of every message that the broker has sent to it already. It is a
     /// task, so that it holds no lock while nobody polls it.
     starting: Option<AbortOnDropHandle<Result<Subscription, AmqpError>>>,
     /// Counts the subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
-    /// When to cancel at the latest; set by a stop.
-    cancel_by: Option<Instant>,
+    /// When to give up a subscription that is being started; set by a stop.
+    stop_by: Option<Instant>,
     last_look: Option<Instant>,
 }
 
 /// One consumer on one channel.
 #[derive(Debug)]
 struct Subscription {
+    /// Which of the consumer's subscriptions it is.
+    epoch: u64,
+    /// Number of messages that the broker may send before the first is acked.
+    window: u16,
     channel: Channel,
     deliveries: lapin::Consumer,
+    /// When to cancel at the latest; set by a stop, and by a change of the window.
+    cancel_by: Option<Instant>,
     cancelled: bool,
     /// Whether the deliveries have ended. Polling an ended stream again waits forever.
     ended: bool,
@@ -68,30 +79,38 @@ struct Unsettled {
 }
 
 impl AmqpConsumer {
-    pub(super) fn new(link: Arc<Link>, publisher: Arc<Publisher>, prefetch: NonZeroU16) -> Self {
+    pub(super) fn new(link: Arc<Link>, publisher: Arc<Publisher>, prefetch: Prefetch) -> Self {
         Self {
             link,
             publisher,
             prefetch,
+            window: Window::new(prefetch),
             subscription: None,
+            retiring: Vec::new(),
+            next_window: None,
             starting: None,
             epoch: 0,
-            cancel_by: None,
+            stop_by: None,
             last_look: None,
         }
     }
 
     /// Starts consuming. Cancelling it loses nothing: the next call goes on where this one was.
     pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
-        let (link, prefetch) = (&self.link, self.prefetch);
+        let link = &self.link;
+        let window = *self.next_window.get_or_insert(self.window.fitting());
         let starting = self.starting.get_or_insert_with(|| {
-            let starting = subscribe(Arc::clone(link), prefetch).in_current_span();
+            let starting = subscribe(Arc::clone(link), window).in_current_span();
             AbortOnDropHandle::new(tokio::spawn(starting))
         });
         let started = starting.await;
         self.starting = None;
-        self.subscription = Some(started.unwrap_or_else(|ended| self.not_started(ended))?);
         self.epoch += 1;
+        self.subscription = Some(Subscription {
+            epoch: self.epoch,
+            cancel_by: self.stop_by,
+            ..started.unwrap_or_else(|ended| self.not_started(ended))?
+        });
         Ok(())
     }
 
@@ -109,14 +128,14 @@ impl AmqpConsumer {
     /// Subscribes, and returns whether there is a subscription. After a stop, none is started, and one that is being
     /// started is waited for as long as a stop waits for anything: the broker may have sent it messages.
     async fn subscribe_unless_stopped(&mut self) -> Result<bool, AmqpError> {
-        let Some(cancel_by) = self.cancel_by else {
+        let Some(stop_by) = self.stop_by else {
             self.subscribe().await?;
             return Ok(true);
         };
         if self.starting.is_none() {
             return Ok(false);
         }
-        match timeout_at(cancel_by, self.subscribe()).await {
+        match timeout_at(stop_by, self.subscribe()).await {
             Ok(started) => started.map(|()| true),
             Err(_) => {
                 self.starting = None;
@@ -130,6 +149,7 @@ impl AmqpConsumer {
             return;
         };
         let (message, failures) = properties::message_of(&mut delivered);
+        self.window.note(message.body.len());
         let message = Arc::new(message);
         let tag = delivered.delivery_tag;
         subscription.unsettled.push_back(Unsettled {
@@ -143,26 +163,59 @@ impl AmqpConsumer {
             redelivered: delivered.redelivered,
             failures,
             receipt: Receipt {
-                epoch: self.epoch,
+                epoch: subscription.epoch,
                 tag,
             },
         });
     }
 
-    /// Returns the live subscription's entry for a receipt.
-    fn unsettled(&mut self, receipt: &Receipt) -> Option<&mut Unsettled> {
-        if receipt.epoch != self.epoch {
-            return None;
+    /// Begins to replace the subscription if messages have become so large or so small that another window is due.
+    fn adapt_window(&mut self) {
+        let retiring = self
+            .retiring
+            .iter()
+            .map(|retiring| retiring.unsettled.len())
+            .sum();
+        if let Some(subscription) = &mut self.subscription
+            && subscription.cancel_by.is_none()
+            && let unsettled = subscription.unsettled.len()
+            && let Some(wanted) = self.window.wanted(subscription.window, unsettled, retiring)
+        {
+            tracing::debug!(from = subscription.window, to = wanted, "changing the prefetch");
+            self.next_window = Some(wanted);
+            subscription.cancel_by = Some(Instant::now() + FILL_UP_WITHIN);
         }
-        self.subscription.as_mut()?.entry(receipt.tag)
+    }
+
+    /// Returns `taken` after it has looked whether the sizes of what was taken call for another window.
+    fn taken(&mut self, taken: usize) -> usize {
+        self.adapt_window();
+        taken
+    }
+
+    /// Returns the number of deliveries that are not acked yet.
+    fn held(&self) -> usize {
+        let subscriptions = self.subscription.iter().chain(&self.retiring);
+        subscriptions
+            .map(|subscription| subscription.unsettled.len())
+            .sum()
+    }
+
+    /// Returns a live subscription's entry for a receipt.
+    fn unsettled(&mut self, receipt: &Receipt) -> Option<&mut Unsettled> {
+        let mut subscriptions = self.subscription.iter_mut().chain(&mut self.retiring);
+        subscriptions
+            .find(|subscription| subscription.epoch == receipt.epoch)?
+            .entry(receipt.tag)
     }
 }
 
 /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
-async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
+async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
     let mut backoff = super::connection::backoff();
+    let _subscribing = link.subscribes();
     loop {
-        let error = match subscribe_once(&link, prefetch).await {
+        let error = match subscribe_once(&link, window).await {
             Ok(subscription) => return Ok(subscription),
             Err(error) => error,
         };
@@ -177,11 +230,11 @@ async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription
     }
 }
 
-async fn subscribe_once(link: &Link, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
+async fn subscribe_once(link: &Link, window: u16) -> Result<Subscription, AmqpError> {
     let channel = link.channel().await?;
     let error = |error: lapin::Error| link.error(&error);
     channel
-        .basic_qos(prefetch.get(), BasicQosOptions::default())
+        .basic_qos(window, BasicQosOptions::default())
         .await
         .map_err(error)?;
     let deliveries = channel
@@ -194,8 +247,12 @@ async fn subscribe_once(link: &Link, prefetch: NonZeroU16) -> Result<Subscriptio
         .await
         .map_err(error)?;
     Ok(Subscription {
+        // The consumer numbers it.
+        epoch: 0,
+        window,
         channel,
         deliveries,
+        cancel_by: None,
         cancelled: false,
         ended: false,
         unsettled: VecDeque::new(),
@@ -205,17 +262,13 @@ async fn subscribe_once(link: &Link, prefetch: NonZeroU16) -> Result<Subscriptio
 impl Subscription {
     /// Returns the next delivery, an error, or the end.
     ///
-    /// After a stop, it first fills up. A cancel overtakes deliveries that the queue has sent and the channel has not.
+    /// Before it cancels, it fills up. A cancel overtakes deliveries that the queue has sent and the channel has not.
     /// They arrive after `basic.cancel-ok`, when the client library no longer knows their consumer, and would have to
-    /// be delivered again. No such deliveries exist once `prefetch` messages are unsettled, or none is left to send.
+    /// be delivered again. No such deliveries exist once `window` messages are unsettled, or none is left to send.
     /// Until then, nothing is acked and nothing is cancelled.
-    async fn next(
-        &mut self,
-        prefetch: NonZeroU16,
-        cancel_by: Option<Instant>,
-    ) -> Option<Result<Delivered, lapin::Error>> {
-        if let Some(cancel_by) = cancel_by.filter(|_| !self.cancelled) {
-            if self.unsettled.len() < usize::from(prefetch.get()) {
+    async fn next(&mut self) -> Option<Result<Delivered, lapin::Error>> {
+        if let Some(cancel_by) = self.cancel_by.filter(|_| !self.cancelled) {
+            if self.unsettled.len() < usize::from(self.window) {
                 let quiet = cancel_by.min(Instant::now() + QUIET);
                 if let Ok(next) = timeout_at(quiet, self.deliveries.next()).await {
                     return next;
@@ -230,6 +283,11 @@ impl Subscription {
             }
         }
         self.deliveries.next().await
+    }
+
+    /// Returns whether it is of no more use: everything is acked, or the channel is lost.
+    fn has_retired(&self) -> bool {
+        self.unsettled.is_empty() || !self.channel.status().connected()
     }
 
     fn entry(&mut self, tag: u64) -> Option<&mut Unsettled> {
@@ -272,8 +330,14 @@ impl Subscription {
 
 impl Consumer for AmqpConsumer {
     async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
-        if limit == 0 {
-            // As in the in-memory queue, the caller has to cancel.
+        // A subscription that fills up acks nothing until it is cancelled, so it must not wait for room.
+        let filling_up = self
+            .subscription
+            .as_ref()
+            .is_some_and(|subscription| subscription.cancel_by.is_some());
+        let is_full = self.held() >= usize::from(self.prefetch.messages.get());
+        if limit == 0 || (is_full && !filling_up) {
+            // As in the in-memory queue, the caller has to cancel: only settling makes room.
             std::future::pending::<()>().await;
         }
         loop {
@@ -290,7 +354,7 @@ impl Consumer for AmqpConsumer {
                 tokio::time::sleep_until(last_look + BETWEEN_LOOKS).await;
             }
             let before = into.len();
-            let mut next = subscription.next(self.prefetch, self.cancel_by).await;
+            let mut next = subscription.next().await;
             self.last_look = Some(Instant::now());
             let ended = loop {
                 let delivered = match next {
@@ -304,20 +368,26 @@ impl Consumer for AmqpConsumer {
                     Some(subscription) if taken < limit => {
                         match subscription.deliveries.next().now_or_never() {
                             Some(next) => next,
-                            None => return Ok(taken),
+                            None => return Ok(self.taken(taken)),
                         }
                     }
-                    _ => return Ok(taken),
+                    _ => return Ok(self.taken(taken)),
                 };
             };
             // After our own cancel, this is the end of the deliveries in flight. The channel can still settle them.
-            if self.cancel_by.is_some()
-                && let Some(subscription) = &mut self.subscription
+            if let Some(subscription) = &mut self.subscription
+                && (subscription.cancelled || self.stop_by.is_some())
             {
                 subscription.ended = true;
                 let taken = into.len() - before;
+                if self.stop_by.is_none() {
+                    self.retiring.extend(self.subscription.take());
+                }
                 self.ack(Vec::new()).await?;
-                return Ok(taken);
+                if taken > 0 || self.stop_by.is_some() {
+                    return Ok(taken);
+                }
+                continue;
             }
             tracing::warn!(%ended, "subscribing again; unacked messages are delivered again");
             self.subscription = None;
@@ -333,40 +403,44 @@ impl Consumer for AmqpConsumer {
                 entry.settled = true;
             }
         }
-        let filling_up = self.cancel_by.is_some();
-        if let Some(subscription) = &mut self.subscription
-            && (subscription.ended || !filling_up)
-            && let Err(error) = subscription.ack_settled().await
+        for subscription in self.subscription.iter_mut().chain(&mut self.retiring) {
+            let filling_up = subscription.cancel_by.is_some() && !subscription.ended;
+            if !filling_up && let Err(error) = subscription.ack_settled().await {
+                tracing::debug!(%error, "cannot ack; the messages are delivered again");
+            }
+        }
+        for retired in self
+            .retiring
+            .extract_if(.., |subscription| subscription.has_retired())
         {
-            tracing::debug!(%error, "cannot ack; the messages are delivered again");
+            // What the cancel has overtaken goes back to the queue.
+            tokio::spawn(async move { retired.channel.close(200, "done".into()).await });
         }
         Ok(())
     }
 
-    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
-        let dead_at = EventTime::now();
-        let mut dead_letters = Vec::with_capacity(dead.len());
-        let mut receipts = Vec::with_capacity(dead.len());
-        for (receipt, reason) in dead {
-            if let Some(Unsettled {
-                message, failures, ..
-            }) = self.unsettled(&receipt)
-            {
-                dead_letters.push(DeadLetter {
-                    message: Message::clone(message),
-                    deliveries: *failures + 1,
-                    reason,
-                    dead_at,
-                });
-                receipts.push(receipt);
+    fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering {
+        let dead_letter = self.unsettled(&receipt).map(|entry| DeadLetter {
+            message: Message::clone(&entry.message),
+            deliveries: entry.failures + 1,
+            reason,
+            dead_at: EventTime::now(),
+        });
+        let publisher = Arc::clone(&self.publisher);
+        Box::pin(async move {
+            // The message of a lost channel is delivered again.
+            if let Some(dead_letter) = dead_letter {
+                publisher.publish_dead_letter(&dead_letter).await?;
             }
-        }
-        self.publisher.publish_dead_letters(&dead_letters).await?;
-        self.ack(receipts).await
+            Ok(receipt)
+        })
     }
 
     async fn stop_intake(&mut self) {
-        self.cancel_by
-            .get_or_insert_with(|| Instant::now() + FILL_UP_WITHIN);
+        let stop_by = Instant::now() + FILL_UP_WITHIN;
+        self.stop_by.get_or_insert(stop_by);
+        if let Some(subscription) = &mut self.subscription {
+            subscription.cancel_by.get_or_insert(stop_by);
+        }
     }
 }

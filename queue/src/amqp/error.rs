@@ -1,5 +1,7 @@
 //! The errors of RabbitMQ, and what they mean.
 
+use std::time::Duration;
+
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
@@ -97,6 +99,37 @@ pub enum AmqpError {
         /// The message.
         id: String,
     },
+    /// The message is larger than the broker takes.
+    #[error(
+        "RabbitMQ at {endpoint} takes messages of at most {limit} bytes, and message {id} has {bytes}: raise \
+         max_message_size in rabbitmq.conf"
+    )]
+    TooLarge {
+        /// The broker's address.
+        endpoint: String,
+        /// The message.
+        id: String,
+        /// Its size.
+        bytes: usize,
+        /// The broker's limit.
+        limit: usize,
+    },
+    /// The broker takes no messages, because it is short of memory or disk.
+    #[error("RabbitMQ at {endpoint} is out of {lacks} and takes nothing")]
+    Blocked {
+        /// The broker's address.
+        endpoint: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// The broker has taken messages and has not confirmed any of them.
+    #[error("RabbitMQ at {endpoint} has confirmed nothing for {waited:?}")]
+    Silent {
+        /// The broker's address.
+        endpoint: String,
+        /// For how long.
+        waited: Duration,
+    },
     /// The broker cannot be reached, closed the connection, or is not ready.
     #[error("RabbitMQ at {endpoint} is away: {why}")]
     Away {
@@ -153,11 +186,14 @@ impl HasRemedy for AmqpError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Away { .. }
+            | Self::Blocked { .. }
+            | Self::Silent { .. }
             | Self::Missing { .. }
             | Self::DeadLettersHeld { .. }
             | Self::Nacked { .. }
             | Self::Unroutable { .. } => Remedy::Wait,
             Self::Refused { .. } | Self::NoVhost { .. } => Remedy::GrantAccess,
+            Self::TooLarge { .. } => Remedy::GiveUp,
             Self::Url { .. }
             | Self::TwoUsers
             | Self::Unreadable(_)
@@ -165,6 +201,24 @@ impl HasRemedy for AmqpError {
             | Self::Tls { .. } => Remedy::FixConfig,
         }
     }
+}
+
+/// Returns the broker's limit if it closed the channel because a message is larger. The error goes to every message that
+/// is in flight on the channel, not only to the one that is too large.
+pub(super) fn size_limit(error: &lapin::Error) -> Option<usize> {
+    let ErrorKind::ProtocolError(said) = error.kind() else {
+        return None;
+    };
+    let AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) = said.kind() else {
+        return None;
+    };
+    // "PRECONDITION_FAILED - message size 3000 is larger than configured max size 2000".
+    let (_, limit) = said.get_message().as_str().split_once("max size ")?;
+    limit
+        .split(|digit: char| !digit.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Returns whether the handshake failed over a certificate, which a retry does not change.

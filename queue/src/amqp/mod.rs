@@ -13,12 +13,13 @@ mod consumer;
 mod dead_letters;
 mod error;
 mod management;
+mod progress;
 mod properties;
 mod publisher;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod window;
 
-use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -32,7 +33,7 @@ pub use dead_letters::DeadLetters;
 pub use error::AmqpError;
 pub use management::{Management, ManagementError, QueueState};
 
-use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
+use super::{Announcement, Confirmation, Depth, Message, Prefetch, Queue, QueueError};
 use connection::Link;
 use publisher::{Order, Publisher};
 
@@ -103,8 +104,8 @@ impl Amqp {
 
     /// Closes the connections. Unsettled messages are delivered to other consumers.
     pub async fn close(&self) {
-        self.publisher.link().close().await;
-        self.consuming.close().await;
+        // A broker that takes no messages does not answer on the publishing connection, and must not hold up the acks.
+        tokio::join!(self.consuming.close(), self.publisher.link().close());
     }
 }
 
@@ -129,7 +130,8 @@ impl Queue for Amqp {
         Ok(Confirmation { confirmed })
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<AmqpConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<AmqpConsumer, QueueError> {
+        let prefetch = prefetch.into();
         let mut consumer =
             AmqpConsumer::new(Arc::clone(&self.consuming), Arc::clone(&self.publisher), prefetch);
         consumer.subscribe().await?;
@@ -143,7 +145,7 @@ impl Queue for Amqp {
         })
     }
 
-    async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), QueueError> {
-        Ok(self.publisher.announce(announcements).await?)
+    async fn announce(&self, announcement: Announcement) -> Result<(), QueueError> {
+        Ok(self.publisher.announce(&announcement).await?)
     }
 }

@@ -16,7 +16,9 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::connection::Link;
-use super::{AmqpError, properties};
+use super::error::size_limit;
+use super::progress::SILENT_AFTER;
+use super::{AmqpError, Reconnect, properties};
 use crate::{Announcement, DeadLetter, Message, QueueError};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
@@ -29,10 +31,12 @@ const SIDE_BY_SIDE: usize = 256;
 /// Waits between attempts to publish one message. The connection has its own.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Time until a confirmation is overdue. Then a majority of the broker's nodes is unavailable, or its disk is slow.
-const OVERDUE_AFTER: Duration = Duration::from_secs(30);
-/// Number of attempts until a confirmation is overdue: a broker without room rejects messages.
-const OVERDUE_TRIES: u32 = 5;
+/// Number of attempts until readiness says that messages are refused: a queue without room rejects them.
+const REFUSED_TRIES: u32 = 5;
+/// How long a command waits for a broker that confirms nothing. Opening a connection has a deadline of its own.
+const COMMAND_WAITS: Duration = Duration::from_secs(11);
+/// How often a dead letter that is larger than the broker takes is tried again.
+const TOO_LARGE_WAIT: Duration = Duration::from_secs(60);
 /// Maximum number of attempts if a queue or exchange is missing although it has just been declared.
 const UNDECLARED_TRIES: u32 = 5;
 
@@ -130,8 +134,16 @@ impl Publisher {
         let publish = async |order: Order| {
             let published = self.publish(&order.message).await;
             drop(order.permit);
+            let published = published.map_err(|error| match error {
+                AmqpError::TooLarge { limit, .. } => QueueError::TooLarge {
+                    message: Box::new(order.message),
+                    limit,
+                    why: error.to_string(),
+                },
+                error => error.into(),
+            });
             // A producer that has dropped the confirmation does not need the result.
-            _ = order.confirm.send(published.map_err(QueueError::from));
+            _ = order.confirm.send(published);
         };
         orders.for_each_concurrent(None, publish).await;
     }
@@ -159,45 +171,69 @@ impl Publisher {
         .await
     }
 
-    /// Publishes dead letters. Returns once all are confirmed.
-    pub(super) async fn publish_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<(), AmqpError> {
+    /// Publishes a dead letter. Returns once it is confirmed. One that is larger than the broker takes is held until the
+    /// broker takes it.
+    pub(super) async fn publish_dead_letter(&self, dead_letter: &DeadLetter) -> Result<(), AmqpError> {
         let route = Route {
             exchange: "",
             routing_key: &self.link.config().names.dead,
             mandatory: true,
         };
-        let published = dead_letters.iter().map(|dead_letter| {
-            let properties = || properties::of_dead_letter(dead_letter);
-            self.until_confirmed(
-                &route,
-                &dead_letter.message.id,
-                &dead_letter.message.body,
-                properties,
-            )
-            .boxed()
-        });
-        all_of(published.collect()).await
+        let DeadLetter { message, .. } = dead_letter;
+        let properties = || properties::of_dead_letter(dead_letter);
+        loop {
+            let published = self.until_confirmed(&route, &message.id, &message.body, properties);
+            match published.await {
+                Err(error @ AmqpError::TooLarge { .. }) => {
+                    tracing::warn!(
+                        message = message.id,
+                        reason = dead_letter.reason.code,
+                        %error,
+                        "cannot set the message aside; holding it"
+                    );
+                    tokio::time::sleep(TOO_LARGE_WAIT).await;
+                }
+                published => return published,
+            }
+        }
     }
 
-    /// Publishes anomalies. Returns once the broker has routed them to the subscribers.
-    pub(super) async fn announce(&self, announcements: Vec<Announcement>) -> Result<(), AmqpError> {
-        let exchange = &self.link.config().names.anomalies;
-        let announced = announcements.iter().map(|Announcement { topic, body }| {
-            let publish = async move {
-                let route = Route {
-                    exchange,
-                    routing_key: topic,
-                    mandatory: false,
-                };
-                self.until_confirmed(&route, topic, body, properties::of_announcement)
-                    .await
-            };
-            publish.boxed()
-        });
-        all_of(announced.collect()).await
+    /// Publishes an anomaly. Returns once the broker has routed it to the subscribers.
+    pub(super) async fn announce(
+        &self,
+        Announcement { topic, body }: &Announcement,
+    ) -> Result<(), AmqpError> {
+        let route = Route {
+            exchange: &self.link.config().names.anomalies,
+            routing_key: topic,
+            mandatory: false,
+        };
+        self.until_confirmed(&route, topic, body, properties::of_announcement)
+            .await
     }
 
+    /// Publishes a message until the broker confirms it. A command gives up if the broker confirms nothing for a while.
     async fn until_confirmed(
+        &self,
+        route: &Route<'_>,
+        id: &str,
+        body: &Bytes,
+        properties: impl Fn() -> BasicProperties,
+    ) -> Result<(), AmqpError> {
+        let progress = self.link.progress();
+        let _publishing = progress.publishing();
+        let attempts = self.attempts(route, id, body, properties);
+        if self.link.config().reconnect == Reconnect::Forever {
+            return attempts.await;
+        }
+        tokio::select! {
+            biased;
+            published = attempts => published,
+            () = progress.silent_for(COMMAND_WAITS) => Err(self.link.why_silent(COMMAND_WAITS)),
+        }
+    }
+
+    async fn attempts(
         &self,
         route: &Route<'_>,
         id: &str,
@@ -206,7 +242,7 @@ impl Publisher {
     ) -> Result<(), AmqpError> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut undeclared = 0;
-        let mut stalled = None;
+        let mut refused = None;
         loop {
             let error = match self.once(route, id, body, properties()).await {
                 Ok(()) => return Ok(()),
@@ -224,9 +260,9 @@ impl Publisher {
                 // A right was taken away.
                 _ => tracing::warn!(message = id, %error, "publishing again until it works"),
             }
-            if backoff.attempts() >= OVERDUE_TRIES {
+            if backoff.attempts() >= REFUSED_TRIES {
                 // Readiness reports the outage until this guard is dropped.
-                stalled.get_or_insert_with(|| self.link.stalls());
+                refused.get_or_insert_with(|| self.link.refuses());
             }
             tokio::time::sleep(backoff.next_wait()).await;
             if is_undeclared {
@@ -256,6 +292,22 @@ impl Publisher {
         // written.
         let channel = Channel::clone(&pooled);
         drop(pooled);
+        if body.len() > link.largest() {
+            return Err(self.too_large(id, body.len()));
+        }
+        let failed = |error: lapin::Error| match size_limit(&error) {
+            Some(limit) => {
+                link.note_largest(limit);
+                match body.len() > limit {
+                    true => self.too_large(id, body.len()),
+                    false => AmqpError::Away {
+                        endpoint: endpoint(),
+                        why: "a larger message closed the channel".to_owned(),
+                    },
+                }
+            }
+            None => link.error(&error),
+        };
         let options = BasicPublishOptions {
             mandatory: route.mandatory,
             immediate: false,
@@ -273,16 +325,19 @@ impl Publisher {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             publish.as_mut().poll(context)
         });
-        let mut confirm = published.await.map_err(|error| link.error(&error))?;
-        let confirmed = match tokio::time::timeout(OVERDUE_AFTER, &mut confirm).await {
+        let mut confirm = published.await.map_err(failed)?;
+        let confirmed = match tokio::time::timeout(SILENT_AFTER, &mut confirm).await {
             Ok(confirmed) => confirmed,
             Err(_) => {
-                let _stalled = link.stalls();
+                link.progress().tell_silence(&endpoint());
                 confirm.await
             }
         };
-        match confirmed.map_err(|error| link.error(&error))? {
-            Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
+        match confirmed.map_err(failed)? {
+            Confirmation::Ack(None) | Confirmation::NotRequested => {
+                link.progress().confirmed();
+                Ok(())
+            }
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable {
                 endpoint: endpoint(),
                 queue: route.routing_key.to_owned(),
@@ -292,6 +347,15 @@ impl Publisher {
                 endpoint: endpoint(),
                 id: id.to_owned(),
             }),
+        }
+    }
+
+    fn too_large(&self, id: &str, bytes: usize) -> AmqpError {
+        AmqpError::TooLarge {
+            endpoint: self.link.endpoint(),
+            id: id.to_owned(),
+            bytes,
+            limit: self.link.largest(),
         }
     }
 }

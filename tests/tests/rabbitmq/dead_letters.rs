@@ -135,11 +135,10 @@ async fn a_replay_that_dies_loses_nothing() {
         detail: String::new(),
         worker: String::new(),
     };
-    let dead = deliveries
-        .into_iter()
-        .map(|delivery| (delivery.receipt, reason()))
-        .collect();
-    consumer.dead_letter(dead).await.unwrap();
+    for delivery in deliveries {
+        let receipt = consumer.dead_letter(delivery.receipt, reason()).await.unwrap();
+        consumer.ack(vec![receipt]).await.unwrap();
+    }
     drop(consumer);
 
     let operator = impatient(&broker, "dying_replay");

@@ -1,6 +1,7 @@
 //! Tests Windrow on RabbitMQ: the queue's promises, and real processes that are killed, disconnected and drained.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alarm;
 mod chaos;
 mod conformance;
 mod dead_letters;
@@ -10,7 +11,9 @@ mod flaky;
 mod recovery;
 mod refusals;
 mod rotation;
+mod sizes;
 mod waiting;
+mod window;
 
 use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
 use windrow_queue::testing::message;

@@ -98,7 +98,7 @@ async fn an_exchange_that_was_deleted_is_declared_again() {
             topic: "d.t".to_owned(),
             body: "{}".into(),
         };
-        let announced = tokio::time::timeout(WITHIN, queue.announce(vec![announcement]));
+        let announced = tokio::time::timeout(WITHIN, queue.announce(announcement));
         announced.await.expect("announced in time").unwrap();
     };
     announce().await;

@@ -66,12 +66,10 @@ async fn what_waits_or_is_in_anothers_hands_is_not_lost() {
         detail: String::new(),
         worker: String::new(),
     };
-    let dead = receipts
-        .by_ref()
-        .take(5)
-        .map(|receipt| (receipt, reason()))
-        .collect();
-    consumer.dead_letter(dead).await.unwrap();
+    for receipt in receipts.by_ref().take(5) {
+        let receipt = consumer.dead_letter(receipt, reason()).await.unwrap();
+        consumer.ack(vec![receipt]).await.unwrap();
+    }
     let connection = Connection::connect(&stage.broker.url(), ConnectionProperties::default())
         .await
         .unwrap();

@@ -12,6 +12,7 @@ mod quarantine;
 mod readings;
 mod reference;
 mod scale;
+mod stop;
 
 use std::path::Path;
 

@@ -1,7 +1,6 @@
 //! The simulated broker: a queue that outlives processes, delays, reorders and repeats messages, and loses channels.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use windrow_common::random;
 use windrow_queue::{
-    Announcement, Confirmation, Consumer, Delivery, Depth, Message, Queue, QueueError, Reason, Receipt,
+    Announcement, Confirmation, Consumer, DeadLettering, Delivery, Depth, Message, Prefetch, Queue,
+    QueueError, Reason, Receipt,
 };
 
 use crate::faults::Faults;
@@ -104,12 +104,12 @@ impl Queue for SimBroker {
         Ok(confirmation)
     }
 
-    async fn consume(&self, prefetch: NonZeroU16) -> Result<SimConsumer, QueueError> {
+    async fn consume(&self, prefetch: impl Into<Prefetch> + Send) -> Result<SimConsumer, QueueError> {
         self.faults.delay().await;
         self.state().consumers += 1;
         Ok(SimConsumer {
             broker: self.clone(),
-            prefetch: usize::from(prefetch.get()),
+            prefetch: usize::from(prefetch.into().messages.get()),
             epoch: 0,
             next: 0,
             unacked: BTreeMap::new(),
@@ -121,7 +121,7 @@ impl Queue for SimBroker {
         Ok(Depth::default())
     }
 
-    async fn announce(&self, _: Vec<Announcement>) -> Result<(), QueueError> {
+    async fn announce(&self, _: Announcement) -> Result<(), QueueError> {
         self.faults.delay().await;
         Ok(())
     }
@@ -226,18 +226,17 @@ impl Consumer for SimConsumer {
         Ok(())
     }
 
-    async fn dead_letter(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<(), QueueError> {
-        self.broker.faults.delay().await;
-        let is_lost = self.broker.faults.strike();
-        let receipts = dead.into_iter().map(|(receipt, _)| receipt);
-        let settled = self.settle(receipts);
-        for entry in settled {
-            self.broker.state().dead.push(Arc::clone(&entry.message));
-            if is_lost {
-                self.broker.enqueue(entry);
+    fn dead_letter(&mut self, receipt: Receipt, _: Reason) -> DeadLettering {
+        let entry = self.unacked.get(&receipt.tag());
+        let message = entry.map(|entry| Arc::clone(&entry.message));
+        let broker = self.broker.clone();
+        Box::pin(async move {
+            broker.faults.delay().await;
+            if let Some(message) = message {
+                broker.state().dead.push(message);
             }
-        }
-        Ok(())
+            Ok(receipt)
+        })
     }
 
     async fn stop_intake(&mut self) {

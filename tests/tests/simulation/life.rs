@@ -401,7 +401,7 @@ impl World {
         let models = ModelCache::new(store.clone(), CacheOptions::default(), Arc::clone(&stats));
         let prefetch = NonZeroU16::new(any(draws, &[1, 5, 100])).unwrap_or(NonZeroU16::MIN);
         let options = WorkerOptions {
-            prefetch,
+            prefetch: prefetch.into(),
             ..WorkerOptions::new("w")
         };
         let (broker, shutdown) = (self.broker.clone(), shutdown.clone());

@@ -1,0 +1,146 @@
+//! How many messages a consumer may be sent, so that their bodies fit into memory.
+//!
+//! RabbitMQ counts a prefetch in messages only: quorum queues know no limit in bytes. So the consumer watches the sizes of
+//! what arrives, and subscribes with another prefetch when they have changed.
+
+use crate::Prefetch;
+use windrow_common::MAX_BODY_BYTES;
+
+/// Weight of the newest size in the average: about the last hundred messages count.
+const NEWEST: f64 = 1.0 / 64.0;
+/// How many times larger the next window may be: the sizes of a few messages say little about the next thousand.
+const GROWTH: u16 = 8;
+
+/// The window of a consumer: the number of unsettled messages that the broker may send it.
+#[derive(Debug)]
+pub(super) struct Window {
+    limit: Prefetch,
+    /// Average size of a body, in bytes. At first every message may be as large as a scoring message can be.
+    average: f64,
+    /// Whether a size is known.
+    is_known: bool,
+}
+
+impl Window {
+    pub(super) fn new(limit: Prefetch) -> Self {
+        Self {
+            limit,
+            average: MAX_BODY_BYTES as f64,
+            is_known: false,
+        }
+    }
+
+    /// Notes the size of a body that has arrived.
+    pub(super) fn note(&mut self, bytes: usize) {
+        let bytes = bytes as f64;
+        match self.is_known {
+            true => self.average += (bytes - self.average) * NEWEST,
+            false => self.average = bytes,
+        }
+        self.is_known = true;
+    }
+
+    /// Returns the number of messages to begin with, as far as sizes are known.
+    pub(super) fn fitting(&self) -> u16 {
+        u16::try_from(self.room_for())
+            .unwrap_or(u16::MAX)
+            .clamp(1, self.limit.messages.get())
+    }
+
+    /// Returns the window to change to. The current one has `unsettled` deliveries, and earlier ones have `retiring`.
+    ///
+    /// A window that is not used up need not grow. One that is up to twice too large or too small stays, because a change
+    /// has a cost; only the largest that is allowed is always reached.
+    pub(super) fn wanted(&self, current: u16, unsettled: usize, retiring: usize) -> Option<u16> {
+        let most = self.limit.messages.get();
+        if self.fitting() <= current / 2 {
+            return (retiring == 0).then(|| self.fitting());
+        }
+        let room = self.room_for().saturating_sub(unsettled + retiring);
+        let grown = most
+            .min(current.saturating_mul(GROWTH))
+            .min(u16::try_from(room).unwrap_or(u16::MAX));
+        let is_worth_it = grown / 2 >= current || (grown == most && grown > current);
+        (is_worth_it && unsettled >= usize::from(current)).then_some(grown)
+    }
+
+    /// Returns the number of messages whose bodies fit.
+    fn room_for(&self) -> usize {
+        // A cast of a float saturates.
+        (self.limit.bytes.get() as f64 / self.average.max(1.0)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::{NonZeroU16, NonZeroUsize};
+
+    fn window(messages: u16) -> Window {
+        Window::new(Prefetch {
+            messages: NonZeroU16::new(messages).unwrap(),
+            bytes: NonZeroUsize::new(128 << 20).unwrap(),
+        })
+    }
+
+    /// Returns the windows that a consumer goes through while messages of these sizes fill each of them.
+    fn windows(window: &mut Window, mut current: u16, sizes: impl IntoIterator<Item = usize>) -> Vec<u16> {
+        let mut windows = vec![current];
+        let (mut unsettled, mut retiring) = (0, 0);
+        for bytes in sizes {
+            window.note(bytes);
+            // The oldest half is acked when the window is full and does not grow.
+            unsettled = if unsettled < usize::from(current) {
+                unsettled + 1
+            } else {
+                unsettled / 2 + 1
+            };
+            if let Some(wanted) = window.wanted(current, unsettled, retiring) {
+                current = wanted;
+                (unsettled, retiring) = (0, unsettled);
+                windows.push(current);
+            } else if unsettled < usize::from(current) / 2 {
+                retiring = 0;
+            }
+        }
+        windows
+    }
+
+    #[test]
+    fn a_window_grows_in_steps_to_all_that_is_allowed_or_fits() {
+        let mut small = window(10_000);
+        let first = small.fitting();
+        assert_eq!(
+            windows(&mut small, first, [150; 30_000]),
+            [24, 192, 1_536, 10_000]
+        );
+        assert_eq!(windows(&mut window(40), first, [150; 100]), [24, 40]);
+        let mut large = window(10_000);
+        let windows = windows(&mut large, first, [92_000; 30_000]);
+        let last = *windows.last().unwrap();
+        assert!((700..=1_458).contains(&last), "{windows:?}");
+    }
+
+    #[test]
+    fn a_window_shrinks_once_messages_are_larger() {
+        let mut window = window(10_000);
+        windows(&mut window, 24, [150; 30_000]);
+        let windows = windows(&mut window, 10_000, [1 << 20; 1_000]);
+        let last = *windows.last().unwrap();
+        assert!((60..=256).contains(&last), "{windows:?}");
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_up_stays_and_no_growth_exceeds_the_budget() {
+        let mut window = window(10_000);
+        window.note(150);
+        assert_eq!(window.wanted(24, 23, 0), None);
+        assert_eq!(window.wanted(24, 24, 0), Some(192));
+        window.note(1 << 20);
+        let average = window.average as usize;
+        let room = (128 << 20) / average;
+        let wanted = usize::from(window.wanted(24, 24, 100).unwrap());
+        assert!(wanted + 124 <= room.max(192 + 124), "{wanted} of {room}");
+        assert_eq!(window.wanted(24, 24, room), None);
+    }
+}
