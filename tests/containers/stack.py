@@ -25,9 +25,9 @@ class Stack:
         """Runs Compose as a user would, in the checkout."""
         return run([*self.compose_program, *self.files, *words], cwd=self.checkout, env=self.engine.environment, **options)
 
-    def windrow(self, *words, check=True):
+    def windrow(self, *words, environment=(), check=True):
         """Runs a `windrow` command in a container of the service `cli`."""
-        return self.compose("run", "--rm", "-T", "cli", *words, check=check)
+        return self.compose("run", "--rm", "-T", *(word for one in environment for word in ("-e", one)), "cli", *words, check=check)
 
     def up(self, *words):
         """Starts what does not run yet."""
@@ -140,6 +140,19 @@ class Stack:
                     raise Failed(f"`docker inspect {container['Name']}` shows the secret {secret[:4]}…")
                 if secret in logs.stdout + logs.stderr:
                     raise Failed(f"`docker logs {container['Name']}` shows the secret {secret[:4]}…")
+
+    def only_encrypted(self):
+        """Looks that the broker listens with TLS only, and that the management API answers those who know its authority."""
+        [rabbitmq] = self.containers("rabbitmq")
+        listeners = self.engine.docker("exec", rabbitmq["Id"], "rabbitmq-diagnostics", "--quiet", "listeners").stdout
+        ports = set(re.findall(r"port: (\d+), protocol: (\S+),", listeners))
+        if not {("5671", "amqp/ssl"), ("15671", "https")} <= ports or {"5672", "15672"} & {port for port, _ in ports}:
+            raise Failed(f"the broker does not listen with TLS only:\n{listeners}")
+        if not self.queue()["consumers"]:
+            raise Failed("`windrow queue` sees no consumer")
+        stranger = self.windrow("queue", environment=["WINDROW_AMQP_CA=/etc/ssl/certs/ca-certificates.crt"], check=False)
+        if stranger.returncode == 0 or "certificate" not in stranger.stderr.lower():
+            raise Failed(f"an unknown authority is trusted:\n{stranger.stdout}{stranger.stderr}")
 
     def tell(self, lines=60):
         """Returns the state and the last lines of every container, for a failure."""
