@@ -54,11 +54,12 @@ def base_images(engine, cache, suite):
     build(engine, HERE, "--tag", RABBITMQ, "--file", HERE / "rabbitmq.Dockerfile", "--build-arg", f"SUITE={suite}")
     build(engine, azurite, "--tag", AZURITE, "--file", HERE / "azurite.Dockerfile")
     cache.mkdir(parents=True, exist_ok=True)
-    for old in cache.glob(f"bases-{suite}-*"):
+    for old in [*cache.glob(f"bases-{suite}-*"), *cache.glob("unfinished-*")]:
         old.unlink()
-    # Under another name first: an interrupted run leaves no half of a file behind.
-    engine.docker("save", "--output", cache / "unfinished", DEBIAN, RABBITMQ, AZURITE)
-    (cache / "unfinished").rename(kept)
+    # Under another name first: an interrupted run leaves no half of a file that looks whole.
+    unfinished = cache / f"unfinished-{os.getpid()}"
+    engine.docker("save", "--output", unfinished, DEBIAN, RABBITMQ, AZURITE)
+    unfinished.rename(kept)
     return "built"
 
 
