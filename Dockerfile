@@ -8,13 +8,13 @@
 ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 
-# The workspace with all source files emptied. It changes only when dependencies or the names of the crates' root files
-# change, so the layer with the built dependencies survives changes of the code.
+# The workspace with all source files emptied, and only those that the manifests need. It changes only when dependencies
+# or the names of these files change, so the layer with the built dependencies survives changes of the code.
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -name '*.rs' ! -name lib.rs ! -name main.rs ! -path '*/benches/*' ! -path './*/tests/*' ! -path './examples/*' ! -path './fuzz/*' -delete \
- && find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock -delete \
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' \
+      ! -path '*/benches/*.rs' ! -path './examples/*.rs' ! -path './fuzz/fuzz_targets/*.rs' -delete \
  && find . -type d -empty -delete \
  && echo 'fn main() {}' >/tmp/empty.rs \
  && find . -name '*.rs' -exec cp /tmp/empty.rs {} ';'

@@ -1,6 +1,7 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's client if they are missing
+# make test-containers  as root: builds the images, runs docker-compose.yml on a Docker engine of its own, and kills things
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
@@ -21,7 +22,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test simulate planted fuzz lint lint-stack sbom bench soak reference
+.PHONY: demo check test test-containers test-containers-full simulate planted fuzz lint lint-stack sbom bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -34,6 +35,15 @@ check: target/.toolchain
 
 test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
+
+# Around the programs of `make test`; tests/containers/run.py says more.
+test-containers: target/.toolchain target/.containers target/azurite/package.json
+	$(CARGO) build --workspace --locked --bins --tests
+	python3 -B tests/containers/run.py
+
+# Compiles everything inside the Dockerfile, with this machine's toolchain.
+test-containers-full: target/.toolchain target/.containers target/azurite/package.json
+	python3 -B tests/containers/run.py --full
 
 simulate: target/.toolchain
 	WINDROW_SEEDS=0..10000 $(CARGO) test --release --locked --package windrow-tests --test simulation
@@ -96,6 +106,12 @@ target/.toolchain:
 # Tests start their own nodes; RUNLEVEL=1 keeps the package from starting one during installation.
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
+	@mkdir -p target && touch $@
+
+# A Docker engine, which the test starts by hand; RUNLEVEL=1 keeps the package from starting one.
+target/.containers:
+	@python3 -B tests/containers/run.py --can-run
+	$(call need,which dockerd containerd tini ip debootstrap docker-compose ps,docker.io containerd tini iproute2 debootstrap docker-compose procps)
 	@mkdir -p target && touch $@
 
 # moto, the S3 server of the tests.

@@ -1,0 +1,166 @@
+"""The project of docker-compose.yml on an engine, and what has to be true of its containers."""
+
+import json
+import re
+
+from engine import Failed, run, wait
+
+# A minute for what happens every ten seconds, and for a machine that is busy with other things.
+SOON = 120
+# Windrow's own services; the others run other people's images.
+WINDROW = ["hub", "train", "simulator", "producer", "worker"]
+LONG_RUNNING = ["hub", "simulator", "producer", "worker"]
+
+
+class Stack:
+    """The containers of a compose project."""
+
+    def __init__(self, engine, compose, checkout, *files):
+        self.engine = engine
+        self.compose_program = compose
+        self.checkout = checkout
+        self.files = [word for file in files for word in ("--file", file)]
+
+    def compose(self, *words, **options):
+        """Runs Compose as a user would, in the checkout."""
+        return run([*self.compose_program, *self.files, *words], cwd=self.checkout, env=self.engine.environment, **options)
+
+    def windrow(self, *words, environment=(), check=True):
+        """Runs a `windrow` command in a container of the service `cli`."""
+        return self.compose("run", "--rm", "-T", *(word for one in environment for word in ("-e", one)), "cli", *words, check=check)
+
+    def up(self, *words):
+        """Starts what does not run yet."""
+        self.compose("up", "--detach", *words)
+
+    def down(self):
+        """Deletes everything, and looks that nothing is left."""
+        self.compose("down", "--volumes")
+        for what in [["ps", "--all"], ["volume", "ls"]]:
+            left = self.engine.docker(*what, "--quiet").stdout
+            if left:
+                raise Failed(f"`down --volumes` left {' '.join(what)}: {left}")
+
+    def containers(self, service=None):
+        """Returns what `docker inspect` says of a service's containers, or of all."""
+        label = ["--filter", f"label=com.docker.compose.service={service}"] if service else []
+        ids = self.engine.docker("ps", "--all", "--quiet", *label).stdout.split()
+        return json.loads(self.engine.docker("inspect", *ids).stdout) if ids else []
+
+    def healthy(self, service, count=1):
+        """Waits until a service has this many containers, all running and healthy."""
+        def look():
+            states = [container["State"] for container in self.containers(service)]
+            return len(states) == count and all(
+                state["Running"] and state.get("Health", {"Status": "healthy"})["Status"] == "healthy" for state in states)
+        wait(f"{service} is healthy, {count} times", SOON, look)
+
+    def predictions(self):
+        """Returns how many windows have a prediction."""
+        lines = self.windrow("predictions", "export", "--format", "csv").stdout.splitlines()
+        return max(len(lines) - 1, 0)
+
+    def predictions_go_on(self, at_least=1):
+        """Waits for predictions beyond those of now; returns their number."""
+        before = self.predictions()
+        return wait("new predictions", SOON, lambda: (now := self.predictions()) >= before + at_least and now)
+
+    def kill_a_worker_in_its_work(self):
+        """Holds the worker until messages wait for it to settle them, kills it with SIGKILL, and waits for its successor."""
+        [worker] = self.containers("worker")
+        program = self.process(worker)
+        self.engine.enter("kill", "-STOP", program)
+        held = wait("the worker holds messages", SOON, lambda: self.queue()["unacked"])
+        self.engine.enter("kill", "-KILL", program)
+
+        def back():
+            [now] = self.containers("worker")
+            return now["RestartCount"] == worker["RestartCount"] + 1 and now["State"]["Running"]
+        wait("the engine starts the worker again", SOON, back)
+        self.healthy("worker")
+        return held
+
+    def process(self, container):
+        """Returns the process id, in the engine's namespace, of the program under a container's init process."""
+        return self.engine.enter("ps", "-o", "pid=", "--ppid", container["State"]["Pid"]).stdout.strip()
+
+    def queue(self):
+        """Returns what `windrow queue` says; it asks RabbitMQ's management API."""
+        return json.loads(self.windrow("queue", "--output", "json").stdout)
+
+    def audit_is_clean(self):
+        """Waits until all that was dispatched is accounted for; returns the audit's last line but one."""
+        def ask():
+            audit = self.windrow("audit", check=False)
+            # 5: messages are still waiting.
+            if audit.returncode not in (0, 5):
+                raise Failed(f"the audit ended with {audit.returncode}:\n{audit.stdout}{audit.stderr}")
+            return audit.returncode == 0 and audit.stdout
+        said = wait("a clean audit", SOON, ask)
+        counts = re.search(r"([\d,]+) dispatched = ([\d,]+) predicted \+ 0 dead-lettered; 0 lost", said)
+        if not counts or counts[1] == "0":
+            raise Failed(f"the audit accounts for nothing:\n{said}")
+        return counts[0]
+
+    def hardened(self):
+        """Looks at Windrow's containers: not root, no capabilities, a read-only file system, no new privileges."""
+        for service in WINDROW:
+            for container in self.containers(service):
+                name, host = container["Name"], container["HostConfig"]
+                if not host["ReadonlyRootfs"] or host["CapDrop"] != ["ALL"] or host["CapAdd"]:
+                    raise Failed(f"{name} may write to its file system, or has capabilities: {host['CapDrop']} {host['CapAdd']}")
+                if "no-new-privileges:true" not in (host["SecurityOpt"] or []) or host["Privileged"]:
+                    raise Failed(f"{name} may gain privileges: {host['SecurityOpt']}")
+        # What the kernel says of the processes themselves.
+        for service in LONG_RUNNING:
+            for container in self.containers(service):
+                program = self.process(container)
+                status = self.engine.enter("cat", f"/proc/{program}/status").stdout
+                has = dict(re.findall(r"^(\w+):\s*(.*)$", status, re.MULTILINE))
+                if "0" in has["Uid"].split() or int(has["CapBnd"], 16) or has["NoNewPrivs"] != "1":
+                    raise Failed(f"{container['Name']} runs as user {has['Uid']} with {has['CapBnd']}, {has['NoNewPrivs']}")
+
+    def secrets_are_not_shown(self, expected):
+        """Looks for secrets where the engine shows them to everyone it lets in: in `docker inspect` and logs.
+
+        `expected` are secrets of .env, by their file in the volume `secrets`.
+        """
+        [rabbitmq] = self.containers("rabbitmq")
+        password, *others = (self.engine.docker("exec", rabbitmq["Id"], "cat", f"/run/windrow/{name}").stdout.strip()
+                             for name in ["password", *expected])
+        if len(password) < 20:
+            raise Failed(f"the broker's password has {len(password)} characters")
+        for (name, secret), found in zip(expected.items(), others):
+            if secret not in found:
+                raise Failed(f"the secret of .env is not in the file {name} of the volume")
+        for container in self.containers():
+            logs = self.engine.docker("logs", container["Id"])
+            for secret in [password, *expected.values()]:
+                if secret in json.dumps(container):
+                    raise Failed(f"`docker inspect {container['Name']}` shows the secret {secret[:4]}…")
+                if secret in logs.stdout + logs.stderr:
+                    raise Failed(f"`docker logs {container['Name']}` shows the secret {secret[:4]}…")
+
+    def only_encrypted(self):
+        """Looks that the broker listens with TLS only, and that the management API answers those who know its authority."""
+        [rabbitmq] = self.containers("rabbitmq")
+        listeners = self.engine.docker("exec", rabbitmq["Id"], "rabbitmq-diagnostics", "--quiet", "listeners").stdout
+        ports = set(re.findall(r"port: (\d+), protocol: (\S+),", listeners))
+        if not {("5671", "amqp/ssl"), ("15671", "https")} <= ports or {"5672", "15672"} & {port for port, _ in ports}:
+            raise Failed(f"the broker does not listen with TLS only:\n{listeners}")
+        if not self.queue()["consumers"]:
+            raise Failed("`windrow queue` sees no consumer")
+        stranger = self.windrow("queue", environment=["WINDROW_AMQP_CA=/etc/ssl/certs/ca-certificates.crt"], check=False)
+        if stranger.returncode == 0 or "certificate" not in stranger.stderr.lower():
+            raise Failed(f"an unknown authority is trusted:\n{stranger.stdout}{stranger.stderr}")
+
+    def tell(self, lines=60):
+        """Returns the state and the last lines of every container, for a failure."""
+        told = []
+        for container in self.containers():
+            state = container["State"]
+            logs = self.engine.docker("logs", "--tail", lines, container["Id"], check=False)
+            health = [probe["Output"] for probe in state.get("Health", {}).get("Log") or [] if probe["ExitCode"]]
+            told.append(f"== {container['Name']}: {state['Status']}, exit code {state['ExitCode']}, "
+                        f"{container['RestartCount']} restarts\n{''.join(health[-1:])}{logs.stdout}{logs.stderr}")
+        return "\n".join(told)
