@@ -120,6 +120,12 @@ def unencrypted(manifests):
     for cluster in clusters:
         if not tls.get("secretName") or tls.get("disableNonTLSListeners") is not True:
             yield cluster, "takes connections without TLS"
+        config = cluster["spec"].get("rabbitmq", {})
+        if "{rabbitmq_prometheus,[{tcp_config,[]}]}" not in config.get("advancedConfig", "").replace(" ", ""):
+            yield cluster, "serves its metrics without TLS, too"
+        # `caSecretName` has RabbitMQ check certificates of clients, and from Erlang 29 on also ask for them.
+        if "ssl_options.fail_if_no_peer_cert=false" not in config.get("additionalConfig", "").replace(" ", ""):
+            yield cluster, "may refuse clients, because they present no certificate"
         # The Cluster Operator asks each node, and knows no other authority than the system's.
         if tls.get("caSecretName") != tls.get("secretName"):
             yield cluster, "caSecretName is not the secret of the certificate, from which the clients read the authority"

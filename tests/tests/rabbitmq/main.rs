@@ -12,6 +12,7 @@ mod recovery;
 mod refusals;
 mod rotation;
 mod sizes;
+mod users;
 mod waiting;
 mod window;
 
