@@ -21,12 +21,13 @@ PREDICTION = 1.2 * KB
 
 # The fleet for which the producer's limits are made.
 SENSORS = 100_000
-# A producer that reads nothing.
-IDLE_PRODUCER = 40 * MIB
-OPEN_WINDOW = 150
-KNOWN_SENSOR = 250
-# A sensor's open windows: the current one, and one that waits for late readings.
-OPEN_IN_A_STREAM = 2
+# A producer with its connections, and with as many messages as may be unconfirmed.
+BUSY_PRODUCER = 100 * MIB
+# A sensor while a producer catches up: its open window, and those closed together with all others that are being
+# published.
+CATCHING_UP = 2.8 * KB
+# A sensor of an hourly batch, and each of its open windows.
+BATCHED, OPEN_WINDOW = 0.75 * KB, 150
 # Event bodies that wait to be decoded, all partitions together.
 BODIES = 64 * MIB
 # The client of Event Hubs bounds its buffer in events. `windrow send` writes events of at most 64 KiB.
@@ -44,10 +45,10 @@ def of_worker(told):
 
 
 def of_producer(told):
-    """Returns the bytes that a producer needs, in a stream or for an hour's windows."""
-    open_windows = WINDOWS if told.get("WINDROW_INTERVAL") == "1h" else OPEN_IN_A_STREAM
+    """Returns the bytes that a producer needs, in a stream or for an hourly batch."""
+    sensor = BATCHED + WINDOWS * OPEN_WINDOW if told.get("WINDROW_INTERVAL") == "1h" else CATCHING_UP
     fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH", 300)) * PARTITIONS * EVENT
-    return IDLE_PRODUCER + SENSORS * (open_windows * OPEN_WINDOW + KNOWN_SENSOR) + BODIES + fetched
+    return BUSY_PRODUCER + SENSORS * sensor + BODIES + fetched
 
 
 def quantity(text):
