@@ -40,7 +40,9 @@ def of_worker(told):
     flush_rows = int(told.get("WINDROW_FLUSH_ROWS", 100_000))
     # One part gathers while another is written.
     predictions = min(prefetch * WINDOWS, 2 * flush_rows)
-    in_hand = int(told.get("WINDROW_CONSUMERS", 1)) * (prefetch * MESSAGE + predictions * PREDICTION)
+    # Of larger messages, a consumer holds fewer.
+    messages = max(prefetch * MESSAGE, int(told.get("WINDROW_PREFETCH_MIB", 128)) * MIB)
+    in_hand = int(told.get("WINDROW_CONSUMERS", 1)) * (messages + predictions * PREDICTION)
     return IDLE_WORKER + int(told.get("WINDROW_MODEL_CACHE_MIB", 512)) * MIB + in_hand
 
 
