@@ -56,8 +56,8 @@ use tokio::sync::oneshot;
 
 #[cfg(feature = "amqp")]
 pub use amqp::{
-    Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters, Management,
-    ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Tls,
+    Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl, DeadLetters,
+    EffectivePolicy, Management, ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Risk, Tls,
 };
 pub use dead_letter::{DeadLetter, StoredDeadLetters};
 pub use memory::{Memory, MemoryLimits};

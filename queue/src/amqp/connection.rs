@@ -1,14 +1,19 @@
-//! One connection that is reopened when it is lost, and the queues declared on it.
+//! One connection that is reopened when it is lost.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::types::AMQPValue;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::alarm::Alarm;
+use super::answer::Unanswered;
+use super::declare::{self, QueueLook};
 use super::{AmqpConfig, AmqpError, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
@@ -20,16 +25,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long to leave a new queue alone. A node that is killed in the first second of a quorum queue's life loses the
-/// queue's log, and the confirmed messages in it (seen with RabbitMQ 3.10.8).
-const SETTLING: Duration = Duration::from_secs(2);
-
-/// How long to wait before recreating a deleted queue. If it is recreated within 20 ms, its messages are assigned to
-/// consumers of the deleted queue and never arrive (seen with RabbitMQ 3.10.8).
-const DELETED_FOR: Duration = Duration::from_secs(1);
-
-/// Deliveries of a dead letter before RabbitMQ 4 drops it. The number is huge because each listing is a delivery too.
-const DEAD_LETTER_DELIVERIES: i64 = 1_000_000_000;
+/// Says once that nobody gets a connection without heartbeats.
+static TOLD_OF_HEARTBEAT: Once = Once::new();
 
 /// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
 /// others wait.
@@ -40,10 +37,25 @@ pub(super) struct Link {
     role: &'static str,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
     /// The same connection, which can be inspected without waiting.
-    seen: Mutex<Option<Arc<Connection>>>,
-    opening: AtomicBool,
+    seen: Mutex<Option<Seen>>,
+    /// Set while the connection is being opened: how the last attempt failed.
+    opening: Mutex<Option<String>>,
     /// Number of publishes whose confirmation is overdue.
     stalled: AtomicUsize,
+    /// What the broker has been asked and has not answered.
+    unanswered: Unanswered,
+    /// When a queue that was missing was last declared.
+    declared_at: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// The connection that was opened last.
+#[derive(Debug)]
+struct Seen {
+    connection: Arc<Connection>,
+    /// The host that it goes to.
+    endpoint: String,
+    alarm: Alarm,
+    _watch: AbortOnDropHandle<()>,
 }
 
 /// A publish whose confirmation is overdue, until this is dropped.
@@ -62,8 +74,10 @@ impl Link {
             role,
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
-            opening: AtomicBool::new(false),
+            opening: Mutex::default(),
             stalled: AtomicUsize::new(0),
+            unanswered: Unanswered::default(),
+            declared_at: tokio::sync::Mutex::default(),
         }
     }
 
@@ -72,7 +86,7 @@ impl Link {
         if self.stalled.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(
                 role = self.role,
-                endpoint = self.config.url.endpoint(),
+                endpoint = self.endpoint(),
                 "RabbitMQ confirms nothing"
             );
         }
@@ -83,39 +97,83 @@ impl Link {
         &self.config
     }
 
+    pub(super) fn role(&self) -> &'static str {
+        self.role
+    }
+
+    pub(super) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
+    }
+
+    pub(super) fn declared_at(&self) -> &tokio::sync::Mutex<Option<Instant>> {
+        &self.declared_at
+    }
+
+    /// Returns the host that the connection goes to, or all hosts before there is one.
+    pub(super) fn endpoint(&self) -> String {
+        match &*self.seen() {
+            Some(seen) => seen.endpoint.clone(),
+            None => self.config.url.endpoint(),
+        }
+    }
+
     pub(super) fn error(&self, error: &lapin::Error) -> AmqpError {
-        AmqpError::from_lapin(&self.config, error)
+        AmqpError::from_lapin(self.endpoint(), self.config.url.user(), error)
     }
 
     /// Returns whether it has never been open.
     pub(super) fn is_unused(&self) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.seen().is_none()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, Option<String>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn not_connected(&self) -> String {
         format!("not connected to RabbitMQ at {} yet", self.config.url.endpoint())
     }
 
-    /// Returns why the broker cannot be used; `None` if it can, and before the first use.
-    pub(super) fn outage(&self) -> Option<String> {
-        let endpoint = self.config.url.endpoint();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*seen {
-            _ if self.opening.load(Relaxed) => Some(format!("connecting to RabbitMQ at {endpoint}")),
-            Some(connection) if connection.status().blocked() => Some(format!(
-                "RabbitMQ at {endpoint} is out of memory or disk and takes nothing"
-            )),
-            Some(connection) if !connection.status().connected() => {
-                Some(format!("the connection to RabbitMQ at {endpoint} is lost"))
-            }
-            _ if self.stalled.load(Relaxed) > 0 => Some(format!(
-                "RabbitMQ at {endpoint} takes messages and confirms nothing"
-            )),
-            _ => None,
-        }
+    /// Returns why the broker takes no messages, if it has said so.
+    pub(super) fn blocked(&self) -> Option<AmqpError> {
+        let seen = self.seen();
+        let seen = seen.as_ref()?;
+        let is_blocked = seen.connection.status().blocked();
+        is_blocked.then(|| AmqpError::Blocked {
+            endpoint: seen.endpoint.clone(),
+            lacks: seen.alarm.lacks(),
+        })
     }
 
-    /// Returns the live connection, with its queues declared. Opens it if necessary.
+    /// Returns why the broker cannot be used; `None` if it can, and before the first use.
+    pub(super) fn outage(&self) -> Option<String> {
+        if let Some(failed) = &*self.opening() {
+            return Some(format!(
+                "connecting to RabbitMQ at {}{failed}",
+                self.config.url.endpoint()
+            ));
+        }
+        if let Some(blocked) = self.blocked() {
+            return Some(blocked.to_string());
+        }
+        let endpoint = self.endpoint();
+        let is_lost = |seen: &Seen| !seen.connection.status().connected();
+        if self.seen().as_ref().is_some_and(is_lost) {
+            return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
+        }
+        if self.stalled.load(Relaxed) > 0 {
+            return Some(format!(
+                "RabbitMQ at {endpoint} takes messages and confirms nothing"
+            ));
+        }
+        self.unanswered.first()
+    }
+
+    /// Returns the live connection. Opens it if necessary.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, AmqpError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &*current
@@ -123,52 +181,90 @@ impl Link {
         {
             return Ok(Arc::clone(connection));
         }
-        self.opening.store(true, Relaxed);
+        *self.opening() = Some(String::new());
         let opened = self.open_until_it_works().await;
-        self.opening.store(false, Relaxed);
-        let connection = Arc::new(opened?);
+        *self.opening() = None;
+        let (connection, endpoint) = opened?;
+        let connection = Arc::new(connection);
         *current = Some(Arc::clone(&connection));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
+        let (alarm, watch) = Alarm::watch(&connection, self.role, endpoint.clone());
+        *self.seen() = Some(Seen {
+            connection: Arc::clone(&connection),
+            endpoint,
+            alarm,
+            _watch: watch,
+        });
         Ok(connection)
     }
 
     /// Opens a channel on the live connection.
     pub(super) async fn channel(&self) -> Result<Channel, AmqpError> {
         let connection = self.connection().await?;
-        connection
-            .create_channel()
+        self.answer("opening a channel", None, connection.create_channel())
             .await
-            .map_err(|error| self.error(&error))
     }
 
-    async fn open_until_it_works(&self) -> Result<Connection, AmqpError> {
+    async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {
         let mut backoff = backoff();
         loop {
-            match self.open().await {
-                Ok(connection) => {
+            let error = match self.open().await {
+                Ok(opened) => {
                     if backoff.attempts() > 0 {
                         tracing::info!(
                             role = self.role,
+                            endpoint = opened.1,
                             tries = backoff.attempts() + 1,
                             "connected to RabbitMQ again"
                         );
                     }
-                    return Ok(connection);
+                    return Ok(opened);
                 }
-                Err(error)
-                    if error.remedy() == Remedy::Wait && self.config.reconnect == Reconnect::Forever =>
-                {
-                    if backoff.attempts() == 0 {
-                        tracing::warn!(role = self.role, %error, "trying again until it works");
-                    }
-                    tokio::time::sleep(backoff.next_wait()).await;
-                }
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            // What a person has to create is waited for once it has been there.
+            let waits = error.remedy() == Remedy::Wait
+                || matches!(error, AmqpError::MayNotCreate { .. }) && !self.is_unused();
+            if !waits || self.config.reconnect == Reconnect::Never {
+                return Err(error);
             }
+            if backoff.attempts() == 0 {
+                tracing::warn!(role = self.role, %error, "trying again until it works");
+            }
+            *self.opening() = Some(format!("; the last attempt failed: {error}"));
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    async fn open(&self) -> Result<Connection, AmqpError> {
+    /// Connects to the first host that lets it, and returns the connection and that host.
+    async fn open(&self) -> Result<(Connection, String), AmqpError> {
+        let url = &self.config.url;
+        if url.is_without_heartbeat() {
+            TOLD_OF_HEARTBEAT.call_once(|| {
+                tracing::warn!(
+                    "heartbeat=0 in the AMQP URL is ignored: a connection that is cut would never be noticed, and the messages \
+                     on it never delivered to another consumer. Remove it, or set the seconds, as in heartbeat=30"
+                );
+            });
+        }
+        let hosts = url.in_turn();
+        let within = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut failed = Vec::with_capacity(hosts.len());
+        for (endpoint, uri) in hosts {
+            match self.open_at(&endpoint, uri, within).await {
+                Ok(connection) => return Ok((connection, endpoint)),
+                Err(error) if error.remedy() == Remedy::Wait => failed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match failed.pop() {
+            Some(error) if failed.is_empty() => Err(error),
+            last => Err(AmqpError::NoHost {
+                failed: failed.into_iter().chain(last).collect(),
+            }),
+        }
+    }
+
+    async fn open_at(&self, endpoint: &str, uri: AMQPUri, within: Duration) -> Result<Connection, AmqpError> {
         let open = async {
             let properties = ConnectionProperties::default()
                 .with_connection_name(format!("{} {}", self.config.client, self.role).into());
@@ -183,99 +279,41 @@ impl Link {
                     }),
                 };
             let runtime = lapin::runtime::default_runtime()?;
-            Connection::connect_uri_with_config(self.config.url.uri(), properties, tls, runtime).await
+            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
         };
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, open)
+        let opened = tokio::time::timeout(within, open)
             .await
             .map_err(|_| AmqpError::Away {
-                endpoint: self.config.url.endpoint(),
-                why: format!("no answer within {CONNECT_TIMEOUT:?}"),
+                endpoint: endpoint.to_owned(),
+                why: format!("no answer within {within:?}"),
             })?;
-        let connection = opened.map_err(|error| self.error(&error))?;
-        self.declare(&connection).await?;
+        let user = self.config.url.user();
+        let connection = opened.map_err(|error| AmqpError::from_lapin(endpoint.to_owned(), user, &error))?;
+        if self.config.reconnect == Reconnect::Forever {
+            self.declare(&connection, endpoint).await?;
+        }
         Ok(connection)
-    }
-
-    /// Declares the queues again after one was deleted under a live connection. An outage of the broker meanwhile is
-    /// not an error: the caller retries, and calls this again if necessary.
-    pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
-        tokio::time::sleep(DELETED_FOR).await;
-        let connection = self.connection().await?;
-        match self.declare(&connection).await {
-            Err(error) if error.remedy() == Remedy::Wait => {
-                tracing::debug!(%error, "cannot declare the queues");
-                Ok(())
-            }
-            declared => declared,
-        }
-    }
-
-    /// Declares the queues and the exchange. Existing ones must have the same arguments.
-    async fn declare(&self, connection: &Connection) -> Result<(), AmqpError> {
-        let names = &self.config.names;
-        let channel = || async {
-            let channel = connection.create_channel().await;
-            channel.map_err(|error| self.error(&error))
-        };
-        // The broker closes the channel if the queue does not exist.
-        let is_new = look_at(&channel().await?, &names.score).await.is_err();
-        let channel = channel().await?;
-        let dead = [
-            ("x-queue-type", text("quorum")),
-            ("x-delivery-limit", AMQPValue::LongLongInt(DEAD_LETTER_DELIVERIES)),
-        ];
-        // At-least-once dead-lettering: the broker removes a message from the queue only once `dead` has confirmed it.
-        // This requires that a full queue rejects publishes instead of dropping messages
-        // (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
-        let score = [
-            ("x-queue-type", text("quorum")),
-            (
-                "x-delivery-limit",
-                AMQPValue::LongLongInt(i64::from(self.config.delivery_limit)),
-            ),
-            ("x-dead-letter-exchange", text("")),
-            ("x-dead-letter-routing-key", text(&names.dead)),
-            ("x-dead-letter-strategy", text("at-least-once")),
-            ("x-overflow", text("reject-publish")),
-        ];
-        self.declare_queue(&channel, &names.dead, table(dead)).await?;
-        self.declare_queue(&channel, &names.score, table(score)).await?;
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        channel
-            .exchange_declare(
-                names.anomalies.as_str().into(),
-                ExchangeKind::Topic,
-                options,
-                FieldTable::default(),
-            )
-            .await
-            .map_err(|error| self.error(&error))?;
-        if is_new {
-            tokio::time::sleep(SETTLING).await;
-        }
-        Ok(())
-    }
-
-    async fn declare_queue(
-        &self,
-        channel: &Channel,
-        name: &str,
-        arguments: FieldTable,
-    ) -> Result<(), AmqpError> {
-        let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments);
-        declared.await.map(|_| ()).map_err(|error| self.error(&error))
     }
 
     /// Returns the state of a queue, from a passive declaration.
     pub(super) async fn look_at(&self, queue: &str) -> Result<QueueLook, AmqpError> {
         let channel = self.channel().await?;
-        let look = look_at(&channel, queue).await;
-        // After an error, the broker has closed the channel already.
-        _ = channel.close(200, "done".into()).await;
-        look.map_err(|error| self.error(&error))
+        let look = self
+            .answer("looking at", Some(queue), declare::look_at(&channel, queue))
+            .await;
+        if look.is_ok() {
+            // After an error, the broker has closed the channel already.
+            _ = self
+                .answer("closing a channel", None, channel.close(200, "done".into()))
+                .await;
+        }
+        look.map_err(|error| match error {
+            AmqpError::Missing { endpoint, .. } => AmqpError::NoQueue {
+                endpoint,
+                queue: queue.to_owned(),
+            },
+            other => other,
+        })
     }
 
     /// Closes the connection, so that the broker requeues unsettled messages at once.
@@ -283,34 +321,10 @@ impl Link {
         let Some(connection) = self.current.lock().await.take() else {
             return;
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.seen() = None;
         // A connection that is already lost needs no close.
         _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
     }
-}
-
-/// The state of a queue, as a passive declaration returns it: not what consumers hold, but up to date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueLook {
-    /// Number of messages that wait for a consumer.
-    pub ready: u64,
-    /// Number of consumers, including cancelled ones that still hold messages.
-    pub consumers: u64,
-}
-
-/// Declares a queue passively, which fails if it does not exist.
-async fn look_at(channel: &Channel, queue: &str) -> Result<QueueLook, lapin::Error> {
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::durable()
-    };
-    let declared = channel
-        .queue_declare(queue.into(), options, FieldTable::default())
-        .await?;
-    Ok(QueueLook {
-        ready: u64::from(declared.message_count()),
-        consumers: u64::from(declared.consumer_count()),
-    })
 }
 
 /// Returns the waits between attempts to reach the broker.
@@ -320,12 +334,4 @@ pub(super) fn backoff() -> Backoff {
 
 pub(super) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
-}
-
-pub(super) fn table<const N: usize>(entries: [(&'static str, AMQPValue); N]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, value) in entries {
-        table.insert(name.into(), value);
-    }
-    table
 }

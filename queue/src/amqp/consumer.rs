@@ -100,7 +100,7 @@ impl AmqpConsumer {
         match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(AmqpError::Away {
-                endpoint: self.link.config().url.endpoint(),
+                endpoint: self.link.endpoint(),
                 why: "this program is ending".to_owned(),
             }),
         }
@@ -179,20 +179,16 @@ async fn subscribe(link: Arc<Link>, prefetch: NonZeroU16) -> Result<Subscription
 
 async fn subscribe_once(link: &Link, prefetch: NonZeroU16) -> Result<Subscription, AmqpError> {
     let channel = link.channel().await?;
-    let error = |error: lapin::Error| link.error(&error);
-    channel
-        .basic_qos(prefetch.get(), BasicQosOptions::default())
-        .await
-        .map_err(error)?;
-    let deliveries = channel
-        .basic_consume(
-            link.config().names.score.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .map_err(error)?;
+    let queue = link.config().names.score.as_str();
+    let qos = channel.basic_qos(prefetch.get(), BasicQosOptions::default());
+    link.answer("setting the prefetch for", Some(queue), qos).await?;
+    let consume = channel.basic_consume(
+        queue.into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    let deliveries = link.answer("consuming from", Some(queue), consume).await?;
     Ok(Subscription {
         channel,
         deliveries,

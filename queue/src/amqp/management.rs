@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde::Deserialize;
 
 use super::AmqpUrl;
+use super::policies::{self, EffectivePolicy};
 use windrow_common::{HasRemedy, Remedy};
 use windrow_store::choose_tls;
 
@@ -15,15 +16,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Management {
     client: reqwest::Client,
-    /// `http://host:15672`.
-    base: String,
+    /// `http://host:15672`, of each of the broker's hosts.
+    bases: Vec<String>,
     user: String,
     password: String,
     vhost: String,
 }
 
 /// The state of a queue. The management API updates it every five seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueState {
     /// Whether the broker has counted the queue's messages. It has not just after its start, or if the queue has just been
     /// created or has no leader; then there seem to be none.
@@ -46,6 +47,31 @@ pub struct QueueState {
     pub published: Option<u64>,
     /// Number of messages acked since the broker began to count; `None` before it has.
     pub acked: Option<u64>,
+    /// The nodes that keep a copy of the queue.
+    pub members: Vec<String>,
+    /// Those of them that are online.
+    pub online: Vec<String>,
+    /// The policies that apply to the queue.
+    pub policy: EffectivePolicy,
+}
+
+impl QueueState {
+    /// Returns which nodes are away, if the queue has no majority: it then takes and delivers nothing.
+    pub fn no_majority(&self) -> Option<String> {
+        let away = self.members.iter().filter(|node| !self.online.contains(node));
+        let away: Vec<_> = away.map(String::as_str).collect();
+        (away.len() * 2 >= self.members.len() && !away.is_empty()).then(|| {
+            format!(
+                "the queue has no majority: of its {} nodes, {} away ({})",
+                self.members.len(),
+                match away.len() {
+                    1 => "1 is".to_owned(),
+                    count => format!("{count} are"),
+                },
+                away.join(", ")
+            )
+        })
+    }
 }
 
 /// An error of the management API.
@@ -104,6 +130,32 @@ struct Answer {
     consumers: u64,
     #[serde(default)]
     message_stats: Stats,
+    #[serde(default)]
+    members: Vec<String>,
+    #[serde(default)]
+    online: Vec<String>,
+    #[serde(flatten)]
+    policy: policies::Answer,
+}
+
+impl From<Answer> for QueueState {
+    fn from(answer: Answer) -> Self {
+        Self {
+            is_counted: answer.messages_ready.is_some() && answer.messages_unacknowledged.is_some(),
+            ready: answer.messages_ready.unwrap_or(0),
+            unacked: answer.messages_unacknowledged.unwrap_or(0),
+            consumers: answer.consumers,
+            published_per_second: answer.message_stats.publish_details.rate,
+            delivered_per_second: answer.message_stats.deliver_get_details.rate,
+            acked_per_second: answer.message_stats.ack_details.rate,
+            redelivered: answer.message_stats.redeliver,
+            published: answer.message_stats.publish,
+            acked: answer.message_stats.ack,
+            members: answer.members,
+            online: answer.online,
+            policy: answer.policy.into(),
+        }
+    }
 }
 
 /// RabbitMQ's answer for what does not exist.
@@ -132,23 +184,30 @@ struct Rate {
 }
 
 impl Management {
-    /// Creates a client of the management API of `broker`, at `base` or at the default port: 15672, or 15671 if the
-    /// broker's connection is encrypted. The user is the one that `base` names, or else the broker's. `authority` is the
+    /// Creates a client of the management API of `broker`, at `base` or at the default port of each of the broker's hosts:
+    /// 15672, or 15671 if the broker's connection is encrypted. The user is the one that `base` names, or else the broker's. `authority` is the
     /// certificate (PEM) of the only authority to trust; without it, the system's are trusted.
     pub fn new(
         broker: &AmqpUrl,
         base: Option<&str>,
         authority: Option<&str>,
     ) -> Result<Self, ManagementError> {
-        let default = match broker.is_encrypted() {
-            true => format!("https://{}:15671", broker.host()),
-            false => format!("http://{}:15672", broker.host()),
+        let default = |host: String| match broker.is_encrypted() {
+            true => format!("https://{host}:15671"),
+            false => format!("http://{host}:15672"),
         };
-        let (base, login) = address(base.unwrap_or(&default))?;
+        let (bases, login) = match base {
+            Some(base) => {
+                let (base, login) = address(base)?;
+                (vec![base], login)
+            }
+            None => (broker.hosts().map(default).collect(), None),
+        };
         let (user, password) =
             login.unwrap_or_else(|| (broker.user().to_owned(), broker.password().to_owned()));
         choose_tls();
-        let mut client = reqwest::Client::builder().timeout(TIMEOUT);
+        let within = TIMEOUT / u32::try_from(bases.len()).unwrap_or(u32::MAX);
+        let mut client = reqwest::Client::builder().timeout(within);
         if let Some(authority) = authority {
             let wrong = |error: reqwest::Error| ManagementError::Authority(windrow_common::sentence(&error));
             let authorities = reqwest::Certificate::from_pem_bundle(authority.as_bytes()).map_err(wrong)?;
@@ -158,34 +217,44 @@ impl Management {
             client = client.tls_certs_only(authorities);
         }
         Ok(Self {
-            client: client.build().map_err(|error| away(&base, &error))?,
-            base,
+            client: client.build().map_err(|error| away(&bases.join(", "), &error))?,
+            bases,
             user,
             password,
             vhost: broker.vhost().to_owned(),
         })
     }
 
-    /// Returns the state of a queue.
+    /// Returns the state of a queue, from the first host that answers.
     pub async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
+        let mut failed = Vec::with_capacity(self.bases.len());
+        for base in &self.bases {
+            match self.queue_at(base, queue).await {
+                Err(ManagementError::Away { base, why }) => failed.push((base, why)),
+                answered => return answered,
+            }
+        }
+        let (bases, whys): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+        Err(ManagementError::Away {
+            base: bases.join(", "),
+            why: whys.join("; "),
+        })
+    }
+
+    async fn queue_at(&self, base: &str, queue: &str) -> Result<QueueState, ManagementError> {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let url = format!(
-            "{}/api/queues/{}/{}",
-            self.base,
-            encode(&self.vhost),
-            encode(queue)
-        );
+        let url = format!("{base}/api/queues/{}/{}", encode(&self.vhost), encode(queue));
         let request = self.client.get(url).basic_auth(&self.user, Some(&self.password));
-        let failed = |error: reqwest::Error| away(&self.base, &error.without_url());
+        let failed = |error: reqwest::Error| away(base, &error.without_url());
         let response = request.send().await.map_err(failed)?;
         match response.status().as_u16() {
             401 | 403 => {
                 return Err(ManagementError::Refused {
-                    base: self.base.clone(),
+                    base: base.to_owned(),
                     user: self.user.clone(),
                 });
             }
-            404 => return Err(self.not_found(queue, response).await),
+            404 => return Err(self.not_found(base, queue, response).await),
             _ => {}
         }
         let answer: Answer = response
@@ -194,24 +263,13 @@ impl Management {
             .json()
             .await
             .map_err(failed)?;
-        Ok(QueueState {
-            is_counted: answer.messages_ready.is_some() && answer.messages_unacknowledged.is_some(),
-            ready: answer.messages_ready.unwrap_or(0),
-            unacked: answer.messages_unacknowledged.unwrap_or(0),
-            consumers: answer.consumers,
-            published_per_second: answer.message_stats.publish_details.rate,
-            delivered_per_second: answer.message_stats.deliver_get_details.rate,
-            acked_per_second: answer.message_stats.ack_details.rate,
-            redelivered: answer.message_stats.redeliver,
-            published: answer.message_stats.publish,
-            acked: answer.message_stats.ack,
-        })
+        Ok(answer.into())
     }
 }
 
 impl Management {
     /// Returns what a 404 means. RabbitMQ's own is JSON; that of a proxy or of another server says nothing about the queue.
-    async fn not_found(&self, queue: &str, response: reqwest::Response) -> ManagementError {
+    async fn not_found(&self, base: &str, queue: &str, response: reqwest::Response) -> ManagementError {
         let answer = response.json::<NotFound>().await;
         match answer.is_ok_and(|answer| answer.error == "Object Not Found") {
             true => ManagementError::NoQueue {
@@ -219,7 +277,7 @@ impl Management {
                 vhost: self.vhost.clone(),
             },
             false => ManagementError::Away {
-                base: self.base.clone(),
+                base: base.to_owned(),
                 why: "it answers 404, and not as RabbitMQ does".to_owned(),
             },
         }
@@ -254,6 +312,65 @@ fn away(base: &str, error: &reqwest::Error) -> ManagementError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_without_most_of_its_nodes_is_told() {
+        let state = |members: &[&str], online: &[&str]| {
+            let nodes = |nodes: &[&str]| serde_json::json!(nodes);
+            let answer = serde_json::json!({ "members": nodes(members), "online": nodes(online) });
+            QueueState::from(serde_json::from_value::<Answer>(answer).unwrap()).no_majority()
+        };
+        assert_eq!(
+            state(&["a", "b"], &["a"]).unwrap(),
+            "the queue has no majority: of its 2 nodes, 1 is away (b)"
+        );
+        assert_eq!(
+            state(&["a", "b", "c"], &["b"]).unwrap(),
+            "the queue has no majority: of its 3 nodes, 2 are away (a, c)"
+        );
+        for (members, online) in [
+            (&["a", "b", "c"][..], &["b", "c"][..]),
+            (&["a"], &["a"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(state(members, online), None, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_asked_at_each_host_of_the_broker() {
+        let bases = |url: &str| Management::new(&url.parse().unwrap(), None, None).unwrap().bases;
+        assert_eq!(
+            bases("amqp://a:1,[::1]"),
+            ["http://a:15672", "http://[::1]:15672"]
+        );
+        assert_eq!(bases("amqps://a"), ["https://a:15671"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_host_that_answers_is_enough() {
+        use std::io::{Read, Write};
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bases = [&closed, &open].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        drop(closed);
+        std::thread::spawn(move || {
+            let (mut client, _) = open.accept().unwrap();
+            _ = client.read(&mut [0; 4_096]);
+            let answer = r#"{"messages_ready": 7, "messages_unacknowledged": 1}"#;
+            write!(
+                client,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            )
+        });
+        let mut management = Management::new(&"amqp://a,b".parse().unwrap(), None, None).unwrap();
+        management.bases = bases.to_vec();
+        assert_eq!(management.queue("q").await.unwrap().ready, 7);
+        // Now nobody answers, and both are named.
+        let error = management.queue("q").await.unwrap_err().to_string();
+        assert!(bases.iter().all(|base| error.contains(base)), "{error}");
+    }
 
     #[test]
     fn an_address_may_name_a_user_whose_password_is_never_shown() {

@@ -5,17 +5,22 @@
 //! jittered waits, and the queues are declared again. Unconfirmed messages are published again, and unacked ones are
 //! delivered again. Only what a person has to fix (credentials, arguments of a foreign queue) is an error.
 
+mod alarm;
+mod answer;
 mod args;
 mod config;
 mod connection;
 mod consumer;
 mod dead_letters;
+mod declare;
 mod error;
 mod management;
+mod policies;
 mod properties;
 mod publisher;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod url;
 
 use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};
@@ -23,12 +28,14 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use args::{AmqpArgs, AmqpArgsError};
-pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
-pub use connection::QueueLook;
+pub use config::{AmqpConfig, QueueNames, Reconnect, Tls};
 pub use consumer::AmqpConsumer;
 pub use dead_letters::DeadLetters;
+pub use declare::QueueLook;
 pub use error::AmqpError;
 pub use management::{Management, ManagementError, QueueState};
+pub use policies::{EffectivePolicy, Risk};
+pub use url::AmqpUrl;
 
 use super::{Announcement, Confirmation, Depth, Message, Queue, QueueError};
 use connection::Link;
@@ -62,9 +69,20 @@ impl Amqp {
         }
     }
 
-    /// Connects and declares the queues and the exchange now, so that a mistake shows at startup.
+    /// Connects now, so that a mistake shows at startup. A service creates the queues and the exchange that are missing,
+    /// and warns of policies that can lose messages. A command fails if the scoring queue is missing.
     pub async fn connect(&self) -> Result<(), AmqpError> {
-        self.publisher.link().connection().await.map(|_| ())
+        let link = self.publisher.link();
+        link.connection().await?;
+        match link.config().reconnect {
+            Reconnect::Forever => {
+                tokio::spawn(policies::warn_of_risks(link.config().clone()));
+            }
+            Reconnect::Never => {
+                link.look_at(&self.names().score).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns why the broker cannot be used at the moment, which is so before [`Amqp::connect`]; `None` if it can, as far as
