@@ -27,9 +27,6 @@ mod amqp {
     pub(crate) struct WatchArgs {
         #[command(flatten)]
         broker: BrokerArgs,
-        /// URL of the broker's management API [default: port 15672 of the broker's host; 15671 with amqps]
-        #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
-        management_url: Option<String>,
     }
 
     /// An error of the broker, or in its options.
@@ -67,8 +64,17 @@ mod amqp {
             Ok(self.queue(client)?.map(|queue| Broker { queue }))
         }
 
-        /// Returns the broker as a queue, if one is named.
-        pub(crate) fn queue(&self, client: &str) -> Result<Option<Amqp>, BrokerError> {
+        /// Returns the broker to publish to, if one is named. It is connected and has the scoring queue, so that nothing
+        /// is listed as dispatched in vain.
+        pub(crate) async fn publisher(&self, client: &str) -> Result<Option<Amqp>, BrokerError> {
+            let queue = self.queue(client)?;
+            if let Some(queue) = &queue {
+                queue.connect().await?;
+            }
+            Ok(queue)
+        }
+
+        fn queue(&self, client: &str) -> Result<Option<Amqp>, BrokerError> {
             if !self.amqp.is_given() {
                 return Ok(None);
             }
@@ -113,7 +119,7 @@ mod amqp {
 
         /// Returns the state of the scoring queue and of the dead letters, at most five seconds old.
         async fn sampled(&self, broker: &Broker) -> Result<(QueueState, QueueState), BrokerError> {
-            let management = self.broker.amqp.management(self.management_url.as_deref())?;
+            let management = self.broker.amqp.management()?;
             let names = broker.queue.names();
             Ok((
                 management.queue(&names.score).await?,
@@ -187,8 +193,8 @@ mod none {
     }
 
     impl BrokerArgs {
-        #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // As where there are brokers.
-        pub(crate) fn queue(&self, _: &str) -> Result<Option<Memory>, BrokerError> {
+        #[allow(clippy::unused_async, clippy::unused_self)] // As where there are brokers.
+        pub(crate) async fn publisher(&self, _: &str) -> Result<Option<Memory>, BrokerError> {
             Ok(None)
         }
     }

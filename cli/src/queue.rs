@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use windrow_queue::{AmqpArgs, QueueState, Reconnect};
+use windrow_queue::{AmqpArgs, QueueNames, QueueState, Reconnect, Risk};
 
 use crate::broker::BrokerError;
 use crate::error::CliError;
@@ -11,15 +11,13 @@ use crate::show;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The figures come from RabbitMQ's management API, which samples every five seconds.
+The figures come from RabbitMQ's management API, which samples every five seconds. A line that begins with WARN
+names a policy that can lose messages, or a queue without a majority of its nodes.
 Example:
   windrow queue --amqp-url amqp://windrow:…@broker")]
 pub(crate) struct QueueArgs {
     #[command(flatten)]
     amqp: AmqpArgs,
-    /// URL of the broker's management API [default: port 15672 of the broker's host; 15671 with amqps]
-    #[arg(long, value_name = "URL", env = "WINDROW_MANAGEMENT_URL")]
-    management_url: Option<String>,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -30,39 +28,62 @@ impl QueueArgs {
             .amqp
             .queue("windrow queue", Reconnect::Never)
             .map_err(BrokerError::from)?;
-        let (score, dead) = (&amqp.names().score, &amqp.names().dead);
-        let (state, dead_letters) = self.look(score, dead).await?;
+        let names = amqp.names();
+        let look = self.look(names).await?;
+        let Look { score, dead, risks } = &look;
+        let no_majority = score.no_majority().or_else(|| dead.no_majority());
         if self.output.output == OutputFormat::Json {
             return show::json(&json!({
-                "queue": score,
-                "ready": state.ready,
-                "unacked": state.unacked,
-                "consumers": state.consumers,
-                "published_per_second": state.published_per_second,
-                "delivered_per_second": state.delivered_per_second,
-                "acked_per_second": state.acked_per_second,
-                "redelivered": state.redelivered,
-                "dead_letters": dead_letters,
+                "queue": names.score,
+                "ready": score.ready,
+                "unacked": score.unacked,
+                "consumers": score.consumers,
+                "published_per_second": score.published_per_second,
+                "delivered_per_second": score.delivered_per_second,
+                "acked_per_second": score.acked_per_second,
+                "redelivered": score.redelivered,
+                "dead_letters": dead.ready,
+                "no_majority": no_majority,
+                "policy_risks": risks,
             }));
         }
         let rate = |rate: f64| format!("{rate:.0} messages/s");
         show::facts(&[
-            ("queue", score.clone()),
-            ("ready", show::count(state.ready)),
-            ("unacked", show::count(state.unacked)),
-            ("consumers", show::count(state.consumers)),
-            ("published", rate(state.published_per_second)),
-            ("delivered", rate(state.delivered_per_second)),
-            ("acked", rate(state.acked_per_second)),
-            ("redelivered", show::count(state.redelivered)),
-            ("dead letters", show::count(dead_letters)),
-        ])
+            ("queue", names.score.clone()),
+            ("ready", show::count(score.ready)),
+            ("unacked", show::count(score.unacked)),
+            ("consumers", show::count(score.consumers)),
+            ("published", rate(score.published_per_second)),
+            ("delivered", rate(score.delivered_per_second)),
+            ("acked", rate(score.acked_per_second)),
+            ("redelivered", show::count(score.redelivered)),
+            ("dead letters", show::count(dead.ready)),
+        ])?;
+        if let Some(no_majority) = no_majority {
+            show::line(&format!(
+                "WARN {no_majority}; nothing is taken or delivered, and the figures are old"
+            ))?;
+        }
+        for risk in risks {
+            show::line(&format!("WARN {risk}"))?;
+        }
+        Ok(())
     }
 
-    /// The state of the scoring queue, and the number of dead letters.
-    async fn look(&self, score: &str, dead: &str) -> Result<(QueueState, u64), BrokerError> {
-        let management = self.amqp.management(self.management_url.as_deref())?;
-        let state = management.queue(score).await?;
-        Ok((state, management.queue(dead).await?.ready))
+    async fn look(&self, names: &QueueNames) -> Result<Look, BrokerError> {
+        let management = self.amqp.management()?;
+        let score = management.queue(&names.score).await?;
+        let dead = management.queue(&names.dead).await?;
+        let mut risks = score.policy.risks(&names.score, names);
+        risks.extend(dead.policy.risks(&names.dead, names));
+        Ok(Look { score, dead, risks })
     }
+}
+
+/// What the management API says.
+struct Look {
+    score: QueueState,
+    dead: QueueState,
+    /// The policies that can lose messages of either queue.
+    risks: Vec<Risk>,
 }

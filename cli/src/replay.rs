@@ -93,7 +93,7 @@ impl ReplayArgs {
         if self.output.output == OutputFormat::Table {
             show::line(&format!("replaying the windows from {from} to {to}"))?;
         }
-        let windows = match self.broker.queue("windrow replay")? {
+        let windows = match self.broker.publisher("windrow replay").await? {
             Some(queue) => {
                 let stats = Arc::new(Stats::default());
                 let pipeline = Pipeline {

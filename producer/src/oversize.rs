@@ -108,12 +108,12 @@ impl<Q: Queue> Confirmer<Q> {
     }
 }
 
+/// The id and the body of a part of a message.
+type Part = (String, Vec<u8>);
+
 /// Returns the ids and bodies of the parts of a message, each of at most `limit` bytes, in time order; `None` if a single
 /// window is larger.
-fn parts(
-    message: ScoringMessage,
-    limit: usize,
-) -> Result<Option<Vec<(String, Vec<u8>)>>, windrow_common::CodecError> {
+fn parts(message: ScoringMessage, limit: usize) -> Result<Option<Vec<Part>>, windrow_common::CodecError> {
     let mut whole = vec![message];
     let mut parts = Vec::new();
     while let Some(message) = whole.pop() {

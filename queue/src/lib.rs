@@ -58,8 +58,8 @@ use tokio::sync::oneshot;
 #[cfg(feature = "amqp")]
 pub use amqp::{
     Access, AccessSources, Amqp, AmqpArgs, AmqpArgsError, AmqpConfig, AmqpConsumer, AmqpError, AmqpUrl,
-    DeadLetters, Login, Management, ManagementError, QueueLook, QueueNames, QueueState, Reconnect, Tls,
-    UrlSource,
+    DeadLetters, EffectivePolicy, Login, Management, ManagementError, QueueLook, QueueNames, QueueState,
+    Reconnect, Risk, Tls, UrlSource,
 };
 pub use dead_letter::{DeadLetter, StoredDeadLetters};
 pub use memory::{Memory, MemoryLimits};

@@ -43,6 +43,8 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Look at the queue, decide how many workers there should be, and bring the fleet there
+    #[command(after_help = "\
+Without --management-url, AMQP is asked, which does not tell how many messages are unacked: one worker is always kept.")]
     Run(Box<RunArgs>),
     /// Keep a number of workers at work on this machine, answer Azure's notices for all of them, and drain them together
     Agent(Box<AgentArgs>),
@@ -57,16 +59,6 @@ struct RunArgs {
     /// Decide and say so, and change nothing: neither the fleet nor the store
     #[arg(long, env = "WINDROW_DRY_RUN")]
     dry_run: bool,
-    /// Address of RabbitMQ's management API: http://host:15672, or https://user:password@host:15671 for another user than
-    /// that of --amqp-url; the user needs the tag monitoring [default: AMQP is asked, which does not tell how many messages
-    /// are unacked, so one worker is always kept]
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "WINDROW_MANAGEMENT_URL",
-        hide_env_values = true
-    )]
-    management_url: Option<String>,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -141,7 +133,7 @@ fn passed_on(matches: &ArgMatches, command: clap::Command) -> Vec<(OsString, OsS
 
 fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, Failure> {
     let store = args.store.open().map_err(Failure::usage)?;
-    let broker = options::broker(&args.amqp, args.management_url.as_deref())?;
+    let broker = options::broker(&args.amqp)?;
     let policy = args.policy.options()?;
     let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
     let fleet = options::fleet(args.fleet, &args.vmss, &args.policy, workers)?;

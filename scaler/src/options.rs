@@ -126,10 +126,10 @@ pub(crate) fn fleet(
 }
 
 /// Returns the queue to look at: through the management API if its address is given.
-pub(crate) fn broker(amqp: &AmqpArgs, management_url: Option<&str>) -> Result<Broker, Failure> {
-    match management_url.filter(|url| !url.is_empty()) {
-        Some(url) => Ok(Broker::Management {
-            api: amqp.management(Some(url)).map_err(Failure::of)?,
+pub(crate) fn broker(amqp: &AmqpArgs) -> Result<Broker, Failure> {
+    match amqp.management_url() {
+        Some(_) => Ok(Broker::Management {
+            api: Box::new(amqp.management().map_err(Failure::of)?),
             queue: queue(amqp)?,
         }),
         None => {

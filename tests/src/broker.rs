@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
@@ -28,6 +29,15 @@ pub struct Broker {
     distribution_port: u16,
     names_port: u16,
     process: Mutex<Option<Child>>,
+}
+
+/// What the nodes of a cluster have in common.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    /// The port of Erlang's name server.
+    pub(crate) names_port: u16,
+    /// Each node's port for plain AMQP, which is in its name.
+    pub(crate) ports: Vec<u16>,
 }
 
 /// Certificate files issued by a throwaway certificate authority.
@@ -94,19 +104,37 @@ impl Broker {
     }
 
     fn configured(encryption: Option<&Encryption>) -> Self {
+        let broker = Self::new(free_port(), free_port());
+        broker.configure(encryption, None);
+        broker.restart();
+        broker
+    }
+
+    /// Creates a node of a cluster, which starts with [`Broker::restart`], at the same time as the others.
+    pub(crate) fn member(port: u16, membership: &Membership) -> Self {
+        let broker = Self::new(port, membership.names_port);
+        broker.configure(None, Some(membership));
+        broker
+    }
+
+    fn new(port: u16, names_port: u16) -> Self {
         assert!(
             Path::new(SERVER).exists(),
             "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
         );
-        let broker = Self {
+        Self {
             folder: tempfile::tempdir().unwrap(),
-            port: free_port(),
+            port,
             tls_port: free_port(),
             management_port: free_port(),
             distribution_port: free_port(),
-            names_port: free_port(),
+            names_port,
             process: Mutex::new(None),
-        };
+        }
+    }
+
+    fn configure(&self, encryption: Option<&Encryption>, membership: Option<&Membership>) {
+        let broker = self;
         let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\n\
              management.tcp.ip = 127.0.0.1\n\
@@ -130,10 +158,19 @@ impl Broker {
                 encryption.path("server.key"),
             );
         }
+        if let Some(Membership { ports, .. }) = membership {
+            config += "cluster_formation.peer_discovery_backend = classic_config\n";
+            for (number, port) in ports.iter().enumerate() {
+                let name = node_name(*port);
+                config += &format!("cluster_formation.classic_config.nodes.{} = {name}\n", number + 1);
+            }
+            // The nodes have homes of their own, and with them cookies of their own.
+            let cookie = self.folder.path().join(".erlang.cookie");
+            fs::write(&cookie, "WINDROW").unwrap();
+            fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).unwrap();
+        }
         fs::write(broker.folder.path().join("rabbitmq.conf"), config).unwrap();
         fs::write(broker.folder.path().join("plugins"), "[rabbitmq_management].\n").unwrap();
-        broker.restart();
-        broker
     }
 
     /// Restarts the node after [`Broker::stop`] or [`Broker::kill`] and waits until it accepts connections.
@@ -145,7 +182,7 @@ impl Broker {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
-            .env("RABBITMQ_NODENAME", format!("windrow{}@localhost", self.port))
+            .env("RABBITMQ_NODENAME", self.name())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
             .env("RABBITMQ_MNESIA_BASE", path("data"))
             .env("RABBITMQ_LOG_BASE", path("log"))
@@ -210,7 +247,7 @@ impl Broker {
             .env("HOME", self.folder.path())
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("ERL_EPMD_PORT", self.names_port.to_string())
-            .args(["--node", &format!("windrow{}@localhost", self.port)])
+            .args(["--node", &self.name()])
             .args(words)
             .output()
             .unwrap();
@@ -227,6 +264,11 @@ impl Broker {
         let logs = fs::read_dir(self.folder.path().join("log")).into_iter().flatten();
         logs.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok())
             .collect()
+    }
+
+    /// Returns the name that the node has in its cluster.
+    pub fn name(&self) -> String {
+        node_name(self.port)
     }
 
     /// Returns the port for plain AMQP.
@@ -269,6 +311,10 @@ impl Drop for Broker {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+fn node_name(port: u16) -> String {
+    format!("windrow{port}@localhost")
 }
 
 /// Sends a signal by its name.

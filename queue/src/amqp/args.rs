@@ -16,8 +16,8 @@ use windrow_store::SecretFile;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "RabbitMQ")]
 pub struct AmqpArgs {
-    /// URL of the broker: amqp://user:password@host:5672/vhost, or amqps://…; ?auth_mechanism=external logs in with a
-    /// certificate
+    /// URL of the broker: amqp://user:password@host:5672/vhost, or amqps://…; several hosts of a cluster are separated by
+    /// commas; ?auth_mechanism=external logs in with a certificate
     #[arg(long, value_name = "URL", env = "WINDROW_AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<String>,
     /// File that holds the URL, which keeps its password out of the environment and the process list
@@ -54,6 +54,15 @@ pub struct AmqpArgs {
     /// Key of the client certificate (PEM, PKCS #8)
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_KEY", requires = "amqp_cert")]
     pub amqp_key: Option<PathBuf>,
+    /// URL of RabbitMQ's management API: http://host:15672, or https://user:password@host:15671 for another user than that of
+    /// the AMQP URL; the user needs the tag monitoring [default: port 15672 of the broker's hosts; 15671 with amqps]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WINDROW_MANAGEMENT_URL",
+        hide_env_values = true
+    )]
+    pub management_url: Option<String>,
     /// Prefix of the names: the queues are PREFIX.score and PREFIX.dead, the exchange is PREFIX.anomalies
     #[arg(long, value_name = "PREFIX", default_value = "windrow", env = "WINDROW_QUEUE_PREFIX", value_parser = prefix)]
     pub queue_prefix: String,
@@ -126,11 +135,15 @@ impl AmqpArgs {
         })?)
     }
 
-    /// Returns a client of the broker's management API at `base`, or at the default port.
-    pub fn management(&self, base: Option<&str>) -> Result<Management, AmqpArgsError> {
+    /// Returns the address of the management API, if it is given.
+    pub fn management_url(&self) -> Option<&str> {
         // Compose files set unused variables to the empty string.
-        let base = base.filter(|base| !base.is_empty());
-        Ok(Management::new(self.access()?, base)?)
+        self.management_url.as_deref().filter(|url| !url.is_empty())
+    }
+
+    /// Returns a client of the broker's management API.
+    pub fn management(&self) -> Result<Management, AmqpArgsError> {
+        Ok(Management::new(self.access()?, self.management_url())?)
     }
 
     /// Creates the queue without connecting. The broker shows `client` in its list of connections.
@@ -150,6 +163,7 @@ impl AmqpArgs {
             delivery_limit: self.delivery_limit,
             confirm_window: self.confirm_window.get(),
             reconnect,
+            management_url: self.management_url().map(str::to_owned),
             client: client.to_owned(),
         }))
     }

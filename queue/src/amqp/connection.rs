@@ -1,14 +1,19 @@
-//! One connection that is reopened when it is lost, and the queues declared on it.
+//! One connection that is reopened when it is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::types::AMQPValue;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::alarm::Alarm;
+use super::answer::Unanswered;
+use super::declare::{self, QueueLook};
 use super::progress::Progress;
 use super::{AmqpConfig, AmqpError, Login, Reconnect};
 use windrow_common::{Backoff, HasRemedy, Remedy};
@@ -25,16 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long until an outage that goes on is logged once more.
 const REMIND_AFTER: Duration = Duration::from_secs(60);
 
-/// How long to leave a new queue alone. A node that is killed in the first second of a quorum queue's life loses the
-/// queue's log, and the confirmed messages in it (seen with RabbitMQ 3.10.8).
-const SETTLING: Duration = Duration::from_secs(2);
-
-/// How long to wait before recreating a deleted queue. If it is recreated within 20 ms, its messages are assigned to
-/// consumers of the deleted queue and never arrive (seen with RabbitMQ 3.10.8).
-const DELETED_FOR: Duration = Duration::from_secs(1);
-
-/// Deliveries of a dead letter before RabbitMQ 4 drops it. The number is huge because each listing is a delivery too.
-const DEAD_LETTER_DELIVERIES: i64 = 1_000_000_000;
+/// Says once that nobody gets a connection without heartbeats.
+static TOLD_OF_HEARTBEAT: Once = Once::new();
 
 /// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
 /// others wait.
@@ -45,18 +42,29 @@ pub(super) struct Link {
     role: &'static str,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
     /// The same connection, which can be inspected without waiting.
-    seen: Mutex<Option<Arc<Connection>>>,
-    opening: AtomicBool,
+    seen: Mutex<Option<Seen>>,
+    /// Set while the connection is being opened: how the last attempt failed.
+    opening: Mutex<Option<String>>,
     closed: AtomicBool,
-    /// Why the last attempt to open it failed, while it is being opened.
-    failure: Mutex<Option<String>>,
     /// Number of messages that the broker has refused again and again.
     refused: AtomicUsize,
-    /// Number of consumers that wait for the broker to start them.
-    subscribing: AtomicUsize,
     progress: Progress,
     /// Size of the largest message that the broker takes, once it has refused one, for as long as the connection lives.
     largest: AtomicUsize,
+    /// What the broker has been asked and has not answered.
+    unanswered: Unanswered,
+    /// When a queue that was missing was last declared.
+    declared_at: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// The connection that was opened last.
+#[derive(Debug)]
+struct Seen {
+    connection: Arc<Connection>,
+    /// The host that it goes to.
+    endpoint: String,
+    alarm: Alarm,
+    _watch: AbortOnDropHandle<()>,
 }
 
 /// One of the things that a link counts, until this is dropped.
@@ -82,24 +90,19 @@ impl Link {
             role,
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
-            opening: AtomicBool::new(false),
+            opening: Mutex::default(),
             closed: AtomicBool::new(false),
-            failure: Mutex::default(),
             refused: AtomicUsize::new(0),
-            subscribing: AtomicUsize::new(0),
             progress: Progress::new(),
             largest: AtomicUsize::new(usize::MAX),
+            unanswered: Unanswered::default(),
+            declared_at: tokio::sync::Mutex::default(),
         }
     }
 
     /// Records that the broker refuses a message again and again, until the returned guard is dropped.
     pub(super) fn refuses(&self) -> Counted<'_> {
         Counted::among(&self.refused)
-    }
-
-    /// Records that a consumer waits for the broker to start it, until the returned guard is dropped.
-    pub(super) fn subscribes(&self) -> Counted<'_> {
-        Counted::among(&self.subscribing)
     }
 
     /// Returns the progress of what is published on it.
@@ -128,18 +131,33 @@ impl Link {
         &self.config
     }
 
-    pub(super) fn error(&self, error: &lapin::Error) -> AmqpError {
-        AmqpError::from_lapin(&self.config.access.latest().url, error)
+    pub(super) fn role(&self) -> &'static str {
+        self.role
     }
 
-    /// Returns the broker's address.
+    pub(super) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
+    }
+
+    pub(super) fn declared_at(&self) -> &tokio::sync::Mutex<Option<Instant>> {
+        &self.declared_at
+    }
+
+    /// Returns the host that the connection goes to, or all hosts before there is one.
     pub(super) fn endpoint(&self) -> String {
-        self.config.access.latest().url.endpoint()
+        match &*self.seen() {
+            Some(seen) => seen.endpoint.clone(),
+            None => self.config.access.latest().url.endpoint(),
+        }
+    }
+
+    pub(super) fn error(&self, error: &lapin::Error) -> AmqpError {
+        AmqpError::from_lapin(self.endpoint(), self.config.access.latest().url.user(), error)
     }
 
     /// Returns whether this error is waited for. A person has to mend some errors before it is worth it, but a service
     /// that has worked before waits for that too: passwords, rights and certificates are changed while it runs.
-    pub(super) fn waits_for(&self, error: &AmqpError) -> bool {
+    pub(super) fn waits_out(&self, error: &AmqpError) -> bool {
         let may_pass = match error.remedy() {
             Remedy::Wait => true,
             Remedy::FixConfig | Remedy::GrantAccess => self.config.access.has_worked(),
@@ -150,66 +168,59 @@ impl Link {
 
     /// Returns whether it has never been open.
     pub(super) fn is_unused(&self) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.seen().is_none()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, Option<String>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn not_connected(&self) -> String {
         format!("not connected to RabbitMQ at {} yet", self.endpoint())
     }
 
+    /// Returns why the broker takes no messages, if it has said so.
+    pub(super) fn blocked(&self) -> Option<AmqpError> {
+        let seen = self.seen();
+        let seen = seen.as_ref()?;
+        let is_blocked = seen.connection.status().blocked();
+        is_blocked.then(|| AmqpError::Blocked {
+            endpoint: seen.endpoint.clone(),
+            lacks: seen.alarm.lacks(),
+        })
+    }
+
     /// Returns why the broker cannot be used; `None` if it can, and before the first use.
     pub(super) fn outage(&self) -> Option<String> {
+        if let Some(failed) = &*self.opening() {
+            return Some(format!(
+                "connecting to RabbitMQ at {}{failed}",
+                self.config.access.latest().url.endpoint()
+            ));
+        }
+        if let Some(blocked) = self.blocked() {
+            return Some(blocked.to_string());
+        }
         let endpoint = self.endpoint();
-        if self.opening.load(Relaxed) {
-            return Some(match &*self.lock_failure() {
-                Some(failure) => format!("connecting to RabbitMQ at {endpoint}: {failure}"),
-                None => format!("connecting to RabbitMQ at {endpoint}"),
-            });
-        }
-        if self.is_blocked() {
-            return Some(self.why_silent(Duration::ZERO).to_string());
-        }
-        if self.is(|connection| !connection.status().connected()) {
+        let is_lost = |seen: &Seen| !seen.connection.status().connected();
+        if self.seen().as_ref().is_some_and(is_lost) {
             return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
         }
         if let Some(silence) = self.progress.silence() {
-            return Some(
-                self.why_silent(Duration::from_secs(silence.as_secs()))
-                    .to_string(),
-            );
+            let waited = Duration::from_secs(silence.as_secs());
+            return Some(AmqpError::Silent { endpoint, waited }.to_string());
         }
         if self.refused.load(Relaxed) > 0 {
             return Some(format!("RabbitMQ at {endpoint} refuses messages again and again"));
         }
-        (self.subscribing.load(Relaxed) > 0).then(|| {
-            let queue = &self.config.names.score;
-            format!("waiting for RabbitMQ at {endpoint} to start a consumer of {queue}")
-        })
+        self.unanswered.first()
     }
 
-    fn is_blocked(&self) -> bool {
-        self.is(|connection| connection.status().blocked())
-    }
-
-    /// Returns whether there is a connection, of which `this` is true.
-    fn is(&self, this: impl Fn(&Connection) -> bool) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.as_deref().is_some_and(this)
-    }
-
-    /// Returns why nothing has been confirmed for `waited`.
-    pub(super) fn why_silent(&self, waited: Duration) -> AmqpError {
-        let endpoint = self.endpoint();
-        match self.is_blocked() {
-            true => AmqpError::Blocked {
-                endpoint,
-                lacks: self.progress.lacks(),
-            },
-            false => AmqpError::Silent { endpoint, waited },
-        }
-    }
-
-    /// Returns the live connection, with its queues declared. Opens it if necessary.
+    /// Returns the live connection. Opens it if necessary.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, AmqpError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &*current
@@ -217,14 +228,20 @@ impl Link {
         {
             return Ok(Arc::clone(connection));
         }
-        self.opening.store(true, Relaxed);
+        *self.opening() = Some(String::new());
         let opened = self.open_until_it_works().await;
-        self.opening.store(false, Relaxed);
-        let connection = Arc::new(opened?);
+        *self.opening() = None;
+        let (connection, endpoint) = opened?;
         self.largest.store(usize::MAX, Relaxed);
-        self.progress.watch(&connection, self.endpoint());
+        let connection = Arc::new(connection);
         *current = Some(Arc::clone(&connection));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
+        let (alarm, watch) = Alarm::watch(&connection, self.role, endpoint.clone());
+        *self.seen() = Some(Seen {
+            connection: Arc::clone(&connection),
+            endpoint,
+            alarm,
+            _watch: watch,
+        });
         Ok(connection)
     }
 
@@ -245,31 +262,24 @@ impl Link {
     /// Opens a channel on the live connection.
     pub(super) async fn channel(&self) -> Result<Channel, AmqpError> {
         let connection = self.connection().await?;
-        connection
-            .create_channel()
+        self.answer("opening a channel", None, connection.create_channel())
             .await
-            .map_err(|error| self.error(&error))
     }
 
-    fn lock_failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn open_until_it_works(&self) -> Result<Connection, AmqpError> {
+    async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {
         let mut backoff = backoff();
         let mut told: Option<(Instant, String)> = None;
         loop {
             let error = match self.open().await {
-                Ok(connection) => {
+                Ok((connection, endpoint)) => {
                     if backoff.attempts() > 0 {
                         let tries = backoff.attempts() + 1;
-                        tracing::info!(role = self.role, tries, "connected to RabbitMQ again");
+                        tracing::info!(role = self.role, endpoint, tries, "connected to RabbitMQ again");
                     }
-                    *self.lock_failure() = None;
                     self.config.access.works();
-                    return Ok(connection);
+                    return Ok((connection, endpoint));
                 }
-                Err(error) if self.waits_for(&error) => error,
+                Err(error) if self.waits_out(&error) => error,
                 Err(error) => return Err(error),
             };
             let why = error.to_string();
@@ -280,13 +290,48 @@ impl Link {
                 tracing::warn!(role = self.role, %error, tries, "trying again until it works");
                 told = Some((Instant::now(), why.clone()));
             }
-            *self.lock_failure() = Some(why);
+            *self.opening() = Some(format!("; the last attempt failed: {why}"));
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    async fn open(&self) -> Result<Connection, AmqpError> {
-        let Login { url, tls } = &*self.config.access.renew()?;
+    /// Connects to the first host that lets it, and returns the connection and that host.
+    async fn open(&self) -> Result<(Connection, String), AmqpError> {
+        let login = self.config.access.renew()?;
+        let url = &login.url;
+        if url.is_without_heartbeat() {
+            TOLD_OF_HEARTBEAT.call_once(|| {
+                tracing::warn!(
+                    "heartbeat=0 in the AMQP URL is ignored: a connection that is cut would never be noticed, and the messages \
+                     on it never delivered to another consumer. Remove it, or set the seconds, as in heartbeat=30"
+                );
+            });
+        }
+        let hosts = url.in_turn();
+        let within = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut failed = Vec::with_capacity(hosts.len());
+        for (endpoint, uri) in hosts {
+            match self.open_at(&login, &endpoint, uri, within).await {
+                Ok(connection) => return Ok((connection, endpoint)),
+                Err(error) if error.remedy() == Remedy::Wait => failed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match failed.pop() {
+            Some(error) if failed.is_empty() => Err(error),
+            last => Err(AmqpError::NoHost {
+                failed: failed.into_iter().chain(last).collect(),
+            }),
+        }
+    }
+
+    async fn open_at(
+        &self,
+        Login { url, tls }: &Login,
+        endpoint: &str,
+        uri: AMQPUri,
+        within: Duration,
+    ) -> Result<Connection, AmqpError> {
         let open = async {
             let properties = ConnectionProperties::default()
                 .with_connection_name(format!("{} {}", self.config.client, self.role).into());
@@ -301,99 +346,41 @@ impl Link {
                     }),
             };
             let runtime = lapin::runtime::default_runtime()?;
-            Connection::connect_uri_with_config(url.uri(), properties, tls, runtime).await
+            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
         };
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, open)
+        let opened = tokio::time::timeout(within, open)
             .await
             .map_err(|_| AmqpError::Away {
-                endpoint: url.endpoint(),
-                why: format!("no answer within {CONNECT_TIMEOUT:?}"),
+                endpoint: endpoint.to_owned(),
+                why: format!("no answer within {within:?}"),
             })?;
-        let connection = opened.map_err(|error| AmqpError::from_lapin(url, &error))?;
-        self.declare(&connection).await?;
+        let connection =
+            opened.map_err(|error| AmqpError::from_lapin(endpoint.to_owned(), url.user(), &error))?;
+        if self.config.reconnect == Reconnect::Forever {
+            self.declare(&connection, endpoint).await?;
+        }
         Ok(connection)
-    }
-
-    /// Declares the queues again after one was deleted under a live connection. An outage of the broker meanwhile is
-    /// not an error: the caller retries, and calls this again if necessary.
-    pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
-        tokio::time::sleep(DELETED_FOR).await;
-        let connection = self.connection().await?;
-        match self.declare(&connection).await {
-            Err(error) if self.waits_for(&error) => {
-                tracing::warn!(%error, "cannot declare the queues; retrying");
-                Ok(())
-            }
-            declared => declared,
-        }
-    }
-
-    /// Declares the queues and the exchange. Existing ones must have the same arguments.
-    async fn declare(&self, connection: &Connection) -> Result<(), AmqpError> {
-        let names = &self.config.names;
-        let channel = || async {
-            let channel = connection.create_channel().await;
-            channel.map_err(|error| self.error(&error))
-        };
-        // The broker closes the channel if the queue does not exist.
-        let is_new = look_at(&channel().await?, &names.score).await.is_err();
-        let channel = channel().await?;
-        let dead = [
-            ("x-queue-type", text("quorum")),
-            ("x-delivery-limit", AMQPValue::LongLongInt(DEAD_LETTER_DELIVERIES)),
-        ];
-        // At-least-once dead-lettering: the broker removes a message from the queue only once `dead` has confirmed it.
-        // This requires that a full queue rejects publishes instead of dropping messages
-        // (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
-        let score = [
-            ("x-queue-type", text("quorum")),
-            (
-                "x-delivery-limit",
-                AMQPValue::LongLongInt(i64::from(self.config.delivery_limit)),
-            ),
-            ("x-dead-letter-exchange", text("")),
-            ("x-dead-letter-routing-key", text(&names.dead)),
-            ("x-dead-letter-strategy", text("at-least-once")),
-            ("x-overflow", text("reject-publish")),
-        ];
-        self.declare_queue(&channel, &names.dead, table(dead)).await?;
-        self.declare_queue(&channel, &names.score, table(score)).await?;
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        channel
-            .exchange_declare(
-                names.anomalies.as_str().into(),
-                ExchangeKind::Topic,
-                options,
-                FieldTable::default(),
-            )
-            .await
-            .map_err(|error| self.error(&error))?;
-        if is_new {
-            tokio::time::sleep(SETTLING).await;
-        }
-        Ok(())
-    }
-
-    async fn declare_queue(
-        &self,
-        channel: &Channel,
-        name: &str,
-        arguments: FieldTable,
-    ) -> Result<(), AmqpError> {
-        let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments);
-        declared.await.map(|_| ()).map_err(|error| self.error(&error))
     }
 
     /// Returns the state of a queue, from a passive declaration.
     pub(super) async fn look_at(&self, queue: &str) -> Result<QueueLook, AmqpError> {
         let channel = self.channel().await?;
-        let look = look_at(&channel, queue).await;
-        // After an error, the broker has closed the channel already.
-        _ = channel.close(200, "done".into()).await;
-        look.map_err(|error| self.error(&error))
+        let look = self
+            .answer("looking at", Some(queue), declare::look_at(&channel, queue))
+            .await;
+        if look.is_ok() {
+            // After an error, the broker has closed the channel already.
+            _ = self
+                .answer("closing a channel", None, channel.close(200, "done".into()))
+                .await;
+        }
+        look.map_err(|error| match error {
+            AmqpError::Missing { endpoint, .. } => AmqpError::NoQueue {
+                endpoint,
+                queue: queue.to_owned(),
+            },
+            other => other,
+        })
     }
 
     /// Closes the connection, so that the broker requeues unsettled messages at once.
@@ -402,34 +389,10 @@ impl Link {
         let Some(connection) = self.current.lock().await.take() else {
             return;
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.seen() = None;
         // A connection that is already lost needs no close.
         _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
     }
-}
-
-/// The state of a queue, as a passive declaration returns it: not what consumers hold, but up to date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueLook {
-    /// Number of messages that wait for a consumer.
-    pub ready: u64,
-    /// Number of consumers, including cancelled ones that still hold messages.
-    pub consumers: u64,
-}
-
-/// Declares a queue passively, which fails if it does not exist.
-async fn look_at(channel: &Channel, queue: &str) -> Result<QueueLook, lapin::Error> {
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::durable()
-    };
-    let declared = channel
-        .queue_declare(queue.into(), options, FieldTable::default())
-        .await?;
-    Ok(QueueLook {
-        ready: u64::from(declared.message_count()),
-        consumers: u64::from(declared.consumer_count()),
-    })
 }
 
 /// Returns the waits between attempts to reach the broker.
@@ -439,12 +402,4 @@ pub(super) fn backoff() -> Backoff {
 
 pub(super) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
-}
-
-pub(super) fn table<const N: usize>(entries: [(&'static str, AMQPValue); N]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, value) in entries {
-        table.insert(name.into(), value);
-    }
-    table
 }

@@ -213,13 +213,12 @@ impl AmqpConsumer {
 /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
 async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
     let mut backoff = super::connection::backoff();
-    let _subscribing = link.subscribes();
     loop {
         let error = match subscribe_once(&link, window).await {
             Ok(subscription) => return Ok(subscription),
             Err(error) => error,
         };
-        if !link.waits_for(&error) {
+        if !link.waits_out(&error) {
             return Err(error);
         }
         tracing::warn!(%error, "cannot consume; retrying");
@@ -232,20 +231,16 @@ async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpErr
 
 async fn subscribe_once(link: &Link, window: u16) -> Result<Subscription, AmqpError> {
     let channel = link.channel().await?;
-    let error = |error: lapin::Error| link.error(&error);
-    channel
-        .basic_qos(window, BasicQosOptions::default())
-        .await
-        .map_err(error)?;
-    let deliveries = channel
-        .basic_consume(
-            link.config().names.score.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .map_err(error)?;
+    let queue = link.config().names.score.as_str();
+    let qos = channel.basic_qos(window, BasicQosOptions::default());
+    link.answer("setting the prefetch for", Some(queue), qos).await?;
+    let consume = channel.basic_consume(
+        queue.into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    let deliveries = link.answer("consuming from", Some(queue), consume).await?;
     Ok(Subscription {
         // The consumer numbers it.
         epoch: 0,

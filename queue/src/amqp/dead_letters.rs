@@ -11,7 +11,8 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::time::timeout;
 
-use super::connection::{Link, QueueLook};
+use super::connection::Link;
+use super::declare::QueueLook;
 use super::publisher::Publisher;
 use super::{AmqpError, properties};
 use crate::DeadLetter;
@@ -150,27 +151,25 @@ impl<'a> Pass<'a> {
 
     /// Consumes on another channel. The prefetch is the number still to be received, so that no more are held.
     async fn subscribe(&mut self) -> Result<(), AmqpError> {
+        let queue = Some(self.link.config().names.dead.as_str());
         if let Some((channel, consumer)) = self.subscriptions.last() {
             // It has its share. Left active, it would receive more as soon as one of its dead letters is acked.
             let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-            cancel.await.map_err(|error| self.link.error(&error))?;
+            self.link
+                .answer("cancelling the consumer of", queue, cancel)
+                .await?;
         }
-        let error = |error: lapin::Error| self.link.error(&error);
         let channel = self.link.channel().await?;
         let prefetch = u16::try_from(self.left.max(1)).unwrap_or(MOST_UNSETTLED);
-        channel
-            .basic_qos(prefetch, BasicQosOptions::default())
-            .await
-            .map_err(error)?;
-        let consumer = channel
-            .basic_consume(
-                self.link.config().names.dead.as_str().into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(error)?;
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        self.link.answer("setting the prefetch for", queue, qos).await?;
+        let consume = channel.basic_consume(
+            self.link.config().names.dead.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer = self.link.answer("consuming from", queue, consume).await?;
         self.subscriptions.push((channel, consumer));
         self.room = u64::from(prefetch);
         Ok(())

@@ -5,7 +5,6 @@ use std::time::Duration;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
-use super::AmqpUrl;
 use windrow_common::{HasRemedy, Remedy};
 use windrow_store::SecretFileError;
 
@@ -54,6 +53,50 @@ pub enum AmqpError {
         endpoint: String,
         /// The broker's error, which names the queue and the argument.
         why: String,
+    },
+    /// A queue or exchange is missing, and the user may not create it.
+    #[error(
+        "RabbitMQ at {endpoint} has no {what}, and user `{user}` lacks the right `configure` to create it: {why}; grant it \
+         (rabbitmqctl set_permissions), or start a service once as a user who has it"
+    )]
+    MayNotCreate {
+        /// The broker's address.
+        endpoint: String,
+        /// The user.
+        user: String,
+        /// The queue or exchange.
+        what: String,
+        /// The broker's error.
+        why: String,
+    },
+    /// The queue that a command needs does not exist. Commands create none.
+    #[error(
+        "RabbitMQ at {endpoint} has no queue `{queue}`: either no producer or worker has connected yet, or the queues have \
+         other names (--queue-prefix) or are in another virtual host (at the end of the AMQP URL)"
+    )]
+    NoQueue {
+        /// The broker's address.
+        endpoint: String,
+        /// The queue.
+        queue: String,
+    },
+    /// The broker has not answered in time.
+    #[error("RabbitMQ at {endpoint} has not answered for {seconds}s: {asked}: {why}")]
+    NoAnswer {
+        /// The broker's address.
+        endpoint: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What it was asked.
+        asked: String,
+        /// Why it may not answer.
+        why: String,
+    },
+    /// None of several hosts can be reached.
+    #[error("none of the hosts in the AMQP URL can be used: {}", list(.failed))]
+    NoHost {
+        /// What each says.
+        failed: Vec<AmqpError>,
     },
     /// The broker's certificate or the client's is not accepted.
     #[error("cannot open an encrypted connection to RabbitMQ at {endpoint}: {why}")]
@@ -142,9 +185,8 @@ pub enum AmqpError {
 
 impl AmqpError {
     /// Returns what an error of the client library means.
-    pub(super) fn from_lapin(url: &AmqpUrl, error: &lapin::Error) -> Self {
-        let endpoint = url.endpoint();
-        let user = url.user().to_owned();
+    pub(super) fn from_lapin(endpoint: String, user: &str, error: &lapin::Error) -> Self {
+        let user = user.to_owned();
         match error.kind() {
             ErrorKind::ProtocolError(said) => {
                 let why = said.get_message().to_string();
@@ -189,11 +231,13 @@ impl HasRemedy for AmqpError {
             | Self::Blocked { .. }
             | Self::Silent { .. }
             | Self::Missing { .. }
+            | Self::NoAnswer { .. }
+            | Self::NoHost { .. }
             | Self::DeadLettersHeld { .. }
             | Self::Nacked { .. }
             | Self::Unroutable { .. } => Remedy::Wait,
-            Self::Refused { .. } | Self::NoVhost { .. } => Remedy::GrantAccess,
-            Self::TooLarge { .. } => Remedy::GiveUp,
+            Self::Refused { .. } | Self::NoVhost { .. } | Self::MayNotCreate { .. } => Remedy::GrantAccess,
+            Self::TooLarge { .. } | Self::NoQueue { .. } => Remedy::GiveUp,
             Self::Url { .. }
             | Self::TwoUsers
             | Self::Unreadable(_)
@@ -219,6 +263,11 @@ pub(super) fn size_limit(error: &lapin::Error) -> Option<usize> {
         .next()?
         .parse()
         .ok()
+}
+
+fn list(errors: &[AmqpError]) -> String {
+    let errors: Vec<_> = errors.iter().map(AmqpError::to_string).collect();
+    errors.join("; ")
 }
 
 /// Returns whether the handshake failed over a certificate, which a retry does not change.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
+use super::policies::{self, EffectivePolicy};
 use super::{Access, AmqpError, Login};
 use windrow_common::{HasRemedy, Remedy};
 use windrow_store::choose_tls;
@@ -31,15 +32,15 @@ struct Client {
 /// Whom and where to ask.
 struct Asked {
     client: reqwest::Client,
-    /// `http://host:15672`.
-    base: String,
+    /// `http://host:15672`, of each of the broker's hosts.
+    bases: Vec<String>,
     user: String,
     password: String,
     vhost: String,
 }
 
 /// The state of a queue. The management API updates it every five seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueState {
     /// Whether the broker has counted the queue's messages. It has not just after its start, or if the queue has just been
     /// created or has no leader; then there seem to be none.
@@ -62,6 +63,31 @@ pub struct QueueState {
     pub published: Option<u64>,
     /// Number of messages acked since the broker began to count; `None` before it has.
     pub acked: Option<u64>,
+    /// The nodes that keep a copy of the queue.
+    pub members: Vec<String>,
+    /// Those of them that are online.
+    pub online: Vec<String>,
+    /// The policies that apply to the queue.
+    pub policy: EffectivePolicy,
+}
+
+impl QueueState {
+    /// Returns which nodes are away, if the queue has no majority: it then takes and delivers nothing.
+    pub fn no_majority(&self) -> Option<String> {
+        let away = self.members.iter().filter(|node| !self.online.contains(node));
+        let away: Vec<_> = away.map(String::as_str).collect();
+        (away.len() * 2 >= self.members.len() && !away.is_empty()).then(|| {
+            format!(
+                "the queue has no majority: of its {} nodes, {} away ({})",
+                self.members.len(),
+                match away.len() {
+                    1 => "1 is".to_owned(),
+                    count => format!("{count} are"),
+                },
+                away.join(", ")
+            )
+        })
+    }
 }
 
 /// An error of the management API.
@@ -125,6 +151,32 @@ struct Answer {
     consumers: u64,
     #[serde(default)]
     message_stats: Stats,
+    #[serde(default)]
+    members: Vec<String>,
+    #[serde(default)]
+    online: Vec<String>,
+    #[serde(flatten)]
+    policy: policies::Answer,
+}
+
+impl From<Answer> for QueueState {
+    fn from(answer: Answer) -> Self {
+        Self {
+            is_counted: answer.messages_ready.is_some() && answer.messages_unacknowledged.is_some(),
+            ready: answer.messages_ready.unwrap_or(0),
+            unacked: answer.messages_unacknowledged.unwrap_or(0),
+            consumers: answer.consumers,
+            published_per_second: answer.message_stats.publish_details.rate,
+            delivered_per_second: answer.message_stats.deliver_get_details.rate,
+            acked_per_second: answer.message_stats.ack_details.rate,
+            redelivered: answer.message_stats.redeliver,
+            published: answer.message_stats.publish,
+            acked: answer.message_stats.ack,
+            members: answer.members,
+            online: answer.online,
+            policy: answer.policy.into(),
+        }
+    }
 }
 
 /// RabbitMQ's answer for what does not exist.
@@ -153,8 +205,8 @@ struct Rate {
 }
 
 impl Management {
-    /// Creates a client of the management API of a broker, at `base` or at the default port: 15672, or 15671 if the
-    /// broker's connection is encrypted. The user is the one that `base` names, or else the broker's. If an authority is
+    /// Creates a client of the management API of a broker, at `base` or at the default port of each of its hosts:
+    /// 15672, or 15671 if the connection is encrypted. The user is the one that `base` names, or else the broker's. If an authority is
     /// named, it is the only one to trust; otherwise the system's are.
     pub fn new(access: Access, base: Option<&str>) -> Result<Self, ManagementError> {
         choose_tls();
@@ -168,13 +220,14 @@ impl Management {
 
     fn asked(&self) -> Result<Asked, ManagementError> {
         let Login { url, tls } = &*self.access.renew()?;
-        let (base, login) = self.given.clone().unwrap_or_else(|| {
-            let base = match url.is_encrypted() {
-                true => format!("https://{}:15671", url.host()),
-                false => format!("http://{}:15672", url.host()),
-            };
-            (base, None)
-        });
+        let default = |host: String| match url.is_encrypted() {
+            true => format!("https://{host}:15671"),
+            false => format!("http://{host}:15672"),
+        };
+        let (bases, login) = match &self.given {
+            Some((base, login)) => (vec![base.clone()], login.clone()),
+            None => (url.hosts().map(default).collect(), None),
+        };
         let (user, password) = login.unwrap_or_else(|| (url.user().to_owned(), url.password().to_owned()));
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if client.authority != tls.authority {
@@ -182,7 +235,7 @@ impl Management {
         }
         Ok(Asked {
             client: client.client.clone(),
-            base,
+            bases,
             user,
             password,
             vhost: url.vhost().to_owned(),
@@ -214,25 +267,36 @@ impl Client {
 }
 
 impl Asked {
+    /// Returns the state of a queue, from the first host that answers.
     async fn queue(&self, queue: &str) -> Result<QueueState, ManagementError> {
+        let mut failed = Vec::with_capacity(self.bases.len());
+        for base in &self.bases {
+            match self.queue_at(base, queue).await {
+                Err(ManagementError::Away { base, why }) => failed.push((base, why)),
+                answered => return answered,
+            }
+        }
+        let (bases, whys): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+        Err(ManagementError::Away {
+            base: bases.join(", "),
+            why: whys.join("; "),
+        })
+    }
+
+    async fn queue_at(&self, base: &str, queue: &str) -> Result<QueueState, ManagementError> {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let url = format!(
-            "{}/api/queues/{}/{}",
-            self.base,
-            encode(&self.vhost),
-            encode(queue)
-        );
+        let url = format!("{base}/api/queues/{}/{}", encode(&self.vhost), encode(queue));
         let request = self.client.get(url).basic_auth(&self.user, Some(&self.password));
-        let failed = |error: reqwest::Error| away(&self.base, &error.without_url());
+        let failed = |error: reqwest::Error| away(base, &error.without_url());
         let response = request.send().await.map_err(failed)?;
         match response.status().as_u16() {
             401 | 403 => {
                 return Err(ManagementError::Refused {
-                    base: self.base.clone(),
+                    base: base.to_owned(),
                     user: self.user.clone(),
                 });
             }
-            404 => return Err(self.not_found(queue, response).await),
+            404 => return Err(self.not_found(base, queue, response).await),
             _ => {}
         }
         let answer: Answer = response
@@ -241,24 +305,13 @@ impl Asked {
             .json()
             .await
             .map_err(failed)?;
-        Ok(QueueState {
-            is_counted: answer.messages_ready.is_some() && answer.messages_unacknowledged.is_some(),
-            ready: answer.messages_ready.unwrap_or(0),
-            unacked: answer.messages_unacknowledged.unwrap_or(0),
-            consumers: answer.consumers,
-            published_per_second: answer.message_stats.publish_details.rate,
-            delivered_per_second: answer.message_stats.deliver_get_details.rate,
-            acked_per_second: answer.message_stats.ack_details.rate,
-            redelivered: answer.message_stats.redeliver,
-            published: answer.message_stats.publish,
-            acked: answer.message_stats.ack,
-        })
+        Ok(answer.into())
     }
 }
 
 impl Asked {
     /// Returns what a 404 means. RabbitMQ's own is JSON; that of a proxy or of another server says nothing about the queue.
-    async fn not_found(&self, queue: &str, response: reqwest::Response) -> ManagementError {
+    async fn not_found(&self, base: &str, queue: &str, response: reqwest::Response) -> ManagementError {
         let answer = response.json::<NotFound>().await;
         match answer.is_ok_and(|answer| answer.error == "Object Not Found") {
             true => ManagementError::NoQueue {
@@ -266,7 +319,7 @@ impl Asked {
                 vhost: self.vhost.clone(),
             },
             false => ManagementError::Away {
-                base: self.base.clone(),
+                base: base.to_owned(),
                 why: "it answers 404, and not as RabbitMQ does".to_owned(),
             },
         }
@@ -301,6 +354,69 @@ fn away(base: &str, error: &reqwest::Error) -> ManagementError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_without_most_of_its_nodes_is_told() {
+        let state = |members: &[&str], online: &[&str]| {
+            let nodes = |nodes: &[&str]| serde_json::json!(nodes);
+            let answer = serde_json::json!({ "members": nodes(members), "online": nodes(online) });
+            QueueState::from(serde_json::from_value::<Answer>(answer).unwrap()).no_majority()
+        };
+        assert_eq!(
+            state(&["a", "b"], &["a"]).unwrap(),
+            "the queue has no majority: of its 2 nodes, 1 is away (b)"
+        );
+        assert_eq!(
+            state(&["a", "b", "c"], &["b"]).unwrap(),
+            "the queue has no majority: of its 3 nodes, 2 are away (a, c)"
+        );
+        for (members, online) in [
+            (&["a", "b", "c"][..], &["b", "c"][..]),
+            (&["a"], &["a"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(state(members, online), None, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_asked_at_each_host_of_the_broker() {
+        let bases = |url: &str| {
+            let url: crate::AmqpUrl = url.parse().unwrap();
+            Management::new(url.into(), None).unwrap().asked().unwrap().bases
+        };
+        assert_eq!(
+            bases("amqp://a:1,[::1]"),
+            ["http://a:15672", "http://[::1]:15672"]
+        );
+        assert_eq!(bases("amqps://a"), ["https://a:15671"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_host_that_answers_is_enough() {
+        use std::io::{Read, Write};
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bases = [&closed, &open].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        drop(closed);
+        std::thread::spawn(move || {
+            let (mut client, _) = open.accept().unwrap();
+            _ = client.read(&mut [0; 4_096]);
+            let answer = r#"{"messages_ready": 7, "messages_unacknowledged": 1}"#;
+            write!(
+                client,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            )
+        });
+        let url: crate::AmqpUrl = "amqp://a,b".parse().unwrap();
+        let mut management = Management::new(url.into(), None).unwrap().asked().unwrap();
+        management.bases = bases.to_vec();
+        assert_eq!(management.queue("q").await.unwrap().ready, 7);
+        // Now nobody answers, and both are named.
+        let error = management.queue("q").await.unwrap_err().to_string();
+        assert!(bases.iter().all(|base| error.contains(base)), "{error}");
+    }
 
     #[test]
     fn an_address_may_name_a_user_whose_password_is_never_shown() {

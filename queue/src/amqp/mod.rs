@@ -6,18 +6,23 @@
 //! delivered again. Only what a person has to fix (credentials, arguments of a foreign queue) is an error.
 
 mod access;
+mod alarm;
+mod answer;
 mod args;
 mod config;
 mod connection;
 mod consumer;
 mod dead_letters;
+mod declare;
 mod error;
 mod management;
+mod policies;
 mod progress;
 mod properties;
 mod publisher;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod url;
 mod window;
 
 use std::sync::{Arc, OnceLock};
@@ -26,12 +31,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use access::{Access, AccessSources, Login, UrlSource};
 pub use args::{AmqpArgs, AmqpArgsError};
-pub use config::{AmqpConfig, AmqpUrl, QueueNames, Reconnect, Tls};
-pub use connection::QueueLook;
+pub use config::{AmqpConfig, QueueNames, Reconnect, Tls};
 pub use consumer::AmqpConsumer;
 pub use dead_letters::DeadLetters;
+pub use declare::QueueLook;
 pub use error::AmqpError;
 pub use management::{Management, ManagementError, QueueState};
+pub use policies::{EffectivePolicy, Risk};
+pub use url::AmqpUrl;
 
 use super::{Announcement, Confirmation, Depth, Message, Prefetch, Queue, QueueError};
 use connection::Link;
@@ -65,13 +72,20 @@ impl Amqp {
         }
     }
 
-    /// Connects and declares the queues and the exchange now, so that a mistake shows at startup. The connection is opened
-    /// again each time it is lost, until [`Amqp::close`].
+    /// Connects now, so that a mistake shows at startup. A service creates the queues and the exchange that are missing,
+    /// warns of policies that can lose messages, and opens the connection again each time it is lost, until
+    /// [`Amqp::close`]. A command fails if the scoring queue is missing.
     pub async fn connect(&self) -> Result<(), AmqpError> {
         let link = self.publisher.link();
         link.connection().await?;
-        if link.config().reconnect == Reconnect::Forever {
-            tokio::spawn(Link::keep_open(Arc::downgrade(link)));
+        match link.config().reconnect {
+            Reconnect::Forever => {
+                tokio::spawn(policies::warn_of_risks(link.config().clone()));
+                tokio::spawn(Link::keep_open(Arc::downgrade(link)));
+            }
+            Reconnect::Never => {
+                link.look_at(&self.names().score).await?;
+            }
         }
         Ok(())
     }

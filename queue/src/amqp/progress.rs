@@ -1,11 +1,7 @@
-//! What the broker does with the messages that are being published: it confirms them, is silent, or takes none.
+//! What the broker does with the messages that are being published: it confirms them, or is silent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use futures::StreamExt;
-use lapin::{Connection, Event};
 
 /// A broker that confirms nothing for this long is silent. A majority of the queue's nodes is away, or a disk is slow.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(10);
@@ -20,8 +16,6 @@ pub(super) struct Progress {
     moved_ms: AtomicU64,
     /// Whether the log says that the broker is silent.
     is_told: AtomicBool,
-    /// What the broker lacks, in its own words, while it takes no messages.
-    lacks: Arc<Mutex<String>>,
 }
 
 /// A message that is being published, until this is dropped.
@@ -40,7 +34,6 @@ impl Progress {
             publishing: AtomicUsize::new(0),
             moved_ms: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
-            lacks: Arc::default(),
         }
     }
 
@@ -84,39 +77,6 @@ impl Progress {
                 return;
             }
             tokio::time::sleep(left).await;
-        }
-    }
-
-    /// Watches a connection for the broker's word that it takes no messages.
-    pub(super) fn watch(&self, connection: &Connection, endpoint: String) {
-        let lacks = Arc::clone(&self.lacks);
-        let mut events = connection.events_listener();
-        tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                match event {
-                    Event::ConnectionBlocked(reason) => {
-                        tracing::warn!(
-                            endpoint,
-                            reason,
-                            "RabbitMQ takes no messages; waiting until it does"
-                        );
-                        *lacks.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-                    }
-                    Event::ConnectionUnblocked => tracing::info!(endpoint, "RabbitMQ takes messages again"),
-                    _ => {}
-                }
-            }
-        });
-    }
-
-    /// Returns what the broker lacks while it takes no messages.
-    pub(super) fn lacks(&self) -> &'static str {
-        let reason = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
-        // "low on memory", "low on disk", "low on memory & disk".
-        match (reason.contains("memory"), reason.contains("disk")) {
-            (true, false) => "memory",
-            (false, true) => "disk",
-            _ => "memory or disk",
         }
     }
 

@@ -1,9 +1,10 @@
 //! Publishes messages until the broker confirms them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::connection::Link;
 use super::error::size_limit;
@@ -37,6 +39,8 @@ const REFUSED_TRIES: u32 = 5;
 const COMMAND_WAITS: Duration = Duration::from_secs(11);
 /// How often a dead letter that is larger than the broker takes is tried again.
 const TOO_LARGE_WAIT: Duration = Duration::from_secs(60);
+/// How often a channel is replaced on which the broker rejects messages: a full queue rejects many at once.
+const REPLACE_EVERY: Duration = Duration::from_secs(1);
 /// Maximum number of attempts if a queue or exchange is missing although it has just been declared.
 const UNDECLARED_TRIES: u32 = 5;
 
@@ -44,6 +48,7 @@ const UNDECLARED_TRIES: u32 = 5;
 pub(super) struct Publisher {
     link: Arc<Link>,
     channels: Pool<Channels>,
+    refused: Refused,
     /// Held while the client library numbers a message.
     turn: Mutex<()>,
 }
@@ -54,6 +59,16 @@ struct Route<'a> {
     routing_key: &'a str,
     /// Whether it is an error if no queue takes the message.
     mandatory: bool,
+}
+
+impl Route<'_> {
+    /// Returns the name of the queue or of the exchange.
+    fn name(&self) -> &str {
+        match self.exchange {
+            "" => self.routing_key,
+            exchange => exchange,
+        }
+    }
 }
 
 /// A message to publish.
@@ -69,6 +84,39 @@ pub(super) struct Order {
 /// A manager that opens channels for the pool.
 struct Channels {
     link: Arc<Link>,
+    refused: Refused,
+}
+
+/// The channels on which the broker has rejected a message. A full quorum queue rejects what comes on such a channel until
+/// enough messages have left it, even if the policy that limits it is deleted. New channels are free of that.
+#[derive(Clone, Default)]
+struct Refused(Arc<Mutex<RefusedChannels>>);
+
+#[derive(Default)]
+struct RefusedChannels {
+    numbers: HashSet<u16>,
+    replaced_at: Option<Instant>,
+}
+
+impl Refused {
+    fn insert(&self, channel: &Channel) {
+        self.channels().numbers.insert(channel.id());
+    }
+
+    /// Returns whether the channel is to be replaced now. Its number is then forgotten, because it will be given again.
+    fn remove(&self, channel: &Channel) -> bool {
+        let mut channels = self.channels();
+        let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;
+        let removed = channels.replaced_at.is_none_or(is_due) && channels.numbers.remove(&channel.id());
+        if removed {
+            channels.replaced_at = Some(Instant::now());
+        }
+        removed
+    }
+
+    fn channels(&self) -> MutexGuard<'_, RefusedChannels> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl managed::Manager for Channels {
@@ -77,14 +125,15 @@ impl managed::Manager for Channels {
 
     async fn create(&self) -> Result<Channel, AmqpError> {
         let channel = self.link.channel().await?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(|error| self.link.error(&error))?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        self.link.answer("asking for confirmations", None, select).await?;
         Ok(channel)
     }
 
     async fn recycle(&self, channel: &mut Channel, _: &Metrics) -> RecycleResult<AmqpError> {
+        if self.refused.remove(channel) {
+            return Err(RecycleError::message("the broker has rejected a message on it"));
+        }
         if channel.status().connected() {
             Ok(())
         } else {
@@ -101,8 +150,10 @@ impl fmt::Debug for Publisher {
 
 impl Publisher {
     pub(super) fn new(link: Arc<Link>) -> Self {
+        let refused = Refused::default();
         let manager = Channels {
             link: Arc::clone(&link),
+            refused: refused.clone(),
         };
         #[allow(clippy::expect_used)]
         let channels = Pool::builder(manager)
@@ -112,6 +163,7 @@ impl Publisher {
         Self {
             link,
             channels,
+            refused,
             turn: Mutex::default(),
         }
     }
@@ -229,7 +281,9 @@ impl Publisher {
         tokio::select! {
             biased;
             published = attempts => published,
-            () = progress.silent_for(COMMAND_WAITS) => Err(self.link.why_silent(COMMAND_WAITS)),
+            () = progress.silent_for(COMMAND_WAITS) => {
+                Err(self.link.silence("publishing to", Some(route.name()), COMMAND_WAITS).await)
+            }
         }
     }
 
@@ -251,7 +305,7 @@ impl Publisher {
             // Someone deleted the queue or the exchange under the live connection.
             let is_undeclared = matches!(error, AmqpError::Unroutable { .. } | AmqpError::Missing { .. });
             undeclared += u32::from(is_undeclared);
-            if undeclared > UNDECLARED_TRIES || !self.link.waits_for(&error) {
+            if undeclared > UNDECLARED_TRIES || !self.link.waits_out(&error) {
                 return Err(error);
             }
             match error.remedy() {
@@ -343,10 +397,13 @@ impl Publisher {
                 queue: route.routing_key.to_owned(),
                 id: id.to_owned(),
             }),
-            Confirmation::Nack(_) => Err(AmqpError::Nacked {
-                endpoint: endpoint(),
-                id: id.to_owned(),
-            }),
+            Confirmation::Nack(_) => {
+                self.refused.insert(&channel);
+                Err(AmqpError::Nacked {
+                    endpoint: endpoint(),
+                    id: id.to_owned(),
+                })
+            }
         }
     }
 

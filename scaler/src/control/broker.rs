@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use windrow_queue::{Amqp, Management, ManagementError};
+use windrow_queue::{Amqp, AmqpError, Management, ManagementError};
 
 use crate::policy::Load;
 
@@ -16,7 +16,7 @@ pub enum Broker {
     /// Through the management API, which knows how many messages are unacked, and how many have ever passed.
     Management {
         /// The API.
-        api: Management,
+        api: Box<Management>,
         /// The queue's name.
         queue: String,
     },
@@ -72,8 +72,17 @@ impl Broker {
                 Err(error) => Err(error.to_string()),
             },
             Self::Amqp { amqp } => {
-                let look = amqp.look_at(&amqp.names().score).await;
-                let look = look.map_err(|error| error.to_string())?;
+                let look = match amqp.look_at(&amqp.names().score).await {
+                    Ok(look) => look,
+                    Err(AmqpError::NoQueue { .. }) => {
+                        return Ok(Seen {
+                            load: Load::default(),
+                            consumers: 0,
+                            exists: false,
+                        });
+                    }
+                    Err(error) => return Err(error.to_string()),
+                };
                 Ok(Seen {
                     load: Load {
                         ready: look.ready,

@@ -141,7 +141,7 @@ async fn a_replay_that_dies_loses_nothing() {
     }
     drop(consumer);
 
-    let operator = impatient(&broker, "dying_replay");
+    let operator = impatient(&broker, "dying_replay").await;
     operator.connect().await.unwrap();
     let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
         .await
@@ -151,12 +151,7 @@ async fn a_replay_that_dies_loses_nothing() {
         .queue_delete("dying_replay.score".into(), Default::default())
         .await
         .unwrap();
-    // `dead_letters()` opens a second connection, which redeclares the queue; so delete it again once that is open.
     assert_eq!(operator.dead_letters().list(10).await.unwrap().len(), 10);
-    channel
-        .queue_delete("dying_replay.score".into(), Default::default())
-        .await
-        .unwrap();
     operator.dead_letters().replay(|_| true).await.unwrap_err();
     // The broker returns the replay's unacknowledged messages to the queue asynchronously.
     let all_there = async {
@@ -179,8 +174,7 @@ async fn more_letters_than_a_prefetch_can_be_are_all_listed_and_purged() {
     // The first of these are the last that the first subscription takes: acks make room in it while the second one reads.
     const PURGED_FIRST: std::ops::Range<usize> = 65_435..66_435;
     let broker = Broker::shared();
-    let operator = impatient(&broker, "many_letters");
-    operator.connect().await.unwrap();
+    let operator = impatient(&broker, "many_letters").await;
     let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
         .await
         .unwrap();

@@ -1,6 +1,7 @@
 //! Tests Windrow on RabbitMQ: the queue's promises, and real processes that are killed, disconnected and drained.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod addresses;
 mod alarm;
 mod chaos;
 mod conformance;
@@ -8,8 +9,11 @@ mod dead_letters;
 mod drain;
 mod encrypted;
 mod flaky;
+mod majority;
+mod policies;
 mod recovery;
 mod refusals;
+mod rights;
 mod rotation;
 mod sizes;
 mod users;
@@ -30,8 +34,10 @@ fn queue(broker: &Broker, prefix: &str) -> Amqp {
     })
 }
 
-/// Creates a queue client that fails instead of waiting for the broker, as a command's does.
-fn impatient(broker: &Broker, prefix: &str) -> Amqp {
+/// Creates the queues, as a service does, and returns a queue client that fails instead of waiting for the broker, as a
+/// command's does.
+async fn impatient(broker: &Broker, prefix: &str) -> Amqp {
+    queue(broker, prefix).connect().await.unwrap();
     Amqp::new(AmqpConfig {
         names: QueueNames::under(prefix),
         delivery_limit: 4,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use windrow_tests::{Broker, Service, Stage, eventually, free_port, windrow};
 
-use super::message;
+use super::{impatient, message};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use windrow_queue::{Amqp, AmqpConfig, Queue, Reconnect};
+use windrow_queue::Queue;
 
 const SOON: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "hunter2-s3cret";
@@ -177,9 +177,15 @@ async fn a_foreign_queue_under_our_name_is_an_error_that_says_so() {
     let said = tokio::task::spawn_blocking(move || say(&stage, "foreign", &url, "foreign"))
         .await
         .unwrap();
-    assert_eq!((said.worker, said.command), (Some(2), 2), "{}", said.log);
+    // The worker has created nothing, and the command, which looks at the dead letters alone, says so.
+    assert_eq!((said.worker, said.command), (Some(2), 1), "{}", said.log);
     assert!(
-        said.error.contains("foreign.score") && said.error.contains("--queue-prefix"),
+        said.log.contains("foreign.score") && said.log.contains("--queue-prefix"),
+        "{}",
+        said.log
+    );
+    assert!(
+        said.error.contains("has no queue `foreign.dead`"),
         "{}",
         said.error
     );
@@ -188,11 +194,7 @@ async fn a_foreign_queue_under_our_name_is_an_error_that_says_so() {
 #[tokio::test]
 async fn a_message_that_no_queue_takes_is_an_error_and_not_silence() {
     let broker = Broker::shared();
-    let queue = Amqp::new(AmqpConfig {
-        names: windrow_queue::QueueNames::under("unroutable"),
-        reconnect: Reconnect::Never,
-        ..AmqpConfig::new(broker.url().parse().unwrap())
-    });
+    let queue = impatient(&broker, "unroutable").await;
     queue.connect().await.unwrap();
     let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
         .await
