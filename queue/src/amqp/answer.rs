@@ -103,7 +103,7 @@ impl Link {
             seconds: waited.as_secs(),
             asked: asked(what, queue),
             why: majority.unwrap_or_else(|| {
-                "a broker that answers other calls has no majority of the queue's nodes online, or a slow disk".to_owned()
+                "a majority of the queue's nodes may be away, or a disk slow; the management API does not tell".to_owned()
             }),
         }
     }
