@@ -171,15 +171,16 @@ impl AmqpConsumer {
 
     /// Begins to replace the subscription if messages have become so large or so small that another window is due.
     fn adapt_window(&mut self) {
-        let retiring = self
+        let retiring: usize = self
             .retiring
             .iter()
             .map(|retiring| retiring.unsettled.len())
             .sum();
         if let Some(subscription) = &mut self.subscription
             && subscription.cancel_by.is_none()
-            && let unsettled = subscription.unsettled.len()
-            && let Some(wanted) = self.window.wanted(subscription.window, unsettled, retiring)
+            && let Some(wanted) =
+                self.window
+                    .wanted(subscription.window, subscription.unsettled.len(), retiring)
         {
             tracing::debug!(from = subscription.window, to = wanted, "changing the prefetch");
             self.next_window = Some(wanted);
