@@ -18,6 +18,8 @@ RUST = "windrow-test/rust"
 TARGETS = {"producer": "windrow-producer", "worker": "windrow-worker", "scaler": "windrow-scaler",
            "test-hub": "windrow-test-hub", "cli": "windrow"}
 TAG = "dev"
+# `make test-containers-full` compiles everything in one step.
+BUILD_ENDS_WITHIN = 7200
 # Takes the place of Cargo in the short form: it "builds" the programs that were built outside.
 CARGO = """#!/bin/sh
 mkdir -p target/release
@@ -65,7 +67,7 @@ def base_images(engine, cache, suite):
 
 def build(engine, context, *options):
     """Builds an image and returns what the build said. Its RUN steps need the host's network."""
-    return engine.docker("build", "--network", "host", *options, context).stdout
+    return engine.docker("build", "--network", "host", *options, context, timeout=BUILD_ENDS_WITHIN).stdout
 
 
 def stand_in_for_rust(engine, programs):

@@ -3,13 +3,14 @@ FROM docker.io/library/debian:bookworm-slim
 # trixie has 4.0; sid has the newest, but changes every day.
 ARG SUITE=trixie
 ENV DEBIAN_FRONTEND=noninteractive
-# RUNLEVEL=1 keeps the package from starting a node. OpenSSL's program is in Docker Hub's image, too.
+# RUNLEVEL=1 keeps the package from starting a node. OpenSSL's program is in Docker Hub's image, too. Some of its files have
+# moved to other packages since bookworm.
 # hadolint ignore=DL3008
 RUN groupadd --gid 999 --system rabbitmq \
  && useradd --uid 999 --system --home-dir /var/lib/rabbitmq --gid rabbitmq rabbitmq \
  && echo "deb http://deb.debian.org/debian $SUITE main" >/etc/apt/sources.list \
  && apt-get -o Acquire::Check-Valid-Until=false update \
- && RUNLEVEL=1 apt-get install --yes --no-install-recommends rabbitmq-server openssl \
+ && RUNLEVEL=1 apt-get -o DPkg::Options::=--force-overwrite install --yes --no-install-recommends rabbitmq-server openssl \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /var/lib/rabbitmq/* /var/lib/rabbitmq/.erlang.cookie \
  && mkdir -p /etc/rabbitmq/conf.d \
  && echo '[rabbitmq_management,rabbitmq_prometheus].' >/etc/rabbitmq/enabled_plugins \

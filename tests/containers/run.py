@@ -12,6 +12,7 @@ of Debian, COMPOSE="docker compose" uses another Compose, and TMPDIR=/dev/shm sp
 import base64
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -130,7 +131,7 @@ def account(step, stack):
         found.append(stack.audit_is_clean())
 
 
-def run_stack(step, stack, hub_key):
+def run_stack(step, stack, keys):
     """Runs docker-compose.yml as it is."""
     with step("up"):
         stack.up()
@@ -139,7 +140,7 @@ def run_stack(step, stack, hub_key):
     with step("containers are hardened"):
         stack.hardened()
     with step("secrets are not shown"):
-        stack.secrets_are_not_shown({"eventhubs": hub_key})
+        stack.secrets_are_not_shown(keys)
     disturb(step, stack)
     account(step, stack)
     with step("down"):
@@ -160,17 +161,23 @@ def run_encrypted(step, stack):
 
 
 def settings(checkout, full):
-    """Writes the .env file of a user with images and an Event Hub's key of their own; returns the key."""
+    """Writes the .env file of a user with images and keys of their own; returns the keys by their files in the volume."""
     hub_key = base64.b64encode(secrets.token_bytes(32)).decode()
+    # Azurite accepts no other; in quotes and with a comment, as people write.
+    [store_key] = re.findall(r"^AZURE_STORAGE_ACCOUNT_KEY=(.*)$", (checkout / ".env.example").read_text(), re.MULTILINE)
     lines = [
         f"RABBITMQ_IMAGE={images.RABBITMQ}",
         f"AZURITE_IMAGE={images.AZURITE}",
+        f"AZURE_STORAGE_ACCOUNT_KEY='{store_key}'  # Azurite's",
         f"WINDROW_EVENTHUBS_CONNECTION_STRING=Endpoint=sb://localhost/;SharedAccessKeyName=own;SharedAccessKey={hub_key};EntityPath=readings",
     ]
     if not full:
         lines.append(f"DEMO_HISTORY={HISTORY_OF_DEBUG_BUILDS}")
     (checkout / ".env").write_text("".join(f"{line}\n" for line in lines))
-    return hub_key
+    # As a careful user has it: root without capabilities could not read it.
+    os.chown(checkout / ".env", 1000, 1000)
+    (checkout / ".env").chmod(0o600)
+    return {"eventhubs": hub_key, "account-key": store_key}
 
 
 def main():
@@ -198,8 +205,8 @@ def main():
             engine.start_for_running()
         with steps.step("each image starts read-only, not as root, without capabilities"):
             each_image_starts(engine)
-        hub_key = settings(checkout, full)
-        run_stack(steps.step, stack, hub_key)
+        keys = settings(checkout, full)
+        run_stack(steps.step, stack, keys)
         stack = Stack(engine, COMPOSE, checkout, "docker-compose.yml", "docker-compose.tls.yml")
         run_encrypted(steps.step, stack)
     except Failed as failed:
