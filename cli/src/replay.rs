@@ -78,6 +78,7 @@ impl ReplayArgs {
         let selected = Box::new(Selected::new(source.open(Until::CaughtUp)?, selection));
         let unreadable = selected.unreadable();
         let store = self.store.open()?;
+        store.check_file_system().await?;
         let producer = ProducerOptions {
             opening: Opening {
                 source_name: self.source_name.clone().unwrap_or_else(|| source.default_name()),

@@ -54,6 +54,7 @@ impl RunArgs {
         let until = self.read.until();
         let source = self.input.open(until)?;
         let store = self.store.open()?;
+        store.check_file_system().await?;
         if !store.any("models").await? {
             return Err(CliError::Usage(format!(
                 "{} holds no models, so nothing can be scored: add some with `windrow models train` or `windrow \

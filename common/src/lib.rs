@@ -27,5 +27,7 @@ pub use panics::{Panicked, caught};
 pub use prediction::Prediction;
 pub use random::{random, seed_random};
 pub use remedy::{HasRemedy, Remedy};
-pub use sensor::{MAX_NAME_BYTES, SensorId, SensorIdError, encode_segment};
+pub use sensor::{
+    MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment, is_shortened,
+};
 pub use time::{EventTime, TimeError};

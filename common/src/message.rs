@@ -17,6 +17,9 @@ pub const MAX_AGGREGATES: usize = 86_400;
 /// Maximum size of a body in bytes: [`MAX_AGGREGATES`] of 64 bytes each, plus room for the names.
 pub const MAX_BODY_BYTES: usize = MAX_AGGREGATES * 64 + 1_024;
 
+/// Maximum size of a message id, in bytes.
+const MAX_ID_BYTES: usize = 255;
+
 /// A message that asks for the scores of one sensor's aggregates in one interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoringMessage {
@@ -59,9 +62,11 @@ impl ScoringMessage {
     pub const CONTENT_TYPE: &'static str = "application/vnd.windrow.bincode";
 
     /// Returns the message id: the same for the same sensor, interval and window length, on every machine and in every
-    /// replay.
+    /// replay. It has at most 255 bytes, AMQP's limit. The sensor's name is shortened for that, never the interval: two
+    /// messages with one id would replace each other as dead letters.
     pub fn id(&self) -> String {
-        format!("{}@{}/{}", self.sensor, self.interval, self.window_length)
+        let when = format!("@{}/{}", self.interval, self.window_length);
+        self.sensor.text_within(MAX_ID_BYTES - when.len()) + &when
     }
 
     /// Splits the interval in two, at a whole window. A half is `None` if it has no aggregates. Returns `None` if there is

@@ -56,7 +56,9 @@ impl Consumers {
         match (epoch, highest) {
             (Some(epoch), Some(highest)) if epoch < highest => {
                 return Err(conditions::stolen(format!(
-                    "Receiver with a higher epoch of '{highest}' already exists. Receiver with epoch '{epoch}' cannot be created."
+                    "Receiver 'nil' with a higher epoch of '{highest}' already exists. Receiver 'nil' with epoch '{epoch}' cannot \
+                     be created. Make sure you are creating receiver with increasing epoch value to ensure connectivity, or \
+                     ensure all old epoch receivers are closed or disconnected."
                 )));
             }
             (None, Some(highest)) => {
@@ -66,7 +68,12 @@ impl Consumers {
             }
             (Some(epoch), _) => {
                 for displaced in receivers.drain(..) {
-                    let why = format!("New receiver with higher epoch of '{epoch}' is created");
+                    let old = displaced.epoch.unwrap_or_default();
+                    let why = format!(
+                        "New receiver 'nil' with higher epoch of '{epoch}' is created hence current receiver 'nil' with \
+                         epoch '{old}' is getting disconnected. If you are recreating the receiver, make sure a higher epoch \
+                         is used."
+                    );
                     // An error means that the receiver has ended already.
                     let _ = displaced.detach.send(conditions::stolen(why));
                 }

@@ -1,6 +1,7 @@
 //! Links that deliver events to a client.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fe2o3_amqp::Sender;
@@ -90,7 +91,11 @@ async fn deliver(
         }
     }
     for event in burst {
-        let message = event.to_message().map_err(|error| {
+        let message = match partition.unnumbered.load(Ordering::Relaxed) {
+            true => event.to_unnumbered_message(),
+            false => event.to_message(),
+        };
+        let message = message.map_err(|error| {
             // Every event was decoded when it arrived, so an error here means that encoder and decoder disagree.
             End::ByHub(conditions::undecodable(error.to_string()))
         })?;

@@ -25,6 +25,9 @@ pub enum HubError {
     /// The partition asked for does not exist.
     #[error("partition {0} does not exist")]
     NoSuchPartition(u16),
+    /// A reader with a higher epoch has the partition.
+    #[error("a reader with a higher epoch has partition {0}")]
+    HigherEpoch(u16),
     /// The event cannot be written as an AMQP message.
     #[error("cannot encode the event: {0}")]
     Encode(#[from] serde_amqp::Error),

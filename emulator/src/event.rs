@@ -75,6 +75,14 @@ impl StoredEvent {
         );
         Ok(message)
     }
+
+    /// Returns the same message without its sequence number.
+    pub(crate) fn to_unnumbered_message(&self) -> Result<AnyMessage, serde_amqp::Error> {
+        let mut message = self.to_message()?;
+        let MessageAnnotations(annotations) = message.message_annotations.get_or_insert_default();
+        annotations.swap_remove(&OwnedKey::from(Symbol::from(SEQUENCE_NUMBER)));
+        Ok(message)
+    }
 }
 
 /// Returns the partition key that the sender set, if any.

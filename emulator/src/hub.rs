@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::conditions;
 use crate::config::HubConfig;
+use crate::consumers::Claim;
 use crate::error::HubError;
 use crate::event::{self, AnyMessage, EventBody};
 use crate::partition::Partition;
@@ -184,6 +185,23 @@ impl Hub {
             .detach(group, partition, &detached(condition));
     }
 
+    /// Takes a partition's place in a consumer group for a reader that is none of the clients, as far as its epoch allows,
+    /// until the returned value is dropped.
+    pub fn read_elsewhere(&self, group: &str, partition: u16, epoch: i64) -> Result<Elsewhere, HubError> {
+        self.partition(partition)?;
+        let claimed = self.state.consumers.claim(group, partition, Some(epoch));
+        claimed
+            .map(Elsewhere)
+            .map_err(|_| HubError::HigherEpoch(partition))
+    }
+
+    /// Makes a partition deliver its events without sequence numbers from now on, or with them, as every service does.
+    pub fn deliver_unnumbered(&self, partition: u16, unnumbered: bool) -> Result<(), HubError> {
+        let partition = self.partition(partition)?;
+        partition.unnumbered.store(unnumbered, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Refuses events and new links with `com.microsoft:server-busy` for this long; zero ends it.
     ///
     /// Attached links stay attached.
@@ -209,6 +227,10 @@ impl Hub {
             .ok_or(HubError::NoSuchPartition(number))
     }
 }
+
+/// A reader that takes a partition's place and reads nothing.
+#[must_use = "dropping it frees the place"]
+pub struct Elsewhere(#[allow(dead_code)] Claim);
 
 fn detached(condition: &str) -> Error {
     conditions::error(condition, "The test hub detached the link.")

@@ -33,5 +33,5 @@ pub use config::HubConfig;
 pub use error::HubError;
 pub use event::EventBody;
 pub use fe2o3_amqp::types::primitives::{SimpleValue, Value};
-pub use hub::{HUB_THREADS, Hub};
+pub use hub::{Elsewhere, HUB_THREADS, Hub};
 pub use state::Token;

@@ -1,7 +1,7 @@
 //! A partition: a log of events in memory, bounded in bytes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,8 @@ pub(crate) struct Partition {
     end: watch::Sender<i64>,
     /// Number of deliveries to receivers.
     pub(crate) delivered: AtomicU64,
+    /// Whether events are delivered without their sequence numbers.
+    pub(crate) unnumbered: AtomicBool,
     clock_ahead_ms: i64,
 }
 
@@ -63,6 +65,7 @@ impl Partition {
             }),
             end: watch::Sender::new(first),
             delivered: AtomicU64::new(0),
+            unnumbered: AtomicBool::new(false),
         }
     }
 

@@ -12,9 +12,13 @@ use tokio::time::timeout;
 use windrow_identity::EntraLogin;
 use windrow_store::{SecretFile, choose_tls};
 
-use crate::EventHubError;
+use crate::{EventHubError, emulator};
 use windrow_producer::checkpoint::unique_name;
 use windrow_producer::source::EVENT_HUBS;
+
+/// The ports of AMQP with and without TLS.
+const TLS_PORT: u16 = 5671;
+pub(crate) const PLAIN_PORT: u16 = 5672;
 
 /// Longest wait for a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -73,14 +77,17 @@ impl EventHub {
                 .map_err(|error| config(format!("the endpoint `{endpoint}` is not a URL: {error}")))?;
         }
         choose_tls();
-        let hub = Self {
+        let mut hub = Self {
             host: host.to_owned(),
             name: name.to_owned(),
             login,
             endpoint,
         };
-        if !matches!(hub.login, Login::Entra(_)) {
-            hub.credential()?;
+        if !matches!(hub.login, Login::Entra(_))
+            && let Credential::Key(string) = hub.credential()?
+        {
+            let emulated = || emulator::endpoint_of(&string);
+            hub.endpoint = hub.endpoint.or_else(emulated);
         }
         Ok(hub)
     }
@@ -113,6 +120,20 @@ impl EventHub {
             }
             _ => Ok(Credential::Key(string)),
         }
+    }
+
+    /// Returns what is connected to: host and port.
+    pub(crate) fn address(&self) -> String {
+        let endpoint = self.endpoint.as_deref().and_then(|url| url::Url::parse(url).ok());
+        let place = endpoint.as_ref().and_then(|url| {
+            let port = url.port().unwrap_or(if url.scheme() == "amqp" {
+                PLAIN_PORT
+            } else {
+                TLS_PORT
+            });
+            Some(format!("{}:{port}", url.host_str()?))
+        });
+        place.unwrap_or_else(|| format!("{}:{TLS_PORT}", self.host))
     }
 
     /// Returns the hub's name, without the namespace.
@@ -171,7 +192,7 @@ impl EventHub {
     pub fn silent(&self, waited: Duration) -> EventHubError {
         EventHubError::Away {
             hub: self.to_string(),
-            why: format!("no answer for {} s", waited.as_secs()),
+            why: format!("{} has not answered for {} s", self.address(), waited.as_secs()),
             busy: false,
         }
     }
@@ -215,6 +236,7 @@ mod tests {
         }
         let hub = EventHub::new("eventhubs://h.example/readings", entra(), None).unwrap();
         assert_eq!(hub.to_string(), "eventhubs://h.example/readings");
+        assert_eq!(hub.address(), "h.example:5671");
         let secret = "Endpoint=sb://other.example/;SharedAccessKeyName=k;SharedAccessKey=c2VjcmV0";
         let login = || Login::ConnectionString(secret.to_owned());
         let error = EventHub::new("eventhubs://h.example/readings", login(), None).unwrap_err();
@@ -224,5 +246,14 @@ mod tests {
         assert!(error.to_string().contains("of the hub events"), "{error}");
         let hub = EventHub::new("eventhubs://other.example/readings", login(), None).unwrap();
         assert!(!format!("{hub:?}").contains("c2VjcmV0"));
+        let emulator = Login::ConnectionString(format!("{secret};UseDevelopmentEmulator=true"));
+        let at = |endpoint: Option<&str>| {
+            let endpoint = endpoint.map(str::to_owned);
+            let hub = EventHub::new("eventhubs://other.example/readings", emulator.clone(), endpoint);
+            hub.unwrap().address()
+        };
+        assert_eq!(at(None), "other.example:5672");
+        // The option goes before the string.
+        assert_eq!(at(Some("amqp://127.0.0.1:9")), "127.0.0.1:9");
     }
 }

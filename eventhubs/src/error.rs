@@ -124,7 +124,10 @@ impl EventHub {
             None => EventHubError::Away {
                 hub,
                 // The innermost cause is the most specific, such as a refused connection.
-                why: causes(error).last().map_or_else(String::new, ToString::to_string),
+                why: match causes(error).last() {
+                    Some(cause) => format!("{}: {cause}", self.address()),
+                    None => self.address(),
+                },
                 busy: false,
             },
         }

@@ -8,6 +8,7 @@ mod args;
 mod body;
 mod client;
 mod decode;
+mod emulator;
 mod error;
 mod event;
 mod hub_clock;

@@ -1,10 +1,13 @@
 //! Models in a store, by sensor.
 //!
 //! `models/<device>/<tag>/<version>.model` never changes once written; `models/<device>/<tag>/current` names the
-//! version that scores.
+//! version that scores. If a name is too long for a path and was shortened, `models/<device>/<tag>/sensor` holds the
+//! sensor's text.
+
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
-use windrow_common::{EventTime, HasRemedy, Remedy, SensorId};
+use windrow_common::{EventTime, HasRemedy, Remedy, SensorId, is_shortened};
 use windrow_store::{Store, StoreError};
 
 use windrow_model::{FormatError, Model, version_of};
@@ -70,6 +73,12 @@ pub enum RepositoryError {
         /// The blob.
         path: String,
     },
+    /// The blob that holds the name of a sensor with a shortened path is missing or names another sensor.
+    #[error("{path} does not name the sensor whose models are beside it: import or train its model again")]
+    Unnamed {
+        /// The blob.
+        path: String,
+    },
     /// The model cannot be written as a file.
     #[error("the model of {sensor} cannot be stored: {source}")]
     Encode {
@@ -99,12 +108,14 @@ impl RepositoryError {
     /// person has to repair the store first.
     pub fn is_of_one_model(&self) -> bool {
         match self {
-            Self::Store(error) => matches!(
-                error,
-                StoreError::Damaged { .. } | StoreError::TooLarge { .. } | StoreError::OtherCase { .. }
-            ),
+            Self::Store(error) => error.is_of_one_blob(),
             _ => true,
         }
+    }
+
+    /// Returns whether the model was moved to a tier from which it cannot be read.
+    pub fn is_archived(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Archived { .. }))
     }
 }
 
@@ -123,6 +134,8 @@ impl ModelRepository {
             source,
         })?;
         let version = version_of(&bytes);
+        // First, so that no model is without the name of its sensor.
+        self.put_name(sensor).await?;
         let path = model_path(sensor, &version);
         match self.store.put_if(&path, bytes.clone(), None).await {
             Ok(_) => {}
@@ -143,6 +156,36 @@ impl ModelRepository {
                 .await?;
         }
         Ok(version)
+    }
+
+    /// Stores the sensor's name if its path does not tell it.
+    async fn put_name(&self, sensor: &SensorId) -> Result<(), RepositoryError> {
+        if !is_shortened(&folder(sensor)) {
+            return Ok(());
+        }
+        let (path, name) = (name_path(&folder(sensor)), format!("{sensor}\n"));
+        if self.store.get(&path).await?.is_none_or(|stored| stored != name) {
+            self.store.put(&path, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the sensor whose models are in `folder`, or `None` if the folder is not one of models.
+    async fn sensor_of(&self, folder: &str) -> Result<Option<SensorId>, RepositoryError> {
+        let path = folder
+            .strip_prefix(PREFIX)
+            .and_then(|path| path.strip_prefix('/'));
+        if !is_shortened(folder) {
+            return Ok(path.and_then(|path| path.parse().ok()));
+        }
+        let at = name_path(folder);
+        let stored = self.store.get(&at).await?.unwrap_or_default();
+        let text = std::str::from_utf8(&stored).ok();
+        let sensor = text.and_then(|text| text.trim_end().parse::<SensorId>().ok());
+        match sensor {
+            Some(sensor) if path == Some(&sensor.path()) => Ok(Some(sensor)),
+            _ => Err(RepositoryError::Unnamed { path: at }),
+        }
     }
 
     /// Returns the version that scores the sensor, or `None` if it has no model.
@@ -182,60 +225,82 @@ impl ModelRepository {
 
     /// Returns the sensor's stored versions, the oldest first.
     pub async fn versions(&self, sensor: &SensorId) -> Result<Vec<String>, RepositoryError> {
-        let mut entries = self.entries(&format!("{PREFIX}/{sensor}")).await?;
-        entries.sort_by(|a, b| (a.modified, &a.version).cmp(&(b.modified, &b.version)));
-        Ok(entries.into_iter().map(|entry| entry.version).collect())
+        let mut files = self.files(&folder(sensor)).await?;
+        files.sort_by(|a, b| (a.modified, &a.version).cmp(&(b.modified, &b.version)));
+        Ok(files.into_iter().map(|file| file.version).collect())
     }
 
     /// Returns every stored model, ordered by sensor.
     pub async fn list(&self) -> Result<Vec<ModelEntry>, RepositoryError> {
-        let mut entries = self.entries(PREFIX).await?;
-        let mut sensors: Vec<SensorId> = entries.iter().map(|entry| entry.sensor.clone()).collect();
-        sensors.sort();
-        sensors.dedup();
-        let current = futures::stream::iter(sensors)
-            .map(|sensor| async move { self.current(&sensor).await.map(|current| (sensor, current)) })
-            .buffered(READS_IN_FLIGHT);
-        let current: Vec<(SensorId, Option<String>)> = current.try_collect().await?;
-        for entry in &mut entries {
-            let at = current.binary_search_by(|(sensor, _)| sensor.cmp(&entry.sensor));
-            let version = at.ok().and_then(|at| current[at].1.as_deref());
-            entry.current = version == Some(&entry.version);
+        let mut files: BTreeMap<String, Vec<File>> = BTreeMap::new();
+        for file in self.files(PREFIX).await? {
+            files.entry(file.folder.clone()).or_default().push(file);
         }
+        let of_sensors = futures::stream::iter(files)
+            .map(|(folder, files)| async move { self.entries(&folder, files).await })
+            .buffered(READS_IN_FLIGHT);
+        let mut entries: Vec<ModelEntry> = of_sensors.try_concat().await?;
         entries.sort_by(|a, b| (&a.sensor, a.modified, &a.version).cmp(&(&b.sensor, b.modified, &b.version)));
         Ok(entries)
     }
 
+    /// Returns the models in a sensor's folder.
+    async fn entries(&self, folder: &str, files: Vec<File>) -> Result<Vec<ModelEntry>, RepositoryError> {
+        let Some(sensor) = self.sensor_of(folder).await? else {
+            return Ok(Vec::new());
+        };
+        let current = self.current(&sensor).await?;
+        let entries = files.into_iter().map(|file| ModelEntry {
+            sensor: sensor.clone(),
+            current: current.as_ref() == Some(&file.version),
+            version: file.version,
+            bytes: file.bytes,
+            modified: file.modified,
+        });
+        Ok(entries.collect())
+    }
+
     /// Returns the files under `prefix` that have a model's name; files of people or other programs are ignored.
-    async fn entries(&self, prefix: &str) -> Result<Vec<ModelEntry>, RepositoryError> {
+    async fn files(&self, prefix: &str) -> Result<Vec<File>, RepositoryError> {
         let blobs = self.store.list(prefix).await?;
-        let entry = |blob: windrow_store::Blob| {
-            let (sensor, file) = blob
-                .path
-                .strip_prefix(PREFIX)?
-                .strip_prefix('/')?
-                .rsplit_once('/')?;
-            let version = file
+        let file = |blob: windrow_store::Blob| {
+            let (folder, name) = blob.path.rsplit_once('/')?;
+            let version = name
                 .strip_suffix(".model")
                 .filter(|version| is_version(version))?;
-            Some(ModelEntry {
-                sensor: sensor.parse().ok()?,
+            Some(File {
+                folder: folder.to_owned(),
                 version: version.to_owned(),
-                current: false,
                 bytes: blob.bytes,
                 modified: blob.modified,
             })
         };
-        Ok(blobs.into_iter().filter_map(entry).collect())
+        Ok(blobs.into_iter().filter_map(file).collect())
     }
 }
 
+/// A file with a model's name.
+struct File {
+    folder: String,
+    version: String,
+    bytes: u64,
+    modified: EventTime,
+}
+
+fn folder(sensor: &SensorId) -> String {
+    format!("{PREFIX}/{}", sensor.path())
+}
+
+fn name_path(folder: &str) -> String {
+    format!("{folder}/sensor")
+}
+
 fn model_path(sensor: &SensorId, version: &str) -> String {
-    format!("{PREFIX}/{sensor}/{version}.model")
+    format!("{}/{version}.model", folder(sensor))
 }
 
 fn current_path(sensor: &SensorId) -> String {
-    format!("{PREFIX}/{sensor}/current")
+    format!("{}/current", folder(sensor))
 }
 
 fn is_version(text: &str) -> bool {
@@ -243,114 +308,4 @@ fn is_version(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use windrow_model::{Kernel, OneClassSvm};
-
-    fn model(intercept: f64) -> Model {
-        let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], intercept, Kernel::Rbf { gamma: 1.0 }).unwrap();
-        Model::new("mean".parse().unwrap(), None, svm, "test").unwrap()
-    }
-
-    fn repository() -> (ModelRepository, Store, SensorId) {
-        let store = Store::create("memory:///").unwrap();
-        (
-            ModelRepository::new(store.clone()),
-            store,
-            SensorId::new("pump-7/a", "temp").unwrap(),
-        )
-    }
-
-    #[tokio::test]
-    async fn the_last_model_put_is_current_and_all_stay_readable() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::create(folder.path().to_str().unwrap()).unwrap();
-        let (repository, sensor) = (
-            ModelRepository::new(store),
-            SensorId::new("pump-7/a", "temp").unwrap(),
-        );
-        assert_eq!(repository.current(&sensor).await.unwrap(), None);
-        let first = repository.put(&sensor, &model(-0.5)).await.unwrap();
-        let second = repository.put(&sensor, &model(-0.25)).await.unwrap();
-        assert_eq!(repository.current(&sensor).await.unwrap(), Some(second.clone()));
-        assert_eq!(repository.load(&sensor, &first).await.unwrap(), model(-0.5));
-        assert_eq!(repository.load(&sensor, &second).await.unwrap(), model(-0.25));
-        let mut versions = repository.versions(&sensor).await.unwrap();
-        versions.sort();
-        let mut both = [first, second];
-        both.sort();
-        assert_eq!(versions, both);
-        let current = folder.path().join("models/pump-7%2Fa/temp/current");
-        assert_eq!(std::fs::read_to_string(current).unwrap().len(), 17);
-    }
-
-    #[tokio::test]
-    async fn putting_a_model_twice_is_putting_it_once() {
-        let (repository, store, sensor) = repository();
-        let first = repository.put(&sensor, &model(-0.5)).await.unwrap();
-        let before = store.list("models").await.unwrap();
-        let again = repository.put(&sensor, &model(-0.5)).await.unwrap();
-        let after = store.list("models").await.unwrap();
-        assert_eq!(first, again);
-        let stamps = |blobs: &[windrow_store::Blob]| -> Vec<_> {
-            blobs
-                .iter()
-                .map(|blob| (blob.path.clone(), blob.modified))
-                .collect()
-        };
-        assert_eq!(stamps(&before), stamps(&after));
-    }
-
-    #[tokio::test]
-    async fn the_list_names_every_sensor_and_its_current_version() {
-        let (repository, store, sensor) = repository();
-        let other = SensorId::new("a", "b").unwrap();
-        let first = repository.put(&sensor, &model(-0.5)).await.unwrap();
-        let second = repository.put(&sensor, &model(-0.25)).await.unwrap();
-        let third = repository.put(&other, &model(-0.125)).await.unwrap();
-        store.put("models/README.txt", "not a model").await.unwrap();
-        let listed = repository.list().await.unwrap();
-        let mut listed: Vec<_> = listed
-            .into_iter()
-            .map(|entry| (entry.sensor, entry.version, entry.current))
-            .collect();
-        listed.sort();
-        let mut expected = vec![
-            (sensor.clone(), first, false),
-            (sensor, second, true),
-            (other, third, true),
-        ];
-        expected.sort();
-        assert_eq!(listed, expected);
-    }
-
-    #[tokio::test]
-    async fn missing_and_damaged_models_name_the_file() {
-        let (repository, store, sensor) = repository();
-        let version = repository.put(&sensor, &model(-0.5)).await.unwrap();
-        for absent in ["0123456789abcdef", "../../secrets", ""] {
-            let error = repository.load(&sensor, absent).await.unwrap_err();
-            assert!(matches!(error, RepositoryError::Missing { .. }), "{error}");
-        }
-        let path = model_path(&sensor, &version);
-        store.put(&path, "WNDM?").await.unwrap();
-        let error = repository.load(&sensor, &version).await.unwrap_err();
-        assert!(
-            error.remedy() != Remedy::Wait && error.to_string().contains(&path),
-            "{error}"
-        );
-        store.put(&path, model(-0.75).to_bytes().unwrap()).await.unwrap();
-        let error = repository.load(&sensor, &version).await.unwrap_err();
-        assert!(matches!(error, RepositoryError::Misnamed { .. }), "{error}");
-        store.put(&current_path(&sensor), "latest").await.unwrap();
-        let error = repository.current(&sensor).await.unwrap_err();
-        assert!(
-            error.to_string().contains("models/pump-7%2Fa/temp/current"),
-            "{error}"
-        );
-
-        repository.put(&sensor, &model(-0.5)).await.unwrap();
-        assert_eq!(repository.load(&sensor, &version).await.unwrap(), model(-0.5));
-        assert_eq!(repository.current(&sensor).await.unwrap(), Some(version));
-    }
-}
+mod tests;

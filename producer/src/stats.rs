@@ -30,6 +30,7 @@ pub struct Stats {
     pub(crate) messages_set_aside: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) expired_events: Counter,
+    pub(crate) unnumbered_events: Counter,
     pub(crate) missed_partitions: Counter,
     pub(crate) source_done: Gauge,
     pub(crate) source_total: Gauge,
@@ -153,6 +154,11 @@ impl Stats {
                 &self.expired_events,
             ),
             (
+                "unnumbered_events",
+                "Events of an Event Hub without a sequence number; they cannot be placed, and their readings are lost",
+                &self.unnumbered_events,
+            ),
+            (
                 "quarantine_cut_items",
                 "Quarantined items that are too long to be kept whole",
                 &self.quarantine_cut,
@@ -273,6 +279,11 @@ impl Stats {
     /// Records why the source is unavailable, or that the outage is over.
     pub fn set_source_outage(&self, outage: Option<String>) {
         *self.outage() = outage;
+    }
+
+    /// Counts an event of a hub that has no sequence number, and returns how many there were.
+    pub fn count_unnumbered_event(&self) -> u64 {
+        self.unnumbered_events.inc() + 1
     }
 
     /// Sets how far behind a partition is.

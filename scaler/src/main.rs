@@ -169,7 +169,7 @@ fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, 
         async |mut shutdown| {
             tokio::select! {
                 // A role takes minutes to apply, so a restart may help.
-                reached = store.watch() => reached.map_err(Failure::failed)?,
+                reached = store.watch() => reached.map_err(Failure::of)?,
                 () = shutdown.stopping() => return Ok(()),
             }
             scaler.run(shutdown).await.map_err(Failure::usage)

@@ -23,6 +23,7 @@ impl StoreArg {
     /// Opens a store for writing. Creates its folder or Azure container if necessary.
     pub async fn create(&self) -> Result<Store, StoreError> {
         let store = Store::create(&self.store)?;
+        store.check_file_system().await?;
         store.create_container().await?;
         Ok(store)
     }

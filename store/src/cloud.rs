@@ -23,6 +23,8 @@ use crate::choose_tls;
 ///
 /// [`wait_out`]: crate::wait_out
 const CLIENT_RETRIES: usize = 3;
+/// Longest place of a store in its bucket, in bytes: keys may have 1,024, and ours have up to 541 (docs/formats.md).
+const LONGEST_PREFIX: usize = 480;
 const CLIENT_RETRIES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Opens the store that an `az:`, `s3:` or `gs:` URL names.
@@ -39,6 +41,13 @@ pub(super) fn open(url: &str, parsed: &Url) -> Result<Store, StoreError> {
         _ => (gcs(url, retry)?, None),
     };
     let prefix = Path::from_url_path(parsed.path()).map_err(|error| wrong(url, &error))?;
+    let bytes = prefix.as_ref().len();
+    if bytes > LONGEST_PREFIX {
+        let why = format!(
+            "its prefix has {bytes} bytes; at most {LONGEST_PREFIX} leave room for the names of blobs"
+        );
+        return Err(wrong(url, &why));
+    }
     let objects = match prefix.as_ref() {
         "" => bucket,
         _ => Arc::new(PrefixStore::new(bucket, prefix)),

@@ -1,8 +1,10 @@
 //! The errors of a store.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::MAX_BLOB_BYTES;
+use super::meaning::{Meaning, meaning};
 use windrow_common::{HasRemedy, Remedy, one_line};
 
 /// An error of a store.
@@ -29,6 +31,14 @@ pub enum StoreError {
         folder: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The folder's file system lacks something that a store needs.
+    #[error("the folder {} cannot be a store: {why}", .folder.display())]
+    Unfit {
+        /// The folder.
+        folder: PathBuf,
+        /// What it lacks, and what to do.
+        why: String,
     },
     /// The container or bucket of a cloud store does not exist.
     #[error("the store {url} cannot be found: the account has no such container or bucket")]
@@ -73,6 +83,27 @@ pub enum StoreError {
         /// Its size.
         bytes: u64,
     },
+    /// The blob cannot be read before somebody brings it back from an archive.
+    #[error(
+        "cannot read {path} in {url}: it is archived; move it back to a tier that can be read, and keep lifecycle rules \
+         away from it"
+    )]
+    Archived {
+        /// The blob.
+        path: String,
+        /// The store.
+        url: String,
+    },
+    /// Somebody holds a lease on the blob.
+    #[error("cannot write {path} in {url}: it is leased by someone {lease}")]
+    Leased {
+        /// The blob.
+        path: String,
+        /// The store.
+        url: String,
+        /// What is known of the lease.
+        lease: Lease,
+    },
     /// An operation failed.
     #[error("cannot {action} {path} in {url}: {}", one_line(&.source.to_string()))]
     Operation {
@@ -116,8 +147,13 @@ impl HasRemedy for StoreError {
     fn remedy(&self) -> Remedy {
         use object_store::Error as E;
         match self {
-            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. } => Remedy::FixConfig,
-            Self::Away { .. } | Self::NoContainer { .. } | Self::Refused { .. } => Remedy::Wait,
+            Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. } | Self::Unfit { .. } => {
+                Remedy::FixConfig
+            }
+            Self::Away { .. } | Self::NoContainer { .. } | Self::Refused { .. } | Self::Leased { .. } => {
+                Remedy::Wait
+            }
+            Self::Operation { source, .. } if meaning(source) == Meaning::Name => Remedy::GiveUp,
             Self::Operation { source, .. } => match **source {
                 E::NotFound { .. }
                 | E::InvalidPath { .. }
@@ -128,11 +164,50 @@ impl HasRemedy for StoreError {
                 | E::UnknownConfigurationKey { .. } => Remedy::GiveUp,
                 _ => Remedy::Wait,
             },
-            Self::Conflict { .. }
+            Self::Archived { .. }
+            | Self::Conflict { .. }
             | Self::OtherCase { .. }
             | Self::TooLarge { .. }
             | Self::Unencodable { .. }
             | Self::Damaged { .. } => Remedy::GiveUp,
+        }
+    }
+}
+
+impl StoreError {
+    /// Returns whether the error affects one blob only, and waiting does not mend it. An outage affects them all.
+    pub fn is_of_one_blob(&self) -> bool {
+        match self {
+            Self::Archived { .. }
+            | Self::OtherCase { .. }
+            | Self::TooLarge { .. }
+            | Self::Unencodable { .. }
+            | Self::Damaged { .. } => true,
+            Self::Operation { source, .. } => meaning(source) == Meaning::Name,
+            _ => false,
+        }
+    }
+}
+
+/// What is known of a lease on a blob.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Whether it ends by itself, unless its holder renews it; absent if the store did not say.
+    pub(super) ends: Option<bool>,
+    /// The command that ends it.
+    pub(super) broken_by: Option<String>,
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.ends {
+            Some(true) => "until a minute has passed in which they do not renew it",
+            Some(false) => "until they release it",
+            None => "who has not released it",
+        })?;
+        match &self.broken_by {
+            Some(command) => write!(f, "; stop what holds it, or break the lease: {command}"),
+            None => f.write_str("; stop what holds it, or break the lease"),
         }
     }
 }

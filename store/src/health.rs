@@ -1,15 +1,19 @@
 //! The health of a store, as far as is known.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Backend, LOCK_FILE, Store, StoreError};
 use windrow_common::{HasRemedy, Remedy};
 
 /// How often a service probes its store, so that an outage shows even while the service is idle.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A blob that nobody tries to write any more, such as the checkpoint of a partition that went to another producer, is no
+/// reason to be unready. Retries are at most 15 seconds apart.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// A blob that never exists. Reading it shows whether the store answers.
 const PROBE: &str = "checkpoints/.probe";
 
@@ -25,6 +29,8 @@ pub(super) enum Access {
 pub(super) struct Health {
     reading: Outage,
     writing: Outage,
+    /// What keeps single blobs from being written, by path. Other writes succeed meanwhile.
+    blocked: Mutex<BTreeMap<String, Block>>,
     /// For a folder store: the file that marks the folder as the one that was opened.
     marker: Option<PathBuf>,
 }
@@ -46,6 +52,25 @@ impl Health {
         self.of(access).set(Some(error.to_string()));
     }
 
+    pub(super) fn blocked(&self, path: &str, error: &StoreError) {
+        let block = Block {
+            why: error.to_string(),
+            seen: Instant::now(),
+        };
+        self.blocks().insert(path.to_owned(), block);
+    }
+
+    pub(super) fn unblocked(&self, path: &str) {
+        self.blocks().remove(path);
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, BTreeMap<String, Block>> {
+        // Nothing panics while it is locked.
+        let mut blocks = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.retain(|_, block| block.seen.elapsed() < FORGOTTEN_AFTER);
+        blocks
+    }
+
     fn of(&self, access: Access) -> &Outage {
         match access {
             Access::Read => &self.reading,
@@ -58,6 +83,13 @@ impl Health {
     pub(super) fn folder_is_gone(&self) -> bool {
         self.marker.as_ref().is_some_and(|marker| !marker.exists())
     }
+}
+
+/// Why a blob could not be written, and when that was last tried.
+#[derive(Debug)]
+struct Block {
+    why: String,
+    seen: Instant,
 }
 
 /// The reason for an outage, if there is one. Reading it and clearing it are cheap while there is none.
@@ -83,15 +115,23 @@ impl Outage {
 }
 
 impl Store {
-    /// Returns why the store cannot be used; `None` if the last read and the last write succeeded.
+    /// Returns why the store cannot be used; `None` if the last read and the last write succeeded, and no blob waits to
+    /// be written.
     pub fn outage(&self) -> Option<String> {
-        self.health.reading.get().or_else(|| self.health.writing.get())
+        let health = &self.health;
+        let blocked = || health.blocks().values().next().map(|block| block.why.clone());
+        health
+            .reading
+            .get()
+            .or_else(|| health.writing.get())
+            .or_else(blocked)
     }
 
-    /// Probes the store before a service relies on it, and every few seconds from then on, so that [`Store::outage`] is
+    /// Checks a folder's file system, probes the store before a service relies on it, and every few seconds from then on, so that [`Store::outage`] is
     /// up to date even in an idle service. A store that does not answer may recover, so that is not an error. What a
     /// person has to fix is one.
     pub async fn watch(&self) -> Result<(), StoreError> {
+        self.check_file_system().await?;
         match self.get(PROBE).await {
             Err(error @ (StoreError::NoContainer { .. } | StoreError::Refused { .. })) => return Err(error),
             Err(error) if error.remedy() == Remedy::Wait => {

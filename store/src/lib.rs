@@ -29,6 +29,8 @@ mod error;
 mod folder;
 mod health;
 mod letter_case;
+mod meaning;
+mod needs;
 mod open;
 mod part;
 mod predictions;
@@ -55,7 +57,7 @@ pub use args::StoreArg;
 pub use blocking::run_blocking;
 pub use counting::HourRows;
 pub use dispatched::Dispatched;
-pub use error::StoreError;
+pub use error::{Lease, StoreError};
 pub use part::{PartWriter, Row};
 pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
@@ -66,6 +68,7 @@ pub use tls::choose_tls;
 
 use cloud::Container;
 use health::{Access, Health};
+use meaning::{Meaning, meaning};
 use windrow_common::{EventTime, HasRemedy, Remedy};
 
 /// Maximum size of a blob that is read, in bytes.
@@ -150,35 +153,46 @@ impl Store {
         action: &'static str,
         path: &'a str,
     ) -> impl Fn(object_store::Error) -> StoreError + 'a {
-        move |source| {
-            let error = self.error(action, path, source);
-            if error.remedy() == Remedy::Wait {
-                self.health.failed(access, &error);
-            }
-            error
+        move |source| self.noted(access, self.error(action, path, source))
+    }
+
+    /// Notes an error that is waited for, so that [`Store::outage`] tells of it.
+    fn noted(&self, access: Access, error: StoreError) -> StoreError {
+        match &error {
+            StoreError::Leased { path, .. } => self.health.blocked(path, &error),
+            error if error.remedy() == Remedy::Wait => self.health.failed(access, error),
+            _ => {}
         }
+        error
     }
 
     fn error(&self, action: &'static str, path: &str, source: object_store::Error) -> StoreError {
-        let url = self.url.clone();
-        let in_cloud = matches!(self.backend, Backend::Cloud(_));
+        let (path, url) = (path.to_owned(), self.url.clone());
         let source = Box::new(source);
-        if in_cloud && container_is_missing(&source) {
-            StoreError::NoContainer { url }
-        } else if in_cloud && is_refusal(&source) {
-            StoreError::Refused { url, source }
-        } else {
-            StoreError::Operation {
+        match meaning(&source) {
+            Meaning::Archived => StoreError::Archived { path, url },
+            Meaning::Leased => StoreError::Leased {
+                path,
+                url,
+                lease: Lease::default(),
+            },
+            Meaning::NoContainer if self.is_in_cloud() => StoreError::NoContainer { url },
+            Meaning::Refused if self.is_in_cloud() => StoreError::Refused { url, source },
+            _ => StoreError::Operation {
                 action,
-                path: path.to_owned(),
+                path,
                 url,
                 source,
-            }
+            },
         }
     }
 
+    fn is_in_cloud(&self) -> bool {
+        matches!(self.backend, Backend::Cloud(_))
+    }
+
     fn misses_container(&self, error: &object_store::Error) -> bool {
-        matches!(self.backend, Backend::Cloud(_)) && container_is_missing(error)
+        self.is_in_cloud() && matches!(meaning(error), Meaning::NoContainer)
     }
 
     /// Fails if the whole store is missing. A blob that seems absent is then only out of reach, and a blob that is
@@ -269,19 +283,31 @@ impl Store {
         match put {
             Ok(put) => {
                 self.health.works(Access::Write);
+                self.health.unblocked(path);
                 Ok(Version(UpdateVersion {
                     e_tag: put.e_tag,
                     version: put.version,
                 }))
             }
-            Err(E::AlreadyExists { .. } | E::Precondition { .. }) if conditional => {
+            Err(error @ (E::AlreadyExists { .. } | E::Precondition { .. }))
+                if conditional && matches!(meaning(&error), Meaning::Other) =>
+            {
                 self.health.works(Access::Write);
+                self.health.unblocked(path);
                 Err(StoreError::Conflict {
                     path: path.to_owned(),
                     url: self.url.clone(),
                 })
             }
-            Err(error) => Err(self.failed(Access::Write, "write", path)(error)),
+            Err(error) => {
+                let mut error = self.error("write", path, error);
+                if let (StoreError::Leased { lease, .. }, Backend::Cloud(Some(container))) =
+                    (&mut error, &self.backend)
+                {
+                    *lease = container.lease(path).await;
+                }
+                Err(self.noted(Access::Write, error))
+            }
         }
     }
 
@@ -336,27 +362,6 @@ impl Store {
             .await?;
         blobs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(blobs)
-    }
-}
-
-/// Returns whether the service did not find the container or bucket itself. Only the text of its answer tells. A path
-/// cannot be mistaken for it, because `<` is encoded in paths.
-fn container_is_missing(error: &object_store::Error) -> bool {
-    let answer = error.to_string();
-    ["<Code>ContainerNotFound<", "<Code>NoSuchBucket<"]
-        .iter()
-        .any(|code| answer.contains(code))
-}
-
-/// Returns whether the service refuses the credentials or the operation. For a listing, only the text of the error
-/// tells.
-fn is_refusal(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || {
-        let answer = error.to_string();
-        ["status code: 401 ", "status code: 403 "]
-            .iter()
-            .any(|status| answer.contains(status))
     }
 }
 

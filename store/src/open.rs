@@ -140,5 +140,7 @@ mod tests {
     fn a_cloud_store_needs_no_network_to_be_named() {
         assert_eq!(Store::open("gs://bucket/a/b").unwrap().url(), "gs://bucket/a/b");
         assert_eq!(Store::open("s3://bucket").unwrap().folder(), None);
+        let error = Store::open(&format!("gs://bucket/{}", "p".repeat(481))).unwrap_err();
+        assert!(error.to_string().contains("at most 480"), "{error}");
     }
 }

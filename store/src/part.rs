@@ -98,8 +98,7 @@ impl PartWriter {
     }
 
     async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let what = format!("writing {path}");
-        wait_out(&what, || self.store.put(path, bytes.clone())).await
+        wait_out("writing a part", || self.store.put(path, bytes.clone())).await
     }
 
     fn next_path(&self, table: &str, hour: EventTime, ending: &str) -> String {

@@ -7,7 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
+use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, ReqwestConnector};
 use tempfile::TempDir;
+use url::Url;
 
 use crate::broker::signal;
 use crate::{Encryption, eventually, free_port};
@@ -96,6 +99,54 @@ impl Azurite {
         let mut process = self.process.lock().unwrap().take().unwrap();
         signal(&process, "TERM");
         eventually(STOP_WITHIN, "Azurite stops", || process.try_wait().unwrap());
+    }
+
+    /// Moves a blob of a container to another tier, such as `Archive` or `Hot`.
+    pub fn set_tier(&self, blob: &str, tier: &str) {
+        self.put(blob, "comp=tier", &[("x-ms-access-tier", tier)]);
+    }
+
+    /// Takes a lease on a blob of a container. It ends after these seconds, or never without them.
+    pub fn lease(&self, blob: &str, seconds: Option<u32>) {
+        let duration = seconds.map_or("-1".to_owned(), |seconds| seconds.to_string());
+        let headers = [
+            ("x-ms-lease-action", "acquire"),
+            ("x-ms-lease-duration", &duration),
+        ];
+        self.put(blob, "comp=lease", &headers);
+    }
+
+    /// Breaks the lease on a blob of a container at once.
+    pub fn break_lease(&self, blob: &str) {
+        let headers = [("x-ms-lease-action", "break"), ("x-ms-lease-break-period", "0")];
+        self.put(blob, "comp=lease", &headers);
+    }
+
+    /// Sends an operation on a blob that `object_store` does not know, and expects it to succeed. The blob's path begins
+    /// with the container.
+    fn put(&self, blob: &str, query: &str, headers: &[(&str, &str)]) {
+        windrow_store::choose_tls();
+        let mut url = Url::parse(&format!("http://127.0.0.1:{}", self.port)).unwrap();
+        // Encodes the percent signs that blobs of encoded names have.
+        url.path_segments_mut()
+            .unwrap()
+            .push(ACCOUNT)
+            .extend(blob.split('/'));
+        url.set_query(Some(query));
+        let mut request = http::Request::put(url.as_str()).header("content-length", "0");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(HttpRequestBody::empty()).unwrap();
+        let key = AzureCredential::AccessKey(AzureAccessKey::try_new(KEY).unwrap());
+        AzureAuthorizer::new(&key, ACCOUNT)
+            .try_authorize(&mut request)
+            .unwrap();
+        let options = ClientOptions::new().with_allow_http(true);
+        let client = ReqwestConnector::default().connect(&options).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let answer = runtime.block_on(client.execute(request)).unwrap();
+        assert!(answer.status().is_success(), "{blob} {query}: {answer:?}");
     }
 
     /// Returns the port of the blob service.

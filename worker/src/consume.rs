@@ -17,7 +17,7 @@ use crate::announce::Announcer;
 use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
 use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
-use crate::stats::{BAD_MODEL, NO_MODEL, Stats, UNDECODABLE};
+use crate::stats::{ARCHIVED_MODEL, BAD_MODEL, NO_MODEL, Stats, UNDECODABLE};
 use crate::suspects::Suspects;
 use crate::{WorkerError, WorkerOptions};
 
@@ -319,7 +319,12 @@ impl<Q: Queue> Worker<Q> {
                     model,
                 }),
                 Err(error) if error.is_of_one_model() => {
-                    self.set_aside(envelope, BAD_MODEL, error.to_string());
+                    let code = if error.is_archived() {
+                        ARCHIVED_MODEL
+                    } else {
+                        BAD_MODEL
+                    };
+                    self.set_aside(envelope, code, error.to_string());
                 }
                 Err(error) => return Err(WorkerError::Models(error)),
                 Ok(None) => {

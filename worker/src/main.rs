@@ -146,7 +146,7 @@ fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
 async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
     // A failure is not certainly a wrong configuration: a role assignment takes minutes to apply, and someone may be
     // about to create the container.
-    store.watch().await.map_err(Failure::failed)?;
+    store.watch().await.map_err(Failure::of)?;
     amqp.connect().await.map_err(Failure::of)
 }
 

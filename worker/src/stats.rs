@@ -33,13 +33,22 @@ const PART_ROWS: [f64; 11] = [
 ];
 
 /// The reasons for which a worker sets messages aside.
-const REASONS: [&str; 5] = [UNDECODABLE, NO_MODEL, BAD_MODEL, CANNOT_SCORE, PANICKED];
+const REASONS: [&str; 6] = [
+    UNDECODABLE,
+    NO_MODEL,
+    BAD_MODEL,
+    ARCHIVED_MODEL,
+    CANNOT_SCORE,
+    PANICKED,
+];
 /// The body is not a scoring message.
 pub(crate) const UNDECODABLE: &str = "undecodable";
 /// The sensor has no model in the store.
 pub(crate) const NO_MODEL: &str = "no-model";
 /// The sensor's model cannot be read.
 pub(crate) const BAD_MODEL: &str = "bad-model";
+/// The sensor's model is in an archive.
+pub(crate) const ARCHIVED_MODEL: &str = "archived-model";
 /// The model does not fit the message.
 pub(crate) const CANNOT_SCORE: &str = "cannot-score";
 /// Scoring panicked.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{EventTime, Length, encode_segment};
+use windrow_common::{EventTime, Length, encode_name};
 use windrow_producer::checkpoint::Account;
 use windrow_producer::quarantine::SetAsideCounts;
 
@@ -41,7 +41,7 @@ pub(crate) struct Counts {
     pub(crate) quarantined: u64,
 }
 
-/// What the tables hold. Sources are percent-encoded, as in the paths of checkpoints.
+/// What the tables hold. Sources are percent-encoded, as in an `Account`.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// Readings in dispatched windows, by day (`date=…`) and source.
@@ -56,7 +56,7 @@ impl Tables {
         let day = hour.split('/').next().unwrap_or_default();
         let day = self.dispatched.entry(day.to_owned()).or_default();
         for (source, readings) in readings {
-            *day.entry(encode_segment(&source)).or_default() += readings;
+            *day.entry(encode_name(&source)).or_default() += readings;
         }
     }
 }
@@ -69,7 +69,7 @@ impl Tables {
             .quarantine
             .late
             .iter()
-            .filter(|(name, _)| encode_segment(name) == source);
+            .filter(|(name, _)| encode_name(name) == source);
         for (day, count) in of_source.flat_map(|(_, days)| days) {
             *late.entry(day_folder(*day)).or_default() += count;
         }
@@ -200,7 +200,7 @@ fn check_dispatched(
 
 fn check_quarantine(source: &str, accounts: &[&Account], tables: &Tables, readings: &mut SourceReadings) {
     let of_source = |readings: &BTreeMap<String, u64>| {
-        let readings = readings.iter().filter(|(name, _)| encode_segment(name) == source);
+        let readings = readings.iter().filter(|(name, _)| encode_name(name) == source);
         readings.map(|(_, count)| count).sum::<u64>()
     };
     let found = of_source(&tables.quarantine.readings);

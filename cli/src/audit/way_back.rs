@@ -1,6 +1,6 @@
 //! The commands that recover lost windows.
 
-use windrow_common::{EventTime, Length, encode_segment, format_duration};
+use windrow_common::{EventTime, Length, encode_name, format_duration};
 use windrow_producer::checkpoint::{Account, column_options};
 use windrow_producer::source::EVENT_HUBS;
 
@@ -13,7 +13,7 @@ pub(super) fn ways_back(missing: &Missing, accounts: &[Account], store: &str) ->
         .map(|(source, window, from, to)| {
             let account = accounts
                 .iter()
-                .find(|account| account.source == encode_segment(source) && account.window == window);
+                .find(|account| account.source == encode_name(source) && account.window == window);
             match account {
                 Some(account) => way_back(account, source, from, to, store),
                 None => format!(
@@ -34,7 +34,7 @@ pub(crate) fn replay(
     (from, to): (EventTime, EventTime),
     store: &str,
 ) -> String {
-    let encoded = encode_segment(source);
+    let encoded = encode_name(source);
     match accounts.iter().find(|account| account.source == encoded) {
         Some(account) => way_back(account, source, from, to, store),
         None => format!(

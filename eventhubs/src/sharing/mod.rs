@@ -2,8 +2,9 @@
 //!
 //! The client's event processor decides which partitions this process reads (`session`). Claims are in the store
 //! (`ownership`), positions in the checkpoints. `opening` begins a session, `receiver` feeds each partition's pipeline,
-//! and `lag` measures how far behind the partitions are.
+//! `lag` measures how far behind the partitions are, and `foreign` notes who else takes them.
 
+mod foreign;
 mod lag;
 mod opening;
 mod ownership;

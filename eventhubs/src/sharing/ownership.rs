@@ -15,7 +15,7 @@ use azure_core::time::OffsetDateTime;
 use azure_messaging_eventhubs::CheckpointStore;
 use azure_messaging_eventhubs::models::{Checkpoint as Position, Ownership};
 use serde::{Deserialize, Serialize};
-use windrow_common::{EventTime, encode_segment};
+use windrow_common::{EventTime, encode_file_name, encode_segment};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
 use windrow_producer::checkpoint::{Checkpoint, Opening};
@@ -70,7 +70,7 @@ impl Ownerships {
     }
 
     fn path(&self, partition: &str) -> String {
-        format!("{}/{}.json", self.folder(), encode_segment(partition))
+        format!("{}/{}", self.folder(), encode_file_name(partition, ".json"))
     }
 
     async fn read(&self, path: &str) -> Result<Option<(Claim, Version)>, StoreError> {
@@ -154,6 +154,13 @@ impl Ownerships {
             }
         }
         Ok(claims)
+    }
+
+    /// Returns whether this process's claim of a partition still stands.
+    pub(crate) async fn owns(&self, partition: &str) -> Result<bool, StoreError> {
+        let claimed = self.read(&self.path(partition)).await?;
+        let mine = self.mine();
+        Ok(claimed.is_some_and(|(claim, _)| mine.get(partition) == Some(&claim.claim)))
     }
 
     /// Returns whether the client has claimed nothing for `expiry`, although several renewals were due.

@@ -18,8 +18,8 @@ use crate::SharingError;
 use crate::client::part_with;
 use crate::event::Event;
 use crate::partition::Incoming;
-use windrow_producer::ProducerError;
 use windrow_producer::checkpoint::CheckpointError;
+use windrow_producer::{ProducerError, Stats};
 
 /// Bytes of bodies and application properties that may wait to be decoded, over all partitions. A bound on the number
 /// of events is not enough: an event may have a hundred bytes or a million.
@@ -27,8 +27,8 @@ const BODY_BYTES_AHEAD: usize = 64 << 20;
 
 /// How a partition's pipeline ended.
 pub(crate) enum Ended {
-    /// Another producer has taken over the partition.
-    Lost,
+    /// Another reader has taken over the partition; with the service's words, if it detached the receiver.
+    Lost(Option<String>),
     /// The partition is read to the end that it had when the session began.
     CaughtUp(Arc<PartitionClient>),
     /// A stop was requested.
@@ -49,6 +49,7 @@ pub(crate) struct Receiver {
     pub(crate) events: mpsc::Sender<Incoming>,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) source: EventHubSource,
+    pub(crate) stats: Arc<Stats>,
     /// Stops the pipeline.
     pub(crate) trigger: Arc<ShutdownTrigger>,
     pub(crate) stop: Shutdown,
@@ -68,12 +69,13 @@ impl Receiver {
     /// Feeds the pipeline until the receiver or the pipeline ends, or a stop is requested.
     pub(crate) async fn feed(mut self, mut pipeline: Pipeline) -> Ended {
         let cause = {
+            let partition = self.client.get_partition_id().to_owned();
             let mut stream = pin!(self.client.stream_events());
             loop {
                 tokio::select! {
                     ran = &mut pipeline => break Cause::Pipeline(ran),
                     () = self.stop.stopping() => break Cause::Stop,
-                    passed = pass_on(&mut stream, &self.events, &self.room) => {
+                    passed = pass_on(&partition, &self.stats, &mut stream, &self.events, &self.room) => {
                         if let Err(error) = passed {
                             break Cause::Receiving(error);
                         }
@@ -86,26 +88,23 @@ impl Receiver {
         self.trigger.stop();
         drop(self.events);
         let (lost, broken, ran) = match cause {
-            Cause::Pipeline(ran) => (false, None, ran),
-            Cause::Stop => (false, None, pipeline.await),
+            Cause::Pipeline(ran) => (None, None, ran),
+            Cause::Stop => (None, None, pipeline.await),
             Cause::Receiving(error) => {
-                let lost = matches!(error.kind, ErrorKind::ConsumerDisconnected(_));
-                (
-                    lost,
-                    (!lost).then(|| self.source.hub.error(&error)),
-                    pipeline.await,
-                )
+                let lost = displaced_by(&error);
+                let broken = lost.is_none().then(|| self.source.hub.error(&error));
+                (lost, broken, pipeline.await)
             }
         };
         let ended = match ran {
             Err(error) => Ended::Failed(ProducerError::Panicked(error.to_string()).into()),
-            Ok(Err(ProducerError::Checkpoint(CheckpointError::TakenOver { .. }))) => Ended::Lost,
+            Ok(Err(ProducerError::Checkpoint(CheckpointError::TakenOver { .. }))) => Ended::Lost(None),
             Ok(Err(error)) => Ended::Failed(error.into()),
             Ok(Ok(())) if by_itself => return Ended::CaughtUp(self.client),
-            Ok(Ok(())) if lost => Ended::Lost,
-            Ok(Ok(())) => match broken {
-                Some(error) => Ended::Failed(error.into()),
-                None => Ended::Stopped,
+            Ok(Ok(())) => match (lost, broken) {
+                (Some(why), _) => Ended::Lost(why),
+                (None, Some(error)) => Ended::Failed(error.into()),
+                (None, None) => Ended::Stopped,
             },
         };
         // Until the client is closed, the processor takes the partition for one that is being read. It identifies
@@ -119,9 +118,23 @@ impl Receiver {
     }
 }
 
+/// Returns the service's words if it detached the receiver in favour of another one.
+fn displaced_by(error: &EventHubsError) -> Option<Option<String>> {
+    match &error.kind {
+        ErrorKind::ConsumerDisconnected(described) => Some(
+            described
+                .as_ref()
+                .and_then(|described| described.description.clone()),
+        ),
+        _ => None,
+    }
+}
+
 /// Waits for the next event and hands it to the pipeline. Cancelling it loses the event it holds, so cancel it only to
 /// end the receiver.
 async fn pass_on<S>(
+    partition: &str,
+    stats: &Stats,
     stream: &mut S,
     events: &mpsc::Sender<Incoming>,
     room: &Arc<Semaphore>,
@@ -132,6 +145,13 @@ where
     match stream.next().await {
         Some(Ok(received)) => {
             let Some(event) = Event::of(received) else {
+                // The service numbers every event, so whatever sent this is no such service.
+                if stats.count_unnumbered_event() == 1 {
+                    tracing::warn!(
+                        partition,
+                        "an event without a sequence number is dropped; more of them are only counted"
+                    );
+                }
                 return Ok(());
             };
             let bytes = event.bytes().clamp(1, BODY_BYTES_AHEAD) as u32;

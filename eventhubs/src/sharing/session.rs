@@ -23,6 +23,7 @@ use windrow_common::{Backoff, HasRemedy, Remedy};
 use windrow_queue::Queue;
 use windrow_service::{Shutdown, ShutdownTrigger};
 
+use super::foreign::Foreign;
 use super::lag::{Watched, watch};
 use super::opening::{Opened, open};
 use super::ownership::Ownerships;
@@ -127,6 +128,7 @@ async fn session<Q: Queue>(
         waiting: HashMap::new(),
         finished: HashMap::new(),
         pipelines: FuturesUnordered::new(),
+        foreign: Foreign::default(),
         stopping: false,
         failure: None,
     };
@@ -163,6 +165,7 @@ struct Session<'a, Q> {
     finished: HashMap<String, Arc<PartitionClient>>,
     /// The client's streams cannot leave the thread that created them, so the receivers share one task.
     pipelines: FuturesUnordered<LocalBoxFuture<'static, (String, Ended)>>,
+    foreign: Foreign,
     stopping: bool,
     failure: Option<SharingError>,
 }
@@ -226,7 +229,10 @@ impl<Q: Queue> Session<'_, Q> {
             self.waiting.insert(partition, client);
             return;
         }
-        tracing::info!(partition, "reading the partition");
+        match self.foreign.has(&partition) {
+            true => tracing::debug!(partition, "reading the stolen partition again"),
+            false => tracing::info!(partition, "reading the partition"),
+        }
         let Some(bounds) = self.bounds.get(&partition).copied() else {
             // The partition was added after the session opened; the next session knows it.
             let why = format!("partition {partition} was added");
@@ -274,6 +280,7 @@ impl<Q: Queue> Session<'_, Q> {
             events,
             room: Arc::clone(&self.room),
             source: self.source.clone(),
+            stats: Arc::clone(&self.pipeline.stats),
             trigger,
             stop,
         };
@@ -284,10 +291,9 @@ impl<Q: Queue> Session<'_, Q> {
 
     async fn note_end(&mut self, partition: String, ended: Ended) {
         self.reading.remove(&partition);
-        self.watched.remove(&partition);
-        self.pipeline.stats.forget_lag(&partition);
         match ended {
-            Ended::Lost => tracing::info!(partition, "the partition goes to another producer"),
+            Ended::Lost(Some(why)) if self.is_ours(&partition).await => self.note_theft(&partition, why),
+            Ended::Lost(_) => tracing::info!(partition, "the partition goes to another producer"),
             Ended::Stopped => {}
             Ended::CaughtUp(client) => {
                 self.finished.insert(partition.clone(), client);
@@ -295,10 +301,55 @@ impl<Q: Queue> Session<'_, Q> {
             }
             Ended::Failed(error) => self.fail(error),
         }
+        // Nobody reads a stolen partition for us, so its lag grows and is to be seen.
+        if !self.foreign.has(&partition) {
+            self.forget_lag(&partition);
+        }
         if let Some(client) = self.waiting.remove(&partition)
             && !self.stopping
         {
             self.start(client);
+        }
+    }
+
+    /// Returns whether the store says that this producer owns the partition.
+    async fn is_ours(&self, partition: &str) -> bool {
+        !self.stopping && self.ownerships.owns(partition).await.unwrap_or(false)
+    }
+
+    fn note_theft(&mut self, partition: &str, why: String) {
+        let group = &self.source.consumer_group;
+        if let Some(times) = self.foreign.note(partition, why, std::time::Instant::now()) {
+            let outage = self.foreign.outage(group).unwrap_or_default();
+            tracing::warn!(partition, times, "{outage}");
+        }
+        self.pipeline.stats.set_source_outage(self.foreign.outage(group));
+    }
+
+    fn forget_lag(&self, partition: &str) {
+        self.watched.remove(partition);
+        self.pipeline.stats.forget_lag(partition);
+    }
+
+    /// Ends the thefts of partitions that are read undisturbed again, or belong to another producer now.
+    async fn check_thefts(&mut self) {
+        let calm = self
+            .foreign
+            .calm(self.source.ownership_expiry, std::time::Instant::now());
+        for partition in self.foreign.partitions() {
+            let is_read = self.reading.contains_key(&partition);
+            let over = match is_read {
+                true => calm.contains(&partition),
+                false => !self.is_ours(&partition).await,
+            };
+            if over && self.foreign.forget(&partition) {
+                tracing::info!(partition, "the partition is not stolen any more");
+                if !is_read {
+                    self.forget_lag(&partition);
+                }
+                let outage = self.foreign.outage(&self.source.consumer_group);
+                self.pipeline.stats.set_source_outage(outage);
+            }
         }
     }
 
@@ -308,6 +359,7 @@ impl<Q: Queue> Session<'_, Q> {
             // The client waits for an answer that never comes, while others take over our partitions.
             return self.fail(self.source.hub.silent(self.source.ownership_expiry).into());
         }
+        self.check_thefts().await;
         self.stop_when_caught_up().await;
     }
 

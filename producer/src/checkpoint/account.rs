@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use windrow_common::{EventTime, Length};
+use windrow_common::{EventTime, Length, encode_name};
 use windrow_store::Store;
 
 use super::saved::Saved;
@@ -16,7 +16,7 @@ const FOLDER: &str = "checkpoints";
 pub struct Account {
     /// The checkpoint's blob.
     pub path: String,
-    /// The source's name as it is in paths: percent-encoded.
+    /// The source's name, percent-encoded.
     pub source: String,
     /// What was read.
     pub origin: Origin,
@@ -64,7 +64,7 @@ pub async fn accounts(store: &Store) -> Result<Vec<Account>, CheckpointError> {
         let since = saved.quarantined_since.as_deref();
         let since = since.map(|text| EventTime::parse(text.as_bytes()));
         accounts.push(Account {
-            source,
+            source: saved.source_name.as_deref().map_or(source, encode_name),
             window,
             interval,
             partitions: saved

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use windrow_common::{EventTime, Length, SensorId};
+use windrow_common::{EventTime, Length, SensorId, is_shortened};
 use windrow_store::{StoreError, Version, wait_out};
 
 use super::saved::{Saved, SavedPartition, saved_sensors, sensors_of};
@@ -109,6 +109,7 @@ impl Checkpoint {
             dispatched_readings: days.collect(),
             open_readings: self.ledger.open,
             quarantined_since: self.quarantined_since.and_then(text),
+            source_name: is_shortened(&self.path).then(|| self.source_name.clone()),
             owner: self.owner.clone(),
             origin: self.origin.clone(),
         };

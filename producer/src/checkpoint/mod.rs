@@ -15,7 +15,7 @@ pub mod testing;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use windrow_common::{EventTime, Length, SensorId, encode_segment, random};
+use windrow_common::{EventTime, Length, SensorId, encode_file_name, encode_segment, random};
 use windrow_store::{Store, Version, wait_out};
 
 pub use account::{Account, accounts};
@@ -80,6 +80,7 @@ pub struct Opening {
 pub struct Checkpoint {
     store: Store,
     path: String,
+    source_name: String,
     windowing: Windowing,
     dispatched_through: EventTime,
     /// How far each sensor is dispatched, in the order of `sensors`.
@@ -153,10 +154,11 @@ impl Checkpoint {
 
     fn start(store: &Store, opening: &Opening, group: &Group, windowing: Windowing) -> Self {
         let folder = folder(&opening.source_name);
-        let path = format!("{folder}/{}.json", encode_segment(group.name()));
+        let path = format!("{folder}/{}", encode_file_name(group.name(), ".json"));
         Self {
             store: store.clone(),
             path,
+            source_name: opening.source_name.clone(),
             windowing,
             dispatched_through: EventTime::MIN,
             dispatched: Arc::default(),

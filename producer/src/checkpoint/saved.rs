@@ -38,6 +38,9 @@ pub(super) struct Saved {
     /// When something was first put in quarantine, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quarantined_since: Option<String>,
+    /// The source's name, if the checkpoint's path holds it shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source_name: Option<String>,
     #[serde(default)]
     pub(super) owner: String,
     #[serde(flatten)]

@@ -6,6 +6,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use windrow_test_hub::SimpleValue;
+use windrow_tests::eventually;
 
 use super::{HubStage, WITHIN};
 
@@ -53,6 +54,40 @@ fn bad_events_land_in_quarantine_with_their_place_and_the_stream_goes_on() {
         );
     }
     assert_eq!(quarantine.lines().count(), bad.len());
+}
+
+#[test]
+fn events_without_a_sequence_number_are_counted_and_said() {
+    let hub = HubStage::new("unnumbered");
+    hub.fleet(2, 10);
+    let append = |partition: u16, second: i64| {
+        let time_ms = TIME_MS + second * 1_000;
+        let body = format!(r#"{{"ts":{time_ms},"device":"d{partition}","tag":"temp","value":20}}"#);
+        hub.hub.append(partition, body.into_bytes(), []).unwrap();
+    };
+    hub.hub.deliver_unnumbered(0, true).unwrap();
+    (0..3).for_each(|second| append(0, second));
+    // The last reading completes the windows before it.
+    (0..10).chain([3_600]).for_each(|second| append(1, second));
+    let mut producer = hub.producer("p", &[]);
+    eventually(WITHIN, "the events are counted", || {
+        (producer.metric("windrow_producer_unnumbered_events_total") == Some(3.0)).then_some(())
+    });
+    hub.hub.deliver_unnumbered(0, false).unwrap();
+    (3..10).chain([3_600]).for_each(|second| append(0, second));
+    eventually(
+        WITHIN,
+        "all others are read, and two windows of each are complete",
+        || (producer.metric("windrow_producer_windows_total") == Some(4.0)).then_some(()),
+    );
+    producer.signal("TERM");
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    let log = producer.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("an event without a sequence number is dropped"),
+        "{warnings:?}"
+    );
 }
 
 /// Returns a few kilobytes of gzip that unpack to `bytes` blanks.

@@ -4,6 +4,7 @@
 mod bad_events;
 mod bodies;
 mod checkpoints;
+mod foreign;
 mod full_run;
 mod refusals;
 mod sharing;

@@ -111,6 +111,39 @@ fn another_hub_of_the_name_and_one_made_anew_do_not_share_a_checkpoint() {
 }
 
 #[test]
+fn a_connection_string_of_an_emulator_needs_no_other_option() {
+    let hub = HubStage::new("hubemulated");
+    hub.fleet(1, 10);
+    for second in 0..11 {
+        let body = format!(
+            r#"{{"ts":{},"device":"d0","tag":"temp","value":1}}"#,
+            1_767_571_200 + second
+        );
+        hub.hub.append(0, body.into_bytes(), []).unwrap();
+    }
+    let port = hub.hub.address().port();
+    let string = format!(
+        "Endpoint=sb://localhost:{port};SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey={KEY};\
+         UseDevelopmentEmulator=true;"
+    );
+    let words = [
+        "--source",
+        "eventhubs://localhost/readings",
+        "--eventhubs-connection-string",
+        &string,
+        "--window",
+        "5s",
+        "--until-caught-up",
+        "--at-end",
+        "dispatch",
+    ];
+    let log = hub.stage.text("p.log");
+    let mut producer = hub.stage.service("windrow-producer", &words, &log);
+    assert_eq!(producer.wait(WITHIN), 0, "{}", producer.log());
+    assert_eq!(hub.dispatched(), 3);
+}
+
+#[test]
 fn a_hub_that_is_away_is_waited_for_and_readiness_says_so() {
     let hub = HubStage::new("hubaway");
     hub.fleet(1, 10);
@@ -128,7 +161,9 @@ fn a_hub_that_is_away_is_waited_for_and_readiness_says_so() {
     let mut producer = hub.stage.service("windrow-producer", &words, &log);
     windrow_tests::eventually(WITHIN, "readiness names the hub", || {
         let (code, text) = producer.get("/readyz")?;
-        (code == 503 && text.contains("eventhubs://localhost/readings")).then_some(())
+        let place =
+            format!("eventhubs://localhost/readings is unavailable: 127.0.0.1:{port}: Connection refused");
+        (code == 503 && text.contains(&place)).then_some(())
     });
     assert_eq!(producer.ended(), None);
     let config = HubConfig {

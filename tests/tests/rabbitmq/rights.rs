@@ -55,7 +55,7 @@ fn a_user_without_the_right_to_configure_is_told_what_is_missing_and_works_with_
     let plain = Plain::new(&stage, "plain");
 
     let mut worker = plain.service("windrow-worker", "refused.log", &[]);
-    assert_eq!(worker.wait(SOON), 2, "{}", worker.log());
+    assert_eq!(worker.wait(SOON), 6, "{}", worker.log());
     let expected = "has no queue `rights.dead`, and user `plain` lacks the right `configure` to create it";
     assert!(worker.log().contains(expected), "{}", worker.log());
 

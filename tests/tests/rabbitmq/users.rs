@@ -127,7 +127,7 @@ fn no_program_needs_more_rights_than_the_manifests_give_it() {
     let (code, output, error) = command(&stage, "monitoring", &["queue", "--management-url", &management]);
     assert_eq!(code, 0, "{error}{output}");
     let (code, _, error) = command(&stage, "monitoring", &["dead-letters", "list"]);
-    assert_eq!(code, 2, "{error}");
+    assert_eq!(code, 6, "{error}");
     assert!(error.contains("refuses user `monitoring`"), "{error}");
 
     worker.signal("TERM");

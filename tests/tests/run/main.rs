@@ -8,6 +8,7 @@ mod crash;
 mod dead_letters;
 mod input;
 mod order;
+mod places;
 mod quarantine;
 mod readings;
 mod reference;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use windrow_store::{Store, testing};
+use object_store::{Attribute, Attributes, ObjectStore};
+use windrow_store::{Store, StoreError, testing};
 use windrow_tests::{
     Azurite, Broker, Encryption, S3Server, Service, Stage, eventually, fleet, windrow, write_csv,
 };
@@ -28,9 +29,9 @@ const TRAIN: [&str; 6] = [
     STORE,
 ];
 
-type Variables = Vec<(&'static str, String)>;
+pub(super) type Variables = Vec<(&'static str, String)>;
 
-fn service(program: &str, words: &[&str], log: &str, variables: &Variables) -> Service {
+pub(super) fn service(program: &str, words: &[&str], log: &str, variables: &Variables) -> Service {
     let variables: Vec<(&str, &str)> = (variables.iter())
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
@@ -87,6 +88,13 @@ fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again()
     stage.drained(MINUTES);
     for worker in [&mut worker, &mut late] {
         assert_eq!(worker.metric("windrow_worker_redelivered_total"), Some(0.0));
+        // The outage and its end, each time for reading and for writing: no attempt and no client has a line of its own.
+        let log = worker.log();
+        for said in ["failed; retrying", "works again"] {
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(said)).collect();
+            assert!(lines.len() <= 3, "{said}: {lines:?}");
+        }
+        assert!(!log.contains("object_store"), "{log}");
         worker.signal("TERM");
         assert_eq!(worker.wait(SOON), 0, "{}", worker.log());
     }
@@ -245,9 +253,19 @@ fn an_s3_bucket_keeps_the_promises_of_a_store() {
         .with_secret_access_key("secret")
         .build()
         .unwrap();
-    let store = Store::from_objects(Arc::new(objects), "s3");
+    let objects = Arc::new(objects);
+    let store = Store::from_objects(Arc::clone(&objects) as _, "s3");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(keeps_the_promises_of_a_store(&store));
+
+    // 403 has two meanings in S3: the identity is refused, or the object is archived.
+    let archived = Attributes::from_iter([(Attribute::StorageClass, "GLACIER")]);
+    let path = "models/d/t/current";
+    let location = path.into();
+    let put = objects.put_opts(&location, "x".into(), archived.into());
+    runtime.block_on(put).unwrap();
+    let error = runtime.block_on(store.get(path)).unwrap_err();
+    assert!(matches!(error, StoreError::Archived { .. }), "{error}");
 }
 
 async fn keeps_the_promises_of_a_store(store: &Store) {

@@ -4,3 +4,4 @@
 mod blobs;
 mod compose;
 mod identity;
+mod one_blob;

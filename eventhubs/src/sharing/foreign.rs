@@ -1,0 +1,113 @@
+//! Partitions that a reader outside of this source's producers takes away.
+//!
+//! The service lets one receiver with an epoch read a partition of a consumer group: the one with the highest epoch, and
+//! of equal ones the newest. Ours have epoch 0. A producer that takes over a partition says so in the store first, so a
+//! receiver that is displaced while the claim in the store is ours was displaced by somebody else's program. Nothing
+//! helps but to stop it, or to give it a consumer group of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How often a lasting theft is logged again.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// The partitions that are stolen at the moment.
+#[derive(Default)]
+pub(super) struct Foreign(BTreeMap<String, Theft>);
+
+struct Theft {
+    times: u64,
+    /// What the service says of the reader.
+    why: String,
+    last: Instant,
+    said_at: Option<Instant>,
+}
+
+impl Foreign {
+    /// Notes that a partition was stolen. Returns how many times so far, if it is time to log it.
+    pub(super) fn note(&mut self, partition: &str, why: String, now: Instant) -> Option<u64> {
+        let theft = self.0.entry(partition.to_owned()).or_insert(Theft {
+            times: 0,
+            why: String::new(),
+            last: now,
+            said_at: None,
+        });
+        theft.times += 1;
+        (theft.why, theft.last) = (why, now);
+        let is_due = theft
+            .said_at
+            .is_none_or(|said_at| now.duration_since(said_at) >= SAY_EVERY);
+        is_due.then(|| {
+            theft.said_at = Some(now);
+            theft.times
+        })
+    }
+
+    pub(super) fn has(&self, partition: &str) -> bool {
+        self.0.contains_key(partition)
+    }
+
+    /// Returns the stolen partitions.
+    pub(super) fn partitions(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Returns the partitions whose last theft is longer ago than `calm`.
+    pub(super) fn calm(&self, calm: Duration, now: Instant) -> Vec<String> {
+        let calm = self
+            .0
+            .iter()
+            .filter(|(_, theft)| now.duration_since(theft.last) > calm);
+        calm.map(|(partition, _)| partition.clone()).collect()
+    }
+
+    /// Forgets a partition, and returns whether it was stolen.
+    pub(super) fn forget(&mut self, partition: &str) -> bool {
+        self.0.remove(partition).is_some()
+    }
+
+    /// Returns what is wrong, in a sentence; `None` if nothing is stolen.
+    pub(super) fn outage(&self, consumer_group: &str) -> Option<String> {
+        let why = &self.0.values().next()?.why;
+        let names = self.partitions().join(", ");
+        let which = match self.0.len() {
+            1 => format!("partition {names} is"),
+            _ => format!("partitions {names} are"),
+        };
+        Some(format!(
+            "{which} stolen again and again by a reader that is none of this source's producers ({why}); stop that \
+             reader, or give it a consumer group other than {consumer_group}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_theft_is_one_line_a_minute_until_the_partition_is_left_alone() {
+        let (mut foreign, start) = (Foreign::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        let mut lines = Vec::new();
+        for number in 0..13 {
+            lines.extend(foreign.note("3", "epoch 5".to_owned(), start + 10 * number * second));
+        }
+        assert_eq!(lines, [1, 7, 13]);
+        foreign.note("4", "epoch 6".to_owned(), start + 125 * second);
+        let outage = foreign.outage("scoring").unwrap();
+        assert!(
+            outage.starts_with("partitions 3, 4 are stolen again and again"),
+            "{outage}"
+        );
+        assert!(
+            outage.contains("(epoch 5)") && outage.contains("other than scoring"),
+            "{outage}"
+        );
+        assert_eq!(foreign.calm(30 * second, start + 151 * second), ["3"]);
+        assert!(foreign.forget("3") && !foreign.forget("3"));
+        assert!(foreign.outage("scoring").unwrap().starts_with("partition 4 is"));
+        foreign.forget("4");
+        assert_eq!(foreign.outage("scoring"), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! What an error of an object store means. The client tells statuses apart, but one status has several meanings: the text of
+//! the service's answer names the one that applies.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use object_store::Error as E;
+
+/// The meaning of an error, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The service did not find the container or bucket itself.
+    NoContainer,
+    /// The service refuses the credentials or the operation.
+    Refused,
+    /// The blob was moved to a tier from which it has to be brought back before it can be read.
+    Archived,
+    /// Somebody holds a lease on the blob, and only they may change it.
+    Leased,
+    /// A rule keeps the blob from being changed or deleted.
+    Immutable,
+    /// The file system does not allow such a name, or something else has it.
+    Name,
+    Other,
+}
+
+/// The codes of Azure and S3
+/// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+const CODES: [(&str, Meaning); 8] = [
+    ("ContainerNotFound", Meaning::NoContainer),
+    ("NoSuchBucket", Meaning::NoContainer),
+    ("BlobArchived", Meaning::Archived),
+    ("BlobBeingRehydrated", Meaning::Archived),
+    ("InvalidObjectState", Meaning::Archived),
+    ("LeaseIdMissing", Meaning::Leased),
+    ("BlobImmutableDueToPolicy", Meaning::Immutable),
+    ("BlobImmutableDueToLegalHold", Meaning::Immutable),
+];
+
+/// Returns what `error` means.
+pub(super) fn meaning(error: &E) -> Meaning {
+    let answer = error.to_string();
+    // A path cannot be mistaken for a code, because `<` is encoded in paths.
+    let code = answer
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"));
+    let known = code.and_then(|(code, _)| CODES.iter().find(|(known, _)| *known == code.trim()));
+    if let Some((_, meaning)) = known {
+        return *meaning;
+    }
+    // For a listing, only the text of the error tells.
+    let refused = matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. })
+        || ["status code: 401 ", "status code: 403 "]
+            .iter()
+            .any(|status| answer.contains(status));
+    match system_error(error) {
+        _ if refused => Meaning::Refused,
+        Some(kind) if IS_OF_A_NAME.contains(&kind) => Meaning::Name,
+        _ => Meaning::Other,
+    }
+}
+
+/// What a file system says of a name that it cannot have: `ENAMETOOLONG`, `EINVAL`, `EISDIR`, `ENOTDIR`.
+const IS_OF_A_NAME: [ErrorKind; 4] = [
+    ErrorKind::InvalidFilename,
+    ErrorKind::InvalidInput,
+    ErrorKind::IsADirectory,
+    ErrorKind::NotADirectory,
+];
+
+/// Returns the kind of the system's error, if a folder's file system caused the error.
+fn system_error(error: &E) -> Option<ErrorKind> {
+    let first: &(dyn Error + 'static) = error;
+    let causes = std::iter::successors(Some(first), |&error| error.source());
+    let system = causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .last()?;
+    // Without a number, it is an error of a library that took this form.
+    system.raw_os_error().map(|_| system.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_status_has_several_meanings() {
+        let of = |code: &str| {
+            let source =
+                format!("Server returned non-2xx status code: 409 Conflict: <Error><Code>{code}</Code>");
+            let path = "models/a/t/current".to_owned();
+            meaning(&E::AlreadyExists {
+                path,
+                source: source.into(),
+            })
+        };
+        assert_eq!(of("BlobAlreadyExists"), Meaning::Other);
+        assert_eq!(of("BlobArchived"), Meaning::Archived);
+        assert_eq!(of("LeaseIdMissing"), Meaning::Leased);
+        let source = "Server returned non-2xx status code: 403 Forbidden: <Code>InvalidObjectState</Code>";
+        let path = String::new();
+        let error = E::PermissionDenied {
+            path,
+            source: source.into(),
+        };
+        assert_eq!(meaning(&error), Meaning::Archived);
+    }
+
+    #[test]
+    fn only_what_a_file_system_says_of_a_name_is_about_the_name() {
+        let of = |number: i32| {
+            meaning(&E::Generic {
+                store: "folder",
+                source: io::Error::from_raw_os_error(number).into(),
+            })
+        };
+        let (no_entry, input, access, directory, invalid, no_space, too_long) = (2, 5, 13, 21, 22, 28, 36);
+        for number in [directory, invalid, too_long] {
+            assert_eq!(of(number), Meaning::Name, "{number}");
+        }
+        for number in [no_entry, input, access, no_space] {
+            assert_eq!(of(number), Meaning::Other, "{number}");
+        }
+    }
+}
