@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Size limit of a secret, in bytes: a chain of certificates has some thousands.
-const MAX_BYTES: u64 = 64 << 10;
+/// Size limit of a secret, in bytes. A bundle of all public authorities has 220 kB.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A file that holds a secret. It is read again each time the secret is used, because passwords, keys and certificates
 /// are rotated while services run.
@@ -36,7 +36,7 @@ impl SecretFile {
         }
     }
 
-    /// Reads the secret, without the line break at its end that editors write. It is an error if the file is empty or has more than 64 KiB.
+    /// Reads the secret, without the line break at its end that editors write. It is an error if the file is empty or has more than 1 MiB.
     pub fn read(&self) -> Result<String, SecretFileError> {
         let unreadable = |source| SecretFileError {
             option: self.option,
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(secret.read().unwrap(), "second ");
         std::fs::write(&path, "\n").unwrap();
         assert!(said().ends_with("it is empty"));
-        std::fs::write(&path, "x".repeat(65 << 10)).unwrap();
-        assert!(said().ends_with("more than 65536 bytes"));
+        std::fs::write(&path, "x".repeat((1 << 20) + 1)).unwrap();
+        assert!(said().ends_with("more than 1048576 bytes"));
     }
 }
