@@ -17,6 +17,11 @@ pub enum Remedy {
 }
 
 impl Remedy {
+    /// Returns whether the error may pass while a program waits that has work in hand.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Wait | Self::GrantAccess)
+    }
+
     /// Returns the exit code of a program that ends with such an error: 2 if the configuration is wrong, 6 if access is
     /// refused, otherwise 1.
     pub fn exit_code(self) -> u8 {

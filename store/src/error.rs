@@ -150,9 +150,8 @@ impl HasRemedy for StoreError {
             Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. } | Self::Unfit { .. } => {
                 Remedy::FixConfig
             }
-            Self::Away { .. } | Self::NoContainer { .. } | Self::Refused { .. } | Self::Leased { .. } => {
-                Remedy::Wait
-            }
+            Self::Away { .. } | Self::NoContainer { .. } | Self::Leased { .. } => Remedy::Wait,
+            Self::Refused { .. } => Remedy::GrantAccess,
             Self::Operation { source, .. } if meaning(source) == Meaning::Name => Remedy::GiveUp,
             Self::Operation { source, .. } => match **source {
                 E::NotFound { .. }

@@ -69,7 +69,7 @@ pub use tls::choose_tls;
 use cloud::Container;
 use health::{Access, Health};
 use meaning::{Meaning, meaning};
-use windrow_common::{EventTime, HasRemedy, Remedy};
+use windrow_common::{EventTime, HasRemedy};
 
 /// Maximum size of a blob that is read, in bytes.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
@@ -160,7 +160,7 @@ impl Store {
     fn noted(&self, access: Access, error: StoreError) -> StoreError {
         match &error {
             StoreError::Leased { path, .. } => self.health.blocked(path, &error),
-            error if error.remedy() == Remedy::Wait => self.health.failed(access, error),
+            error if error.remedy().may_pass() => self.health.failed(access, error),
             _ => {}
         }
         error

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use windrow_common::{Backoff, HasRemedy, Remedy, format_duration};
+use windrow_common::{Backoff, HasRemedy, format_duration};
 
 /// Waits between attempts: short at first, then long enough not to burden a store that recovers.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ pub async fn wait_out<T, E: HasRemedy, F: Future<Output = Result<T, E>>>(
     let mut waiting: Option<Waiting> = None;
     loop {
         match operation().await {
-            Err(error) if error.remedy() == Remedy::Wait => {
+            Err(error) if error.remedy().may_pass() => {
                 waiting.get_or_insert_with(|| Waiting::new(what));
                 let failed = waits().failed(what, Instant::now());
                 match failed {

@@ -123,7 +123,7 @@ fn a_store_that_cannot_be_used_ends_a_service_at_once_with_a_sentence() {
         (
             STORE,
             changed("AZURE_STORAGE_ACCOUNT_KEY", Some("d3Jvbmc=")),
-            1,
+            6,
             "refuses this identity",
         ),
         (
