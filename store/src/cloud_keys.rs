@@ -39,17 +39,18 @@ pub(super) fn of_azure(
 /// `AWS_ACCESS_KEY_ID`.
 pub(super) fn of_aws(url: &str, builder: AmazonS3Builder) -> Result<AmazonS3Builder, StoreError> {
     let Some(secret) = named(AWS_SECRET) else {
-        return Ok(builder);
+        return match named(AWS_ID) {
+            Some(_) => Err(wrong(url, &format!("{AWS_ID} needs {AWS_SECRET}"))),
+            None => Ok(builder),
+        };
     };
     not_both(
         url,
         AWS_SECRET,
         builder.get_config_value(&AmazonS3ConfigKey::SecretAccessKey),
     )?;
-    let id = match (
-        named(AWS_ID),
-        builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId),
-    ) {
+    let given = |key| builder.get_config_value(&key).filter(|value| !value.is_empty());
+    let id = match (named(AWS_ID), given(AmazonS3ConfigKey::AccessKeyId)) {
         (Some(file), None) => KeyId::File(file),
         (None, Some(id)) => KeyId::Given(id),
         (file, _) => {
@@ -58,7 +59,8 @@ pub(super) fn of_aws(url: &str, builder: AmazonS3Builder) -> Result<AmazonS3Buil
             return Err(wrong(url, &why));
         }
     };
-    let key = AwsKey { id, secret };
+    let token = given(AmazonS3ConfigKey::Token);
+    let key = AwsKey { id, secret, token };
     key.read().map_err(|error| wrong(url, &error))?;
     Ok(builder.with_credentials(Arc::new(key)))
 }
@@ -117,6 +119,7 @@ enum KeyId {
 struct AwsKey {
     id: KeyId,
     secret: SecretFile,
+    token: Option<String>,
 }
 
 impl fmt::Debug for AwsKey {
@@ -131,13 +134,23 @@ impl AwsKey {
     fn read(&self) -> Result<AwsCredential, Unusable> {
         let key_id = match &self.id {
             KeyId::Given(id) => id.clone(),
-            KeyId::File(file) => file.read()?,
+            KeyId::File(file) => one_line(AWS_ID, file)?,
         };
         Ok(AwsCredential {
             key_id,
-            secret_key: self.secret.read()?,
-            token: None,
+            secret_key: one_line(AWS_SECRET, &self.secret)?,
+            token: self.token.clone(),
         })
+    }
+}
+
+/// Reads a key that is one line. The client would panic at a line break in a header.
+fn one_line(variable: &str, file: &SecretFile) -> Result<String, Unusable> {
+    let text = file.read()?;
+    let key = text.trim();
+    match key.is_empty() || key.contains(|sign: char| !sign.is_ascii_graphic()) {
+        true => Err(format!("{variable}: the file holds no key of one line").into()),
+        false => Ok(key.to_owned()),
     }
 }
 

@@ -40,6 +40,17 @@ pub enum StoreError {
         /// What it lacks, and what to do.
         why: String,
     },
+    /// The file system of a folder store does not answer.
+    #[error(
+        "the file system of the store folder {} has not answered for some seconds, as NFS does without a lock service, or \
+         just after its server has started; mount it with locks (NFS 4, or NFS 3 with rpc.statd and without nolock), or use \
+         a cloud store",
+        .folder.display()
+    )]
+    SilentFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The container or bucket of a cloud store does not exist.
     #[error("the store {url} cannot be found: the account has no such container or bucket")]
     NoContainer {
@@ -150,7 +161,10 @@ impl HasRemedy for StoreError {
             Self::Url { .. } | Self::Missing(_) | Self::Unwritable { .. } | Self::Unfit { .. } => {
                 Remedy::FixConfig
             }
-            Self::Away { .. } | Self::NoContainer { .. } | Self::Leased { .. } => Remedy::Wait,
+            Self::Away { .. }
+            | Self::SilentFolder { .. }
+            | Self::NoContainer { .. }
+            | Self::Leased { .. } => Remedy::Wait,
             Self::Refused { .. } => Remedy::GrantAccess,
             Self::Operation { source, .. } if meaning(source) == Meaning::Name => Remedy::GiveUp,
             Self::Operation { source, .. } => match **source {

@@ -178,6 +178,8 @@ impl Store {
             },
             Meaning::NoContainer if self.is_in_cloud() => StoreError::NoContainer { url },
             Meaning::Refused if self.is_in_cloud() => StoreError::Refused { url, source },
+            // Something else has taken the place of what was mounted.
+            Meaning::Name if self.health.folder_is_gone() => StoreError::Away { url },
             _ => StoreError::Operation {
                 action,
                 path,

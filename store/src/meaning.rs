@@ -71,6 +71,16 @@ const IS_OF_A_NAME: [ErrorKind; 4] = [
 
 /// Returns the kind of the system's error, if a folder's file system caused the error.
 fn system_error(error: &E) -> Option<ErrorKind> {
+    // The same number from a socket, a lock or a key's file says nothing about a blob.
+    if !matches!(
+        error,
+        E::Generic {
+            store: "LocalFileSystem" | "folder",
+            ..
+        }
+    ) {
+        return None;
+    }
     let first: &(dyn Error + 'static) = error;
     let causes = std::iter::successors(Some(first), |&error| error.source());
     let system = causes
@@ -121,6 +131,15 @@ mod tests {
         }
         for number in [no_entry, input, access, no_space] {
             assert_eq!(of(number), Meaning::Other, "{number}");
+        }
+        for elsewhere in ["MicrosoftAzure", "S3", "lock file"] {
+            let source = io::Error::from_raw_os_error(invalid).into();
+            let store = elsewhere;
+            assert_eq!(
+                meaning(&E::Generic { store, source }),
+                Meaning::Other,
+                "{elsewhere}"
+            );
         }
     }
 }

@@ -292,7 +292,12 @@ impl<Q: Queue> Session<'_, Q> {
     async fn note_end(&mut self, partition: String, ended: Ended) {
         self.reading.remove(&partition);
         match ended {
-            Ended::Lost(Some(why)) if self.is_ours(&partition).await => self.note_theft(&partition, why),
+            // If it is ours once more by now, another producer had it in between.
+            Ended::Lost(Some(why))
+                if !self.waiting.contains_key(&partition) && self.is_ours(&partition).await =>
+            {
+                self.note_theft(&partition, why);
+            }
             Ended::Lost(_) => tracing::info!(partition, "the partition goes to another producer"),
             Ended::Stopped => {}
             Ended::CaughtUp(client) => {

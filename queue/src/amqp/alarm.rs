@@ -64,7 +64,7 @@ impl Alarm {
                 false => Ok(events.next().await),
             };
             blocked = match event {
-                Ok(None) => return,
+                Ok(None | Some(Event::Error(_))) => return,
                 Ok(Some(Event::ConnectionBlocked(reason))) => {
                     *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
                     true

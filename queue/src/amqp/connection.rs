@@ -1,6 +1,6 @@
 //! One connection that is reopened when it is lost.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use lapin::types::AMQPValue;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::alarm::Alarm;
@@ -45,7 +46,7 @@ pub(super) struct Link {
     seen: Mutex<Option<Seen>>,
     /// Set while the connection is being opened: how the last attempt failed.
     opening: Mutex<Option<String>>,
-    closed: AtomicBool,
+    closed: CancellationToken,
     /// Number of messages that the broker has refused again and again.
     refused: AtomicUsize,
     progress: Progress,
@@ -91,7 +92,7 @@ impl Link {
             current: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             opening: Mutex::default(),
-            closed: AtomicBool::new(false),
+            closed: CancellationToken::new(),
             refused: AtomicUsize::new(0),
             progress: Progress::new(),
             largest: AtomicUsize::new(usize::MAX),
@@ -163,7 +164,7 @@ impl Link {
             Remedy::FixConfig | Remedy::GrantAccess => self.config.access.has_worked(),
             Remedy::GiveUp => false,
         };
-        may_pass && self.config.reconnect == Reconnect::Forever
+        may_pass && self.config.reconnect == Reconnect::Forever && !self.closed.is_cancelled()
     }
 
     /// Returns whether it has never been open.
@@ -210,18 +211,29 @@ impl Link {
         if self.seen().as_ref().is_some_and(is_lost) {
             return Some(format!("the connection to RabbitMQ at {endpoint} is lost"));
         }
-        if let Some(silence) = self.progress.silence() {
-            let waited = Duration::from_secs(silence.as_secs());
-            return Some(AmqpError::Silent { endpoint, waited }.to_string());
-        }
         if self.refused.load(Relaxed) > 0 {
             return Some(format!("RabbitMQ at {endpoint} refuses messages again and again"));
         }
-        self.unanswered.first()
+        if let Some(reason) = self.unanswered.first() {
+            return Some(reason);
+        }
+        let silence = self.progress.silence()?;
+        let waited = Duration::from_secs(silence.as_secs());
+        Some(AmqpError::Silent { endpoint, waited }.to_string())
     }
 
-    /// Returns the live connection. Opens it if necessary.
+    /// Returns the live connection. Opens it if necessary, unless it was closed for good.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, AmqpError> {
+        let opened = self.closed.run_until_cancelled(self.open_if_lost()).await;
+        opened.unwrap_or_else(|| {
+            Err(AmqpError::Away {
+                endpoint: self.endpoint(),
+                why: "this connection is closed".to_owned(),
+            })
+        })
+    }
+
+    async fn open_if_lost(&self) -> Result<Arc<Connection>, AmqpError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &*current
             && connection.status().connected()
@@ -250,7 +262,7 @@ impl Link {
     pub(super) async fn keep_open(link: Weak<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let Some(link) = link.upgrade().filter(|link| !link.closed.load(Relaxed)) else {
+            let Some(link) = link.upgrade().filter(|link| !link.closed.is_cancelled()) else {
                 return;
             };
             if let Err(error) = link.connection().await {
@@ -385,7 +397,8 @@ impl Link {
 
     /// Closes the connection, so that the broker requeues unsettled messages at once.
     pub(super) async fn close(&self) {
-        self.closed.store(true, Relaxed);
+        // Whoever is opening it stops, and lets go of the lock.
+        self.closed.cancel();
         let Some(connection) = self.current.lock().await.take() else {
             return;
         };

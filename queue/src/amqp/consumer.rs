@@ -223,7 +223,9 @@ async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpErr
             return Err(error);
         }
         tracing::warn!(%error, "cannot consume; retrying");
+        let waiting = link.waits_for(error.to_string());
         tokio::time::sleep(backoff.next_wait()).await;
+        drop(waiting);
         if matches!(error, AmqpError::Missing { .. }) {
             link.declare_again().await?;
         }

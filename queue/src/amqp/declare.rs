@@ -81,6 +81,10 @@ impl Link {
         if declared_at.is_some_and(|declared_at| declared_at > missed_at) {
             return Ok(());
         }
+        tracing::error!(
+            role = self.role(),
+            "a queue or exchange is missing; declaring them again"
+        );
         let mut backoff = backoff();
         let mut unready = None;
         loop {

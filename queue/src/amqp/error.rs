@@ -165,6 +165,12 @@ pub enum AmqpError {
         /// What it lacks.
         lacks: &'static str,
     },
+    /// The broker has closed the channel because another message on it is too large.
+    #[error("RabbitMQ at {endpoint} has closed the channel because of another message, which is too large")]
+    Disturbed {
+        /// The broker's address.
+        endpoint: String,
+    },
     /// The broker has taken messages and has not confirmed any of them.
     #[error("RabbitMQ at {endpoint} has confirmed nothing for {waited:?}")]
     Silent {
@@ -230,6 +236,7 @@ impl HasRemedy for AmqpError {
             Self::Away { .. }
             | Self::Blocked { .. }
             | Self::Silent { .. }
+            | Self::Disturbed { .. }
             | Self::Missing { .. }
             | Self::NoAnswer { .. }
             | Self::NoHost { .. }

@@ -305,7 +305,9 @@ impl Publisher {
             // Someone deleted the queue or the exchange under the live connection.
             let is_undeclared = matches!(error, AmqpError::Unroutable { .. } | AmqpError::Missing { .. });
             undeclared += u32::from(is_undeclared);
-            if undeclared > UNDECLARED_TRIES || !self.link.waits_out(&error) {
+            // The next attempt knows the limit, so this ends, for a command too.
+            let is_disturbed = matches!(error, AmqpError::Disturbed { .. });
+            if undeclared > UNDECLARED_TRIES || !(is_disturbed || self.link.waits_out(&error)) {
                 return Err(error);
             }
             match error.remedy() {
@@ -320,7 +322,6 @@ impl Publisher {
             }
             tokio::time::sleep(backoff.next_wait()).await;
             if is_undeclared {
-                tracing::error!(%error, "declaring the queues again");
                 self.link.declare_again().await?;
             }
         }
@@ -354,10 +355,7 @@ impl Publisher {
                 link.note_largest(limit);
                 match body.len() > limit {
                     true => self.too_large(id, body.len()),
-                    false => AmqpError::Away {
-                        endpoint: endpoint(),
-                        why: "a larger message closed the channel".to_owned(),
-                    },
+                    false => AmqpError::Disturbed { endpoint: endpoint() },
                 }
             }
             None => link.error(&error),

@@ -138,10 +138,16 @@ fn a_certificate_is_read_again_for_each_connection() {
         &key,
     ];
     let mut worker = Service::start("windrow-worker", &words, &path("worker.log"));
+    let mut stopped = Service::start("windrow-worker", &words, &path("stopped.log"));
     worker.ready();
+    stopped.ready();
     issue(&wrong);
     broker.control(&["close_all_connections", "rotated"]);
     unready(&mut worker, "cannot open an encrypted connection");
+    // Who is stopped meanwhile does not wait for the broker.
+    unready(&mut stopped, "cannot open an encrypted connection");
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(SOON), 0, "{}", stopped.log());
     issue(&right);
     worker.ready();
     worker.signal("TERM");
