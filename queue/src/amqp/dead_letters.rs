@@ -18,8 +18,8 @@ use super::{AmqpError, properties};
 use crate::DeadLetter;
 
 /// How long to wait for a dead letter. The broker has said how many there are, so another consumer holds one that does
-/// not arrive.
-const SILENCE: Duration = Duration::from_secs(2);
+/// not arrive. A busy broker takes a while for the first of many.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long nothing may move while the broker settles what was acked and requeues the rest.
 const STALLED_AFTER: Duration = Duration::from_secs(10);

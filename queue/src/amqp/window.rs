@@ -74,6 +74,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::iter::repeat_n;
     use std::num::{NonZeroU16, NonZeroUsize};
 
     fn window(messages: u16) -> Window {
@@ -111,12 +112,12 @@ mod tests {
         let mut small = window(10_000);
         let first = small.fitting();
         assert_eq!(
-            windows(&mut small, first, [150; 30_000]),
+            windows(&mut small, first, repeat_n(150, 30_000)),
             [24, 192, 1_536, 10_000]
         );
-        assert_eq!(windows(&mut window(40), first, [150; 100]), [24, 40]);
+        assert_eq!(windows(&mut window(40), first, repeat_n(150, 100)), [24, 40]);
         let mut large = window(10_000);
-        let windows = windows(&mut large, first, [92_000; 30_000]);
+        let windows = windows(&mut large, first, repeat_n(92_000, 30_000));
         let last = *windows.last().unwrap();
         assert!((700..=1_458).contains(&last), "{windows:?}");
     }
@@ -124,8 +125,8 @@ mod tests {
     #[test]
     fn a_window_shrinks_once_messages_are_larger() {
         let mut window = window(10_000);
-        windows(&mut window, 24, [150; 30_000]);
-        let windows = windows(&mut window, 10_000, [1 << 20; 1_000]);
+        windows(&mut window, 24, repeat_n(150, 30_000));
+        let windows = windows(&mut window, 10_000, repeat_n(1 << 20, 1_000));
         let last = *windows.last().unwrap();
         assert!((60..=256).contains(&last), "{windows:?}");
     }
