@@ -22,7 +22,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test test-containers test-containers-full simulate planted fuzz lint lint-stack sbom bench soak reference
+.PHONY: demo check test test-containers test-containers-full containers-ready simulate planted fuzz lint lint-stack sbom bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -37,9 +37,11 @@ test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
 
 # Around the programs of `make test`; tests/containers/run.py says more.
-test-containers: target/.toolchain target/.containers target/azurite/package.json
-	$(CARGO) build --workspace --locked --bins --tests
+test-containers: containers-ready
 	python3 -B tests/containers/run.py
+
+containers-ready: target/.toolchain target/.containers target/azurite/package.json
+	$(CARGO) build --workspace --locked --bins --tests
 
 # Compiles everything inside the Dockerfile, with this machine's toolchain.
 test-containers-full: target/.toolchain target/.containers target/azurite/package.json
@@ -111,7 +113,7 @@ target/.rabbitmq:
 # A Docker engine, which the test starts by hand; RUNLEVEL=1 keeps the package from starting one.
 target/.containers:
 	@python3 -B tests/containers/run.py --can-run
-	$(call need,which dockerd containerd tini ip debootstrap docker-compose ps,docker.io containerd tini iproute2 debootstrap docker-compose procps)
+	$(call need,which dockerd containerd tini ip debootstrap docker-compose ps,--no-remove docker.io containerd tini iproute2 debootstrap docker-compose procps)
 	@mkdir -p target && touch $@
 
 # moto, the S3 server of the tests.

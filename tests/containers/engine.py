@@ -43,6 +43,10 @@ class Failed(Exception):
     """What was expected and did not happen."""
 
 
+class NotHere(Failed):
+    """This machine or its package registries do not give what the test needs; that says nothing of Windrow."""
+
+
 def wait(what, seconds, condition):
     """Calls `condition` until it returns something true, and returns that."""
     deadline = time.monotonic() + seconds

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import images
-from engine import Engine, Failed, run
+from engine import Engine, Failed, NotHere, run
 from images import TARGETS, WORKSPACE
 from stack import Stack
 
@@ -69,10 +69,13 @@ class Steps:
 
 def build(step, engine, checkout, full):
     """Builds all images, on the host's network."""
-    with step("start an engine to build on"):
-        engine.start_for_building()
-    with step("base images") as found:
-        found.append(images.base_images(engine, WORKSPACE / "target/containers", SUITE))
+    try:
+        with step("start an engine to build on"):
+            engine.start_for_building()
+        with step("base images") as found:
+            found.append(images.base_images(engine, WORKSPACE / "target/containers", SUITE))
+    except Failed as failed:
+        raise NotHere(failed) from None
     with step("this machine's Rust" if full else "programs of target/debug"):
         if full:
             images.rust(engine)
@@ -209,6 +212,9 @@ def main():
         run_stack(steps.step, stack, keys)
         stack = Stack(engine, COMPOSE, checkout, "docker-compose.yml", "docker-compose.tls.yml")
         run_encrypted(steps.step, stack)
+    except NotHere as failed:
+        print(f"\nno engine or no base images: {failed}", file=sys.stderr)
+        return 3
     except Failed as failed:
         print(f"\nFAILED: {failed}", file=sys.stderr)
         if engine.process and engine.process.poll() is None:
@@ -217,8 +223,10 @@ def main():
     except KeyboardInterrupt:
         return 130
     finally:
-        engine.stop()
-        run(["rm", "-rf", "--one-file-system", str(folder)])
+        try:
+            engine.stop()
+        finally:
+            run(["rm", "-rf", "--one-file-system", str(folder)])
     print(f"{time.monotonic() - steps.start:7.1f} s  in total")
     return 0
 
