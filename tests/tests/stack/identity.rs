@@ -31,9 +31,9 @@ fn an_identity_that_is_refused_is_said_in_a_sentence() {
         let send = ["send", HUB, "--source", FLEET, "--eventhubs-endpoint", &endpoint];
         let (code, _, said) = windrow(&send).envs(variables).end();
         let last = said.lines().last().unwrap();
-        assert_eq!(code, 2, "{said}");
+        assert_eq!(code, 6, "{said}");
         assert!(
-            last.contains("refuses: ") && last.contains("who is that?"),
+            last.contains("refuses this login: ") && last.contains("who is that?"),
             "{said}"
         );
     }
