@@ -5,6 +5,7 @@
 mod aggregate;
 mod backoff;
 mod codec;
+mod counted;
 mod duration;
 mod error_text;
 mod length;
@@ -19,6 +20,7 @@ mod time;
 pub use aggregate::Aggregate;
 pub use backoff::Backoff;
 pub use codec::{CodecError, decode, encode};
+pub use counted::Counted;
 pub use duration::{format_duration, parse_duration};
 pub use error_text::{one_line, sentence};
 pub use length::{Interval, Length};

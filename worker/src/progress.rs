@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use windrow_common::Counted;
+
 /// What the workers of a process wait for, and when they last settled a message.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -14,22 +16,6 @@ pub(crate) struct Progress {
     loading: AtomicUsize,
     /// Number of batches that are being written.
     writing: AtomicUsize,
-}
-
-/// Something that a worker waits for, until this is dropped.
-pub(crate) struct WaitsFor<'a>(&'a AtomicUsize);
-
-impl<'a> WaitsFor<'a> {
-    fn one_more_of(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for WaitsFor<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Default for Progress {
@@ -55,12 +41,12 @@ impl Progress {
         self.moved_ms.store(now_ms, Relaxed);
     }
 
-    pub(crate) fn loads(&self) -> WaitsFor<'_> {
-        WaitsFor::one_more_of(&self.loading)
+    pub(crate) fn loads(&self) -> Counted<'_> {
+        Counted::among(&self.loading)
     }
 
-    pub(crate) fn writes(&self) -> WaitsFor<'_> {
-        WaitsFor::one_more_of(&self.writing)
+    pub(crate) fn writes(&self) -> Counted<'_> {
+        Counted::among(&self.writing)
     }
 
     /// Returns why nothing moves: `held` messages are held, of which `dead` wait for their dead letters, and none has been

@@ -1,5 +1,6 @@
 //! Options that name a broker and its queues.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use windrow_common::{HasRemedy, Remedy};
 use windrow_store::SecretFile;
 
 /// Options that name a RabbitMQ broker and its queues.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "RabbitMQ")]
 pub struct AmqpArgs {
     /// URL of the broker: amqp://user:password@host:5672/vhost, or amqps://…; several hosts of a cluster are separated by
@@ -107,6 +108,15 @@ pub enum AmqpArgsError {
 impl HasRemedy for AmqpArgsError {
     fn remedy(&self) -> Remedy {
         Remedy::FixConfig
+    }
+}
+
+impl fmt::Debug for AmqpArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Both URLs may name a password.
+        f.debug_struct("AmqpArgs")
+            .field("queue_prefix", &self.queue_prefix)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Access, AmqpUrl};
 
 /// The configuration of an [`super::Amqp`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AmqpConfig {
     /// The broker's address, the user and the certificates.
     pub access: Access,
@@ -21,6 +21,17 @@ pub struct AmqpConfig {
     pub management_url: Option<String>,
     /// Name of the client in the broker's list of connections.
     pub client: String,
+}
+
+impl fmt::Debug for AmqpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address of the management API may name a password.
+        f.debug_struct("AmqpConfig")
+            .field("access", &self.access)
+            .field("names", &self.names)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
 }
 
 impl AmqpConfig {

@@ -17,7 +17,7 @@ use super::answer::Unanswered;
 use super::declare::{self, QueueLook};
 use super::progress::Progress;
 use super::{AmqpConfig, AmqpError, Login, Reconnect};
-use windrow_common::{Backoff, HasRemedy, Remedy};
+use windrow_common::{Backoff, Counted, HasRemedy, Remedy};
 
 /// A broker that accepts a connection and then stays silent for this long counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,22 +66,6 @@ struct Seen {
     endpoint: String,
     alarm: Alarm,
     _watch: AbortOnDropHandle<()>,
-}
-
-/// One of the things that a link counts, until this is dropped.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn among(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Link {
@@ -397,7 +381,7 @@ impl Link {
 
     /// Closes the connection, so that the broker requeues unsettled messages at once.
     pub(super) async fn close(&self) {
-        // Whoever is opening it stops, and lets go of the lock.
+        // A task that is opening the connection stops, and releases the lock.
         self.closed.cancel();
         let Some(connection) = self.current.lock().await.take() else {
             return;

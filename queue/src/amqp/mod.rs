@@ -3,7 +3,8 @@
 //! A message stays in a quorum queue, persistent and confirmed by a majority of brokers, until a worker acks it. Every
 //! failure of the broker or the network is handled in the same way. The connection is reopened, with capped and
 //! jittered waits, and the queues are declared again. Unconfirmed messages are published again, and unacked ones are
-//! delivered again. Only what a person has to fix (credentials, arguments of a foreign queue) is an error.
+//! delivered again. What a person has to fix (credentials, arguments of a foreign queue) is an error before the first
+//! success, and is waited for after it.
 
 mod access;
 mod alarm;

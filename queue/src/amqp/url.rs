@@ -234,7 +234,11 @@ mod tests {
         ] {
             assert_eq!(parsed(plain).endpoint(), "broker:5672");
         }
-        let shown = format!("{:?}", AmqpConfig::new(url));
+        let shown = AmqpConfig {
+            management_url: Some("https://monitor:s3cret@broker:15671".to_owned()),
+            ..AmqpConfig::new(url)
+        };
+        let shown = format!("{shown:?}");
         assert!(!shown.contains("s3cret"), "{shown}");
         for bad in [
             "http://ada:s3cret@broker",

@@ -121,7 +121,7 @@ fn under_alarm(stage: &Stage) {
         .matches("does not take announcements of anomalies")
         .count();
     assert_eq!(told, 1, "{}", worker.log());
-    // Whoever publishes waits, or says why it gives up.
+    // Producers wait, and commands that publish say why they give up.
     let csv = stage.text("readings.csv");
     write_csv(&stage.path("readings.csv"), &fleet(3, 600, 6));
     let endpoint = format!("127.0.0.1:{}", stage.broker.port());

@@ -1,4 +1,4 @@
-//! Trouble with a single blob of a store: what belongs to it is set aside or waits, and everything else goes on.
+//! One blob of a store cannot be used: the messages that need it are set aside or wait, and all others are scored.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

@@ -1,0 +1,21 @@
+//! Counting what is under way.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// One of the things that a counter counts, until this is dropped.
+#[derive(Debug)]
+pub struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    /// Counts one more.
+    pub fn among(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
