@@ -52,7 +52,7 @@ struct Cli {
         long,
         global = true,
         value_name = "FILTER",
-        default_value = "warn,azure_messaging_eventhubs=off,azure_core_amqp=off,fe2o3_amqp=off",
+        default_value = "warn,source=info,azure_messaging_eventhubs=off,azure_core_amqp=off,fe2o3_amqp=off",
         env = "WINDROW_LOG"
     )]
     log: String,

@@ -102,6 +102,7 @@ pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), Cli
         return show::json(&json!({
             "readings": produced.accepted,
             "replayed": produced.replayed,
+            "left_out": produced.left_out,
             "quarantined": by_reason,
             "windows": produced.windows,
             "left_open": produced.left_open,
@@ -133,6 +134,12 @@ pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), Cli
             }
         }),
     ];
+    if produced.left_out > 0 {
+        rows.push((
+            "left out",
+            format!("{} rows by --where", show::count(produced.left_out)),
+        ));
+    }
     if produced.left_open > 0 {
         let left = show::count(produced.left_open);
         let why = "the readings end before these windows do; the next run goes on with them";

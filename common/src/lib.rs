@@ -32,4 +32,4 @@ pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{
     MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment, is_shortened,
 };
-pub use time::{EventTime, TimeError};
+pub use time::{EpochUnit, EventTime, LocalTime, TimeError, WrittenTime};

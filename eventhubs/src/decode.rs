@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use windrow_producer::source::decode::{ColumnMapping, DefaultNames, ObjectReader, RowSink};
+use windrow_producer::source::decode::{ColumnMapping, DefaultNames, ObjectReader, RefusedObject, RowSink};
 use windrow_producer::source::{Raw, Unreadable};
 
 use crate::body::{Body, Kept, body_of, kept, size_of};
@@ -124,9 +124,9 @@ impl Reader<'_, '_> {
     /// Reads the elements of an AMQP list.
     fn items(&mut self, items: &[Cow<'_, [u8]>]) {
         for item in items {
-            if let Err(detail) = self.object(item.trim_ascii()) {
+            if let Err(refused) = self.object(item.trim_ascii()) {
                 let mut aside = Stretches::new(item);
-                aside.add(item, 1, None, detail);
+                aside.add(item, refused.readings, None, refused.detail);
                 aside.end(self.event, self.out);
             }
         }
@@ -206,15 +206,13 @@ impl Reader<'_, '_> {
         match self.object(object) {
             // What is set aside goes to another list than the readings, so their order does not matter.
             Ok(()) => aside.interrupt(),
-            Err(detail) => aside.add(object, 1, line, detail),
+            Err(refused) => aside.add(object, refused.readings, line, refused.detail),
         }
     }
 
-    fn object(&mut self, object: &[u8]) -> Result<(), String> {
-        let offset = self.event.offset.0;
-        let reading = self.objects.read(object, offset, self.names, self.out)?;
-        self.out.batch.readings.push(reading);
-        Ok(())
+    fn object(&mut self, object: &[u8]) -> Result<(), RefusedObject> {
+        self.objects
+            .read(object, self.event.offset.0, self.names, self.out)
     }
 }
 

@@ -31,7 +31,7 @@ impl InputArgs {
     /// Opens the source and checks its columns and files. A shared source connects only when it runs.
     pub fn open(&self, until: Until) -> Result<Input, SharingError> {
         if self.source.is_event_hub() {
-            let mapping = self.source.mapping();
+            let mapping = self.source.checked_mapping().map_err(ProducerError::from)?;
             let source = self.event_hub.source(&self.source.source, mapping, until)?;
             return Ok(Input::Shared(Box::new(source)));
         }

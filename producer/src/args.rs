@@ -9,7 +9,7 @@ use windrow_common::parse_duration;
 use crate::ProducerOptions;
 use crate::checkpoint::{Opening, Origin};
 use crate::ingest::AtEnd;
-use crate::source::decode::ColumnMapping;
+use crate::source::decode::{self, ColumnMapping, Condition, DeviceFrom, Preset, TagPattern, TimeFormat};
 use crate::source::file::FileSource;
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
@@ -31,22 +31,66 @@ pub struct SourceArgs {
     columns: ColumnArgs,
 }
 
-/// Options that name the columns or fields of a source.
+/// Options that say how readings are found in a source.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Source")]
 pub struct ColumnArgs {
-    /// Column or field with the time [default: ts, timestamp, time, event_time or datetime]
+    /// Options for what a common program writes; others given beside it win
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        env = "WINDROW_FORMAT",
+        hide_possible_values = true
+    )]
+    format: Option<Preset>,
+    /// Column or field with the time, DATE+TIME for two columns, or a path into JSON such as body.time
+    /// [default: ts, timestamp, time, event_time or datetime, or date and time]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_TIME")]
     column_time: Option<String>,
     /// Column or field with the device [default: device, device_id or deviceid]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_DEVICE")]
     column_device: Option<String>,
-    /// Column or field with the tag [default: tag, sensor or metric]
+    /// Column or field with the tag; in JSON also a path such as metrics[].name [default: tag, sensor or metric]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_TAG")]
     column_tag: Option<String>,
     /// Column or field with the value [default: value or reading]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_VALUE")]
     column_value: Option<String>,
+    /// Columns or fields that hold one measurement each: names, patterns such as 'temp_*', paths such as 'body.*', or
+    /// TAG=COLUMN, separated by commas. The name of the column is the tag; an empty cell is no reading
+    #[arg(long, value_name = "COLUMNS", env = "WINDROW_TAGS", value_delimiter = ',')]
+    tags: Vec<TagPattern>,
+    /// Columns or fields that a pattern of --tags does not mean, separated by commas
+    #[arg(long, value_name = "COLUMNS", env = "WINDROW_IGNORE", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// Where the device is named, if no column names it: file (the file's name), path:N (a part of its path below the
+    /// source, from 1, or -1 for the last), const:NAME, or segment:FIELD:N (a part of a topic)
+    #[arg(long, value_name = "WHERE", env = "WINDROW_DEVICE_FROM")]
+    device_from: Option<DeviceFrom>,
+    /// Read only rows with this value in a column: COLUMN=VALUE or COLUMN!=VALUE. Several must all hold
+    #[arg(
+        long = "where",
+        value_name = "CONDITION",
+        env = "WINDROW_WHERE",
+        value_delimiter = ','
+    )]
+    conditions: Vec<Condition>,
+    /// Form of the times: a pattern such as '%d/%m/%Y %H:%M:%S', or epoch (numbers since 1970, also before 1980),
+    /// epoch-s, epoch-ms, epoch-us, epoch-ns, excel, datenum, labview, filetime or ticks
+    /// [default: RFC 3339 and the like, or a number since 1970]
+    #[arg(long, value_name = "FORM", env = "WINDROW_TIME_FORMAT")]
+    time_format: Option<TimeFormat>,
+    /// Time zone of times that do not say theirs, such as Europe/Berlin. Of a time that occurs twice, the first is meant
+    /// [default: UTC]
+    #[arg(long, value_name = "ZONE", env = "WINDROW_TIMEZONE", value_parser = timezone)]
+    timezone: Option<String>,
+    /// What separates the cells of a text file: a character, or tab [default: what makes its first lines a table]
+    #[arg(long, value_name = "CHAR", env = "WINDROW_DELIMITER", value_parser = delimiter)]
+    delimiter: Option<char>,
+    /// Line of a text file that names the columns, from 1 [default: the first that names those needed]
+    #[arg(long, value_name = "LINE", env = "WINDROW_HEADER_LINE", value_parser = clap::value_parser!(u64).range(1..))]
+    header_line: Option<u64>,
 }
 
 impl SourceArgs {
@@ -60,15 +104,37 @@ impl SourceArgs {
         self.source.starts_with(EVENT_HUBS)
     }
 
-    /// Returns the columns or fields that hold the time, device, tag and value.
+    /// Returns how readings are found in it.
     pub fn mapping(&self) -> ColumnMapping {
-        let columns = &self.columns;
-        ColumnMapping {
-            timestamp: columns.column_time.clone(),
-            device: columns.column_device.clone(),
-            tag: columns.column_tag.clone(),
-            value: columns.column_value.clone(),
+        let columns = self.columns.clone();
+        let given = ColumnMapping {
+            timestamp: columns.column_time,
+            device: columns.column_device,
+            tag: columns.column_tag,
+            value: columns.column_value,
+            tags: columns.tags,
+            ignore: columns.ignore,
+            device_from: columns.device_from,
+            conditions: columns.conditions,
+            time_format: columns.time_format,
+            timezone: columns.timezone,
+            delimiter: columns.delimiter,
+            header_line: columns.header_line,
+        };
+        match columns.format {
+            Some(preset) => preset.complete(given),
+            None => given,
         }
+    }
+
+    /// Returns how readings are found in it, if the options agree with one another.
+    pub fn checked_mapping(&self) -> Result<ColumnMapping, SourceError> {
+        let mapping = self.mapping();
+        mapping.check().map_err(|why| SourceError::Spec {
+            spec: self.source.clone(),
+            why,
+        })?;
+        Ok(mapping)
     }
 
     /// Opens a source that this process reads alone: files or a simulated fleet.
@@ -85,7 +151,7 @@ impl SourceArgs {
         }
         Ok(Box::new(FileSource::open(
             Path::new(&self.source),
-            &self.mapping(),
+            &self.checked_mapping()?,
             until,
         )?))
     }
@@ -217,6 +283,21 @@ impl ReadArgs {
             at_end: self.at_end.unwrap_or_else(|| source.default_end()),
             speed: self.speed,
         }
+    }
+}
+
+fn timezone(text: &str) -> Result<String, String> {
+    decode::zone(text).map(|_| text.to_owned())
+}
+
+/// Parses a `--delimiter`.
+fn delimiter(text: &str) -> Result<char, String> {
+    match text {
+        "tab" | "\\t" | "\t" => Ok('\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(char::from(*byte)),
+            _ => Err("write one character such as ; or |, or tab".to_owned()),
+        },
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct Counted {
     open_windows: i64,
     source_done: i64,
     source_total: i64,
+    /// How far the rows of each partition that a condition leaves out were counted. Rows are read again in a further pass.
+    left_out_through: Vec<Offset>,
 }
 
 impl From<&SensorTable> for Counted {
@@ -177,6 +179,7 @@ impl Ingest {
         self.add_new_partitions(now);
         let turn = match read {
             Read::Batch => {
+                self.count_left_out(&batch);
                 self.windower.take(&mut batch, &self.sensors, now, emitted);
                 Turn::More
             }
@@ -263,6 +266,17 @@ impl Ingest {
         };
         self.count_sensors();
         step
+    }
+
+    fn count_left_out(&mut self, batch: &Batch) {
+        let through = &mut self.counted.left_out_through;
+        if through.len() <= batch.partition {
+            through.resize(batch.partition + 1, Offset(0));
+        }
+        if batch.next > through[batch.partition] {
+            through[batch.partition] = batch.next;
+            self.stats.left_out.inc_by(batch.left_out);
+        }
     }
 
     fn count_sensors(&mut self) {

@@ -18,6 +18,7 @@ use crate::set_aside::LastReport;
 pub struct Stats {
     pub(crate) accepted: Counter,
     pub(crate) replayed: Counter,
+    pub(crate) left_out: Counter,
     pub(crate) quarantined: Family<QuarantinedFor, Counter>,
     pub(crate) quarantine_cut: Counter,
     pub(crate) open_windows: Gauge,
@@ -68,6 +69,8 @@ pub struct Counts {
     pub accepted: u64,
     /// Readings skipped because an earlier run had processed them.
     pub replayed: u64,
+    /// Rows that a condition (`--where`) left out.
+    pub left_out: u64,
     /// Readings quarantined, by reason, in the order of [`QuarantineReason::ALL`].
     pub quarantined: [u64; QuarantineReason::ALL.len()],
     /// Gauge: windows open now.
@@ -120,6 +123,11 @@ impl Stats {
                 "replayed_readings",
                 "Readings skipped because an earlier run had processed them",
                 &self.replayed,
+            ),
+            (
+                "rows_left_out",
+                "Rows that a condition (--where) left out; they are neither readings nor in quarantine",
+                &self.left_out,
             ),
             ("windows", "Windows dispatched", &self.windows),
             (
@@ -260,6 +268,7 @@ impl Stats {
         Counts {
             accepted: self.accepted.get(),
             replayed: self.replayed.get(),
+            left_out: self.left_out.get(),
             quarantined: QuarantineReason::ALL
                 .map(|reason| self.quarantined.get_or_create(&reason.into()).get()),
             open_windows: gauge(&self.open_windows),

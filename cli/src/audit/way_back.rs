@@ -66,7 +66,7 @@ fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, sto
         length(account.interval),
     );
     for (option, name) in column_options(&account.origin.columns) {
-        command += &format!(" {option} {}", quoted(name));
+        command += &format!(" {option} {}", quoted(&name));
     }
     command
 }

@@ -16,6 +16,14 @@ const TWO: &str = r#"{"ts":1767225601,"device":"b","tag":"t","value":2}"#;
 
 type Reading = (String, i64, f64);
 
+/// Returns the usual mapping, with which a time may be a small number.
+fn any_epoch() -> ColumnMapping {
+    ColumnMapping {
+        time_format: "epoch".parse().ok(),
+        ..ColumnMapping::default()
+    }
+}
+
 fn one_and_two() -> Vec<Reading> {
     vec![
         ("a/t".to_owned(), 1_767_225_600, 1.5),
@@ -43,7 +51,7 @@ fn decode_event(event: &Event) -> (Vec<Reading>, Vec<Unreadable>) {
         arrival: EventTime::from_millis(0),
         limit: usize::MAX,
     };
-    EventDecoder::new(&ColumnMapping::default()).decode(event, &mut out);
+    EventDecoder::new(&any_epoch()).decode(event, &mut out);
     let readings = batch.readings.iter().map(|reading| {
         assert_eq!(reading.offset, Offset(7));
         let seconds = reading.time.as_millis() / 1_000;

@@ -50,7 +50,7 @@ impl Origin {
 
 fn options_text(columns: &ColumnMapping) -> String {
     let given: Vec<_> = column_options(columns)
-        .map(|(option, name)| format!("{option} {name}"))
+        .map(|(option, value)| format!("{option} {value}"))
         .collect();
     match given.is_empty() {
         true => "no column options".to_owned(),
@@ -58,21 +58,49 @@ fn options_text(columns: &ColumnMapping) -> String {
     }
 }
 
-/// Returns the options that were given to name columns or fields, with the names.
-pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (String, &str)> {
+/// Returns the options that were given to say how readings are found, with their values.
+pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (&'static str, String)> {
     let ColumnMapping {
         timestamp,
         device,
         tag,
         value,
+        tags,
+        ignore,
+        device_from,
+        conditions,
+        time_format,
+        timezone,
+        delimiter,
+        header_line,
     } = columns;
-    let options = [
-        ("time", timestamp),
-        ("device", device),
-        ("tag", tag),
-        ("value", value),
+    let list = |values: Vec<String>| (!values.is_empty()).then(|| values.join(","));
+    let one = [
+        ("--column-time", timestamp.clone()),
+        ("--column-device", device.clone()),
+        ("--column-tag", tag.clone()),
+        ("--column-value", value.clone()),
+        ("--tags", list(tags.iter().map(ToString::to_string).collect())),
+        ("--ignore", list(ignore.clone())),
+        ("--device-from", device_from.as_ref().map(ToString::to_string)),
+        ("--time-format", time_format.as_ref().map(ToString::to_string)),
+        ("--timezone", timezone.clone()),
+        (
+            "--delimiter",
+            delimiter.map(|delimiter| {
+                if delimiter == '\t' {
+                    "tab".to_owned()
+                } else {
+                    delimiter.to_string()
+                }
+            }),
+        ),
+        ("--header-line", header_line.map(|line| line.to_string())),
     ];
-    options
-        .into_iter()
-        .filter_map(|(role, name)| Some((format!("--column-{role}"), name.as_deref()?)))
+    let conditions = conditions
+        .iter()
+        .map(|condition| ("--where", Some(condition.to_string())));
+    one.into_iter()
+        .chain(conditions.collect::<Vec<_>>())
+        .filter_map(|(option, value)| Some((option, value?)))
 }

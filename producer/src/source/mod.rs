@@ -54,6 +54,10 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// The items that could not be read, in offset order.
     pub unreadable: Vec<Unreadable>,
+    /// How many rows a condition (`--where`) has left out. They are neither readings nor unreadable.
+    pub left_out: u64,
+    /// How many of the unreadable items were refused for their time.
+    pub bad_times: usize,
     /// How many bytes of these items are kept. A source ends a batch with more than [`RAW_BYTES_PER_BATCH`].
     pub raw_bytes: usize,
     /// Where the partition continues: every item below this offset is in this batch or an earlier one.
@@ -86,6 +90,8 @@ impl Batch {
         self.partition = partition;
         self.readings.clear();
         self.unreadable.clear();
+        self.left_out = 0;
+        self.bad_times = 0;
         self.raw_bytes = 0;
         self.next = Offset(0);
         self.ended = false;
@@ -197,6 +203,28 @@ pub enum SourceError {
         /// The names found.
         found: String,
     },
+    /// A file has two columns that one role could mean.
+    #[error("{}: both `{one}` and `{other}` could be the {role}; say which with {option} {one} or {option} {other}", .path.display())]
+    TwoColumns {
+        /// The file.
+        path: PathBuf,
+        /// What the column holds: timestamp, device, tag or value.
+        role: &'static str,
+        /// The first of them.
+        one: String,
+        /// The second.
+        other: String,
+        /// The option that decides.
+        option: &'static str,
+    },
+    /// The options do not fit a file.
+    #[error("{}: {why}", .path.display())]
+    Options {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, and which option would.
+        why: String,
+    },
     /// A file cannot be read, or not to its end.
     #[error("{}: cannot read at offset {offset}: {source}", .path.display())]
     Read {
@@ -241,7 +269,11 @@ pub enum SourceError {
 impl HasRemedy for SourceError {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::NoInput { .. } | Self::MissingColumn { .. } | Self::Spec { .. } => Remedy::FixConfig,
+            Self::NoInput { .. }
+            | Self::MissingColumn { .. }
+            | Self::TwoColumns { .. }
+            | Self::Options { .. }
+            | Self::Spec { .. } => Remedy::FixConfig,
             Self::Read { .. } | Self::Format { .. } | Self::Shrunk { .. } => Remedy::GiveUp,
         }
     }

@@ -5,8 +5,9 @@ use windrow_common::{EventTime, SensorId};
 use crate::sensors::{SensorError, SensorIndex, SensorTable};
 use crate::source::{Offset, Reading};
 
-use super::mapping::Role;
+use super::mapping::{ColumnMapping, Role};
 use super::sink::{RowSink, shown};
+use super::time_format::{Noticed, TimeReader};
 
 /// Returns the text without the spaces and tabs around it.
 #[inline]
@@ -32,9 +33,24 @@ pub(in crate::source) enum CellError {
 pub(in crate::source) struct Cells {
     times: TimeMemo,
     sensors: SensorMemo,
+    /// Whether a number may have a comma where others have a point.
+    decimal_comma: bool,
 }
 
 impl Cells {
+    /// Creates a converter for cells as `mapping` says.
+    pub(in crate::source) fn new(mapping: &ColumnMapping, decimal_comma: bool) -> Self {
+        let reader = TimeReader::new(mapping.time_format.as_ref(), mapping.timezone.as_deref());
+        Self {
+            times: TimeMemo {
+                reader,
+                ..TimeMemo::default()
+            },
+            sensors: SensorMemo::default(),
+            decimal_comma,
+        }
+    }
+
     /// Returns the reading with these cells, ordered by [`Role`].
     #[inline]
     pub(in crate::source) fn reading(
@@ -45,7 +61,7 @@ impl Cells {
     ) -> Result<Reading, CellError> {
         let time = self.time(trim(time))?;
         let sensor = self.sensor(trim(device), trim(tag), out.sensors)?;
-        let value = number(trim(value))?;
+        let value = self.value(trim(value))?;
         Ok(Reading {
             sensor,
             time,
@@ -61,6 +77,20 @@ impl Cells {
         self.times.parse(text)
     }
 
+    /// Parses a value.
+    #[inline]
+    pub(in crate::source) fn value(&self, text: &[u8]) -> Result<f64, CellError> {
+        match self.decimal_comma {
+            false => number(text),
+            true => with_comma(text),
+        }
+    }
+
+    /// Returns what was noticed about the times.
+    pub(in crate::source) fn noticed(&self) -> Noticed {
+        self.times.reader.noticed
+    }
+
     /// Returns the index of the sensor with these names.
     #[inline]
     pub(in crate::source) fn sensor(
@@ -73,11 +103,28 @@ impl Cells {
     }
 }
 
+/// Parses a number such as `1,5` or `1.5`.
+fn with_comma(text: &[u8]) -> Result<f64, CellError> {
+    let mut point = [0; 40];
+    let Some(point) = point.get_mut(..text.len()) else {
+        return number(text);
+    };
+    point.copy_from_slice(text);
+    let mut commas = point.iter_mut().filter(|byte| **byte == b',');
+    match (commas.next(), commas.next()) {
+        (Some(comma), None) if !text.contains(&b'.') => *comma = b'.',
+        _ => return number(text),
+    }
+    // The message shows the number as it was written.
+    number(point).or_else(|_| number(text))
+}
+
 /// Parses a value.
 #[inline]
 pub(in crate::source) fn number(text: &[u8]) -> Result<f64, CellError> {
     short_decimal(text)
         .or_else(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .or_else(|| truth(text))
         .ok_or_else(|| {
             let why = if text.is_empty() {
                 "is empty".to_owned()
@@ -86,6 +133,17 @@ pub(in crate::source) fn number(text: &[u8]) -> Result<f64, CellError> {
             };
             CellError::Cell(Role::Value, why)
         })
+}
+
+/// Returns the number of a state: 1 for `true`, 0 for `false`.
+#[cold]
+fn truth(text: &[u8]) -> Option<f64> {
+    let is = |word: &[u8]| text.eq_ignore_ascii_case(word);
+    if is(b"true") {
+        Some(1.0)
+    } else {
+        is(b"false").then_some(0.0)
+    }
 }
 
 /// Parses a short decimal such as `-12.50`; returns `None` for a text that `f64::from_str` must parse.
@@ -131,6 +189,7 @@ struct TimeMemo {
     text: [u8; Self::LENGTH],
     length: usize,
     time: EventTime,
+    reader: TimeReader,
 }
 
 impl Default for TimeMemo {
@@ -139,6 +198,7 @@ impl Default for TimeMemo {
             text: [0; Self::LENGTH],
             length: 0,
             time: EventTime::MIN,
+            reader: TimeReader::default(),
         }
     }
 }
@@ -151,11 +211,11 @@ impl TimeMemo {
         if !text.is_empty() && self.text[..self.length] == *text {
             return Ok(self.time);
         }
-        let time = EventTime::parse(text).map_err(|error| {
+        let time = self.reader.read(text).map_err(|error| {
             let why = if text.is_empty() {
                 "is empty".to_owned()
             } else {
-                error.to_string()
+                error
             };
             CellError::Cell(Role::Timestamp, why)
         })?;
@@ -257,6 +317,26 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_comma_is_a_point_where_cells_are_not_separated_by_commas() {
+        let cells = Cells::new(&ColumnMapping::default(), true);
+        let read = |text: &str| cells.value(text.as_bytes()).ok();
+        assert_eq!(read("1,5"), Some(1.5));
+        assert_eq!(read("-0,25"), Some(-0.25));
+        assert_eq!(read("1.5"), Some(1.5));
+        assert_eq!(read("1,5e3"), Some(1_500.0));
+        for text in ["1,234,567", "1.234,5", ",", "x,y"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn states_are_numbers() {
+        assert_eq!(read("true"), Some(1.0));
+        assert_eq!(read("FALSE"), Some(0.0));
+        assert_eq!(read("yes"), None);
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! Delimited text with a header: CSV and TSV.
+//! Delimited text with a header: CSV, TSV and their kin.
 
 use std::io;
-use std::path::Path;
 
 use memchr::{memchr, memchr2};
 
 use crate::source::SourceError;
 
 use super::cells::{CellError, Cells, trim};
+use super::dialect::{Dialect, HEAD_BYTES, Hint};
+use super::kind::InputFile;
 use super::lines::{Found, LastLine, Lines, skip_too_long};
 use super::mapping::{ColumnMapping, Role};
+use super::plan::{Device, Plan, Values};
 use super::quoted::{Quoted, QuotedRow};
+use super::row::{Refused, RowReader};
 use super::sink::{RowSink, Step, shown};
+use super::time_format::Noticed;
 
 /// A decoder for the rows of delimited text.
 pub(in crate::source) struct CsvDecoder {
@@ -21,71 +25,125 @@ pub(in crate::source) struct CsvDecoder {
     columns: Columns,
     cells: Cells,
     quoted: QuotedRow,
+    /// Whether lines that begin with `#` are comments.
+    comments: bool,
+    /// The header as it is written: where files were put together, it comes again.
+    header: Vec<u8>,
+    summary: String,
+    is_guessed: bool,
 }
 
 /// The columns that the header names.
 struct Columns {
     names: Vec<String>,
-    /// For each column, the index of its role in [`Slots`]; the last index is for columns without a role.
-    slots: Vec<u8>,
+    rows: Rows,
+}
+
+/// How a row is read.
+enum Rows {
+    /// Four cells have a role. For each column, the index of its role in [`Slots`]; the last index is for the others.
+    Plain(Vec<u8>),
+    /// As a plan says. Where the cells of the current row are is kept from row to row.
+    Planned(RowReader, Vec<(usize, usize)>),
 }
 
 /// The cells of a row by [`Role`]; the last slot takes the cells of columns without a role.
 type Slots<'a> = [&'a [u8]; 5];
 
 impl CsvDecoder {
-    /// Reads the header from the current row of `lines`; returns `None` if the header is not written yet.
+    /// Looks at the first lines, and moves `lines` to the first row; returns `None` if they are not written yet.
     pub(in crate::source) fn open(
         mut lines: Lines,
-        path: &Path,
-        delimiter: u8,
+        file: &InputFile,
+        usual_delimiter: u8,
         last_line: LastLine,
         mapping: &ColumnMapping,
     ) -> Result<Option<Self>, SourceError> {
-        let mut quoted = QuotedRow::new(delimiter);
-        let read_error = |source| SourceError::Read {
-            path: path.to_owned(),
-            offset: 0,
-            source,
+        let hint = Hint {
+            path: &file.path,
+            name: &file.name,
+            usual_delimiter,
+            mapping,
         };
-        let names: Vec<String> = loop {
-            match quoted.read(&mut lines, last_line).map_err(read_error)? {
-                Quoted::Waits | Quoted::Row { bytes: 0, .. } => return Ok(None),
-                Quoted::Row { bytes, .. } => {
-                    let row = &lines.data()[..bytes];
-                    let count = memchr::memchr_iter(b'\n', row).count() as u64;
-                    let blank = row.trim_ascii().is_empty();
-                    lines.consume(bytes, count);
-                    if !blank {
-                        break quoted
-                            .cells()
-                            .map(|name| String::from_utf8_lossy(name).trim().to_owned())
-                            .collect();
-                    }
-                }
-                // Only blank lines, which the parser skips.
-                Quoted::Unclosed { .. } if lines.data().trim_ascii().is_empty() => return Ok(None),
-                Quoted::TooLong | Quoted::Unclosed { .. } => {
-                    return Err(SourceError::Format {
-                        path: path.to_owned(),
-                        why: "its first row is not a header: the row has no end".to_owned(),
-                    });
+        let Some(dialect) = Self::look(&mut lines, &hint, last_line)? else {
+            return Ok(None);
+        };
+        let (bytes, rows_at_line) = dialect.rows_at;
+        lines.consume(bytes, rows_at_line);
+        Ok(Some(Self {
+            last_line,
+            delimiter: dialect.delimiter,
+            cells: Cells::new(mapping, dialect.decimal_comma()),
+            quoted: QuotedRow::new(dialect.delimiter),
+            comments: dialect.comments,
+            summary: dialect.summary(mapping),
+            is_guessed: dialect.is_guessed(&hint),
+            columns: Columns::of(dialect.names, dialect.plan),
+            header: dialect.header,
+            lines,
+        }))
+    }
+
+    /// Reads as many lines as are needed to tell how the file is written; returns `None` if they are not there yet.
+    fn look(lines: &mut Lines, hint: &Hint<'_>, last_line: LastLine) -> Result<Option<Dialect>, SourceError> {
+        let mut damage = None;
+        let complete = loop {
+            let head = &lines.data()[..lines.data().len().min(HEAD_BYTES)];
+            if let Ok(Some(dialect)) = Dialect::of(head, false, hint)
+                && dialect.is_certain
+            {
+                return Ok(Some(dialect));
+            }
+            if lines.data().len() >= HEAD_BYTES {
+                break false;
+            }
+            match lines.more() {
+                Ok(true) => {}
+                Ok(false) => break last_line == LastLine::Counts,
+                // What comes before the damage may be enough.
+                Err(source) => {
+                    damage = Some(source);
+                    break true;
                 }
             }
         };
-        let places = mapping.resolve(path, &names)?;
-        let mut slots = vec![Role::ALL.len() as u8; names.len()];
-        for role in Role::ALL {
-            slots[places[role as usize]] = role as u8;
+        let head = &lines.data()[..lines.data().len().min(HEAD_BYTES)];
+        let found = Dialect::of(head, complete, hint);
+        match (found, damage) {
+            // Which rows below the header are units is only known once there is a row.
+            (Ok(Some(dialect)), _) if !dialect.has_row && last_line == LastLine::Waits => Ok(None),
+            (Ok(Some(dialect)), _) => Ok(Some(dialect)),
+            (_, Some(source)) => Err(SourceError::Read {
+                path: hint.path.to_owned(),
+                offset: 0,
+                source,
+            }),
+            (Err(error), None) => Err(error),
+            (Ok(None), None) if !head.trim_ascii().is_empty() && (complete || head.len() == HEAD_BYTES) => {
+                Err(SourceError::Options {
+                    path: hint.path.to_owned(),
+                    why: format!(
+                        "there is no header in its first {HEAD_BYTES} bytes; name its line with --header-line"
+                    ),
+                })
+            }
+            (Ok(None), None) => Ok(None),
         }
-        Ok(Some(Self {
-            lines,
-            last_line,
-            delimiter,
-            columns: Columns { names, slots },
-            cells: Cells::default(),
-            quoted,
-        }))
+    }
+
+    /// Returns how the file is understood.
+    pub(in crate::source) fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// Returns whether it could be understood otherwise.
+    pub(in crate::source) fn is_guessed(&self) -> bool {
+        self.is_guessed
+    }
+
+    /// Returns what was noticed about the times.
+    pub(in crate::source) fn noticed(&self) -> Noticed {
+        self.cells.noticed()
     }
 
     pub(in crate::source) fn lines(&self) -> &Lines {
@@ -119,19 +177,17 @@ impl CsvDecoder {
             };
             let row = &self.lines.data()[..bytes];
             let row = row.strip_suffix(b"\r").unwrap_or(row);
-            if !row.is_empty() {
+            let is_comment = self.comments && row.starts_with(b"#");
+            if !row.is_empty() && !is_comment {
                 let offset = self.lines.offset();
-                let reading = match self.columns.split(row, self.delimiter) {
-                    Ok([time, device, tag, value, _]) => {
-                        self.cells.reading([time, device, tag, value], offset, out)
-                    }
-                    Err(count) => Err(self.columns.miscounted(count)),
-                };
-                match reading {
-                    Ok(reading) => out.batch.readings.push(reading),
-                    Err(error) => {
-                        out.unreadable(offset, self.lines.line(), self.columns.explain(error), row);
-                    }
+                if let Err(refused) = self
+                    .columns
+                    .read(row, self.delimiter, offset, &mut self.cells, out)
+                    && row != self.header
+                {
+                    out.batch.bad_times += usize::from(refused.is_time());
+                    let detail = self.columns.explain(refused.error);
+                    out.refuse_row(offset, self.lines.line(), refused.readings, detail, row);
                 }
             }
             self.lines.consume(bytes + newline, newline as u64);
@@ -144,36 +200,34 @@ impl CsvDecoder {
     fn decode_quoted(&mut self, out: &mut RowSink<'_>) -> io::Result<Step> {
         let read = self.quoted.read(&mut self.lines, self.last_line)?;
         let (offset, line) = (self.lines.offset(), self.lines.line());
-        let (bytes, first_line, problem) = match read {
+        let (bytes, first_line, problem, readings) = match read {
             Quoted::Waits => return Ok(Step::End),
             Quoted::TooLong => return self.too_long(out),
             Quoted::Unclosed { first_line } => {
                 let problem = "a quote opens on this line and does not close where a cell ends".to_owned();
-                (first_line, first_line, problem)
+                (first_line, first_line, problem, 1)
             }
             Quoted::Row { bytes, first_line } => {
-                let mut slots: Slots<'_> = [&[]; 5];
-                let mut count = 0;
-                for cell in self.quoted.cells() {
-                    if let Some(&slot) = self.columns.slots.get(count) {
-                        slots[usize::from(slot)] = cell;
+                let row = &self.lines.data()[..bytes];
+                let is_no_row = |row: &[u8]| (self.comments && row.starts_with(b"#")) || row == self.header;
+                match self
+                    .columns
+                    .read_quoted(&self.quoted, offset, &mut self.cells, out)
+                {
+                    Err(refused) if !is_no_row(without_line_end(row)) => {
+                        out.batch.bad_times += usize::from(refused.is_time());
+                        (
+                            bytes,
+                            first_line,
+                            self.columns.explain(refused.error),
+                            refused.readings,
+                        )
                     }
-                    count += 1;
-                }
-                let [time, device, tag, value, _] = slots;
-                let reading = if count == self.columns.slots.len() {
-                    self.cells.reading([time, device, tag, value], offset, out)
-                } else {
-                    Err(self.columns.miscounted(count))
-                };
-                match reading {
-                    Ok(reading) => {
-                        out.batch.readings.push(reading);
-                        let lines = memchr::memchr_iter(b'\n', &self.lines.data()[..bytes]).count();
+                    _ => {
+                        let lines = memchr::memchr_iter(b'\n', row).count();
                         self.lines.consume(bytes, lines as u64);
                         return Ok(Step::More);
                     }
-                    Err(error) => (bytes, first_line, self.columns.explain(error)),
                 }
             }
         };
@@ -184,9 +238,7 @@ impl CsvDecoder {
             problem
         };
         let row = &self.lines.data()[..first_line];
-        let row = row.strip_suffix(b"\n").unwrap_or(row);
-        let row = row.strip_suffix(b"\r").unwrap_or(row);
-        out.unreadable(offset, line, problem, row);
+        out.refuse_row(offset, line, readings, problem, without_line_end(row));
         let newline = memchr(b'\n', &self.lines.data()[..first_line]).is_some();
         self.lines.consume(first_line, u64::from(newline));
         Ok(Step::More)
@@ -197,28 +249,85 @@ impl CsvDecoder {
     }
 }
 
+fn without_line_end(row: &[u8]) -> &[u8] {
+    let row = row.strip_suffix(b"\n").unwrap_or(row);
+    row.strip_suffix(b"\r").unwrap_or(row)
+}
+
 impl Columns {
-    /// Splits a row without quotes into cells; returns the number of cells as the error if the header has another
-    /// number.
+    fn of(names: Vec<String>, plan: Plan) -> Self {
+        let rows = match plan.plain() {
+            Some(places) => {
+                let mut slots = vec![Role::ALL.len() as u8; names.len()];
+                for role in Role::ALL {
+                    slots[places[role as usize]] = role as u8;
+                }
+                Rows::Plain(slots)
+            }
+            None => Rows::Planned(RowReader::new(plan), Vec::new()),
+        };
+        Self { names, rows }
+    }
+
+    /// Appends the readings of a row without quotes to `out`.
     #[inline]
-    fn split<'a>(&self, row: &'a [u8], delimiter: u8) -> Result<Slots<'a>, usize> {
-        let mut slots: Slots<'_> = [&[]; 5];
-        let mut cells = row.split(|&byte| byte == delimiter);
-        for (count, &slot) in self.slots.iter().enumerate() {
-            slots[usize::from(slot)] = cells.next().ok_or(count)?;
-        }
-        match cells.count() {
-            0 => Ok(slots),
-            more => Err(self.slots.len() + more),
+    fn read(
+        &mut self,
+        row: &[u8],
+        delimiter: u8,
+        offset: u64,
+        cells: &mut Cells,
+        out: &mut RowSink<'_>,
+    ) -> Result<(), Refused> {
+        let columns = self.names.len();
+        match &mut self.rows {
+            Rows::Plain(slots) => {
+                let [time, device, tag, value, _] =
+                    split(slots, row, delimiter).map_err(|count| miscounted(count, columns))?;
+                let reading = cells.reading([time, device, tag, value], offset, out);
+                out.batch.readings.push(reading.map_err(Refused::one)?);
+                Ok(())
+            }
+            Rows::Planned(reader, places) => {
+                places.clear();
+                let mut start = 0;
+                for end in memchr::memchr_iter(delimiter, row).chain([row.len()]) {
+                    places.push((start, end));
+                    start = end + 1;
+                }
+                if places.len() != columns {
+                    return Err(miscounted(places.len(), columns));
+                }
+                let cell = |place: usize| &row[places[place].0..places[place].1];
+                reader.read(cell, offset, cells, out)
+            }
         }
     }
 
-    #[cold]
-    fn miscounted(&self, count: usize) -> CellError {
-        CellError::Row(format!(
-            "the row has {count} cells, the header {}",
-            self.slots.len()
-        ))
+    /// Appends the readings of a row whose cells were parsed to `out`.
+    fn read_quoted(
+        &mut self,
+        quoted: &QuotedRow,
+        offset: u64,
+        cells: &mut Cells,
+        out: &mut RowSink<'_>,
+    ) -> Result<(), Refused> {
+        if quoted.len() != self.names.len() {
+            return Err(miscounted(quoted.len(), self.names.len()));
+        }
+        match &mut self.rows {
+            Rows::Plain(slots) => {
+                let mut cells_of: Slots<'_> = [&[]; 5];
+                for (cell, &slot) in quoted.cells().zip(slots.iter()) {
+                    cells_of[usize::from(slot)] = cell;
+                }
+                let [time, device, tag, value, _] = cells_of;
+                let reading = cells.reading([time, device, tag, value], offset, out);
+                out.batch.readings.push(reading.map_err(Refused::one)?);
+                Ok(())
+            }
+            Rows::Planned(reader, _) => reader.read(|place| quoted.cell(place), offset, cells, out),
+        }
     }
 
     #[cold]
@@ -227,10 +336,47 @@ impl Columns {
             CellError::Row(why) => why,
             CellError::Sensor(error) => error.to_string(),
             CellError::Cell(role, why) => {
-                let column = self.slots.iter().position(|&slot| slot == role as u8);
-                let name = column.map_or(role.name(), |column| &self.names[column]);
+                let name = match &self.rows {
+                    Rows::Plain(slots) => {
+                        let column = slots.iter().position(|&slot| slot == role as u8);
+                        column.map_or(role.name(), |column| &self.names[column])
+                    }
+                    Rows::Planned(reader, _) => self.name_by(reader.plan(), role),
+                };
                 format!("column {}: {why}", shown(trim(name.as_bytes())))
             }
         }
     }
+
+    fn name_by(&self, plan: &Plan, role: Role) -> &str {
+        let place = match (role, &plan.device, &plan.values) {
+            (Role::Timestamp, ..) => Some(plan.time),
+            (Role::Device, &Device::Column(place) | &Device::Segment(place, _), _) => Some(place),
+            (Role::Tag, _, &Values::Long { tag, .. }) => Some(tag),
+            (Role::Value, _, &Values::Long { value, .. }) => Some(value),
+            _ => None,
+        };
+        place.map_or(role.name(), |place| &self.names[place])
+    }
+}
+
+/// Splits a row without quotes into cells; returns the number of cells as the error if the header has another number.
+#[inline]
+fn split<'a>(slots: &[u8], row: &'a [u8], delimiter: u8) -> Result<Slots<'a>, usize> {
+    let mut found: Slots<'_> = [&[]; 5];
+    let mut cells = row.split(|&byte| byte == delimiter);
+    for (count, &slot) in slots.iter().enumerate() {
+        found[usize::from(slot)] = cells.next().ok_or(count)?;
+    }
+    match cells.count() {
+        0 => Ok(found),
+        more => Err(slots.len() + more),
+    }
+}
+
+#[cold]
+fn miscounted(count: usize, columns: usize) -> Refused {
+    Refused::one(CellError::Row(format!(
+        "the row has {count} cells, the header {columns}"
+    )))
 }

@@ -12,6 +12,7 @@ use super::ndjson::NdjsonDecoder;
 use super::parquet::ParquetDecoder;
 use super::sink::{RowSink, Step};
 use super::stream::Stream;
+use super::time_format::Noticed;
 
 /// The position of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,15 +57,17 @@ impl Decoder {
             }
             Kind::Csv { delimiter } => {
                 let lines = open_lines(file, end)?;
-                CsvDecoder::open(lines, &file.path, delimiter, end.last_line, mapping)?
+                CsvDecoder::open(lines, file, delimiter, end.last_line, mapping)?
                     .map(|decoder| Self::Csv(Box::new(decoder)))
             }
             Kind::Ndjson => {
-                let mut decoder = NdjsonDecoder::new(open_lines(file, end)?, end.last_line, mapping);
-                if from.offset == 0 {
+                let mut decoder = NdjsonDecoder::open(open_lines(file, end)?, file, end.last_line, mapping)?;
+                if from.offset == 0
+                    && let Some(decoder) = &mut decoder
+                {
                     decoder.check_fields(&file.path)?;
                 }
-                Some(Self::Ndjson(Box::new(decoder)))
+                decoder.map(|decoder| Self::Ndjson(Box::new(decoder)))
             }
         };
         let Some(mut decoder) = text_decoder else {
@@ -91,6 +94,32 @@ impl Decoder {
             Self::Csv(decoder) => decoder.decode(out),
             Self::Ndjson(decoder) => decoder.decode(out),
             Self::Parquet(decoder) => decoder.decode(out),
+        }
+    }
+
+    /// Returns how the file is understood, for a person.
+    pub(in crate::source) fn summary(&self) -> &str {
+        match self {
+            Self::Csv(decoder) => decoder.summary(),
+            Self::Ndjson(decoder) => decoder.summary(),
+            Self::Parquet(_) => "Parquet",
+        }
+    }
+
+    /// Returns whether what the summary says was guessed from the first lines.
+    pub(in crate::source) fn is_guessed(&self) -> bool {
+        match self {
+            Self::Csv(decoder) => decoder.is_guessed(),
+            Self::Ndjson(_) | Self::Parquet(_) => false,
+        }
+    }
+
+    /// Returns what was noticed about the times read so far.
+    pub(in crate::source) fn noticed(&self) -> Noticed {
+        match self {
+            Self::Csv(decoder) => decoder.noticed(),
+            Self::Ndjson(decoder) => decoder.noticed(),
+            Self::Parquet(_) => Noticed::default(),
         }
     }
 

@@ -7,11 +7,26 @@ use crate::source::Reading;
 use super::cells::{CellError, Cells, number, trim};
 use super::json_row::{Cell, JsonRow, KeyOrder, RowSeed};
 use super::json_scan::{self, Token};
+use super::json_shape::ShapeReader;
 use super::mapping::{ColumnMapping, Role};
+use super::row::Refused;
 use super::sink::{RowSink, shown};
+use super::time_format::Noticed;
 
 /// A reader of similar JSON objects that remembers what repeats from one to the next.
 pub struct ObjectReader {
+    mapping: ColumnMapping,
+    form: Form,
+}
+
+enum Form {
+    /// A flat object with one reading, whose fields are named.
+    Flat(Box<FlatReader>),
+    /// Any other.
+    Shaped(Box<ShapeReader>),
+}
+
+struct FlatReader {
     mapping: ColumnMapping,
     keys: KeyOrder,
     /// The texts that contain escapes, with the escapes resolved.
@@ -30,19 +45,29 @@ pub struct DefaultNames<'a> {
     pub tag: Option<&'a str>,
 }
 
+/// An object that is no reading, or some of whose measurements are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedObject {
+    /// How many readings are missing.
+    pub readings: u64,
+    /// What is wrong, for a person.
+    pub detail: String,
+}
+
 impl ObjectReader {
     /// Creates a reader of objects whose fields `mapping` names.
     pub fn new(mapping: &ColumnMapping) -> Self {
+        let form = match mapping.is_flat() {
+            true => Form::Flat(Box::new(FlatReader::new(mapping))),
+            false => Form::Shaped(Box::new(ShapeReader::new(mapping))),
+        };
         Self {
             mapping: mapping.clone(),
-            keys: KeyOrder::default(),
-            scratch: String::new(),
-            texts: Default::default(),
-            cells: Cells::default(),
+            form,
         }
     }
 
-    /// Returns the reading in `object`, which is at `offset`. The error tells a person why the object is not a reading.
+    /// Appends the readings in `object`, which is at `offset`, to `out`. The error says which are missing, and why.
     #[inline]
     pub fn read(
         &mut self,
@@ -50,14 +75,89 @@ impl ObjectReader {
         offset: u64,
         names: DefaultNames<'_>,
         out: &mut RowSink<'_>,
-    ) -> Result<Reading, String> {
+    ) -> Result<(), RefusedObject> {
+        let refused = match &mut self.form {
+            Form::Flat(reader) => match reader.read(object, offset, names, out) {
+                Ok(reading) => {
+                    out.batch.readings.push(reading);
+                    return Ok(());
+                }
+                Err(error) => Refused::one(error),
+            },
+            Form::Shaped(reader) => {
+                let Ok(text) = std::str::from_utf8(object) else {
+                    return Err(self.explain(Refused::one(CellError::Row(
+                        "the row is not UTF-8 text".to_owned(),
+                    ))));
+                };
+                match reader.read(text, offset, names, out) {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => refused,
+                }
+            }
+        };
+        out.batch.bad_times += usize::from(refused.is_time());
+        Err(self.explain(refused))
+    }
+
+    #[cold]
+    fn explain(&self, refused: Refused) -> RefusedObject {
+        RefusedObject {
+            readings: refused.readings,
+            detail: explain(refused.error, &self.mapping),
+        }
+    }
+
+    /// Returns whether an object is flat, and holds one reading.
+    pub(in crate::source) fn is_flat(&self) -> bool {
+        matches!(self.form, Form::Flat(_))
+    }
+
+    /// Returns what was noticed about the times.
+    pub(in crate::source) fn noticed(&self) -> Noticed {
+        match &self.form {
+            Form::Flat(reader) => reader.cells.noticed(),
+            Form::Shaped(reader) => reader.cells().noticed(),
+        }
+    }
+}
+
+impl ColumnMapping {
+    /// Returns whether a JSON object holds one reading, all of it in fields of its own.
+    fn is_flat(&self) -> bool {
+        let mut names = Role::ALL.into_iter().filter_map(|role| self.given(role));
+        self.tags.is_empty()
+            && self.device_from.is_none()
+            && self.conditions.is_empty()
+            && !names.any(|name| name.contains(['.', '[', '*', '+']))
+    }
+}
+
+impl FlatReader {
+    fn new(mapping: &ColumnMapping) -> Self {
+        Self {
+            mapping: mapping.clone(),
+            keys: KeyOrder::default(),
+            scratch: String::new(),
+            texts: Default::default(),
+            cells: Cells::new(mapping, false),
+        }
+    }
+
+    #[inline]
+    fn read(
+        &mut self,
+        object: &[u8],
+        offset: u64,
+        names: DefaultNames<'_>,
+        out: &mut RowSink<'_>,
+    ) -> Result<Reading, CellError> {
         if let Some(tokens) = json_scan::scan(object, &self.keys)
             && let Some(result) = self.read_usual(tokens, offset, out)
         {
-            return result.map_err(|error| explain(error, &self.mapping));
+            return result;
         }
         self.read_any(object, offset, names, out)
-            .map_err(|error| explain(error, &self.mapping))
     }
 
     /// Returns the reading of these tokens; `None` if a general parser must decide.
@@ -116,6 +216,9 @@ impl ObjectReader {
         seed.deserialize(&mut json)
             .and_then(|()| json.end())
             .map_err(|error| CellError::Row(not_an_object(&error)))?;
+        if let Some((role, ranks)) = row.ambiguous {
+            return Err(ambiguous(role, ranks));
+        }
         let [time, device, tag, value] = row.cells;
         let [time_text, device_text, tag_text, _] = &mut self.texts;
         let time = {
@@ -134,6 +237,7 @@ impl ObjectReader {
             Cell::Float(value) => value,
             Cell::Integer(value) => value as f64,
             Cell::Unsigned(value) => value as f64,
+            Cell::Bool(value) => f64::from(u8::from(value)),
             Cell::Text(text) => number(trim(text.as_bytes()))?,
             Cell::Scratch(from, to) => number(trim(&self.scratch.as_bytes()[from..to]))?,
             other => return Err(CellError::Cell(Role::Value, other.complaint("a number"))),
@@ -146,6 +250,16 @@ impl ObjectReader {
             offset: crate::source::Offset(offset),
         })
     }
+}
+
+#[cold]
+fn ambiguous(role: Role, ranks: [u8; 2]) -> CellError {
+    let [one, other] = ranks.map(|rank| role.usual_names()[usize::from(rank)]);
+    CellError::Row(format!(
+        "both `{one}` and `{other}` could be the {}; say which with {}",
+        role.name(),
+        role.option()
+    ))
 }
 
 /// Returns the cell, or the `known` name if the cell is missing.
@@ -184,7 +298,7 @@ fn explain(error: CellError, mapping: &ColumnMapping) -> String {
 
 /// Returns serde_json's message without its line number, which only counts within this one object.
 #[cold]
-fn not_an_object(error: &serde_json::Error) -> String {
+pub(super) fn not_an_object(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let what = message.strip_suffix(&place).unwrap_or(&message);
@@ -246,7 +360,7 @@ mod tests {
             let read = |general: bool| {
                 let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
                 let mapping = ColumnMapping::default();
-                let mut objects = ObjectReader::new(&mapping);
+                let mut objects = FlatReader::new(&mapping);
                 let mut out = RowSink {
                     sensors: &mut sensors,
                     batch: &mut batch,
@@ -261,7 +375,9 @@ mod tests {
                         .read_any(row.as_bytes(), 0, DefaultNames::default(), &mut out)
                         .map_err(|error| explain(error, &mapping))
                 } else {
-                    objects.read(row.as_bytes(), 0, DefaultNames::default(), &mut out)
+                    objects
+                        .read(row.as_bytes(), 0, DefaultNames::default(), &mut out)
+                        .map_err(|error| explain(error, &mapping))
                 };
                 result.map(|reading| (reading.time, sensors.id(reading.sensor).clone(), reading.value.to_bits()))
             };

@@ -11,6 +11,8 @@ use super::mapping::{ColumnMapping, Role};
 pub(in crate::source) struct JsonRow<'de> {
     pub(in crate::source) cells: [Cell<'de>; 4],
     ranks: [Option<u8>; 4],
+    /// A role that two fields could have, with their names' ranks.
+    pub(in crate::source) ambiguous: Option<(Role, [u8; 2])>,
 }
 
 /// The value of a field.
@@ -20,7 +22,7 @@ pub(in crate::source) enum Cell<'de> {
     #[default]
     Missing,
     Null,
-    Bool,
+    Bool(bool),
     Integer(i64),
     Unsigned(u64),
     Float(f64),
@@ -61,7 +63,7 @@ impl<'de> Cell<'de> {
         let is = match self {
             Cell::Missing => return "is missing".to_owned(),
             Cell::Null => "null",
-            Cell::Bool => "true or false",
+            Cell::Bool(_) => "true or false",
             Cell::Integer(_) | Cell::Unsigned(_) | Cell::Float(_) => "a number",
             Cell::Text(_) | Cell::Scratch(..) => "text",
             Cell::Nested => "an array or object",
@@ -147,15 +149,18 @@ impl<'de> Visitor<'de> for RowSeed<'_, 'de> {
             };
             match map.next_key_seed(key)? {
                 None => return Ok(()),
-                Some(Some((role, rank)))
-                    if self.row.ranks[role as usize].is_none_or(|other| rank < other) =>
-                {
+                Some(Some((role, rank))) if self.row.ranks[role as usize].is_none() => {
                     self.row.ranks[role as usize] = Some(rank);
                     self.row.cells[role as usize] = map.next_value_seed(CellSeed {
                         scratch: self.scratch,
                     })?;
                 }
-                Some(_) => {
+                Some(meaning) => {
+                    if let Some((role, rank)) = meaning
+                        && let Some(other) = self.row.ranks[role as usize].filter(|other| *other != rank)
+                    {
+                        self.row.ambiguous = Some((role, [other, rank]));
+                    }
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -213,8 +218,8 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     #[inline]
-    fn visit_bool<E>(self, _: bool) -> Result<Cell<'de>, E> {
-        Ok(Cell::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Cell<'de>, E> {
+        Ok(Cell::Bool(value))
     }
 
     #[inline]

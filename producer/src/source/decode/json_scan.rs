@@ -49,9 +49,11 @@ pub(in crate::source) fn scan<'a>(line: &'a [u8], keys: &KeyOrder) -> Option<[To
         rest = behind(rest.strip_prefix(b"\"")?, b':')?;
         let (token, next) = token(skip_spaces(rest))?;
         if let Some((role, rank)) = *meaning {
-            let best = &mut found[role as usize];
-            if best.is_none_or(|(other, _)| rank < other) {
-                *best = Some((rank, token));
+            match found[role as usize] {
+                None => found[role as usize] = Some((rank, token)),
+                Some((first, _)) if first == rank => {}
+                // Two fields could have the role.
+                Some(_) => return None,
             }
         }
         rest = next;

@@ -87,9 +87,13 @@ impl Lines {
         &self.buffer[self.start..self.end]
     }
 
-    /// Looks for a byte from the start of the current row on; reads more as needed.
+    /// Looks for a byte from the start of the current row on; reads more as needed. The needle sees every byte once, in
+    /// order.
     #[inline]
-    pub(in crate::source) fn find(&mut self, needle: impl Fn(&[u8]) -> Option<usize>) -> io::Result<Found> {
+    pub(in crate::source) fn find(
+        &mut self,
+        mut needle: impl FnMut(&[u8]) -> Option<usize>,
+    ) -> io::Result<Found> {
         let mut searched = 0;
         loop {
             if let Some(at) = needle(&self.data()[searched..]) {

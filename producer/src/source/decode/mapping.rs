@@ -1,28 +1,98 @@
-//! The mapping from the columns of a file to what they hold.
+//! The mapping from the columns or fields of a source to what they hold.
 
+use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::source::SourceError;
 
-/// The names of the columns to read; `None` takes the first default name that a file has.
+use super::pattern::{Condition, DeviceFrom, TagPattern};
+use super::time_format::TimeFormat;
+
+/// How readings are found in a row, document or event: options as they were given. `None` takes what is usual.
 ///
-/// The comparison of names ignores ASCII case. A column named here is not taken for another role.
+/// The comparison of names ignores ASCII case. A column named here is not taken for another role. In JSON, a name may be
+/// a path, such as `body.value` or `metrics[].name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ColumnMapping {
-    /// When it was measured; by default `ts`, `timestamp`, `time`, `event_time` or `datetime`.
-    #[serde(rename = "time", default, skip_serializing_if = "Option::is_none")]
+    /// When it was measured; by default `ts`, `timestamp`, `time`, `event_time` or `datetime`, or `date` and `time`.
+    /// `DATE+TIME` names two columns.
+    #[serde(rename = "time", skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     /// Who measured; by default `device`, `device_id` or `deviceid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// What was measured; by default `tag`, `sensor` or `metric`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// The measured value; by default `value` or `reading`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// The columns that hold one measurement each; then there is neither a tag's nor a value's column.
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "texts")]
+    pub tags: Vec<TagPattern>,
+    /// Columns that a pattern in `tags` does not mean, as patterns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// Where the device is named, if it is in no column of its own.
+    #[serde(skip_serializing_if = "Option::is_none", with = "text")]
+    pub device_from: Option<DeviceFrom>,
+    /// What a row must hold to be read.
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "texts")]
+    pub conditions: Vec<Condition>,
+    /// The form of the times.
+    #[serde(skip_serializing_if = "Option::is_none", with = "text")]
+    pub time_format: Option<TimeFormat>,
+    /// The time zone of times that do not say theirs, by its name in the IANA database; by default UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// What separates the cells of delimited text; by default what the first rows suggest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// The line of delimited text that names the columns, counted from 1; by default the first that names those needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_line: Option<u64>,
+}
+
+/// Values that are saved as the options that give them.
+mod text {
+    use super::*;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => to.collect_str(value),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text: Option<String> = Deserialize::deserialize(from)?;
+        text.map(|text| text.parse())
+            .transpose()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Lists of values that are saved as the options that give them.
+mod texts {
+    use super::*;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(values: &[T], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        let texts: Vec<String> = Deserialize::deserialize(from)?;
+        let parsed = texts.iter().map(|text| text.parse());
+        parsed.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+    }
 }
 
 /// What a column holds; as a number, an index into arrays of four.
@@ -46,8 +116,18 @@ impl Role {
         }
     }
 
-    /// Returns the default names of a role, the likeliest first.
-    const fn usual_names(self) -> &'static [&'static str] {
+    /// Returns the option that names the role's column.
+    pub(in crate::source) const fn option(self) -> &'static str {
+        match self {
+            Self::Timestamp => "--column-time",
+            Self::Device => "--column-device",
+            Self::Tag => "--column-tag",
+            Self::Value => "--column-value",
+        }
+    }
+
+    /// Returns the default names of a role.
+    pub(in crate::source) const fn usual_names(self) -> &'static [&'static str] {
         match self {
             Self::Timestamp => &["ts", "timestamp", "time", "event_time", "datetime"],
             Self::Device => &["device", "device_id", "deviceid"],
@@ -58,7 +138,7 @@ impl Role {
 }
 
 impl ColumnMapping {
-    fn given(&self, role: Role) -> Option<&str> {
+    pub(in crate::source) fn given(&self, role: Role) -> Option<&str> {
         match role {
             Role::Timestamp => self.timestamp.as_deref(),
             Role::Device => self.device.as_deref(),
@@ -67,58 +147,64 @@ impl ColumnMapping {
         }
     }
 
+    /// Returns whether a row has a column or field for this role.
+    pub(in crate::source) fn has(&self, role: Role) -> bool {
+        match role {
+            Role::Timestamp => true,
+            Role::Device => self.device_from.is_none(),
+            Role::Tag | Role::Value => self.tags.is_empty(),
+        }
+    }
+
     /// Returns the name of a role's field for messages.
     pub(in crate::source) fn shown_name(&self, role: Role) -> &str {
         self.given(role).unwrap_or(role.name())
     }
 
-    /// Returns the role of a column with this name, and the rank of the name for that role. The lowest rank wins.
+    /// Returns the role of a column with this name, and which of the role's names it is. A row with two of them is
+    /// ambiguous.
     pub(in crate::source) fn role_of(&self, column: &str) -> Option<(Role, u8)> {
-        let given = |role| {
-            self.given(role)
-                .is_some_and(|name| name.eq_ignore_ascii_case(column))
-        };
-        if let Some(role) = Role::ALL.into_iter().find(|&role| given(role)) {
+        let roles = || Role::ALL.into_iter().filter(|&role| self.has(role));
+        let is = |name: &str| name.eq_ignore_ascii_case(column);
+        if let Some(role) = roles().find(|&role| self.given(role).is_some_and(is)) {
             return Some((role, 0));
         }
-        Role::ALL
-            .into_iter()
+        roles()
             .filter(|&role| self.given(role).is_none())
             .find_map(|role| {
-                let rank = role
-                    .usual_names()
-                    .iter()
-                    .position(|name| name.eq_ignore_ascii_case(column))?;
-                Some((role, rank as u8))
+                let place = role.usual_names().iter().position(|name| is(name))?;
+                Some((role, place as u8))
             })
     }
 
-    /// Returns the index of each role's column among the names `found` in the file at `path`.
-    pub(in crate::source) fn resolve<S: AsRef<str>>(
-        &self,
-        path: &Path,
-        found: &[S],
-    ) -> Result<[usize; 4], SourceError> {
-        let mut best: [Option<(u8, usize)>; 4] = [None; 4];
-        for (place, name) in found.iter().enumerate() {
-            if let Some((role, rank)) = self.role_of(name.as_ref().trim()) {
-                let best = &mut best[role as usize];
-                if best.is_none_or(|(other, _)| rank < other) {
-                    *best = Some((rank, place));
-                }
-            }
+    /// Checks options that exclude one another.
+    pub fn check(&self) -> Result<(), String> {
+        let beside = |one: &str, other: &str| {
+            Err(format!(
+                "{one} and {other} exclude one another: give the one that fits the source"
+            ))
+        };
+        if self.device_from.is_some() && self.device.is_some() {
+            return beside("--device-from", "--column-device");
         }
-        let mut places = [0; 4];
-        for role in Role::ALL {
-            let Some((_, place)) = best[role as usize] else {
-                return Err(self.missing(path, role, found));
-            };
-            places[role as usize] = place;
+        if !self.tags.is_empty() && self.tag.is_some() {
+            return beside("--tags", "--column-tag");
         }
-        Ok(places)
+        if !self.tags.is_empty() && self.value.is_some() {
+            return beside("--tags", "--column-value");
+        }
+        if self.tags.is_empty() && !self.ignore.is_empty() {
+            return Err("--ignore leaves out columns of --tags: give --tags '*' as well".to_owned());
+        }
+        Ok(())
     }
 
-    fn missing<S: AsRef<str>>(&self, path: &Path, role: Role, found: &[S]) -> SourceError {
+    pub(in crate::source) fn missing<S: AsRef<str>>(
+        &self,
+        path: &Path,
+        role: Role,
+        found: &[S],
+    ) -> SourceError {
         let found: Vec<_> = found.iter().take(50).map(|name| name.as_ref().trim()).collect();
         SourceError::MissingColumn {
             path: path.to_owned(),
@@ -133,68 +219,5 @@ impl ColumnMapping {
                 found.join(", ")
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(mapping: &ColumnMapping, found: &[&str]) -> Result<[usize; 4], SourceError> {
-        mapping.resolve(Path::new("f.csv"), found)
-    }
-
-    #[test]
-    fn usual_names_are_found_in_any_case_and_order() {
-        let usual = ColumnMapping::default();
-        assert_eq!(
-            resolve(&usual, &["TS", "Device", "Tag", "Value"]).unwrap(),
-            [0, 1, 2, 3]
-        );
-        assert_eq!(
-            resolve(
-                &usual,
-                &["reading", "quality", "DeviceId", "Sensor", " event_time "]
-            )
-            .unwrap(),
-            [4, 2, 3, 0]
-        );
-    }
-
-    #[test]
-    fn the_likeliest_of_several_usual_names_is_taken() {
-        let usual = ColumnMapping::default();
-        let columns = resolve(&usual, &["time", "ts", "sensor", "device", "tag", "value"]).unwrap();
-        assert_eq!(columns, [1, 3, 4, 5]);
-    }
-
-    #[test]
-    fn a_given_name_is_the_only_one_looked_for() {
-        let mapping = ColumnMapping {
-            value: Some("Pressure".into()),
-            ..ColumnMapping::default()
-        };
-        assert_eq!(
-            resolve(&mapping, &["ts", "device", "tag", "value", "pressure"]).unwrap()[3],
-            4
-        );
-        let error = resolve(&mapping, &["ts", "device", "tag", "value"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.csv: no column `Pressure` for the value; the file has ts, device, tag, value"
-        );
-    }
-
-    #[test]
-    fn a_column_given_to_one_role_is_not_taken_for_another() {
-        let mapping = ColumnMapping {
-            device: Some("sensor".into()),
-            ..ColumnMapping::default()
-        };
-        let error = resolve(&mapping, &["ts", "sensor", "value"]).unwrap_err();
-        assert!(
-            error.to_string().contains("`tag | sensor | metric` for the tag"),
-            "{error}"
-        );
     }
 }

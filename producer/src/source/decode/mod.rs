@@ -10,25 +10,37 @@
 mod cells;
 mod csv;
 mod decoder;
+mod dialect;
 mod json_object;
+mod json_paths;
 mod json_row;
 mod json_scan;
+mod json_shape;
+mod json_walk;
 mod kind;
 mod lines;
 mod mapping;
 mod ndjson;
 mod parquet;
+mod pattern;
+mod plan;
+mod preset;
 mod quoted;
+mod row;
 mod sink;
 mod stream;
+mod time_format;
 
 pub(super) use decoder::{Decoder, End, RowPosition};
-pub use json_object::{DefaultNames, ObjectReader};
+pub use json_object::{DefaultNames, ObjectReader, RefusedObject};
 pub(super) use kind::{Compression, ENDINGS, InputFile, list, single};
 pub(super) use lines::LastLine;
 #[cfg(test)]
 pub(super) use lines::MAX_ROW_BYTES;
 pub use mapping::ColumnMapping;
+pub use pattern::{Condition, DeviceFrom, TagPattern};
+pub use preset::Preset;
 pub(super) use sink::Step;
 pub use sink::{ROWS_PER_BATCH, RowSink};
 pub(super) use stream::Stream;
+pub use time_format::{TimeFormat, zone};

@@ -123,7 +123,7 @@ impl ParquetDecoder {
             next_row: from,
             rows,
             text: String::new(),
-            cells: Cells::default(),
+            cells: Cells::new(mapping, false),
         })
     }
 

@@ -57,6 +57,17 @@ impl QuotedRow {
         }
     }
 
+    /// Returns how many cells the row read last has.
+    pub(in crate::source) fn len(&self) -> usize {
+        self.cells
+    }
+
+    /// Returns one of the cells of the row read last.
+    pub(in crate::source) fn cell(&self, place: usize) -> &[u8] {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[place]]
+    }
+
     /// Returns the cells of the row read last.
     pub(in crate::source) fn cells(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());

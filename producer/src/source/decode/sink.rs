@@ -34,7 +34,7 @@ impl RowSink<'_> {
     /// Returns whether the batch has room for another row.
     #[inline]
     pub(in crate::source) fn has_room(&self) -> bool {
-        self.batch.readings.len() + self.batch.unreadable.len() < self.limit
+        self.batch.readings.len() + self.batch.unreadable.len() + (self.batch.left_out as usize) < self.limit
     }
 
     /// Sets aside a bad row, which holds one reading.

@@ -6,6 +6,7 @@
 mod folder;
 mod follow;
 mod names;
+mod notes;
 mod outlook;
 mod partition;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::source::{
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
 use folder::Folder;
 use names::{Claim, Names, Stranger};
+use notes::Notes;
 use outlook::Outlook;
 use partition::Partition;
 
@@ -64,6 +66,7 @@ pub struct FileSource {
     outlook: Option<Outlook>,
     /// Why the first read fails, unless earlier runs have read other files.
     refusal: Option<SourceError>,
+    notes: Notes,
 }
 
 impl FileSource {
@@ -96,9 +99,33 @@ impl FileSource {
             folder,
             outlook: None,
             refusal: None,
+            notes: Notes::default(),
         };
         source.add_all(files)?;
+        source.check_times();
         Ok(source)
+    }
+
+    /// Refuses files that are read to their end and of which no time can be read: the options are wrong, unless they were
+    /// right before, and nothing must be set aside for that. A followed file may have a bad start.
+    fn check_times(&mut self) {
+        let is_read = |partition: &Partition| partition.reached().is_some();
+        if self.until == Until::Stopped || self.partitions.iter().any(is_read) {
+            return;
+        }
+        let mut looks = self
+            .partitions
+            .iter()
+            .map(|partition| (&partition.file.path, &partition.look));
+        if let Some((path, why)) = looks.find_map(|(path, look)| Some((path, look.bad_time.as_deref()?))) {
+            self.refusal = Some(SourceError::Options {
+                path: path.clone(),
+                why: format!(
+                    "no time in its first rows can be read: {why}; say with --column-time where the time is, and with \
+                     --time-format how it is written"
+                ),
+            });
+        }
     }
 
     /// Adds the files that are there at the start.
@@ -156,6 +183,7 @@ impl FileSource {
 
     /// Adds a partition under the name that its content has, and continues it where an earlier run has left it.
     fn push(&mut self, mut partition: Partition) {
+        self.notes.say(&partition, &self.mapping);
         let Claim { name, known } = self.claims.claim_any(&partition.file);
         partition.content = known.and_then(|known| known.content);
         self.names.push(name);
@@ -341,7 +369,7 @@ impl Source for FileSource {
         if !known.is_empty()
             && let Some(error) = self.refusal.take()
         {
-            tracing::warn!(%error, "no file in the folder can be used; waiting for others, as earlier runs have read");
+            tracing::warn!(%error, "nothing there can be used now; earlier runs have read, so this goes on");
         }
         self.claims.remember(known);
         // A file keeps its own name, if its content allows, before a copy of it can take that.
@@ -405,8 +433,10 @@ impl Source for FileSource {
                 limit: ROWS_PER_BATCH,
             };
             self.partitions[index].read(&self.mapping, self.calls, &mut out)?;
+            self.notes.say_twice(&self.partitions[index]);
             // Half a line at the end of a followed file results in an empty batch.
-            if !batch.readings.is_empty() || !batch.unreadable.is_empty() || batch.ended {
+            if !batch.readings.is_empty() || !batch.unreadable.is_empty() || batch.left_out > 0 || batch.ended
+            {
                 let waiting = self.partitions.iter().map(Partition::is_ready);
                 batch.waiting.extend(waiting);
                 batch.complete_before = self.complete_before();

@@ -3,7 +3,7 @@
 use std::io;
 
 use file_id::FileId;
-use windrow_common::EventTime;
+use windrow_common::{EventTime, LocalTime};
 
 use super::follow::Watch;
 use crate::sensors::SensorTable;
@@ -37,6 +37,21 @@ pub(super) struct Partition {
     pub(super) content: Option<Content>,
     /// What is known of a followed file from looks at it.
     pub(super) watch: Watch,
+    /// How the file is understood, and what a look at its first rows showed.
+    pub(super) look: Look,
+}
+
+/// What a look at the first rows of a file shows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    /// How the file is understood, for a person; `None` while nothing is written.
+    pub(super) summary: Option<String>,
+    /// Whether it could be understood otherwise, so that a person should know.
+    pub(super) is_guessed: bool,
+    /// Times without a zone were read.
+    pub(super) without_zone: bool,
+    /// Why no row can be read, if it is the time of each.
+    pub(super) bad_time: Option<String>,
 }
 
 pub(super) enum State {
@@ -81,6 +96,7 @@ impl Partition {
             ahead: None,
             last_read: 0,
             content: None,
+            look: Look::default(),
         }
     }
 
@@ -268,6 +284,7 @@ impl Partition {
         };
         self.done = decoder.disk_position(self.file.compression, self.size);
         let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+        let mut bad_time = None;
         for _ in 0..PEEKED_ROWS {
             batch.clear(0);
             let mut out = RowSink {
@@ -278,6 +295,16 @@ impl Partition {
             };
             // Errors in the rows come up again when the rows are read.
             let step = decoder.decode(&mut out);
+            if let Some(row) = batch.unreadable.first() {
+                let is_time = batch.bad_times > 0 && !matches!(bad_time, Some(None));
+                // Once another thing was wrong, the times are not all that is.
+                bad_time = Some(
+                    bad_time
+                        .flatten()
+                        .or(Some(row.detail.clone()))
+                        .filter(|_| is_time),
+                );
+            }
             if let Some(reading) = batch.readings.first() {
                 self.reached = self.reached.or(Some(reading.time));
                 if counts(reading) {
@@ -289,7 +316,21 @@ impl Partition {
                 break;
             }
         }
+        self.look = Look {
+            summary: Some(decoder.summary().to_owned()),
+            is_guessed: decoder.is_guessed(),
+            without_zone: decoder.noticed().without_zone,
+            bad_time: bad_time.flatten().filter(|_| self.reached.is_none()),
+        };
         Ok(())
+    }
+
+    /// Returns a time that was read although it occurs twice in its zone.
+    pub(super) fn time_twice(&self) -> Option<LocalTime> {
+        match &self.state {
+            State::Open(decoder) => decoder.noticed().twice,
+            _ => None,
+        }
     }
 
     fn open(&self, mapping: &ColumnMapping) -> Result<Option<Decoder>, SourceError> {

@@ -6,6 +6,7 @@ mod folder;
 mod follow;
 mod identity;
 mod odd_text;
+mod shapes;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::source::Unreadable;
+use crate::source::decode::TimeFormat;
 
 const HEADER: &str = "ts,device,tag,value\n";
 
@@ -83,8 +85,16 @@ fn drain(source: &mut FileSource) -> Vec<Log> {
     logs
 }
 
+/// Returns the usual mapping, with which a time may be a small number.
+fn any_epoch() -> ColumnMapping {
+    ColumnMapping {
+        time_format: Some(TimeFormat::AnyEpoch),
+        ..ColumnMapping::default()
+    }
+}
+
 fn open(path: &Path, until: Until) -> FileSource {
-    let mut source = FileSource::open(path, &ColumnMapping::default(), until).unwrap();
+    let mut source = FileSource::open(path, &any_epoch(), until).unwrap();
     // Tests poll on every read and do not wait.
     source.poll_every = Duration::ZERO;
     source.folder.scan_every = Duration::ZERO;
@@ -114,7 +124,7 @@ fn read(name: &str, bytes: impl AsRef<[u8]>) -> Log {
 
 fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
     let (folder, path) = file(name, bytes);
-    let error = FileSource::open(&path, &ColumnMapping::default(), Until::CaughtUp)
+    let error = FileSource::open(&path, &any_epoch(), Until::CaughtUp)
         .err()
         .unwrap();
     error.to_string().replace(folder.path().to_str().unwrap(), "")

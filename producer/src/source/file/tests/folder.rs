@@ -185,7 +185,7 @@ fn more_files_than_may_be_open_are_read_in_step_all_the_same() {
 fn an_empty_or_missing_input_says_what_was_looked_for() {
     let empty = tempfile::tempdir().unwrap();
     let refused = |path: &Path| {
-        let error = FileSource::open(path, &ColumnMapping::default(), Until::CaughtUp)
+        let error = FileSource::open(path, &any_epoch(), Until::CaughtUp)
             .err()
             .unwrap();
         assert!(matches!(error, SourceError::NoInput { .. }));

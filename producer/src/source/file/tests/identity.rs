@@ -336,12 +336,12 @@ fn a_file_is_left_alone_until_it_is_whole_or_nobody_writes_to_it() {
         // A run to the end leaves it to the next one, and refuses it if there is nothing else.
         let (folder, path) = file(name, half);
         assert_eq!(open(folder.path(), Until::CaughtUp).partitions().len(), 0);
-        let refused = FileSource::open(&path, &ColumnMapping::default(), Until::CaughtUp);
+        let refused = FileSource::open(&path, &any_epoch(), Until::CaughtUp);
         let refused = refused.err().unwrap().to_string();
         assert!(refused.contains("it is not whole"), "{refused}");
         // Once nobody writes to it any more, it is read as it is.
         written_long_ago(&path);
-        let read = FileSource::open(&path, &ColumnMapping::default(), Until::CaughtUp);
+        let read = FileSource::open(&path, &any_epoch(), Until::CaughtUp);
         let refused = read.err().map(|error| error.to_string()).unwrap_or_default();
         match name {
             "a.parquet" => assert!(refused.contains("not a readable Parquet file"), "{refused}"),
