@@ -8,6 +8,7 @@ mod dead_letters;
 mod demo;
 mod error;
 mod input;
+mod inspect;
 mod models;
 mod output;
 mod pipeline;
@@ -71,6 +72,8 @@ struct Cli {
 enum Command {
     /// Simulate a fleet, train its models, score one day and write an HTML report
     Demo(demo::DemoArgs),
+    /// Show how files are understood, what is in them, and the options that read them
+    Inspect(inspect::InspectArgs),
     /// Read a source, cut it into windows, score them and store the predictions, all in this process
     Run(run::RunArgs),
     /// Read part of a source again and score its windows: recovers lost windows and late readings
@@ -123,6 +126,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => args.run().await,
+            Command::Inspect(args) => args.run(),
             Command::Run(args) => args.run().await,
             Command::Replay(args) => args.run().await,
             #[cfg(feature = "cluster")]

@@ -15,6 +15,7 @@ mod prediction;
 mod random;
 mod remedy;
 mod sensor;
+mod shell;
 mod time;
 
 pub use aggregate::Aggregate;
@@ -32,4 +33,5 @@ pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{
     MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment, is_shortened,
 };
+pub use shell::shell_word;
 pub use time::{EpochUnit, EventTime, LocalTime, TimeError, WrittenTime};

@@ -149,11 +149,8 @@ impl SourceArgs {
             let config: SimulatorConfig = self.source.parse()?;
             return Ok(Box::new(Simulator::new(config, until)?));
         }
-        Ok(Box::new(FileSource::open(
-            Path::new(&self.source),
-            &self.checked_mapping()?,
-            until,
-        )?))
+        let source = FileSource::open(Path::new(&self.source), &self.checked_mapping()?, until)?;
+        Ok(Box::new(source.explain()))
     }
 
     /// Returns what the source's checkpoints belong to.

@@ -1,6 +1,6 @@
 //! The commands that recover lost windows.
 
-use windrow_common::{EventTime, Length, encode_name, format_duration};
+use windrow_common::{EventTime, Length, encode_name, format_duration, shell_word};
 use windrow_producer::checkpoint::{Account, column_options};
 use windrow_producer::source::EVENT_HUBS;
 
@@ -18,7 +18,7 @@ pub(super) fn ways_back(missing: &Missing, accounts: &[Account], store: &str) ->
                 Some(account) => way_back(account, source, from, to, store),
                 None => format!(
                     "windrow replay SOURCE --store {} --window {} --interval INTERVAL --from {from} --to {to}",
-                    quoted(store),
+                    shell_word(store),
                     format_duration(window.as_duration())
                 ),
             }
@@ -39,7 +39,7 @@ pub(crate) fn replay(
         Some(account) => way_back(account, source, from, to, store),
         None => format!(
             "windrow replay SOURCE --store {} --from {from} --to {to}",
-            quoted(store)
+            shell_word(store)
         ),
     }
 }
@@ -55,46 +55,18 @@ fn way_back(account: &Account, source: &str, from: EventTime, to: EventTime, sto
     // A simulated fleet is known by its partitions alone; older versions did not note what was read.
     let named = match origin.as_str() {
         "" | "sim:" => "SOURCE".to_owned(),
-        path => quoted(path),
+        path => shell_word(path),
     };
     let length = |length: Length| format_duration(length.as_duration());
     let mut command = format!(
         "windrow replay {named} --store {} --source-name {} --window {} --interval {} --from {from} --to {to}",
-        quoted(store),
-        quoted(source),
+        shell_word(store),
+        shell_word(source),
         length(account.window),
         length(account.interval),
     );
     for (option, name) in column_options(&account.origin.columns) {
-        command += &format!(" {option} {}", quoted(&name));
+        command += &format!(" {option} {}", shell_word(&name));
     }
     command
-}
-
-/// Quotes a word for a shell, if it needs that.
-fn quoted(word: &str) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@%+=,".contains(char);
-    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, right) in [
-            ("/data/readings", "/data/readings"),
-            ("my data", "'my data'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-            ("--from", "'--from'"),
-            ("$(rm -r x)", "'$(rm -r x)'"),
-        ] {
-            assert_eq!(quoted(word), right);
-        }
-    }
 }

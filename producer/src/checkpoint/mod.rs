@@ -20,7 +20,7 @@ use windrow_store::{Store, Version, wait_out};
 
 pub use account::{Account, accounts};
 pub use error::CheckpointError;
-pub use origin::{Origin, column_options};
+pub use origin::{Origin, column_options, column_options_text};
 
 use crate::sensors::SensorTable;
 use crate::source::{Known, Offset};

@@ -1,6 +1,7 @@
 //! What a checkpoint belongs to. It says nothing about another source, or about the same files read otherwise.
 
 use serde::{Deserialize, Serialize};
+use windrow_common::shell_word;
 
 use super::CheckpointError;
 use crate::source::decode::ColumnMapping;
@@ -49,13 +50,16 @@ impl Origin {
 }
 
 fn options_text(columns: &ColumnMapping) -> String {
-    let given: Vec<_> = column_options(columns)
-        .map(|(option, value)| format!("{option} {value}"))
-        .collect();
-    match given.is_empty() {
+    match columns == &ColumnMapping::default() {
         true => "no column options".to_owned(),
-        false => given.join(" "),
+        false => column_options_text(columns),
     }
+}
+
+/// Returns the options that were given to say how readings are found, as they are written in a shell.
+pub fn column_options_text(columns: &ColumnMapping) -> String {
+    let options = column_options(columns).map(|(option, value)| format!("{option} {}", shell_word(&value)));
+    options.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the options that were given to say how readings are found, with their values.

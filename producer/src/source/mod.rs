@@ -6,6 +6,7 @@ pub mod file;
 mod paced;
 mod selected;
 pub mod simulator;
+mod suggest;
 mod unreadable;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub const EVENT_HUBS: &str = "eventhubs://";
 pub use content::Content;
 pub use paced::Paced;
 pub use selected::{Selected, Selection};
+pub use suggest::{Suggestion, suggest};
 pub use unreadable::{Envelope, MAX_RAW_BYTES, RAW_BYTES_PER_BATCH, Raw, Unreadable};
 
 /// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
@@ -225,6 +227,14 @@ pub enum SourceError {
         /// What does not fit, and which option would.
         why: String,
     },
+    /// The options do not fit, and others do.
+    #[error("{error}; this reads it: {options} (`windrow inspect` shows how)")]
+    Suggested {
+        /// What does not fit.
+        error: Box<SourceError>,
+        /// Options that find readings.
+        options: String,
+    },
     /// A file cannot be read, or not to its end.
     #[error("{}: cannot read at offset {offset}: {source}", .path.display())]
     Read {
@@ -273,6 +283,7 @@ impl HasRemedy for SourceError {
             | Self::MissingColumn { .. }
             | Self::TwoColumns { .. }
             | Self::Options { .. }
+            | Self::Suggested { .. }
             | Self::Spec { .. } => Remedy::FixConfig,
             Self::Read { .. } | Self::Format { .. } | Self::Shrunk { .. } => Remedy::GiveUp,
         }

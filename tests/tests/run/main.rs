@@ -13,6 +13,7 @@ mod quarantine;
 mod readings;
 mod reference;
 mod scale;
+mod shapes;
 mod stop;
 
 use std::path::Path;

@@ -177,6 +177,21 @@ impl Decoder {
     }
 }
 
+/// Returns up to `most` bytes from the start of a text file, as far as they can be read.
+pub(in crate::source) fn first_bytes(file: &InputFile, most: usize) -> io::Result<Vec<u8>> {
+    let end = End {
+        size: None,
+        last_line: LastLine::Counts,
+    };
+    let mut lines = match open_lines(file, end) {
+        Ok(lines) => lines,
+        Err(SourceError::Read { source, .. }) => return Err(source),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    while lines.data().len() < most && lines.more().unwrap_or(false) {}
+    Ok(lines.data()[..lines.data().len().min(most)].to_vec())
+}
+
 fn open_lines(file: &InputFile, end: End) -> Result<Lines, SourceError> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let open = || {

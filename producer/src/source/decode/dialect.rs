@@ -293,7 +293,7 @@ fn lines_of(head: &[u8], complete: bool) -> Vec<Line<'_>> {
 }
 
 /// Splits a line into its cells, without the spaces around them.
-fn split(line: &[u8], delimiter: u8) -> Vec<String> {
+pub(in crate::source) fn split(line: &[u8], delimiter: u8) -> Vec<String> {
     let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
     let (mut rest, mut cells, mut cell) = (line, Vec::new(), Vec::new());
     let mut part = [0; 256];

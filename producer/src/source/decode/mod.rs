@@ -31,16 +31,19 @@ mod sink;
 mod stream;
 mod time_format;
 
-pub(super) use decoder::{Decoder, End, RowPosition};
+pub(super) use decoder::{Decoder, End, RowPosition, first_bytes};
+pub(super) use dialect::split;
 pub use json_object::{DefaultNames, ObjectReader, RefusedObject};
-pub(super) use kind::{Compression, ENDINGS, InputFile, list, single};
+pub(super) use kind::{Compression, ENDINGS, InputFile, Kind, list, single};
 pub(super) use lines::LastLine;
 #[cfg(test)]
 pub(super) use lines::MAX_ROW_BYTES;
 pub use mapping::ColumnMapping;
+pub(super) use mapping::Role;
 pub use pattern::{Condition, DeviceFrom, TagPattern};
 pub use preset::Preset;
 pub(super) use sink::Step;
 pub use sink::{ROWS_PER_BATCH, RowSink};
 pub(super) use stream::Stream;
 pub use time_format::{TimeFormat, zone};
+pub(super) use time_format::{TimeReader, patterns_of};

@@ -26,6 +26,7 @@ use crate::source::{
 };
 
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
+use super::suggest::with_suggestion;
 use folder::Folder;
 use names::{Claim, Names, Stranger};
 use notes::Notes;
@@ -77,6 +78,43 @@ impl FileSource {
     /// Compressed files and Parquet files that are still being written are left out: a followed folder reads them once
     /// they are whole.
     pub fn open(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
+        Self::open_as_given(path, mapping, until).map_err(|error| with_suggestion(error, path, mapping))
+    }
+
+    /// Says in the log how the files are understood, where they could be understood otherwise; those that turn up later, too.
+    pub fn explain(mut self) -> Self {
+        self.notes.aloud = true;
+        for partition in &self.partitions {
+            self.notes.say(partition, &self.mapping);
+        }
+        self
+    }
+
+    /// Returns how the files are understood, for a person: a line for each way.
+    pub fn summaries(&self) -> Vec<String> {
+        let mut lines: Vec<(String, u64, &str)> = Vec::new();
+        for Partition { file, look, .. } in &self.partitions {
+            let zone = look.without_zone && self.mapping.timezone.is_none();
+            let zone = if zone {
+                "; times without a zone are taken as UTC (--timezone)"
+            } else {
+                ""
+            };
+            let Some(summary) = &look.summary else { continue };
+            let line = format!("{summary}{zone}");
+            match lines.iter_mut().find(|(other, ..)| *other == line) {
+                Some((_, files, _)) => *files += 1,
+                None => lines.push((line, 1, &file.name)),
+            }
+        }
+        let shown = lines.into_iter().map(|(line, files, name)| match files {
+            1 => format!("{name}: {line}"),
+            _ => format!("{name} and {} more: {line}", files - 1),
+        });
+        shown.collect()
+    }
+
+    fn open_as_given(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
         let no_input = |why: String| SourceError::NoInput {
             path: path.to_owned(),
             why,
@@ -118,13 +156,14 @@ impl FileSource {
             .iter()
             .map(|partition| (&partition.file.path, &partition.look));
         if let Some((path, why)) = looks.find_map(|(path, look)| Some((path, look.bad_time.as_deref()?))) {
-            self.refusal = Some(SourceError::Options {
+            let error = SourceError::Options {
                 path: path.clone(),
                 why: format!(
                     "no time in its first rows can be read: {why}; say with --column-time where the time is, and with \
                      --time-format how it is written"
                 ),
-            });
+            };
+            self.refusal = Some(with_suggestion(error, path, &self.mapping));
         }
     }
 

@@ -11,6 +11,8 @@ const MOST_SAID: usize = 20;
 /// What has been said.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
+    /// Whether anything is said.
+    pub(super) aloud: bool,
     summaries: BTreeSet<String>,
     zone: bool,
     twice: bool,
@@ -19,6 +21,9 @@ pub(super) struct Notes {
 impl Notes {
     /// Says how a file is understood, unless the same was said of another.
     pub(super) fn say(&mut self, partition: &Partition, mapping: &ColumnMapping) {
+        if !self.aloud {
+            return;
+        }
         let (file, look) = (&partition.file.name, &partition.look);
         if let Some(summary) = &look.summary
             && look.is_guessed
@@ -38,7 +43,7 @@ impl Notes {
 
     /// Says that a time was read that occurs twice in its zone.
     pub(super) fn say_twice(&mut self, partition: &Partition) {
-        if self.twice {
+        if self.twice || !self.aloud {
             return;
         }
         if let Some(time) = partition.time_twice() {
