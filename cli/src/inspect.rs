@@ -196,10 +196,7 @@ impl Found {
             1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 3_600, 86_400,
         ];
         let wanted = u64::try_from(self.interval()?).ok()? * 3;
-        let within = SECONDS
-            .into_iter()
-            .filter(|seconds| seconds * 1_000 <= wanted)
-            .next_back();
+        let within = SECONDS.into_iter().rfind(|seconds| seconds * 1_000 <= wanted);
         Some(std::time::Duration::from_secs(within.unwrap_or(1)))
     }
 

@@ -117,8 +117,7 @@ fn shapes() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "metric.csv",
-            long("ts,device,sensor,metric,value", ",", |seconds| iso(seconds))
-                .replace("pump-7,", "pump-7,BME280,"),
+            long("ts,device,sensor,metric,value", ",", iso).replace("pump-7,", "pump-7,BME280,"),
             "--column-tag metric",
         ),
         (

@@ -4,14 +4,14 @@ use super::*;
 
 /// Returns the options suggested for a file of this text.
 fn suggested(name: &str, text: &str) -> String {
-    suggested_beside(name, text, ColumnMapping::default())
+    suggested_beside(name, text, &ColumnMapping::default())
 }
 
-fn suggested_beside(name: &str, text: &str, given: ColumnMapping) -> String {
+fn suggested_beside(name: &str, text: &str, given: &ColumnMapping) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, text).unwrap();
-    let suggestions = suggest(&path, &given).unwrap();
+    let suggestions = suggest(&path, given).unwrap();
     let Some(best) = suggestions.first() else {
         return "nothing".to_owned();
     };
@@ -113,7 +113,7 @@ fn what_is_given_is_kept() {
     };
     let text = format!("time,host,temp,press\n{T},h,1,2\n");
     assert_eq!(
-        suggested_beside("a.csv", &text, given),
+        suggested_beside("a.csv", &text, &given),
         "--tags * --ignore host --device-from const:plant"
     );
 }
