@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::decode::ColumnMapping;
 use windrow_producer::source::file::FileSource;
-use windrow_producer::source::{Batch, Offset, Read, Source, SourceError, Until};
+use windrow_producer::source::{Batch, Offset, Read, Source, SourceError, Until, suggest};
 
 /// What a file holds at an offset: a reading, or the reason why it is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +57,74 @@ pub(crate) fn readings(items: Items) -> Vec<Item> {
 
 /// CSV: the same rows in one piece, from any row on, and compressed.
 pub(crate) fn csv(bytes: &[u8]) {
-    text("f.csv", bytes);
+    text("f.csv", bytes, &ColumnMapping::default());
+}
+
+/// CSV with several measurements in a row: as CSV. Whatever options are suggested for it find readings.
+pub(crate) fn wide(bytes: &[u8]) {
+    let mapping = ColumnMapping {
+        tags: vec!["*".parse().unwrap()],
+        device_from: "file".parse().ok(),
+        conditions: vec!["quality!=Bad".parse().unwrap()],
+        timezone: Some("Europe/Berlin".to_owned()),
+        ..ColumnMapping::default()
+    };
+    text("f.csv", bytes, &mapping);
+    text(
+        "f.csv",
+        bytes,
+        &ColumnMapping {
+            conditions: Vec::new(),
+            ..mapping
+        },
+    );
+    suggested("f.csv", bytes);
+}
+
+/// JSON of any shape: as CSV, with paths.
+pub(crate) fn shapes(bytes: &[u8]) {
+    let given = |options: [&str; 4]| ColumnMapping {
+        timestamp: Some(options[0].to_owned()),
+        tag: Some(options[1].to_owned()),
+        value: Some(options[2].to_owned()),
+        device_from: options[3].parse().ok(),
+        ..ColumnMapping::default()
+    };
+    for mapping in [
+        given(["ts", "metrics[].name", "metrics[].value", "segment:topic:-1"]),
+        given(["date+time", "a.b.c", "[].x", "const:d"]),
+        ColumnMapping {
+            tags: vec![
+                "*".parse().unwrap(),
+                "fields.*".parse().unwrap(),
+                "m[].*.v".parse().unwrap(),
+            ],
+            ignore: vec!["s*".to_owned()],
+            ..ColumnMapping::default()
+        },
+    ] {
+        text("f.json", bytes, &mapping);
+    }
+    suggested("f.json", bytes);
+}
+
+/// Checks that options that are suggested find readings.
+fn suggested(name: &str, bytes: &[u8]) {
+    let folder = Folder::new();
+    let file = folder.write(name, bytes);
+    let Ok(suggestions) = suggest(&file, &ColumnMapping::default()) else {
+        return;
+    };
+    for suggestion in suggestions.iter().take(2) {
+        let items = read(&file, None, &suggestion.mapping).expect("what was suggested can be opened");
+        let is_reading = |(_, item): &(u64, Item)| matches!(item, Item::Reading { .. });
+        assert!(items.iter().any(is_reading), "{suggestion:?}");
+    }
 }
 
 /// NDJSON: as CSV. An event with the same lines holds the same readings.
 pub(crate) fn ndjson(bytes: &[u8]) {
-    let Some(items) = text("f.ndjson", bytes) else {
+    let Some(items) = text("f.ndjson", bytes, &ColumnMapping::default()) else {
         return;
     };
     if crate::hub::reads_line_by_line(bytes) {
@@ -80,9 +142,9 @@ pub(crate) fn parquet(bytes: &[u8]) {
         let mut items = items.iter();
         items.all(|(_, item)| matches!(item, Item::Reading { .. }))
     };
-    if let Ok(items) = read(&file, None)
+    if let Ok(items) = read(&file, None, &ColumnMapping::default())
         && let Some(&(from, _)) = items.get(items.len() / 2)
-        && let Ok(rest) = read(&file, Some(from))
+        && let Ok(rest) = read(&file, Some(from), &ColumnMapping::default())
         && is_whole(&items)
         && is_whole(&rest)
     {
@@ -90,18 +152,18 @@ pub(crate) fn parquet(bytes: &[u8]) {
     }
 }
 
-fn text(name: &str, bytes: &[u8]) -> Option<Items> {
+fn text(name: &str, bytes: &[u8], mapping: &ColumnMapping) -> Option<Items> {
     let folder = Folder::new();
     let file = folder.write(name, bytes);
     let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(bytes).unwrap();
     let packed = folder.write(&format!("{name}.gz"), &packed.finish().unwrap());
-    let whole = read(&file, None);
-    let unpacked = read(&packed, None);
+    let whole = read(&file, None, mapping);
+    let unpacked = read(&packed, None, mapping);
     match (whole, unpacked) {
         (Ok(items), Ok(unpacked)) => {
             assert_eq!(items, unpacked, "the plain and the compressed file differ");
-            resumes(&file, &items);
+            resumes(&file, &items, mapping);
             Some(items)
         }
         (Err(_), Err(_)) => None,
@@ -110,19 +172,19 @@ fn text(name: &str, bytes: &[u8]) -> Option<Items> {
 }
 
 /// Checks that the file read from one of its items on holds the same items.
-fn resumes(file: &Path, items: &Items) {
+fn resumes(file: &Path, items: &Items, mapping: &ColumnMapping) {
     // Any item will do, as long as the choice depends on the input alone.
     let Some(&(from, _)) = items.get(items.len() / 2) else {
         return;
     };
-    let rest = read(file, Some(from)).expect("a file that was read whole is read from a row on");
+    let rest = read(file, Some(from), mapping).expect("a file that was read whole is read from a row on");
     let expected = &items[items.partition_point(|(offset, _)| *offset < from)..];
     assert_eq!(rest, expected, "read from {from} on");
 }
 
 /// Reads a file to its end, from an offset on.
-fn read(path: &Path, from: Option<u64>) -> Result<Items, SourceError> {
-    let mut source = FileSource::open(path, &ColumnMapping::default(), Until::CaughtUp)?;
+fn read(path: &Path, from: Option<u64>, mapping: &ColumnMapping) -> Result<Items, SourceError> {
+    let mut source = FileSource::open(path, mapping, Until::CaughtUp)?;
     if let Some(from) = from {
         source.seek(0, Offset(from))?;
     }

@@ -41,9 +41,12 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     target("csv", files::csv, 8 * MIB, 64),
     target("ndjson", files::ndjson, 8 * MIB, 64),
+    // Each attempt at options reads the first rows anew.
+    target("wide", files::wide, 16 * MIB, 256),
+    target("shapes", files::shapes, 16 * MIB, 256),
     // A page is unpacked whole, and its header says how large it is.
     target("parquet", files::parquet, 256 * MIB, KIB),
     // A gzip body unpacks to at most 16 MiB, and a buffer grows by doubling.

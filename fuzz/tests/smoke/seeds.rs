@@ -48,6 +48,9 @@ fn committed_seeds_are_what_the_formats_write_today() {
     }
 }
 
+/// A document with an array of metrics.
+const METRICS: &str = "{\"topic\":\"g/e/p\",\"ts\":1767571200,\"metrics\":[{\"name\":\"a\",\"value\":1},{\"name\":\"b\",\"value\":\"2\",\"ts\":3}]}\n{\"metrics\":[]}";
+
 type Seeds = Vec<(&'static str, &'static str, Vec<u8>)>;
 
 fn text() -> Seeds {
@@ -62,7 +65,18 @@ fn text() -> Seeds {
             "ragged",
             "ts,device,tag,value\n1,d\n2,d,t,NaN,5\n\"3,d,t,1\n4,d,t,\"1\n".into(),
         ),
+        ("wide", "logger", "TOA5,x,1\nTIMESTAMP,temp,press\nTS,C,bar\n2026-01-05 00:00:00,1.5,2\n\"2026-01-05 00:00:20\",,3\n".into()),
+        (
+            "wide",
+            "historian",
+            "#a\nDate;Time;temp;quality;press\n2026-01-05;00:00:00;1,5;Good;2\n2026-03-29;02:30:00;x;Bad;\n".into(),
+        ),
+        ("wide", "dates", "when|device|tag|value\n25/01/2026 10:00|d|t|1\n46027|d|t|true\n".into()),
+        ("shapes", "metrics", METRICS.into()),
+        ("shapes", "fields", "{\"ts\":1767571200,\"device\":\"d\",\"fields\":{\"a\":1,\"state\":\"RUN\",\"b\":null},\"c\":[1],\"e\":true}\n".into()),
+        ("shapes", "array", "[{\"date\":\"2026-01-05\",\"time\":\"00:00:20\",\n\"a\":{\"b\":{\"c\":\"t\"}}}, [{\"x\":1}]]".into()),
         ("ndjson", "plain", OBJECTS.into()),
+        ("ndjson", "pretty", OBJECTS.replace(',', ",\n").replace('{', "{\n").into()),
         ("ndjson", "odd", odd.into()),
     ]
 }
