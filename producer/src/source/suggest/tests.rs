@@ -45,7 +45,7 @@ fn tables_are_understood() {
         ),
         (
             "Datum;temp;press\n25.01.2026 00:00:00;1,5;2\n".to_owned(),
-            "nothing",
+            "--column-time Datum --tags * --device-from file --time-format %d.%m.%Y %H:%M:%S",
         ),
         (
             "date;temp;press\n25.01.2026 00:00:00;1,5;2\n".to_owned(),

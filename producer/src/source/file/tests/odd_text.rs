@@ -229,7 +229,7 @@ fn files_with_nothing_in_them_end_without_a_word() {
 
 #[test]
 fn a_missing_column_names_the_file_the_column_and_what_there_is() {
-    let refused = refusal("a.csv", "ts,device,tag,pressure\n1,d,t,1\n");
+    let refused = refusal("a.csv", "ts,device,tag,pressure\n1767571200,d,t,1\n");
     assert!(
         refused.starts_with(
             "/a.csv: no column `value | reading` for the value; the file has ts, device, tag, pressure"
