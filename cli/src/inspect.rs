@@ -68,7 +68,8 @@ struct Found {
     refused: u64,
     reasons: Vec<(u64, String)>,
     left_out: u64,
-    sensors: Vec<Seen>,
+    /// By their index in `names`; `None` for one of which no value could be read.
+    sensors: Vec<Option<Seen>>,
     names: SensorTable,
     is_cut: bool,
 }
@@ -98,15 +99,21 @@ impl InspectArgs {
                     Ok(found) => found.reasons.into_iter().next().map(|(_, why)| why),
                     Err(error) => Some(error.to_string()),
                 };
-                let Some(best) = suggest(path, &given)?.into_iter().next() else {
-                    let why = why.unwrap_or_else(|| "it holds no readings".to_owned());
+                let suggestions = suggest(path, &given)?;
+                let Some((best, others)) = suggestions.split_first() else {
+                    let why = why.unwrap_or_else(|| format!("{} holds no readings", self.path));
                     return Err(CliError::Usage(format!(
-                        "{}: {why}; no other options were found that read it, see docs/inputs.md",
-                        self.path
+                        "{why}; no other options were found that read it, see docs/inputs.md"
                     )));
                 };
-                let found = look(path, &best.mapping, self.limit)?;
-                (best.mapping, found, why)
+                let mut found = look(path, &best.mapping, self.limit)?;
+                let other = others.iter().find(|other| best.differs_in_time_only(other));
+                if let Some(form) = other.and_then(|other| other.mapping.time_format.as_ref()) {
+                    found.notes.push(format!(
+                        "These dates could also be read with --time-format '{form}': compare the first readings below"
+                    ));
+                }
+                (best.mapping.clone(), found, why)
             }
         };
         let command = self.command(&mapping, &found);
@@ -176,16 +183,19 @@ impl Found {
                     .push([reading.time.to_string(), device, tag, reading.value.to_string()]);
             }
             let at = reading.sensor.as_usize();
-            match self.sensors.get_mut(at) {
+            if self.sensors.len() <= at {
+                self.sensors.resize(at + 1, None);
+            }
+            match &mut self.sensors[at] {
                 Some(seen) => seen.take(reading),
-                None => self.sensors.push(Seen::of(reading)),
+                none => *none = Some(Seen::of(reading)),
             }
         }
     }
 
     /// Returns the usual interval between the readings of most sensors.
     fn interval(&self) -> Option<i64> {
-        let mut intervals: Vec<_> = self.sensors.iter().filter_map(Seen::interval).collect();
+        let mut intervals: Vec<_> = self.seen().filter_map(Seen::interval).collect();
         intervals.sort_unstable();
         intervals.get(intervals.len() / 2).copied()
     }
@@ -202,7 +212,10 @@ impl Found {
 
     /// Returns the sensors, those with most readings first.
     fn ranked(&self) -> Vec<(String, &Seen)> {
-        let mut ranked: Vec<_> = self.sensors.iter().enumerate().collect();
+        let sensors = self.sensors.iter().enumerate();
+        let mut ranked: Vec<_> = sensors
+            .filter_map(|(at, seen)| Some((at, seen.as_ref()?)))
+            .collect();
         ranked.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.readings));
         let name = |at: usize| {
             self.names
@@ -213,8 +226,12 @@ impl Found {
     }
 
     fn span(&self) -> Option<(EventTime, EventTime)> {
-        let first = self.sensors.iter().map(|seen| seen.first).min()?;
-        Some((first, self.sensors.iter().map(|seen| seen.last).max()?))
+        let first = self.seen().map(|seen| seen.first).min()?;
+        Some((first, self.seen().map(|seen| seen.last).max()?))
+    }
+
+    fn seen(&self) -> impl Iterator<Item = &Seen> {
+        self.sensors.iter().flatten()
     }
 
     fn show(&self, command: &str, why_not: Option<&str>, sensors: usize) {
@@ -236,7 +253,7 @@ impl Found {
         println!(
             "\n{} readings of {} sensors{more}",
             show::count(self.readings),
-            show::count(self.sensors.len() as u64)
+            show::count(self.seen().count() as u64)
         );
         if let Some((first, last)) = self.span() {
             println!("from {first} to {last}");
@@ -260,10 +277,10 @@ impl Found {
                 format!("{} to {}", seen.low, seen.high)
             );
         }
-        if self.sensors.len() > sensors {
+        if self.seen().count() > sensors {
             println!(
                 "            and {} more (--sensors)",
-                self.sensors.len() - sensors
+                self.seen().count() - sensors
             );
         }
         println!("\nThis reads it, with a window of about three readings:\n  {command}");
@@ -289,7 +306,7 @@ impl Found {
             "left_out": self.left_out,
             "refused": self.refused,
             "reasons": reasons,
-            "sensor_count": self.sensors.len(),
+            "sensor_count": self.seen().count(),
             "window_seconds": self.window().map(|window| window.as_secs()),
             "sensors": ranked.map(|(name, seen)| json!({
                 "sensor": name,

@@ -101,9 +101,10 @@ impl EventTime {
         text::days_after(origin, days)
     }
 
-    /// Parses a timestamp in any accepted form; see [`TimeError::Timestamp`]. One without a zone is taken as UTC.
+    /// Parses a timestamp that Windrow or a person wrote, in any accepted form; see [`TimeError::Timestamp`]. One without
+    /// a zone is taken as UTC, and a number may be any time since 1970.
     pub fn parse(text: &[u8]) -> Result<Self, TimeError> {
-        Ok(match WrittenTime::parse(text)? {
+        Ok(match WrittenTime::parse_any(text)? {
             WrittenTime::Instant(time) => time,
             WrittenTime::Local(time) => time.in_utc(),
         })

@@ -32,6 +32,9 @@ impl InputArgs {
     pub fn open(&self, until: Until) -> Result<Input, SharingError> {
         if self.source.is_event_hub() {
             let mapping = self.source.checked_mapping().map_err(ProducerError::from)?;
+            mapping
+                .check_for_events(&self.source.source)
+                .map_err(ProducerError::from)?;
             let source = self.event_hub.source(&self.source.source, mapping, until)?;
             return Ok(Input::Shared(Box::new(source)));
         }

@@ -61,14 +61,15 @@ pub struct ColumnArgs {
     /// TAG=COLUMN, separated by commas. The name of the column is the tag; an empty cell is no reading
     #[arg(long, value_name = "COLUMNS", env = "WINDROW_TAGS", value_delimiter = ',')]
     tags: Vec<TagPattern>,
-    /// Columns or fields that a pattern of --tags does not mean, separated by commas
-    #[arg(long, value_name = "COLUMNS", env = "WINDROW_IGNORE", value_delimiter = ',')]
+    /// Columns that a pattern of --tags leaves out, separated by commas; in JSON, by the last part of their path
+    #[arg(long, value_name = "COLUMNS", env = "WINDROW_IGNORE", value_delimiter = ',', value_parser = trimmed)]
     ignore: Vec<String>,
     /// Where the device is named, if no column names it: file (the file's name), path:N (a part of its path below the
     /// source, from 1, or -1 for the last), const:NAME, or segment:FIELD:N (a part of a topic)
     #[arg(long, value_name = "WHERE", env = "WINDROW_DEVICE_FROM")]
     device_from: Option<DeviceFrom>,
-    /// Read only rows with this value in a column: COLUMN=VALUE or COLUMN!=VALUE. Several must all hold
+    /// Read only rows with this value in a column: COLUMN=VALUE or COLUMN!=VALUE. Several, separated by commas, must all
+    /// hold
     #[arg(
         long = "where",
         value_name = "CONDITION",
@@ -281,6 +282,10 @@ impl ReadArgs {
             speed: self.speed,
         }
     }
+}
+
+fn trimmed(text: &str) -> Result<String, String> {
+    Ok(text.trim().to_owned())
 }
 
 fn timezone(text: &str) -> Result<String, String> {

@@ -228,7 +228,7 @@ pub enum SourceError {
         why: String,
     },
     /// The options do not fit, and others do.
-    #[error("{error}; this reads it: {options} (`windrow inspect` shows how)")]
+    #[error("{error}; this reads it: {options}")]
     Suggested {
         /// What does not fit.
         error: Box<SourceError>,

@@ -58,6 +58,9 @@ impl Paced {
             false => unreadable.partition_point(|unreadable| unreadable.offset < next),
         };
         batch.unreadable.extend_from_slice(&unreadable[..passed]);
+        if later.is_empty() {
+            batch.left_out = std::mem::take(&mut self.held.left_out);
+        }
         batch.next = next;
         batch.ended = later.is_empty() && self.held.ended;
         batch.arrivals = self.held.arrivals;

@@ -33,13 +33,24 @@ pub(in crate::source) enum CellError {
 pub(in crate::source) struct Cells {
     times: TimeMemo,
     sensors: SensorMemo,
-    /// Whether a number may have a comma where others have a point.
-    decimal_comma: bool,
+    decimal_comma: DecimalComma,
+}
+
+/// Whether a number may have a comma where others have a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::source) enum DecimalComma {
+    /// It may not.
+    #[default]
+    No,
+    /// It may.
+    Yes,
+    /// It may, unless the comma could also separate thousands, as in `1,234`.
+    UnlessThousands,
 }
 
 impl Cells {
     /// Creates a converter for cells as `mapping` says.
-    pub(in crate::source) fn new(mapping: &ColumnMapping, decimal_comma: bool) -> Self {
+    pub(in crate::source) fn new(mapping: &ColumnMapping, decimal_comma: DecimalComma) -> Self {
         let reader = TimeReader::new(mapping.time_format.as_ref(), mapping.timezone.as_deref());
         Self {
             times: TimeMemo {
@@ -80,10 +91,7 @@ impl Cells {
     /// Parses a value.
     #[inline]
     pub(in crate::source) fn value(&self, text: &[u8]) -> Result<f64, CellError> {
-        match self.decimal_comma {
-            false => number(text),
-            true => with_comma(text),
-        }
+        self.decimal_comma.number(text)
     }
 
     /// Returns what was noticed about the times.
@@ -103,20 +111,32 @@ impl Cells {
     }
 }
 
-/// Parses a number such as `1,5` or `1.5`.
-fn with_comma(text: &[u8]) -> Result<f64, CellError> {
-    let mut point = [0; 40];
-    let Some(point) = point.get_mut(..text.len()) else {
-        return number(text);
-    };
-    point.copy_from_slice(text);
-    let mut commas = point.iter_mut().filter(|byte| **byte == b',');
-    match (commas.next(), commas.next()) {
-        (Some(comma), None) if !text.contains(&b'.') => *comma = b'.',
-        _ => return number(text),
+impl DecimalComma {
+    /// Parses a value.
+    #[inline]
+    pub(in crate::source) fn number(self, text: &[u8]) -> Result<f64, CellError> {
+        match self {
+            Self::No => number(text),
+            _ => self.with_comma(text),
+        }
     }
-    // The message shows the number as it was written.
-    number(point).or_else(|_| number(text))
+
+    /// Parses a number such as `1,5` or `1.5`.
+    fn with_comma(self, text: &[u8]) -> Result<f64, CellError> {
+        let mut point = [0; 40];
+        let (Some(point), Some(at)) = (point.get_mut(..text.len()), memchr::memchr(b',', text)) else {
+            return number(text);
+        };
+        let (whole, fraction) = (&text[..at], &text[at + 1..]);
+        let is_thousands = self == Self::UnlessThousands && fraction.len() == 3 && whole.len() <= 4;
+        if is_thousands || fraction.contains(&b',') || text.contains(&b'.') {
+            return number(text);
+        }
+        point.copy_from_slice(text);
+        point[at] = b'.';
+        // The message shows the number as it was written.
+        number(point).or_else(|_| number(text))
+    }
 }
 
 /// Parses a value.
@@ -321,8 +341,7 @@ mod tests {
 
     #[test]
     fn a_comma_is_a_point_where_cells_are_not_separated_by_commas() {
-        let cells = Cells::new(&ColumnMapping::default(), true);
-        let read = |text: &str| cells.value(text.as_bytes()).ok();
+        let read = |text: &str| DecimalComma::Yes.number(text.as_bytes()).ok();
         assert_eq!(read("1,5"), Some(1.5));
         assert_eq!(read("-0,25"), Some(-0.25));
         assert_eq!(read("1.5"), Some(1.5));
@@ -330,6 +349,11 @@ mod tests {
         for text in ["1,234,567", "1.234,5", ",", "x,y"] {
             assert_eq!(read(text), None, "{text}");
         }
+        let careful = |text: &str| DecimalComma::UnlessThousands.number(text.as_bytes()).ok();
+        assert_eq!(
+            (careful("1,5"), careful("1,234"), careful("12345,678")),
+            (Some(1.5), None, Some(12_345.678))
+        );
     }
 
     #[test]

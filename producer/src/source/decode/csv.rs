@@ -61,7 +61,7 @@ impl CsvDecoder {
     ) -> Result<Option<Self>, SourceError> {
         let hint = Hint {
             path: &file.path,
-            name: &file.name,
+            name: &file.first_name,
             usual_delimiter,
             mapping,
         };
@@ -111,7 +111,11 @@ impl CsvDecoder {
         let found = Dialect::of(head, complete, hint);
         match (found, damage) {
             // Which rows below the header are units is only known once there is a row.
-            (Ok(Some(dialect)), _) if !dialect.has_row && last_line == LastLine::Waits => Ok(None),
+            (Ok(Some(dialect)), _)
+                if !dialect.is_certain && last_line == LastLine::Waits && head.len() < HEAD_BYTES =>
+            {
+                Ok(None)
+            }
             (Ok(Some(dialect)), _) => Ok(Some(dialect)),
             (_, Some(source)) => Err(SourceError::Read {
                 path: hint.path.to_owned(),
@@ -122,9 +126,7 @@ impl CsvDecoder {
             (Ok(None), None) if !head.trim_ascii().is_empty() && (complete || head.len() == HEAD_BYTES) => {
                 Err(SourceError::Options {
                     path: hint.path.to_owned(),
-                    why: format!(
-                        "there is no header in its first {HEAD_BYTES} bytes; name its line with --header-line"
-                    ),
+                    why: format!("there is no header in its first {HEAD_BYTES} bytes"),
                 })
             }
             (Ok(None), None) => Ok(None),
@@ -157,7 +159,13 @@ impl CsvDecoder {
     /// Reads rows until `out` is full or the file ends.
     pub(in crate::source) fn decode(&mut self, out: &mut RowSink<'_>) -> io::Result<Step> {
         while out.has_room() {
-            let (bytes, newline) = match self.lines.find(|data| memchr2(b'\n', b'"', data))? {
+            let is_comment = self.comments && self.lines.data().first() == Some(&b'#');
+            let found = match is_comment {
+                // A quote means nothing in it.
+                true => self.lines.find(|data| memchr(b'\n', data))?,
+                false => self.lines.find(|data| memchr2(b'\n', b'"', data))?,
+            };
+            let (bytes, newline) = match found {
                 Found::At(at) if self.lines.data()[at] == b'\n' => (at, 1),
                 Found::At(_) => {
                     if self.decode_quoted(out)? == Step::End {
@@ -177,7 +185,6 @@ impl CsvDecoder {
             };
             let row = &self.lines.data()[..bytes];
             let row = row.strip_suffix(b"\r").unwrap_or(row);
-            let is_comment = self.comments && row.starts_with(b"#");
             if !row.is_empty() && !is_comment {
                 let offset = self.lines.offset();
                 if let Err(refused) = self
@@ -209,16 +216,17 @@ impl CsvDecoder {
             }
             Quoted::Row { bytes, first_line } => {
                 let row = &self.lines.data()[..bytes];
-                let is_no_row = |row: &[u8]| (self.comments && row.starts_with(b"#")) || row == self.header;
                 match self
                     .columns
                     .read_quoted(&self.quoted, offset, &mut self.cells, out)
                 {
-                    Err(refused) if !is_no_row(without_line_end(row)) => {
+                    Err(refused) if without_line_end(row) != self.header => {
                         out.batch.bad_times += usize::from(refused.is_time());
+                        // What was read of it must not be read again.
+                        let given_up = if refused.is_partial { bytes } else { first_line };
                         (
                             bytes,
-                            first_line,
+                            given_up,
                             self.columns.explain(refused.error),
                             refused.readings,
                         )

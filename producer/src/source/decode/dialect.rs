@@ -2,6 +2,10 @@
 //!
 //! It follows from the first lines up to the first row alone, so that a file that grows is read alike at every opening.
 
+mod header;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -9,13 +13,14 @@ use csv_core::{ReadFieldResult, ReaderBuilder};
 
 use crate::source::SourceError;
 
+use super::cells::DecimalComma;
+use super::lines::MAX_ROW_BYTES;
 use super::mapping::ColumnMapping;
 use super::plan::{Plan, Values};
+use header::{Line, lines_of};
 
 /// How many bytes of a file are looked at.
-pub(super) const HEAD_BYTES: usize = 64 << 10;
-/// Among how many lines the header is looked for.
-const HEADER_WITHIN: usize = 100;
+pub(super) const HEAD_BYTES: usize = MAX_ROW_BYTES;
 /// How many rows below the header may hold units and the like.
 const MOST_UNIT_ROWS: usize = 4;
 
@@ -34,9 +39,7 @@ pub(super) struct Dialect {
     pub(super) unit_rows: usize,
     /// Where the first row starts: bytes and lines from the start.
     pub(super) rows_at: (usize, u64),
-    /// Whether there is a row.
-    pub(super) has_row: bool,
-    /// Whether the first row has as many cells as the header, so that further lines change nothing.
+    /// Whether there is a row, so that further lines change nothing.
     pub(super) is_certain: bool,
 }
 
@@ -50,40 +53,12 @@ pub(super) struct Hint<'a> {
     pub(super) mapping: &'a ColumnMapping,
 }
 
-/// A line, its start, and where the next one starts.
-#[derive(Clone, Copy)]
-struct Line<'a> {
-    text: &'a [u8],
-    end: usize,
-}
-
-impl Line<'_> {
-    fn is_blank(self) -> bool {
-        self.text.trim_ascii().is_empty()
-    }
-
-    fn is_comment(self) -> bool {
-        self.text.starts_with(b"#")
-    }
-}
-
-/// A line that may be the header.
-struct Candidate {
-    at: usize,
-    delimiter: u8,
-    names: Vec<String>,
-    plan: Plan,
-}
-
 impl Dialect {
     /// Finds the way in which the file that starts with `head` is written; `None` if the header is not there yet. Only
     /// whole lines of the head are used, and its last one if it is `complete`.
     pub(super) fn of(head: &[u8], complete: bool, hint: &Hint<'_>) -> Result<Option<Self>, SourceError> {
         let lines = lines_of(head, complete);
-        if !lines.iter().any(|line| !line.is_blank() && !line.is_comment()) && !complete {
-            return Ok(None);
-        }
-        let Some(found) = hint.find_header(&lines)? else {
+        let Some(found) = hint.find_header(&lines, complete)? else {
             return Ok(None);
         };
         let line = lines[found.at];
@@ -91,40 +66,34 @@ impl Dialect {
             delimiter: found.delimiter,
             names: found.names,
             plan: found.plan,
-            header_line: found.at as u64 + 1,
+            header_line: line.number,
             header: line.text.to_vec(),
             comments: lines[..=found.at].iter().any(|line| line.is_comment()),
             unit_rows: 0,
-            rows_at: (line.end, found.at as u64 + 1),
-            has_row: false,
-            is_certain: false,
+            rows_at: (line.end, line.number + line.lines - 1),
+            is_certain: found.first_row.is_some(),
         };
-        dialect.skip_unit_rows(&lines[found.at + 1..]);
+        if let Some(first_row) = found.first_row {
+            dialect.skip_unit_rows(&lines[found.at + 1..first_row]);
+        }
         Ok(Some(dialect))
     }
 
-    /// Finds the first row. Rows of units are only known by a row below them that holds none.
-    fn skip_unit_rows(&mut self, below: &[Line<'_>]) {
-        let (mut lines, mut unit_rows, mut at) = (0, 0, self.rows_at);
-        for line in below {
-            lines += 1;
-            if line.is_blank() || (self.comments && line.is_comment()) {
-                continue;
-            }
-            self.has_row = true;
-            let cells = split(line.text, self.delimiter);
-            self.is_certain = cells.len() == self.names.len();
-            if !self.is_certain || unit_rows == MOST_UNIT_ROWS {
-                return;
-            }
-            if !self.is_unit_row(&cells) {
-                (self.unit_rows, self.rows_at) = (unit_rows, at);
-                return;
-            }
-            unit_rows += 1;
-            at = (line.end, self.header_line + lines);
+    /// Skips what is between the header and the first row, if it is only rows of units, comments and blank lines.
+    fn skip_unit_rows(&mut self, between: &[Line<'_>]) {
+        let is_none = |line: &Line<'_>| line.is_blank() || (self.comments && line.is_comment());
+        let rows: Vec<_> = between.iter().filter(|line| !is_none(line)).collect();
+        let are_units = rows.iter().all(|row| {
+            let cells = split(row.text, self.delimiter);
+            cells.len() == self.names.len() && self.is_unit_row(&cells)
+        });
+        if let Some(last) = rows.last()
+            && are_units
+            && rows.len() <= MOST_UNIT_ROWS
+        {
+            self.unit_rows = rows.len();
+            self.rows_at = (last.end, last.number + last.lines - 1);
         }
-        self.is_certain = false;
     }
 
     /// Returns whether a row below the header holds units and the like: its time has no digit, and no measurement is a
@@ -136,15 +105,21 @@ impl Dialect {
         }
         match &self.plan.values {
             Values::Long { .. } => !cells.iter().any(|cell| has_digit(cell)),
-            Values::Wide(columns) => !columns
-                .iter()
-                .any(|(place, _)| cells[*place].trim().parse::<f64>().is_ok_and(f64::is_finite)),
+            Values::Wide(columns) => {
+                let is_value =
+                    |text: &str| !text.is_empty() && self.decimal_comma().number(text.as_bytes()).is_ok();
+                !columns.iter().any(|(place, _)| is_value(&cells[*place]))
+            }
         }
     }
 
-    /// Returns whether a number may have a comma: where a comma does not separate cells.
-    pub(super) fn decimal_comma(&self) -> bool {
-        self.delimiter != b','
+    /// Returns how a number may be written: with a decimal comma, where a comma does not separate cells.
+    pub(super) fn decimal_comma(&self) -> DecimalComma {
+        match self.delimiter {
+            b',' => DecimalComma::No,
+            b';' => DecimalComma::Yes,
+            _ => DecimalComma::UnlessThousands,
+        }
     }
 
     /// Returns what separates the cells, as its option names it.
@@ -167,7 +142,7 @@ impl Dialect {
     /// Returns how the file is understood, for a person.
     pub(super) fn summary(&self, mapping: &ColumnMapping) -> String {
         let mut text = format!("cells separated by {}", self.shown_delimiter());
-        if self.decimal_comma() {
+        if self.decimal_comma() != DecimalComma::No {
             text.push_str(" (a comma in a number is its decimal point)");
         }
         if self.header_line > 1 {
@@ -183,113 +158,6 @@ impl Dialect {
         let _ = write!(text, "; {}", self.plan.summary(&self.names, mapping));
         text
     }
-}
-
-impl Hint<'_> {
-    fn find_header(&self, lines: &[Line<'_>]) -> Result<Option<Candidate>, SourceError> {
-        let wanted = self.mapping.header_line;
-        let mut candidates = Vec::new();
-        let mut refusal = None;
-        for commented in [false, true] {
-            for (at, line) in lines
-                .iter()
-                .enumerate()
-                .take(HEADER_WITHIN.max(wanted.unwrap_or(0) as usize))
-            {
-                let is_meant = match wanted {
-                    Some(number) => number == at as u64 + 1 && line.is_comment() == commented,
-                    None => !line.is_blank() && line.is_comment() == commented,
-                };
-                if is_meant {
-                    self.try_header(at, line, &mut candidates, &mut refusal);
-                }
-            }
-            let next_row = |candidate: &Candidate| {
-                let mut below = lines[candidate.at + 1..].iter();
-                below.find(|line| !line.is_blank() && !line.is_comment())
-            };
-            let fits = |candidate: &Candidate| {
-                next_row(candidate)
-                    .is_some_and(|row| split(row.text, candidate.delimiter).len() == candidate.names.len())
-            };
-            if let Some(at) = candidates.iter().position(fits) {
-                return Ok(Some(candidates.swap_remove(at)));
-            }
-            if !candidates.is_empty() {
-                return Ok(Some(candidates.swap_remove(0)));
-            }
-        }
-        match (refusal, wanted) {
-            (Some((_, error)), _) => Err(error),
-            (None, Some(number)) if lines.len() as u64 >= number => Err(SourceError::Options {
-                path: self.path.to_owned(),
-                why: format!("line {number}, which --header-line names, is blank"),
-            }),
-            (None, _) => Ok(None),
-        }
-    }
-
-    /// Takes a line for the header, with each delimiter that it may have.
-    fn try_header(
-        &self,
-        at: usize,
-        line: &Line<'_>,
-        candidates: &mut Vec<Candidate>,
-        refusal: &mut Option<(usize, SourceError)>,
-    ) {
-        let text = line.text.strip_prefix(b"#").unwrap_or(line.text);
-        for delimiter in self.delimiters() {
-            let names = split(text, delimiter);
-            match self.mapping.plan(self.path, self.name, &names) {
-                Ok(plan) => candidates.push(Candidate {
-                    at,
-                    delimiter,
-                    names,
-                    plan,
-                }),
-                // The error to show is that of the line that looks most like a header: the first with most names.
-                Err(error) => {
-                    let is_ambiguous = matches!(error, SourceError::TwoColumns { .. });
-                    let weight = names.len() + if is_ambiguous { 1_000_000 } else { 0 };
-                    let is_first =
-                        |(other, _): &(usize, SourceError)| *other < weight && (at == 0 || is_ambiguous);
-                    if refusal.as_ref().is_none_or(is_first) {
-                        *refusal = Some((weight, error));
-                    }
-                }
-            }
-        }
-    }
-
-    fn delimiters(&self) -> Vec<u8> {
-        if let Some(given) = self.mapping.delimiter {
-            return vec![given as u8];
-        }
-        let mut delimiters = vec![self.usual_delimiter];
-        delimiters.extend(
-            [b',', b';', b'\t', b'|']
-                .into_iter()
-                .filter(|other| *other != self.usual_delimiter),
-        );
-        delimiters
-    }
-}
-
-fn lines_of(head: &[u8], complete: bool) -> Vec<Line<'_>> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    while start < head.len() {
-        let newline = memchr::memchr(b'\n', &head[start..]);
-        let (text, end) = match newline {
-            Some(at) => (&head[start..start + at], start + at + 1),
-            None if complete => (&head[start..], head.len()),
-            None => break,
-        };
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        lines.push(Line { text, end });
-        start = end;
-    }
-    lines
 }
 
 /// Splits a line into its cells, without the spaces around them.
@@ -313,117 +181,6 @@ pub(in crate::source) fn split(line: &[u8], delimiter: u8) -> Vec<String> {
                 }
             }
             ReadFieldResult::End => return cells,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn look(text: &str, options: impl FnOnce(&mut ColumnMapping)) -> Result<Option<Dialect>, String> {
-        let mut mapping = ColumnMapping::default();
-        options(&mut mapping);
-        let hint = Hint {
-            path: Path::new("f.csv"),
-            name: "f.csv",
-            usual_delimiter: b',',
-            mapping: &mapping,
-        };
-        Dialect::of(text.as_bytes(), true, &hint).map_err(|error| error.to_string())
-    }
-
-    fn wide(mapping: &mut ColumnMapping) {
-        mapping.tags = vec!["*".parse().unwrap()];
-        mapping.device_from = Some("file".parse().unwrap());
-    }
-
-    #[test]
-    fn a_delimiter_is_found_by_the_names_that_it_leaves() {
-        for (delimiter, shown) in [(",", ","), (";", ";"), ("\t", "tab"), ("|", "|")] {
-            let text = ["ts", "device", "tag", "value\n1", "d", "t", "2"].join(delimiter);
-            let dialect = look(&text, |_| ()).unwrap().unwrap();
-            assert_eq!(
-                (dialect.shown_delimiter().as_str(), dialect.header_line),
-                (shown, 1)
-            );
-            assert_eq!(dialect.names, ["ts", "device", "tag", "value"]);
-            assert_eq!(dialect.decimal_comma(), delimiter != ",");
-        }
-    }
-
-    #[test]
-    fn a_header_below_the_first_line_and_rows_of_units_are_found() {
-        // The table of a Campbell Scientific logger.
-        let toa5 = "\"TOA5\",\"CR1000\",\"st 1\",\"42\"\n\"TIMESTAMP\",\"RECORD\",\"AirTC\",\"RH\"\n\"TS\",\"RN\",\"Deg C\",\"%\"\n\
-                    \"\",\"\",\"Avg\",\"Smp\"\n\"2026-01-05 00:00:00\",0,1.5,80\n";
-        let dialect = look(toa5, wide).unwrap().unwrap();
-        assert_eq!(
-            (dialect.header_line, dialect.unit_rows, dialect.rows_at.1),
-            (2, 2, 4)
-        );
-        assert!(toa5[dialect.rows_at.0..].starts_with("\"2026"));
-        let influx = "#group,false,false\n#datatype,string,double\n,_time,_value\n,2026-01-05T00:00:00Z,1\n";
-        let dialect = look(influx, |mapping| {
-            wide(mapping);
-            mapping.timestamp = Some("_time".to_owned());
-        });
-        let dialect = dialect.unwrap().unwrap();
-        assert_eq!(
-            (dialect.header_line, dialect.comments, dialect.unit_rows),
-            (3, true, 0)
-        );
-    }
-
-    #[test]
-    fn a_header_that_is_a_comment_counts_if_no_other_line_is_one() {
-        let dialect = look("# made by x\n# ts, device, tag, value\n1,d,t,2\n", |_| ())
-            .unwrap()
-            .unwrap();
-        assert_eq!((dialect.header_line, dialect.comments), (2, true));
-    }
-
-    #[test]
-    fn a_given_line_and_delimiter_are_the_only_ones_looked_at() {
-        let text = "ts,device,tag,value\nts;device;tag;value\n1;d;t;2\n";
-        let dialect = look(text, |mapping| mapping.header_line = Some(2))
-            .unwrap()
-            .unwrap();
-        assert_eq!((dialect.header_line, dialect.delimiter), (2, b';'));
-        assert!(
-            look(text, |mapping| mapping.delimiter = Some('|'))
-                .unwrap_err_text()
-                .contains("no column")
-        );
-    }
-
-    #[test]
-    fn a_bad_first_row_is_a_row() {
-        for text in [
-            "ts,device,tag,value\nyesterday,d7,t,1\n",
-            "ts,device,tag,value\nnoon,d,t,x\n",
-        ] {
-            let dialect = look(text, |_| ()).unwrap().unwrap();
-            assert_eq!((dialect.unit_rows, dialect.has_row), (0, true));
-        }
-    }
-
-    #[test]
-    fn two_columns_for_one_role_are_refused_wherever_the_header_is() {
-        let error = look("x\nts,device,sensor,metric,value\n", |_| ()).unwrap_err_text();
-        assert!(error.contains("both `sensor` and `metric`"), "{error}");
-    }
-
-    trait RefusedText {
-        fn unwrap_err_text(self) -> String;
-    }
-
-    impl RefusedText for Result<Option<Dialect>, String> {
-        fn unwrap_err_text(self) -> String {
-            match self {
-                Ok(_) => panic!("not refused"),
-                Err(text) => text,
-            }
         }
     }
 }

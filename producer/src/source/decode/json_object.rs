@@ -4,7 +4,7 @@ use serde::de::DeserializeSeed;
 
 use crate::source::Reading;
 
-use super::cells::{CellError, Cells, number, trim};
+use super::cells::{CellError, Cells, DecimalComma, number, trim};
 use super::json_row::{Cell, JsonRow, KeyOrder, RowSeed};
 use super::json_scan::{self, Token};
 use super::json_shape::ShapeReader;
@@ -140,7 +140,7 @@ impl FlatReader {
             keys: KeyOrder::default(),
             scratch: String::new(),
             texts: Default::default(),
-            cells: Cells::new(mapping, false),
+            cells: Cells::new(mapping, DecimalComma::No),
         }
     }
 

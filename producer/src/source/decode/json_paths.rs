@@ -90,8 +90,8 @@ impl Paths {
             };
         }
         self.end(at, slot);
-        // A key may contain the points itself.
-        if path.contains('.') && !path.contains(['*', '[']) {
+        // A key may contain what marks a path.
+        if path.contains(['.', '[']) && !path.contains('*') {
             let at = self.field(Self::ROOT, path);
             self.end(at, slot);
         }

@@ -2,7 +2,7 @@
 
 use crate::source::{Offset, Reading};
 
-use super::cells::{CellError, Cells, number, trim};
+use super::cells::{CellError, Cells, DecimalComma, number, trim};
 use super::json_object::DefaultNames;
 use super::json_paths::{Paths, Slot};
 use super::json_walk::{Leaf, LeafValue, Walk};
@@ -34,25 +34,40 @@ struct Shared {
     time_of_day: Option<usize>,
     device: Option<usize>,
     tag: Option<usize>,
+    value: Option<usize>,
 }
 
 impl ShapeReader {
     pub(super) fn new(mapping: &ColumnMapping) -> Self {
-        let tags = mapping.tags.iter().map(|tag| {
-            let last = tag.pattern.rsplit(['.', ']', '[']).find(|part| !part.is_empty());
-            match (&tag.name, tag.pattern.contains('*')) {
+        let last = |pattern: &str| {
+            let mut parts = pattern.rsplit(['.', ']', '[']);
+            parts.find(|part| !part.is_empty()).unwrap_or_default().to_owned()
+        };
+        let is_only = |name: &str| {
+            mapping
+                .tags
+                .iter()
+                .filter(|tag| last(&tag.pattern) == name)
+                .count()
+                == 1
+        };
+        let tags = mapping
+            .tags
+            .iter()
+            .map(|tag| match (&tag.name, tag.pattern.contains('*')) {
                 (Some(name), _) => Some(name.clone()),
-                (None, false) => last.map(str::to_owned),
+                // Where two paths end alike, the whole path tells them apart.
+                (None, false) if !is_only(&last(&tag.pattern)) => Some(tag.pattern.clone()),
+                (None, false) => Some(last(&tag.pattern)),
                 (None, true) => None,
-            }
-        });
+            });
         Self {
             mapping: mapping.clone(),
             paths: Paths::of(mapping),
             walk: Walk::default(),
             shared: Vec::new(),
             held: Vec::new(),
-            cells: Cells::new(mapping, false),
+            cells: Cells::new(mapping, DecimalComma::No),
             text: Default::default(),
             tags: tags.collect(),
         }
@@ -72,7 +87,15 @@ impl ShapeReader {
     ) -> Result<(), Refused> {
         let walked = self.walk.through(document, &self.paths);
         walked.map_err(|error| Refused::one(CellError::Row(super::json_object::not_an_object(&error))))?;
-        self.share().map_err(Refused::one)?;
+        self.hold();
+        if self.is_whole_left_out() {
+            out.batch.left_out += 1;
+            return Ok(());
+        }
+        self.share().map_err(|error| Refused {
+            readings: self.measurements(),
+            ..Refused::one(error)
+        })?;
         let mut wrong: Option<Refused> = None;
         let (mut readings, mut left_out) = (0, 0);
         for at in 0..self.walk.leaves.len() {
@@ -100,6 +123,12 @@ impl ShapeReader {
         }
     }
 
+    /// Returns how many readings a document would have, at least one.
+    fn measurements(&self) -> u64 {
+        let measurements = (0..self.walk.leaves.len()).filter(|&at| self.is_measurement(at));
+        (measurements.count() as u64).max(1)
+    }
+
     /// Returns whether there are measurements, all of which are null.
     fn is_empty(&self) -> bool {
         let mut leaves = self.walk.leaves.iter();
@@ -117,13 +146,32 @@ impl ShapeReader {
         }
     }
 
+    /// Notes which conditions hold in which scopes.
+    fn hold(&mut self) {
+        let conditions = self.mapping.conditions.len();
+        self.held.clear();
+        self.held.resize(self.walk.scopes() * conditions, None);
+        for leaf in &self.walk.leaves {
+            if let Slot::Condition(index) = leaf.slot {
+                let text = text_of(leaf.value, &self.walk.text, &mut self.text[0]);
+                let holds = self.mapping.conditions[index].holds(text.unwrap_or_default());
+                self.held[leaf.scope * conditions + index] = Some(holds);
+            }
+        }
+    }
+
+    /// Returns whether a condition on the document as a whole does not hold.
+    fn is_whole_left_out(&self) -> bool {
+        let conditions = self.mapping.conditions.iter().enumerate();
+        conditions.into_iter().any(|(index, condition)| {
+            !condition.column.contains(['[', '*']) && !self.held[index].unwrap_or(condition.differs)
+        })
+    }
+
     /// Notes which fields stand for all measurements of a scope.
     fn share(&mut self) -> Result<(), CellError> {
         self.shared.clear();
         self.shared.resize(self.walk.scopes(), Shared::default());
-        let conditions = self.mapping.conditions.len();
-        self.held.clear();
-        self.held.resize(self.walk.scopes() * conditions, None);
         for (at, leaf) in self.walk.leaves.iter().enumerate() {
             let shared = &mut self.shared[leaf.scope];
             let (place, role) = match leaf.slot {
@@ -131,13 +179,8 @@ impl ShapeReader {
                 Slot::TimeOfDay => (&mut shared.time_of_day, Role::Timestamp),
                 Slot::Device => (&mut shared.device, Role::Device),
                 Slot::Tag => (&mut shared.tag, Role::Tag),
-                Slot::Condition(index) => {
-                    let text = text_of(leaf.value, &self.walk.text, &mut self.text[0]);
-                    let holds = self.mapping.conditions[index].holds(text.unwrap_or_default());
-                    self.held[leaf.scope * conditions + index] = Some(holds);
-                    continue;
-                }
-                Slot::Value | Slot::Measurement(_) => continue,
+                Slot::Value => (&mut shared.value, Role::Value),
+                Slot::Condition(_) | Slot::Measurement(_) => continue,
             };
             if place.replace(at).is_some() {
                 return Err(CellError::Row(format!(
@@ -162,7 +205,7 @@ impl ShapeReader {
         if self.tags[index].is_some() {
             return true;
         }
-        let tag = self.walk.key(leaf.scope).unwrap_or_default();
+        let tag = self.walk.innermost_key(leaf.scope);
         let is_before = |other: &Leaf| match other.slot {
             Slot::Measurement(other) => other < index || self.tags[other].is_some(),
             _ => true,
@@ -232,6 +275,7 @@ impl ShapeReader {
             (None | Some(DeviceFrom::Segment(..)), Some(value), _) => {
                 text_or_missing(Some(value), text, device_text).map_err(in_role(Role::Device))?
             }
+            (Some(DeviceFrom::Const(name)), ..) => name.as_bytes(),
             (Some(DeviceFrom::Segment(..)), None, _) | (_, _, None) => {
                 return Err(CellError::Cell(Role::Device, "is missing".to_owned()));
             }
@@ -245,10 +289,10 @@ impl ShapeReader {
             _ => device,
         };
         let tag = match (leaf.slot, tag, names.tag) {
-            (Slot::Measurement(index), ..) => {
-                let tag = self.tags[index].as_deref().or_else(|| self.walk.key(leaf.scope));
-                tag.unwrap_or_default().as_bytes()
-            }
+            (Slot::Measurement(index), ..) => match &self.tags[index] {
+                Some(tag) => tag.as_bytes(),
+                None => self.walk.key(leaf.scope, tag_text).as_bytes(),
+            },
             (_, Some(value), _) => {
                 text_or_missing(Some(value), text, tag_text).map_err(in_role(Role::Tag))?
             }

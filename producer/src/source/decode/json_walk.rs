@@ -89,11 +89,29 @@ impl Walk {
     }
 
     /// Returns the key that the innermost pattern stands for.
-    pub(super) fn key(&self, scope: usize) -> Option<&str> {
-        let range = self
+    pub(super) fn innermost_key(&self, scope: usize) -> &str {
+        let key = self
             .around(scope)
-            .find_map(|scope| self.scopes[scope].key.clone())?;
-        Some(&self.text[range])
+            .find_map(|scope| self.scopes[scope].key.clone());
+        key.map_or("", |range| &self.text[range])
+    }
+
+    /// Returns the keys that the patterns of a path stand for, joined by points in `scratch` if they are several.
+    pub(super) fn key<'a>(&'a self, scope: usize, scratch: &'a mut String) -> &'a str {
+        let keys = || {
+            self.around(scope)
+                .filter_map(|scope| self.scopes[scope].key.clone())
+        };
+        if keys().nth(1).is_none() {
+            return self.innermost_key(scope);
+        }
+        scratch.clear();
+        for range in keys() {
+            let point = if scratch.is_empty() { "" } else { "." };
+            scratch.insert_str(0, point);
+            scratch.insert_str(0, &self.text[range]);
+        }
+        scratch
     }
 
     fn enter(&mut self, outer: usize, key: Option<Range<usize>>) -> usize {

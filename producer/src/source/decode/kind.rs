@@ -36,6 +36,8 @@ pub(in crate::source) struct InputFile {
     pub(in crate::source) path: PathBuf,
     /// The partition's name: the path below the given folder, or the file's own name.
     pub(in crate::source) name: String,
+    /// The path by which its readings' device is named: the one that it had first.
+    pub(in crate::source) first_name: String,
     pub(in crate::source) kind: Kind,
     pub(in crate::source) compression: Compression,
     /// The open file, if it is kept so that it can be read to its end after another has taken its path.
@@ -62,6 +64,7 @@ impl InputFile {
         };
         Some(Self {
             path,
+            first_name: name.clone(),
             name,
             kind,
             compression,

@@ -199,6 +199,21 @@ impl ColumnMapping {
         Ok(())
     }
 
+    /// Refuses options that say something about files, for the `source` of events.
+    pub fn check_for_events(&self, source: &str) -> Result<(), SourceError> {
+        let of_files = match &self.device_from {
+            Some(from @ (DeviceFrom::File | DeviceFrom::Path(_))) => Some(format!("--device-from {from}")),
+            _ if self.delimiter.is_some() => Some("--delimiter".to_owned()),
+            _ => self.header_line.map(|_| "--header-line".to_owned()),
+        };
+        of_files.map_or(Ok(()), |option| {
+            Err(SourceError::Spec {
+                spec: source.to_owned(),
+                why: format!("{option} is about files; events have none"),
+            })
+        })
+    }
+
     pub(in crate::source) fn missing<S: AsRef<str>>(
         &self,
         path: &Path,

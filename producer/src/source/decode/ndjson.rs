@@ -19,6 +19,9 @@ use super::time_format::Noticed;
 /// How many objects at the start of a file are checked for the required fields.
 const CHECKED_ROWS: usize = 100;
 
+/// How many lines with broken objects are given up one by one within one search.
+const MOST_GIVEN_UP: u32 = 32;
+
 /// A decoder for the rows of a file of JSON objects.
 pub(in crate::source) struct NdjsonDecoder {
     lines: Lines,
@@ -28,6 +31,9 @@ pub(in crate::source) struct NdjsonDecoder {
     layout: Layout,
     /// The device of every object, if the file names it.
     device: Option<String>,
+    /// Through which offset the end of an object was searched in vain, and how many lines were given up before it.
+    searched_through: u64,
+    given_up: u32,
 }
 
 /// How the objects of a file are set apart.
@@ -58,7 +64,7 @@ impl NdjsonDecoder {
         let device = mapping
             .device_from
             .as_ref()
-            .and_then(|from| from.of_file(&file.name));
+            .and_then(|from| from.of_file(&file.first_name));
         let device = device.transpose().map_err(|why| SourceError::Options {
             path: file.path.clone(),
             why,
@@ -70,6 +76,8 @@ impl NdjsonDecoder {
             objects: ObjectReader::new(mapping),
             layout,
             device,
+            searched_through: 0,
+            given_up: 0,
         }))
     }
 
@@ -191,15 +199,46 @@ impl NdjsonDecoder {
             false => self.lines.find(|data| memchr(b'\n', data))?,
         };
         let bytes = match found {
-            Found::At(at) => at + usize::from(is_object),
+            Found::At(at) if !is_object => at,
+            Found::At(at) if self.is_json(at + 1) => at + 1,
             Found::End(_) if self.last_line == LastLine::Waits => return Ok(Step::End),
-            Found::End(bytes) => bytes,
-            Found::TooLong => return skip_too_long(&mut self.lines, self.last_line, out),
+            Found::End(bytes) if !is_object => bytes,
+            Found::TooLong if !is_object => return skip_too_long(&mut self.lines, self.last_line, out),
+            // A brace or a quote is missing, so that it has swallowed what follows.
+            Found::At(_) | Found::End(_) | Found::TooLong => return Ok(self.give_up_line(out)),
         };
         self.read(bytes, out);
         let newlines = memchr::memchr_iter(b'\n', &self.lines.data()[..bytes]).count();
         self.lines.consume(bytes, newlines as u64);
         Ok(Step::More)
+    }
+
+    fn is_json(&self, bytes: usize) -> bool {
+        serde_json::from_slice::<IgnoredAny>(&self.lines.data()[..bytes]).is_ok()
+    }
+
+    /// Sets the rest of the line aside, so that the objects after it are read. Where that is needed again and again, what was
+    /// searched in vain goes with it, because each search takes long.
+    #[cold]
+    fn give_up_line(&mut self, out: &mut RowSink<'_>) -> Step {
+        let data = self.lines.data();
+        self.given_up = match self.lines.offset() < self.searched_through {
+            true => self.given_up + 1,
+            false => 0,
+        };
+        self.searched_through = self.lines.offset() + data.len() as u64;
+        let end = match self.given_up < MOST_GIVEN_UP {
+            true => memchr(b'\n', data),
+            false => memchr::memrchr(b'\n', data),
+        };
+        let bytes = end.unwrap_or(data.len());
+        let row = &data[..bytes];
+        let objects = memchr::memchr_iter(b'{', row).count().max(1) as u64;
+        let detail = "not a JSON object: a brace or a quote is missing".to_owned();
+        out.refuse_row(self.lines.offset(), self.lines.line(), objects, detail, row);
+        let newlines = memchr::memchr_iter(b'\n', row).count();
+        self.lines.consume(bytes, newlines as u64);
+        Step::More
     }
 
     /// Reads the object in the next `bytes` bytes.
@@ -257,11 +296,14 @@ impl Layout {
         }
     }
 
-    /// Objects are over several lines if the first is not whole on its line, and the second line is none either.
+    /// Objects are over several lines if the first is not whole on its line, and the second line is the inside of one.
     fn of_lines(first: &[u8], second: &[u8]) -> Self {
-        let second = second.trim_ascii();
-        let is_spread = !second.is_empty() && serde_json::from_slice::<IgnoredAny>(second).is_err();
-        match is_begun(first) && is_spread {
+        match is_begun(first)
+            && second
+                .trim_ascii_start()
+                .first()
+                .is_some_and(|byte| b"\"}".contains(byte))
+        {
             true => Self::Sequence,
             false => Self::Lines,
         }

@@ -16,7 +16,7 @@ use windrow_common::{EventTime, caught};
 
 use crate::source::{Offset, Reading, SourceError};
 
-use super::cells::{CellError, Cells};
+use super::cells::{CellError, Cells, DecimalComma};
 use super::kind::InputFile;
 use super::mapping::{ColumnMapping, Role};
 use super::sink::{ROWS_PER_BATCH, RowSink, Step};
@@ -123,7 +123,7 @@ impl ParquetDecoder {
             next_row: from,
             rows,
             text: String::new(),
-            cells: Cells::new(mapping, false),
+            cells: Cells::new(mapping, DecimalComma::No),
         })
     }
 

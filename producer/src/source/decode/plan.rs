@@ -1,5 +1,9 @@
 //! Where a row of a table holds what: a mapping applied to the names of the columns.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -88,10 +92,21 @@ impl ColumnMapping {
         name: &str,
         found: &[S],
     ) -> Result<Plan, SourceError> {
+        self.plan_of(path, name, found, false)
+    }
+
+    fn plan_of<S: AsRef<str>>(
+        &self,
+        path: &Path,
+        name: &str,
+        found: &[S],
+        columns_are_typed: bool,
+    ) -> Result<Plan, SourceError> {
         let columns = Columns {
             mapping: self,
             path,
             found: found.iter().map(|name| name.as_ref().trim()).collect(),
+            columns_are_typed,
         };
         let (time, time_of_day) = columns.time()?;
         let device = match &self.device_from {
@@ -134,7 +149,7 @@ impl ColumnMapping {
         path: &Path,
         found: &[S],
     ) -> Result<[usize; 4], SourceError> {
-        let plan = self.plan(path, "", found)?;
+        let plan = self.plan_of(path, "", found, true)?;
         plan.plain().ok_or_else(|| SourceError::Options {
             path: path.to_owned(),
             why: "options for wide rows, for the device, for two columns of time and --where do not apply to this kind of \
@@ -149,6 +164,8 @@ struct Columns<'a> {
     mapping: &'a ColumnMapping,
     path: &'a Path,
     found: Vec<&'a str>,
+    /// Whether a time is known by its column's type, so that it is never in two.
+    columns_are_typed: bool,
 }
 
 impl Columns<'_> {
@@ -218,7 +235,12 @@ impl Columns<'_> {
             );
             return Ok((places.0, Some(places.1)));
         }
+        let others = |place: &usize| {
+            self.is_usual(*place, Role::Timestamp) && !self.found[*place].eq_ignore_ascii_case("time")
+        };
         if self.mapping.timestamp.is_none()
+            && !self.columns_are_typed
+            && !(0..self.found.len()).any(|place| others(&place))
             && let (Some(date), Some(time)) = (self.place("date"), self.place("time"))
         {
             return Ok((date, Some(time)));
@@ -239,13 +261,14 @@ impl Columns<'_> {
                 || plan.conditions.iter().any(|(column, _)| *column == place)
         };
         let mut measurements: Vec<(usize, String)> = Vec::new();
+        let mut known = vec![false; self.found.len()];
         for TagPattern { name, pattern } in &self.mapping.tags {
             let before = measurements.len();
             for (place, &column) in self.found.iter().enumerate() {
                 let is_meant = matches(pattern, column)
                     && (!pattern.contains('*')
                         || (!is_taken(place) && !column.is_empty() && !self.is_ignored(column)));
-                if is_meant && !measurements.iter().any(|(known, _)| *known == place) {
+                if is_meant && !std::mem::replace(&mut known[place], true) {
                     measurements.push((place, name.as_deref().unwrap_or(column).to_owned()));
                 }
             }
@@ -260,8 +283,9 @@ impl Columns<'_> {
                 self.found.join(", ")
             )));
         }
-        for (at, (_, tag)) in measurements.iter().enumerate() {
-            if measurements[..at].iter().any(|(_, other)| other == tag) {
+        let mut tags = HashSet::with_capacity(measurements.len());
+        for (_, tag) in &measurements {
+            if !tags.insert(tag) {
                 return Err(self.refuse(format!(
                     "two columns would give the tag `{tag}`; name them apart with --tags TAG=COLUMN"
                 )));
@@ -280,149 +304,4 @@ impl Columns<'_> {
 pub(in crate::source) fn tags_text(tags: &[TagPattern]) -> String {
     let tags: Vec<_> = tags.iter().map(ToString::to_string).collect();
     tags.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(mapping: &ColumnMapping, found: &[&str]) -> Result<[usize; 4], SourceError> {
-        mapping.resolve(Path::new("f.csv"), found)
-    }
-
-    #[test]
-    fn usual_names_are_found_in_any_case_and_order() {
-        let usual = ColumnMapping::default();
-        assert_eq!(
-            resolve(&usual, &["TS", "Device", "Tag", "Value"]).unwrap(),
-            [0, 1, 2, 3]
-        );
-        assert_eq!(
-            resolve(
-                &usual,
-                &["reading", "quality", "DeviceId", "Sensor", " event_time "]
-            )
-            .unwrap(),
-            [4, 2, 3, 0]
-        );
-    }
-
-    #[test]
-    fn two_usual_names_for_one_role_are_refused_with_the_option_that_decides() {
-        let usual = ColumnMapping::default();
-        let error = resolve(&usual, &["ts", "device", "sensor", "metric", "value"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.csv: both `sensor` and `metric` could be the tag; say which with --column-tag sensor or --column-tag metric"
-        );
-        let given = ColumnMapping {
-            tag: Some("metric".into()),
-            ..ColumnMapping::default()
-        };
-        let columns = resolve(&given, &["ts", "device", "sensor", "metric", "value"]).unwrap();
-        assert_eq!(columns, [0, 1, 3, 4]);
-    }
-
-    fn plan(mapping: &ColumnMapping, found: &[&str]) -> Result<Plan, String> {
-        let plan = mapping.plan(Path::new("f.csv"), "line 2/pump-7.csv", found);
-        plan.map_err(|error| error.to_string())
-    }
-
-    fn wide(tags: &[&str]) -> ColumnMapping {
-        ColumnMapping {
-            tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
-            ..ColumnMapping::default()
-        }
-    }
-
-    #[test]
-    fn a_date_and_a_time_are_two_columns_of_one_role() {
-        let found = ["Date", "Time", "device", "tag", "value"];
-        let planned = plan(&ColumnMapping::default(), &found).unwrap();
-        assert_eq!((planned.time, planned.time_of_day), (0, Some(1)));
-        let given = ColumnMapping {
-            timestamp: Some("day+clock".into()),
-            ..ColumnMapping::default()
-        };
-        let planned = plan(&given, &["clock", "device", "tag", "value", "day"]).unwrap();
-        assert_eq!((planned.time, planned.time_of_day), (4, Some(0)));
-    }
-
-    #[test]
-    fn wide_columns_become_tags() {
-        let found = ["ts", "device", "temp", "press", "quality", "note", ""];
-        let tags = |mapping: &ColumnMapping| match plan(mapping, &found).map(|plan| plan.values) {
-            Ok(Values::Wide(columns)) => columns
-                .into_iter()
-                .map(|(_, tag)| tag)
-                .collect::<Vec<_>>()
-                .join(" "),
-            other => format!("{other:?}"),
-        };
-        assert_eq!(tags(&wide(&["press", "temp"])), "temp press");
-        assert_eq!(tags(&wide(&["oil=temp", "p*"])), "oil press");
-        let mut all = wide(&["*"]);
-        all.ignore = vec!["note".to_owned()];
-        all.conditions = vec!["quality=Good".parse().unwrap()];
-        assert_eq!(tags(&all), "temp press");
-        assert!(tags(&wide(&["flow"])).contains("no column `flow` for the tag"));
-        assert!(tags(&wide(&["x*"])).contains("no column is a measurement by --tags x*"));
-        assert!(tags(&wide(&["a=temp", "a=press"])).contains("two columns would give the tag `a`"));
-    }
-
-    #[test]
-    fn a_device_comes_from_the_file_or_from_a_part_of_a_column() {
-        let mut mapping = wide(&["temp"]);
-        let mut device = |from: &str| {
-            mapping.device_from = Some(from.parse().unwrap());
-            plan(&mapping, &["ts", "temp", "topic"]).map(|plan| plan.device)
-        };
-        assert_eq!(device("file"), Ok(Device::Fixed("pump-7".to_owned())));
-        assert_eq!(device("path:1"), Ok(Device::Fixed("line 2".to_owned())));
-        assert_eq!(device("segment:topic:-1"), Ok(Device::Segment(2, -1)));
-        assert!(device("segment:x:1").unwrap_err().contains("no column `x`"));
-        assert!(device("path:9").unwrap_err().contains("has no such part"));
-    }
-
-    #[test]
-    fn options_are_saved_and_read_back() {
-        let mut mapping = wide(&["oil=temp", "p*"]);
-        mapping.device_from = Some("segment:topic:2".parse().unwrap());
-        mapping.conditions = vec!["q!=Bad".parse().unwrap()];
-        mapping.time_format = Some("%d.%m.%Y".parse().unwrap());
-        mapping.delimiter = Some(';');
-        let json = serde_json::to_string(&mapping).unwrap();
-        assert_eq!(serde_json::from_str::<ColumnMapping>(&json).unwrap(), mapping);
-        assert_eq!(serde_json::to_string(&ColumnMapping::default()).unwrap(), "{}");
-    }
-
-    #[test]
-    fn a_given_name_is_the_only_one_looked_for() {
-        let mapping = ColumnMapping {
-            value: Some("Pressure".into()),
-            ..ColumnMapping::default()
-        };
-        assert_eq!(
-            resolve(&mapping, &["ts", "device", "tag", "value", "pressure"]).unwrap()[3],
-            4
-        );
-        let error = resolve(&mapping, &["ts", "device", "tag", "value"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.csv: no column `Pressure` for the value; the file has ts, device, tag, value"
-        );
-    }
-
-    #[test]
-    fn a_column_given_to_one_role_is_not_taken_for_another() {
-        let mapping = ColumnMapping {
-            device: Some("sensor".into()),
-            ..ColumnMapping::default()
-        };
-        let error = resolve(&mapping, &["ts", "sensor", "value"]).unwrap_err();
-        assert!(
-            error.to_string().contains("`tag | sensor | metric` for the tag"),
-            "{error}"
-        );
-    }
 }

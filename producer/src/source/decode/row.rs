@@ -19,11 +19,17 @@ pub(super) struct RowReader {
 pub(super) struct Refused {
     pub(super) error: CellError,
     pub(super) readings: u64,
+    /// Whether other readings of it were read.
+    pub(super) is_partial: bool,
 }
 
 impl Refused {
     pub(super) fn one(error: CellError) -> Self {
-        Self { error, readings: 1 }
+        Self {
+            error,
+            readings: 1,
+            is_partial: false,
+        }
     }
 
     /// Returns whether its time is what is wrong.
@@ -67,6 +73,7 @@ impl RowReader {
         let refused = |error: CellError| Refused {
             error,
             readings: self.plan.values.count(&cell),
+            is_partial: false,
         };
         let time = match self.plan.time_of_day {
             None => cells.time(cell(self.plan.time)),
@@ -105,7 +112,7 @@ impl RowReader {
                 Ok(())
             }
             Values::Wide(columns) => {
-                let mut wrong: Option<Refused> = None;
+                let (mut wrong, before): (Option<Refused>, _) = (None, out.batch.readings.len());
                 for (place, tag) in columns {
                     let text = cell(*place);
                     if text.is_empty() {
@@ -119,10 +126,11 @@ impl RowReader {
                     match (read, &mut wrong) {
                         (Ok(reading), _) => out.batch.readings.push(reading),
                         (Err(_), Some(wrong)) => wrong.readings += 1,
-                        (Err(error), None) => wrong = Some(Refused { error, readings: 1 }),
+                        (Err(error), None) => wrong = Some(Refused::one(error)),
                     }
                 }
-                wrong.map_or(Ok(()), Err)
+                let is_partial = out.batch.readings.len() > before;
+                wrong.map_or(Ok(()), |wrong| Err(Refused { is_partial, ..wrong }))
             }
         }
     }

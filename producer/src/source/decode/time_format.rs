@@ -58,10 +58,14 @@ impl FromStr for TimeFormat {
                 names()
             ));
         }
-        // What the library refuses in a pattern, it refuses when it writes with it, too.
-        match strtime::format(text, jiff::Timestamp::UNIX_EPOCH) {
-            Ok(_) => Ok(Self::Pattern(text.to_owned())),
-            Err(error) => Err(format!("`{text}` is no pattern of a time: {error}")),
+        // Some patterns can be written and not read.
+        let now = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
+        match strtime::format(text, &now) {
+            Ok(written) if by_pattern(text, &written).is_some() => Ok(Self::Pattern(text.to_owned())),
+            Ok(written) => Err(format!(
+                "`{text}` is not a pattern of a time that can be read: `{written}`, which it writes, does not give a date"
+            )),
+            Err(error) => Err(format!("`{text}` is not a pattern of a time: {error}")),
         }
     }
 }
@@ -155,7 +159,8 @@ fn no_time(text: &[u8], error: &TimeError) -> String {
     }
 }
 
-fn is_time_of_day(text: &str) -> bool {
+/// Returns whether a text is a time of the day, such as `10:00` or `10:00:05`.
+pub(super) fn is_time_of_day(text: &str) -> bool {
     let mut parts = text.split(':');
     let is_number = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
     parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number)
@@ -253,9 +258,16 @@ fn written_as(format: &TimeFormat, text: &[u8]) -> Option<WrittenTime> {
 
 fn by_pattern(pattern: &str, text: &str) -> Option<WrittenTime> {
     let parsed = strtime::parse(pattern, text).ok()?;
-    if parsed.offset().is_some() {
-        let time = parsed.to_timestamp().ok()?.as_millisecond();
-        return Some(WrittenTime::Instant(EventTime::from_millis(time)));
+    let instant = match (parsed.iana_time_zone(), parsed.timestamp()) {
+        (_, Some(timestamp)) => Some(timestamp),
+        (Some(_), None) => Some(parsed.to_zoned_datetime().ok()?.timestamp()),
+        (None, None) if parsed.offset().is_some() => Some(parsed.to_timestamp().ok()?),
+        (None, None) => None,
+    };
+    if let Some(instant) = instant {
+        return Some(WrittenTime::Instant(EventTime::from_millis(
+            instant.as_millisecond(),
+        )));
     }
     let time: DateTime = parsed.to_datetime().ok()?;
     let local = LocalTime::of(
@@ -290,6 +302,8 @@ mod tests {
             ("%Y%m%d", "20260105"),
             ("%d-%b-%y %I:%M %p", "05-Jan-26 12:00 AM"),
             ("%Y-%m-%d %H:%M:%S %z", "2026-01-05 01:00:00 +0100"),
+            ("%Y-%m-%d %H:%M:%S %Q", "2026-01-05 01:00:00 Europe/Berlin"),
+            ("%s", "1767571200"),
         ] {
             assert_eq!(
                 read(Some(format), None, text).as_deref(),
@@ -310,15 +324,10 @@ mod tests {
             read(Some("%H:%M:%S%.f %d.%m.%Y"), None, "10:20:30.75 31.12.2026").as_deref(),
             Ok("2026-12-31T10:20:30.750Z")
         );
-        for (format, text) in [
-            ("excel", "x"),
-            ("%Y%m%d", "2026-01-05"),
-            ("%H:%M", "10:00"),
-            ("ticks", "1.5"),
-        ] {
+        for (format, text) in [("excel", "x"), ("%Y%m%d", "2026-01-05"), ("ticks", "1.5")] {
             assert!(read(Some(format), None, text).is_err(), "{format} {text}");
         }
-        for format in ["", "iso", "%", "%Q %!"] {
+        for format in ["", "iso", "%", "%Q %!", "%H:%M", "%c"] {
             assert!(format.parse::<TimeFormat>().is_err(), "{format}");
         }
     }

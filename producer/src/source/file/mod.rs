@@ -9,12 +9,13 @@ mod names;
 mod notes;
 mod outlook;
 mod partition;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod whole;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -28,7 +29,7 @@ use crate::source::{
 use super::decode::{self, ColumnMapping, InputFile, ROWS_PER_BATCH, RowSink};
 use super::suggest::with_suggestion;
 use folder::Folder;
-use names::{Claim, Names, Stranger};
+use names::{Claim, Names};
 use notes::Notes;
 use outlook::Outlook;
 use partition::Partition;
@@ -81,39 +82,6 @@ impl FileSource {
         Self::open_as_given(path, mapping, until).map_err(|error| with_suggestion(error, path, mapping))
     }
 
-    /// Says in the log how the files are understood, where they could be understood otherwise; those that turn up later, too.
-    pub fn explain(mut self) -> Self {
-        self.notes.aloud = true;
-        for partition in &self.partitions {
-            self.notes.say(partition, &self.mapping);
-        }
-        self
-    }
-
-    /// Returns how the files are understood, for a person: a line for each way.
-    pub fn summaries(&self) -> Vec<String> {
-        let mut lines: Vec<(String, u64, &str)> = Vec::new();
-        for Partition { file, look, .. } in &self.partitions {
-            let zone = look.without_zone && self.mapping.timezone.is_none();
-            let zone = if zone {
-                "; times without a zone are taken as UTC (--timezone)"
-            } else {
-                ""
-            };
-            let Some(summary) = &look.summary else { continue };
-            let line = format!("{summary}{zone}");
-            match lines.iter_mut().find(|(other, ..)| *other == line) {
-                Some((_, files, _)) => *files += 1,
-                None => lines.push((line, 1, &file.name)),
-            }
-        }
-        let shown = lines.into_iter().map(|(line, files, name)| match files {
-            1 => format!("{name}: {line}"),
-            _ => format!("{name} and {} more: {line}", files - 1),
-        });
-        shown.collect()
-    }
-
     fn open_as_given(path: &Path, mapping: &ColumnMapping, until: Until) -> Result<Self, SourceError> {
         let no_input = |why: String| SourceError::NoInput {
             path: path.to_owned(),
@@ -142,29 +110,6 @@ impl FileSource {
         source.add_all(files)?;
         source.check_times();
         Ok(source)
-    }
-
-    /// Refuses files that are read to their end and of which no time can be read: the options are wrong, unless they were
-    /// right before, and nothing must be set aside for that. A followed file may have a bad start.
-    fn check_times(&mut self) {
-        let is_read = |partition: &Partition| partition.reached().is_some();
-        if self.until == Until::Stopped || self.partitions.iter().any(is_read) {
-            return;
-        }
-        let mut looks = self
-            .partitions
-            .iter()
-            .map(|partition| (&partition.file.path, &partition.look));
-        if let Some((path, why)) = looks.find_map(|(path, look)| Some((path, look.bad_time.as_deref()?))) {
-            let error = SourceError::Options {
-                path: path.clone(),
-                why: format!(
-                    "no time in its first rows can be read: {why}; say with --column-time where the time is, and with \
-                     --time-format how it is written"
-                ),
-            };
-            self.refusal = Some(with_suggestion(error, path, &self.mapping));
-        }
     }
 
     /// Adds the files that are there at the start.
@@ -225,6 +170,7 @@ impl FileSource {
         self.notes.say(&partition, &self.mapping);
         let Claim { name, known } = self.claims.claim_any(&partition.file);
         partition.content = known.and_then(|known| known.content);
+        partition.name_devices_after(&name);
         self.names.push(name);
         self.partitions.push(partition);
         if let Some(Known { resume, .. }) = known {
@@ -289,88 +235,6 @@ impl FileSource {
         Some(outlook.earliest(&self.partitions).unwrap_or(EventTime::MIN))
     }
 
-    /// Looks for appended rows and for new files, if the last look is long enough ago.
-    fn look_around(&mut self) -> Result<(), SourceError> {
-        let now = now();
-        if now.duration_since(self.last_poll) >= self.poll_every {
-            self.last_poll = now;
-            for partition in &mut self.partitions {
-                partition.poll(now);
-            }
-        }
-        if self.folder.is_scan_due(now) {
-            for file in self.new_files(now)? {
-                self.add_or_set_aside(file)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares the folder with the partitions: follows files that were moved, and returns those that are new.
-    fn new_files(&mut self, now: Instant) -> Result<Vec<InputFile>, SourceError> {
-        let files = self.folder.list()?;
-        let mut expected: HashMap<PathBuf, PartitionIndex> = HashMap::with_capacity(self.partitions.len());
-        for (index, partition) in self.partitions.iter().enumerate() {
-            if partition.has_path() {
-                expected.insert(partition.file.path.clone(), index);
-            }
-        }
-        let mut strangers = Vec::new();
-        for file in files {
-            let index = expected.get(&file.path).copied();
-            match index.is_some_and(|index| self.partitions[index].is_at(&file)) {
-                true => drop(expected.remove(&file.path)),
-                false => strangers.push(file),
-            }
-        }
-        for index in expected.into_values() {
-            self.partitions[index].lose_path(now);
-        }
-        self.folder.forget_all_but(&strangers);
-        strangers.retain(|file| self.is_new(file, now));
-        Ok(strangers)
-    }
-
-    /// Returns whether the file is a new one, and ready to be read. One that was followed under another path goes on.
-    fn is_new(&mut self, file: &InputFile, now: Instant) -> bool {
-        // One that was deleted since is found by the next scan, if it comes back.
-        let Ok(mut stranger) = Stranger::new(file) else {
-            return false;
-        };
-        let gone = self.partitions.iter_mut().zip(&self.names);
-        let mut is_rewritten = false;
-        for (partition, name) in gone.filter(|(partition, _)| !partition.has_path()) {
-            if partition.is_moved_to(&mut stranger) {
-                let what = match partition.file.path == file.path {
-                    true => "a file was written once more",
-                    false => "a file was renamed",
-                };
-                tracing::info!(
-                    file = file.name,
-                    partition = name,
-                    "{what}; its partition goes on"
-                );
-                partition.move_to(file);
-                return false;
-            }
-            is_rewritten |= partition.is_rewritten_by(&mut stranger);
-        }
-        is_rewritten |= self.claims.may_hold(&mut stranger);
-        let is_ready = self.folder.is_ready(file, is_rewritten, now);
-        if is_ready {
-            for partition in &mut self.partitions {
-                partition.leave_to(file);
-            }
-        }
-        is_ready
-    }
-
-    /// Returns whether a scan has to tell what becomes of a file that was there when the folder was listed: it was renamed
-    /// since, or someone may be writing a file once more that an earlier run has read.
-    fn may_come_back(&self, file: &InputFile) -> bool {
-        Stranger::new(file).map_or(true, |mut stranger| self.claims.may_hold(&mut stranger))
-    }
-
     /// Keeps the file of a partition open, unless too many are.
     fn keep_open(&mut self, index: PartitionIndex) {
         let kept = self.partitions.iter();
@@ -429,6 +293,7 @@ impl Source for FileSource {
                 None => self.claims.claim_new(&partition.file),
             };
             partition.content = claim.known.and_then(|known| known.content);
+            partition.name_devices_after(&claim.name);
             self.names.push(claim.name);
             self.partitions.push(partition);
         }

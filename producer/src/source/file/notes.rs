@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::FileSource;
 use super::partition::Partition;
 use crate::source::decode::ColumnMapping;
+use crate::source::suggest::with_suggestion;
+use crate::source::{SourceError, Until};
 
 /// How many different ways of writing files are told.
 const MOST_SAID: usize = 20;
@@ -56,6 +59,64 @@ impl Notes {
                 "times of the hour that the clocks are put back occur twice; the first is meant, so the readings of two \
                  hours share one"
             );
+        }
+    }
+}
+
+impl FileSource {
+    /// Says in the log how the files are understood, where they could be understood otherwise; those that turn up later, too.
+    pub fn explain(mut self) -> Self {
+        self.notes.aloud = true;
+        for partition in &self.partitions {
+            self.notes.say(partition, &self.mapping);
+        }
+        self
+    }
+
+    /// Returns how the files are understood, for a person: a line for each way.
+    pub fn summaries(&self) -> Vec<String> {
+        let mut lines: Vec<(String, u64, &str)> = Vec::new();
+        for Partition { file, look, .. } in &self.partitions {
+            let zone = look.without_zone && self.mapping.timezone.is_none();
+            let zone = if zone {
+                "; times without a zone are taken as UTC (--timezone)"
+            } else {
+                ""
+            };
+            let Some(summary) = &look.summary else { continue };
+            let line = format!("{summary}{zone}");
+            match lines.iter_mut().find(|(other, ..)| *other == line) {
+                Some((_, files, _)) => *files += 1,
+                None => lines.push((line, 1, &file.name)),
+            }
+        }
+        let shown = lines.into_iter().map(|(line, files, name)| match files {
+            1 => format!("{name}: {line}"),
+            _ => format!("{name} and {} more: {line}", files - 1),
+        });
+        shown.collect()
+    }
+
+    /// Refuses files that are read to their end and of which no time can be read: the options are wrong, unless they were
+    /// right before, and nothing must be set aside for that. A followed file may have a bad start.
+    pub(super) fn check_times(&mut self) {
+        let is_read = |partition: &Partition| partition.reached().is_some();
+        if self.until == Until::Stopped || self.partitions.iter().any(is_read) {
+            return;
+        }
+        let mut looks = self
+            .partitions
+            .iter()
+            .map(|partition| (&partition.file.path, &partition.look));
+        if let Some((path, why)) = looks.find_map(|(path, look)| Some((path, look.bad_time.as_deref()?))) {
+            let error = SourceError::Options {
+                path: path.clone(),
+                why: format!(
+                    "no time in its first rows can be read: {why}; say with --column-time where the time is, and with \
+                     --time-format how it is written"
+                ),
+            };
+            self.refusal = Some(with_suggestion(error, path, &self.mapping));
         }
     }
 }

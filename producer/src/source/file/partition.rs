@@ -39,6 +39,8 @@ pub(super) struct Partition {
     pub(super) watch: Watch,
     /// How the file is understood, and what a look at its first rows showed.
     pub(super) look: Look,
+    /// A time that was read and occurs twice in its zone.
+    time_twice: Option<LocalTime>,
 }
 
 /// What a look at the first rows of a file shows.
@@ -97,7 +99,16 @@ impl Partition {
             last_read: 0,
             content: None,
             look: Look::default(),
+            time_twice: None,
         }
+    }
+
+    /// Names devices after the partition, which keeps its name when the file is renamed.
+    pub(super) fn name_devices_after(&mut self, partition: &str) {
+        let is_number = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
+        let name = partition.rsplit_once('#').filter(|(_, number)| is_number(number));
+        name.map_or(partition, |(name, _)| name)
+            .clone_into(&mut self.file.first_name);
     }
 
     /// Continues from `to`, an offset that an earlier run returned.
@@ -216,6 +227,7 @@ impl Partition {
         };
         let decoded = decoder.decode(out);
         self.position = decoder.position();
+        self.time_twice = self.time_twice.or(decoder.noticed().twice);
         self.done = decoder.disk_position(self.file.compression, self.size);
         out.batch.next = Offset(self.position.offset);
         self.reached = self.reached.max(typical_time(&out.batch.readings));
@@ -327,10 +339,7 @@ impl Partition {
 
     /// Returns a time that was read although it occurs twice in its zone.
     pub(super) fn time_twice(&self) -> Option<LocalTime> {
-        match &self.state {
-            State::Open(decoder) => decoder.noticed().twice,
-            _ => None,
-        }
+        self.time_twice
     }
 
     fn open(&self, mapping: &ColumnMapping) -> Result<Option<Decoder>, SourceError> {

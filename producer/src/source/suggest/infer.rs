@@ -58,10 +58,13 @@ const NAMED_FORMS: [&str; 8] = [
     "ticks",
 ];
 
+/// How many fields are tried for each role: the combinations grow with its fourth power.
+const MOST_TRIED: usize = 5;
+
 /// Returns mappings that may find readings, the likeliest first. What `given` says stays.
 pub(super) fn mappings(sample: &Sample, given: &ColumnMapping) -> Vec<ColumnMapping> {
     let mut found = Vec::new();
-    for (time, format) in times(sample, given) {
+    for (time, format) in times(sample, given).into_iter().take(MOST_TRIED) {
         for mut mapping in shapes(sample, given, &time) {
             mapping.timestamp = usual_or(Role::Timestamp, sample, given, &time);
             mapping.time_format = format.clone();
@@ -186,7 +189,7 @@ fn shapes(sample: &Sample, given: &ColumnMapping, time: &str) -> Vec<ColumnMappi
     let is_time = |field: &Field| time.split('+').any(|part| part.eq_ignore_ascii_case(&field.path));
     let fields: Vec<_> = sample.fields.iter().filter(|field| !is_time(field)).collect();
     let mut shapes = Vec::new();
-    for device in devices(&fields, sample, given) {
+    for device in devices(&fields, sample, given).into_iter().take(MOST_TRIED) {
         let fields: Vec<_> = fields
             .iter()
             .copied()
@@ -236,6 +239,7 @@ fn devices(fields: &[&Field], sample: &Sample, given: &ColumnMapping) -> Vec<Dev
     named.sort_by_key(|field| (rank(field), usize::MAX - field.distinct(), field.path.len()));
     let mut options: Vec<_> = named
         .into_iter()
+        .take(MOST_TRIED - 2)
         .map(|field| DeviceOption {
             device: usual_or(Role::Device, sample, given, &field.path),
             from: None,
@@ -244,7 +248,7 @@ fn devices(fields: &[&Field], sample: &Sample, given: &ColumnMapping) -> Vec<Dev
         .collect();
     let has_parts =
         |field: &&&Field| field.texts.iter().all(|text| text.contains('/')) && field.key().contains("topic");
-    options.extend(fields.iter().filter(has_parts).map(|field| DeviceOption {
+    options.extend(fields.iter().filter(has_parts).take(1).map(|field| DeviceOption {
         device: None,
         from: format!("segment:{}:-1", field.path).parse().ok(),
         usual: Some(field.path.clone()),
@@ -285,8 +289,9 @@ fn long(
     let tags = ranked(&TAG_NAMES, given.tag.as_deref(), false);
     let values = ranked(&VALUE_NAMES, given.value.as_deref(), true);
     let mut found = Vec::new();
-    for tag in &tags {
-        for value in values.iter().filter(|value| value.path != tag.path) {
+    for tag in tags.iter().take(MOST_TRIED) {
+        let others = values.iter().filter(|value| value.path != tag.path);
+        for value in others.take(MOST_TRIED) {
             found.push(ColumnMapping {
                 tag: usual_or(Role::Tag, sample, given, &tag.path),
                 value: usual_or(Role::Value, sample, given, &value.path),
@@ -349,5 +354,5 @@ fn wide(
             ..base.clone()
         }
     };
-    groups.into_iter().map(mapping).collect()
+    groups.into_iter().take(MOST_TRIED).map(mapping).collect()
 }

@@ -73,17 +73,33 @@ pub(super) fn with_suggestion(error: SourceError, path: &Path, given: &ColumnMap
         error,
         SourceError::MissingColumn { .. } | SourceError::TwoColumns { .. } | SourceError::Options { .. }
     );
-    let suggestion = is_unfit.then(|| suggest(path, given).ok()?.into_iter().next());
-    match suggestion.flatten() {
-        Some(suggestion) => SourceError::Suggested {
-            error: Box::new(error),
-            options: column_options_text(&suggestion.mapping),
-        },
-        None => error,
+    if !is_unfit {
+        return error;
+    }
+    let suggestions = suggest(path, given).unwrap_or_default();
+    let Some((best, others)) = suggestions.split_first() else {
+        return error;
+    };
+    let mut options = column_options_text(&best.mapping);
+    if let Some(other) = others.iter().find(|other| best.differs_in_time_only(other)) {
+        options = format!("{options}, or {}", column_options_text(&other.mapping));
+    }
+    SourceError::Suggested {
+        error: Box::new(error),
+        options,
     }
 }
 
 impl Suggestion {
+    /// Returns whether another suggestion reads the same with another form of time, as with the day or the month first.
+    pub fn differs_in_time_only(&self, other: &Self) -> bool {
+        let with_this_time = ColumnMapping {
+            time_format: self.mapping.time_format.clone(),
+            ..other.mapping.clone()
+        };
+        self.mapping.time_format != other.mapping.time_format && with_this_time == self.mapping
+    }
+
     /// More sensors mean that no distinction is lost, up to as many as a plant has in a few rows.
     fn weight(&self) -> usize {
         self.readings.min(TRIED_ROWS) + 4 * self.sensors.min(50)

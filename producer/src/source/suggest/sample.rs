@@ -86,7 +86,8 @@ impl Sample {
             for (at, &cells) in counts.iter().enumerate().take(50) {
                 let alike = counts[at + 1..].iter().filter(|&&other| other == cells).count();
                 let names = split(lines[at].trim_start_matches('#').as_bytes(), delimiter);
-                let is_header = cells > 1 && names.iter().all(|name| name.parse::<f64>().is_err());
+                let is_header = (2..=MOST_FIELDS).contains(&cells)
+                    && names.iter().all(|name| name.parse::<f64>().is_err());
                 let names_time = names.iter().any(|name| {
                     let name = name.to_ascii_lowercase();
                     name == "ts" || ["time", "date", "stamp"].iter().any(|part| name.contains(part))

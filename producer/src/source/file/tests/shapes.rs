@@ -211,3 +211,92 @@ fn a_source_without_a_single_time_is_refused_before_anything_is_set_aside() {
     let (readings, unreadable) = read_with("a.csv", "ts,device,tag,value\n1,d,t,\n", |_| ());
     assert_eq!((readings.len(), unreadable.len()), (0, 1));
 }
+
+#[test]
+fn a_row_over_several_lines_that_was_partly_read_is_not_read_again() {
+    let text = "ts,device,a,note,b\n1,d,x,\"one\ntwo\",3\n2,d,1,,2\n";
+    let (readings, unreadable) = read_with("a.csv", text, |mapping| tags(mapping, &["a", "b"]));
+    assert_eq!(readings, ["d/b 1 3", "d/a 2 1", "d/b 2 2"]);
+    assert_eq!(unreadable.len(), 1, "{unreadable:?}");
+}
+
+#[test]
+fn a_quote_in_a_comment_means_nothing() {
+    let text = "# made by x\nts,device,tag,value\n#x,\"a\n1,d \"2\",t,1\n# \"q\",d,t,1\n";
+    let (readings, unreadable) = read_with("a.csv", text, |_| ());
+    assert_eq!((readings.len(), unreadable), (1, vec![]), "{readings:?}");
+}
+
+#[test]
+fn one_field_of_a_document_is_one_reading_of_one_sensor() {
+    let two = "{\"ts\":1,\"device\":\"d\",\"tag\":\"t\",\"value\":1,\"reading\":2,\"q\":\"Good\"}\n";
+    let (readings, unreadable) = read_with("a.json", two, |mapping| {
+        mapping.conditions = vec!["q=Good".parse().unwrap()];
+    });
+    assert_eq!(readings, [""; 0]);
+    assert!(
+        unreadable[0].1.contains("two fields could be the value"),
+        "{unreadable:?}"
+    );
+
+    let alike = "{\"ts\":1,\"device\":\"d\",\"motor\":{\"temp\":1},\"pump\":{\"temp\":2}}\n";
+    let (readings, _) = read_with("a.json", alike, |mapping| {
+        tags(mapping, &["motor.temp", "pump.temp"]);
+    });
+    assert_eq!(readings, ["d/motor.temp 1 1", "d/pump.temp 1 2"]);
+    let (readings, _) = read_with("a.json", alike, |mapping| tags(mapping, &["*.*"]));
+    assert_eq!(readings, ["d/motor.temp 1 1", "d/pump.temp 1 2"]);
+
+    let other = "{\"type\":\"status\",\"ts\":1,\"device\":\"d\",\"state\":\"ok\"}\n{\"type\":\"m\",\"ts\":1,\"device\":\"d\",\"temp\":1}\n";
+    let (readings, unreadable) = read_with("a.json", other, |mapping| {
+        tags(mapping, &["temp"]);
+        mapping.conditions = vec!["type=m".parse().unwrap()];
+    });
+    assert_eq!((readings.len(), unreadable), (1, vec![]));
+}
+
+#[test]
+fn a_missing_brace_costs_its_own_line_only() {
+    let row = |at: u32| format!("{{\"ts\":{at},\"device\":\"d\",\"tag\":\"t\",\"value\":{at}}}");
+    let broken = row(1).replace('}', " ");
+    let text = format!("[{},\n{broken},\n{},\n{}]\n", row(0), row(2), row(3));
+    let log = read("a.json", &text);
+    assert_eq!(
+        (log.values(), log.unreadable.len()),
+        (vec![0.0, 2.0, 3.0], 1),
+        "{:?}",
+        log.unreadable
+    );
+    // Two cut lines at the start of a file are two, and the others are read.
+    let text = format!("{}\n{}\n{}\n{}\n", &row(1)[..9], &row(2)[..9], row(3), row(4));
+    let log = read("a.json", text);
+    assert_eq!((log.values(), log.unreadable.len()), (vec![3.0, 4.0], 2));
+    // However many, they are given up in time.
+    let started = Instant::now();
+    let log = read("a.json", format!("[{}", "{\n".repeat(2 << 20)));
+    assert!(log.unreadable.len() < 1_000 && started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_renamed_file_keeps_the_device_that_its_name_gave() {
+    let mut mapping = any_epoch();
+    tags(&mut mapping, &["*"]);
+    mapping.device_from = "file".parse().ok();
+    let (folder, path) = file("pump-7.csv", "ts,temp\n1,1\n2,2\n");
+    let mut source = FileSource::open(folder.path(), &mapping, Until::CaughtUp).unwrap();
+    let log = drain(&mut source).remove(0);
+    let content = source.content(0);
+    let known = Known {
+        resume: Offset(log.readings[1].offset),
+        content,
+    };
+    fs::rename(&path, folder.path().join("pump-7-0105.csv")).unwrap();
+    let mut source = FileSource::open(folder.path(), &mapping, Until::CaughtUp).unwrap();
+    source.recognise(BTreeMap::from([("pump-7.csv".to_owned(), known)]));
+    source.seek(0, known.resume).unwrap();
+    let log = drain(&mut source).remove(0);
+    assert_eq!(
+        (log.readings[0].device.as_str(), log.readings[0].tag.as_str()),
+        ("pump-7", "temp")
+    );
+}
