@@ -63,6 +63,13 @@ fn ten_kills_change_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    // However slow the machine is, one kill falls after a checkpoint.
+    let mut child = run(text(&killed), &["--speed", "200"]).start();
+    let checkpoints = killed.join("checkpoints");
+    let is_saved = || checkpoints.read_dir().ok()?.next();
+    windrow_tests::eventually(Duration::from_secs(60), "a checkpoint is saved", is_saved).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
     let last = run(text(&killed), &[]).json();
     println!("the last run: {last}");
     let readings = last["readings"].as_u64().unwrap();
