@@ -20,7 +20,7 @@ const SECONDS: u32 = 300;
 const WINDOWS: u32 = SENSORS * SECONDS / 5;
 
 /// Trains a model, which also creates the container.
-const TRAIN: [&str; 6] = [
+pub(super) const TRAIN: [&str; 6] = [
     "models",
     "train",
     "--source",
