@@ -21,6 +21,7 @@ mod policies;
 mod progress;
 mod properties;
 mod publisher;
+mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod url;

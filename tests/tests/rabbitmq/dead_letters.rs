@@ -139,7 +139,11 @@ async fn a_replay_that_dies_loses_nothing() {
         worker: String::new(),
     };
     for delivery in deliveries {
-        let receipt = consumer.dead_letter(delivery.receipt, reason()).await.unwrap();
+        let receipt = consumer
+            .dead_letter(delivery.receipt, reason())
+            .await
+            .unwrap()
+            .unwrap();
         consumer.ack(vec![receipt]).await.unwrap();
     }
     drop(consumer);
