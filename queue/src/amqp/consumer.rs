@@ -249,6 +249,11 @@ impl Consumer for AmqpConsumer {
             self.lose_one().await;
         }
         self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
+        // Beside what earlier windows have left, a whole new window would be too much.
+        let limit = match filling_up {
+            true => limit,
+            false => limit.min(usize::from(self.prefetch.messages.get()) - self.held()),
+        };
         loop {
             let Some(subscription) = &mut self.subscription else {
                 if !self.subscribe_unless_stopped().await? {

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::AmqpError;
-use super::connection::Link;
+use super::connection::{Link, REMIND_AFTER};
 use crate::Message;
 
 /// After a stop: how long the queue must be silent before nothing counts as in flight.
@@ -63,15 +63,23 @@ pub(super) struct Unsettled {
 /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
 pub(super) async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
     let mut backoff = super::connection::backoff();
+    let mut told: Option<Instant> = None;
     loop {
         let error = match subscribe_once(&link, window).await {
-            Ok(subscription) => return Ok(subscription),
+            Ok(subscription) => {
+                link.consumes();
+                return Ok(subscription);
+            }
             Err(error) => error,
         };
-        if !link.waits_out(&error) {
+        if !link.waits_to_consume(&error) {
             return Err(error);
         }
-        tracing::warn!(%error, "cannot consume; retrying");
+        if told.is_none_or(|told| told.elapsed() > REMIND_AFTER) {
+            told = Some(Instant::now());
+            let tries = backoff.attempts() + 1;
+            tracing::warn!(%error, tries, "cannot consume; retrying");
+        }
         let waiting = link.waits_for(error.to_string());
         tokio::time::sleep(backoff.next_wait()).await;
         drop(waiting);

@@ -85,6 +85,21 @@ async fn what_a_consumer_holds_is_bounded_in_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_grows_over_an_earlier_one_does_not_exceed_the_prefetch() {
+    let broker = Broker::shared();
+    let queue = queue(&broker, "window_grown");
+    publish(&queue, 0..300, 10).await;
+    let mut consumer = queue.consume(prefetch(64)).await.unwrap();
+    let mut left = 300;
+    while left > 0 {
+        let held = all_that_comes(&mut consumer).await;
+        assert_eq!(held.len(), 64.min(left));
+        left -= held.len();
+        ack(&mut consumer, held).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_waits_does_not_keep_the_window_large() {
     let broker = Broker::shared();
     let queue = queue(&broker, "window_dead");
