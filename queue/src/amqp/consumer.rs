@@ -235,26 +235,25 @@ impl AmqpConsumer {
 
 impl Consumer for AmqpConsumer {
     async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
-        // A subscription that fills up acks nothing until it is cancelled, so it must not wait for room.
-        let filling_up = self
-            .subscription
-            .as_ref()
-            .is_some_and(|subscription| subscription.cancel_by.is_some());
         if limit == 0 {
             std::future::pending::<()>().await;
         }
-        while !filling_up && self.held() >= usize::from(self.prefetch.messages.get()) {
-            // As in the in-memory queue, the caller has to cancel: only settling makes room. But what came on a channel that
-            // is lost cannot be settled.
-            self.lose_one().await;
-        }
-        self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
-        // Beside what earlier windows have left, a whole new window would be too much.
-        let limit = match filling_up {
-            true => limit,
-            false => limit.min(usize::from(self.prefetch.messages.get()) - self.held()),
-        };
         loop {
+            // A subscription that fills up acks nothing until it is cancelled, so it must not wait for room.
+            let filling_up = self
+                .subscription
+                .as_ref()
+                .is_some_and(|subscription| subscription.cancel_by.is_some());
+            let room = usize::from(self.prefetch.messages.get()).saturating_sub(self.held());
+            if room == 0 && !filling_up {
+                // As in the in-memory queue, the caller has to cancel: only settling makes room. But what came on a channel
+                // that is lost cannot be settled.
+                self.lose_one().await;
+                continue;
+            }
+            self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
+            // Beside what earlier windows have left, a whole new window would be too much.
+            let limit = if filling_up { limit } else { limit.min(room) };
             let Some(subscription) = &mut self.subscription else {
                 if !self.subscribe_unless_stopped().await? {
                     return Ok(0);
