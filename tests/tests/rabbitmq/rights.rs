@@ -171,7 +171,7 @@ fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
     models_for(&csv, &store);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(stage.queue_of_its_own().connect()).unwrap();
-    let plain = Plain::new(&stage, "stripped");
+    let [writer, reader] = ["writer", "reader"].map(|name| Plain::new(&stage, name));
     let endless = [
         "--source",
         "sim:devices=50,tags=2,duration=30d",
@@ -180,9 +180,9 @@ fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
         "--drain-timeout",
         "5s",
     ];
-    let mut producer = plain.service("windrow-producer", "producer.log", &endless);
+    let mut producer = writer.service("windrow-producer", "producer.log", &endless);
     let worker = ["--flush-age", "100ms", "--drain-timeout", "5s"];
-    let mut workers = ["waits.log", "stopped.log"].map(|log| plain.service("windrow-worker", log, &worker));
+    let mut workers = ["waits.log", "stopped.log"].map(|log| reader.service("windrow-worker", log, &worker));
     let bystander = stage.worker("bystander", &worker);
     let bystanders = Bystanders::start(&stage, "d0/temp", 60_000);
     let confirmed = |producer: &Service| producer.metric("windrow_producer_messages_confirmed_total");
@@ -191,13 +191,19 @@ fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
     });
     workers.iter_mut().for_each(Service::ready);
 
-    // What a connection may do is looked up once, so it counts for the next connections.
-    stage
-        .broker
-        .control(&["set_permissions", "stripped", "^$", "^$", "^$"]);
-    stage
-        .broker
-        .control(&["close_all_user_connections", "stripped", "this is a test"]);
+    let grant = |user: &str, write: &str, read: &str| {
+        stage
+            .broker
+            .control(&["set_permissions", user, "^$", write, read]);
+    };
+    grant("writer", "^$", ".*");
+    grant("reader", ".*", "^$");
+    // What a channel may do is looked up once, so it counts for the next ones.
+    for user in ["writer", "reader"] {
+        stage
+            .broker
+            .control(&["close_all_user_connections", user, "this is a test"]);
+    }
     eventually(SOON, "the producer is refused again and again", || {
         assert_eq!(producer.ended(), None, "{}", producer.log());
         let (code, ready) = producer.get("/readyz")?;
@@ -207,7 +213,7 @@ fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
         eventually(SOON, "the worker waits for the right to read", || {
             assert_eq!(worker.ended(), None, "{}", worker.log());
             let (code, ready) = worker.get("/readyz")?;
-            (code == 503 && ready.contains("refuses ")).then_some(())
+            (code == 503 && ready.contains("refuses user `reader`")).then_some(())
         });
     }
     bystanders.are_scored_by(&bystander, "others may neither read nor write");
@@ -218,9 +224,9 @@ fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
     assert_eq!(stopped.wait(Duration::from_secs(20)), 0, "{}", stopped.log());
     bystanders.are_scored_by(&bystander, "a stopped worker has ended");
 
-    stage
-        .broker
-        .control(&["set_permissions", "stripped", "^$", ".*", ".*"]);
+    for user in ["writer", "reader"] {
+        grant(user, ".*", ".*");
+    }
     waits.ready();
     producer.ready();
     let before = confirmed(&producer);
