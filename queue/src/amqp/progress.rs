@@ -130,13 +130,13 @@ mod tests {
     #[test]
     fn refusals_of_many_messages_are_one_line_and_then_one_a_minute() {
         let progress = Progress::new();
-        let seconds = (0..150).filter(|second| {
+        let seconds = (1..150).filter(|second| {
             let told = (0..1_000)
                 .filter(|_| progress.must_tell_refusal(second * 1_000))
                 .count();
             assert!(told <= 1, "{told} lines in one second");
             told == 1
         });
-        assert_eq!(seconds.collect::<Vec<_>>(), [0, 60, 120]);
+        assert_eq!(seconds.collect::<Vec<_>>(), [1, 61, 121]);
     }
 }
