@@ -287,6 +287,10 @@ impl Link {
     /// Closes a connection that has no channel left, so that another one is opened. The client library (lapin 4.12.3) does
     /// not free every channel that the broker has closed after an error, such as a right that is missing.
     fn give_up(&self, connection: Arc<Connection>) {
+        if !connection.status().connected() {
+            // Somebody else has found out.
+            return;
+        }
         tracing::warn!(
             role = self.role,
             "this connection has no channel left; opening another one"

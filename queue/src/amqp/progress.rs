@@ -7,6 +7,8 @@ use super::AmqpError;
 
 /// A broker that confirms nothing for this long is silent. A majority of the queue's nodes is away, or a disk is slow.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// How often the log tells of refusals.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of publishing on one link.
 #[derive(Debug)]
@@ -23,9 +25,6 @@ pub(super) struct Progress {
     /// When the log last told of that, in milliseconds since `origin`; 0 for never.
     refusal_told_ms: AtomicU64,
 }
-
-/// How often the log tells of refusals.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A message that is being published, until this is dropped.
 pub(super) struct Publishing<'a>(&'a AtomicUsize);
