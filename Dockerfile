@@ -22,15 +22,17 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
+# Writes the list of its dependencies into each program, for Trivy, Grype and `cargo audit bin`.
+RUN cargo install --locked --root /usr/local cargo-auditable@0.7.7
 # Builds the dependencies in their own layer.
 COPY --from=manifests /src .
-RUN cargo build --release --locked \
+RUN cargo auditable build --release --locked \
     --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow --bin windrow-test-hub
 # COPY keeps modification times, which may be older than the build of the empty programs above. Cargo would then
 # consider that build current, so touch every source file.
 COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
- && cargo build --release --locked \
+ && cargo auditable build --release --locked \
     --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow --bin windrow-test-hub
 
 # The common base of all images.

@@ -2,6 +2,7 @@
 # make check  runs the tests that need no server, in under two minutes: between two edits
 # make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's client if they are missing
 # make test-containers  as root: builds the images, runs docker-compose.yml on a Docker engine of its own, and kills things
+# make test-rabbitmq-versions  as root: the queue's promises on RabbitMQ 3.10, 4.0 and 4.3
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
@@ -22,7 +23,7 @@ define need
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qqy --no-install-recommends $(2) >/dev/null; }
 endef
 
-.PHONY: demo check test test-containers test-containers-full containers-ready simulate planted fuzz lint lint-stack sbom bench soak reference
+.PHONY: demo check test test-rabbitmq-versions test-containers test-containers-full containers-ready simulate planted fuzz lint lint-stack sbom bench soak reference
 
 # Without RabbitMQ, Event Hubs and clouds: their clients take longer to compile than everything else.
 demo: target/.toolchain
@@ -35,6 +36,15 @@ check: target/.toolchain
 
 test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
+
+# This machine's RabbitMQ, and those of these Debian releases: 4.0 and the newest. `TESTS=` runs everything that uses RabbitMQ.
+RABBITMQ_OF ?= trixie sid
+TESTS ?= conformance
+test-rabbitmq-versions: target/.toolchain target/.rabbitmq $(RABBITMQ_OF:%=target/rabbitmq/%/.installed)
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked --test rabbitmq $(TESTS)
+	@for suite in $(RABBITMQ_OF); do bin=$(CURDIR)/target/rabbitmq/$$suite/bin; \
+	  echo "RabbitMQ of Debian $$suite: $$($$bin/rabbitmqctl version)"; \
+	  WINDROW_TEST_RABBITMQ=$$bin RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked --test rabbitmq $(TESTS) || exit 1; done
 
 # Around the programs of `make test`; tests/containers/run.py says more.
 test-containers: containers-ready
@@ -109,6 +119,12 @@ target/.toolchain:
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@mkdir -p target && touch $@
+
+# 200 MB each. Delete the folder to have sid's newest.
+target/rabbitmq/%/.installed: tests/versions/install
+	$(call need,which debootstrap unshare,debootstrap util-linux)
+	tests/versions/install $* $(@D)
+	@touch $@
 
 # A Docker engine, which the test starts by hand; RUNLEVEL=1 keeps the package from starting one.
 target/.containers:

@@ -29,7 +29,9 @@ pub(crate) enum DeadLettersCommand {
     Purge(PurgeArgs),
 }
 
-/// The location of the dead letters: RabbitMQ when a broker is named, otherwise the store that `windrow run` wrote to.
+/// The location of the dead letters: RabbitMQ when a broker is named, otherwise the store that `windrow run` wrote to. A
+/// producer over RabbitMQ keeps messages in the store that are too large for the broker, so commands on the broker's tell of
+/// those.
 #[derive(Args, Debug)]
 struct Location {
     /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix
@@ -52,6 +54,32 @@ impl Location {
         Ok(Store::open(url)?)
     }
 
+    /// Says how many dead letters are in the store, if a command looks only at the broker's.
+    async fn tell_of_stored(&self, filter: &Filter) -> Result<(), CliError> {
+        if self.store.is_none() || self.broker()?.is_none() {
+            return Ok(());
+        }
+        let stored = match self.store() {
+            Ok(store) => StoredDeadLetters::of(&store).list().await.map_err(CliError::from),
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(stored) => {
+                let count = stored
+                    .iter()
+                    .filter(|dead_letter| filter.wants(dead_letter))
+                    .count();
+                if count > 0 {
+                    eprintln!(
+                        "windrow: {count} more in the store, which this leaves alone: give --store without naming a broker"
+                    );
+                }
+            }
+            Err(error) => eprintln!("windrow: the store's own dead letters are not counted: {error}"),
+        }
+        Ok(())
+    }
+
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, CliError> {
         match self.broker()? {
             Some(broker) => Ok(broker.list().await?),
@@ -61,7 +89,7 @@ impl Location {
 }
 
 /// The options that select dead letters.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 struct Filter {
     /// Only dead letters with this reason, such as no-model
     #[arg(long, value_name = "REASON", env = "WINDROW_REASON")]
@@ -150,6 +178,7 @@ impl DeadLettersCommand {
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
         let dead_letters = self.filter.dead_letters(&self.location).await?;
+        self.location.tell_of_stored(&self.filter).await?;
         if self.by_reason {
             return count_by_reason(&dead_letters, self.output.output);
         }
@@ -217,6 +246,7 @@ impl ShowArgs {
             .iter()
             .find(|dead_letter| dead_letter.message.id == self.id);
         let Some(dead_letter) = dead_letter else {
+            self.location.tell_of_stored(&Filter::default()).await?;
             return Err(CliError::Usage(format!(
                 "no dead letter has the message id {}; `windrow dead-letters list` shows the ids",
                 self.id
@@ -269,6 +299,7 @@ impl ReplayArgs {
         let replayed = broker
             .replay(|dead_letter| self.filter.wants(dead_letter))
             .await?;
+        self.location.tell_of_stored(&self.filter).await?;
         show::line(&format!(
             "replayed {replayed}: they are in the scoring queue again"
         ))
@@ -333,6 +364,7 @@ async fn delete_scored(stored: &StoredDeadLetters, replayed: &[DeadLetter]) -> R
 
 impl PurgeArgs {
     async fn run(self) -> Result<(), CliError> {
+        self.location.tell_of_stored(&self.filter).await?;
         if !self.yes {
             let dead_letters = self.filter.dead_letters(&self.location).await?;
             return show::line(&format!(

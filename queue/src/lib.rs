@@ -253,7 +253,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
 }
 
 /// A dead letter that is being made durable; see [`Consumer::dead_letter`].
-pub type DeadLettering = Pin<Box<dyn Future<Output = Result<Receipt, QueueError>> + Send>>;
+pub type DeadLettering = Pin<Box<dyn Future<Output = Result<Option<Receipt>, QueueError>> + Send>>;
 
 /// The consuming side of a queue. Dropping it returns unsettled deliveries to the queue.
 pub trait Consumer: Send + 'static {
@@ -271,7 +271,8 @@ pub trait Consumer: Send + 'static {
     fn ack(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Sets a message aside with its reason. Once the dead letter is durable, the future returns the receipt, to ack the
-    /// delivery with. The future does not need the consumer: a dead letter that has to wait holds up no other delivery.
+    /// delivery with. It returns `None` if the delivery's channel is lost before: the message is delivered again. The future
+    /// does not need the consumer: a dead letter that has to wait holds up no other delivery.
     fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering;
 
     /// Stops asking for deliveries. [`Consumer::receive`] still returns those in flight to this consumer, then 0. A

@@ -310,7 +310,7 @@ impl Consumer for MemoryConsumer {
             if let Some((message, failures)) = dead {
                 shared.keep_dead_letter(&message, failures, reason).await?;
             }
-            Ok(receipt)
+            Ok(Some(receipt))
         })
     }
 

@@ -214,7 +214,7 @@ pub async fn a_dead_letter_is_kept_with_its_reason(
     let dead_lettering = consumer.dead_letter(poison, reason);
     // It needs the consumer no longer.
     consumer.ack(receipts(deliveries)).await.unwrap();
-    let poison = dead_lettering.await.unwrap();
+    let poison = dead_lettering.await.unwrap().expect("a durable dead letter");
     consumer.ack(vec![poison]).await.unwrap();
     nothing_comes(&mut consumer).await;
     drop(consumer);

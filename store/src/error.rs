@@ -65,6 +65,22 @@ pub enum StoreError {
         /// The store's error.
         source: Box<object_store::Error>,
     },
+    /// Something in front of a cloud store answers in its place.
+    #[error(
+        "cannot {action} {path} in {url}: the answer is a 404 without a code of the service, so a proxy or gateway in front of \
+         it does not reach it; mend that, or name the right endpoint: {}",
+        start_of(&.source.to_string())
+    )]
+    NotOfService {
+        /// The operation, such as read, write, list or delete.
+        action: &'static str,
+        /// The blob or prefix.
+        path: String,
+        /// The store.
+        url: String,
+        /// The client's error, with the answer.
+        source: Box<object_store::Error>,
+    },
     /// Another process has written the blob since it was read.
     #[error("{path} in {url} was changed by another process since it was read")]
     Conflict {
@@ -164,6 +180,7 @@ impl HasRemedy for StoreError {
             Self::Away { .. }
             | Self::SilentFolder { .. }
             | Self::NoContainer { .. }
+            | Self::NotOfService { .. }
             | Self::Leased { .. } => Remedy::Wait,
             Self::Refused { .. } => Remedy::GrantAccess,
             Self::Operation { source, .. } if meaning(source) == Meaning::Name => Remedy::GiveUp,
@@ -199,6 +216,16 @@ impl StoreError {
             Self::Operation { source, .. } => meaning(source) == Meaning::Name,
             _ => false,
         }
+    }
+}
+
+/// Returns the first characters of a text, on one line: the answer may be a page of any size.
+fn start_of(text: &str) -> String {
+    const CHARACTERS: usize = 400;
+    let line = one_line(text);
+    match line.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 

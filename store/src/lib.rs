@@ -177,6 +177,12 @@ impl Store {
                 lease: Lease::default(),
             },
             Meaning::NoContainer if self.is_in_cloud() => StoreError::NoContainer { url },
+            Meaning::NotOfService => StoreError::NotOfService {
+                action,
+                path,
+                url,
+                source,
+            },
             Meaning::Refused if self.is_in_cloud() => StoreError::Refused { url, source },
             // Something else has taken the place of what was mounted.
             Meaning::Name if self.health.folder_is_gone() => StoreError::Away { url },
@@ -191,10 +197,6 @@ impl Store {
 
     fn is_in_cloud(&self) -> bool {
         matches!(self.backend, Backend::Cloud(_))
-    }
-
-    fn misses_container(&self, error: &object_store::Error) -> bool {
-        self.is_in_cloud() && matches!(meaning(error), Meaning::NoContainer)
     }
 
     /// Fails if the whole store is missing. A blob that seems absent is then only out of reach, and a blob that is
@@ -220,7 +222,7 @@ impl Store {
         let failed = self.failed(Access::Read, "read", path);
         self.has_no_other_case(path).await?;
         let result = match self.objects.get(&self.path(path)?).await {
-            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => {
+            Err(error) if meaning(&error) == Meaning::NoBlob => {
                 self.is_there()?;
                 self.health.works(Access::Read);
                 return Ok(None);
@@ -292,7 +294,7 @@ impl Store {
                 }))
             }
             Err(error @ (E::AlreadyExists { .. } | E::Precondition { .. }))
-                if conditional && matches!(meaning(&error), Meaning::Other) =>
+                if conditional && matches!(meaning(&error), Meaning::Other | Meaning::NoBlob) =>
             {
                 self.health.works(Access::Write);
                 self.health.unblocked(path);
@@ -321,7 +323,7 @@ impl Store {
         }
         match self.objects.delete(&self.path(path)?).await {
             Ok(()) => Ok(()),
-            Err(error @ object_store::Error::NotFound { .. }) if !self.misses_container(&error) => Ok(()),
+            Err(error) if meaning(&error) == Meaning::NoBlob => Ok(()),
             Err(error) => Err(self.failed(Access::Write, "delete", path)(error)),
         }
     }

@@ -1,5 +1,8 @@
 //! What an error of an object store means. The client tells statuses apart, but one status has several meanings: the text of
 //! the service's answer names the one that applies.
+//!
+//! A 404 without a code of the service comes from something in front of it, such as a proxy without a route, and says nothing
+//! about a blob. An answer to HEAD has no body and hence no code on S3, so no blob in a cloud is ever looked at with HEAD.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -11,6 +14,10 @@ use object_store::Error as E;
 pub(super) enum Meaning {
     /// The service did not find the container or bucket itself.
     NoContainer,
+    /// The store has no such blob.
+    NoBlob,
+    /// Something in front of the service says 404 in its place.
+    NotOfService,
     /// The service refuses the credentials or the operation.
     Refused,
     /// The blob was moved to a tier from which it has to be brought back before it can be read.
@@ -24,10 +31,14 @@ pub(super) enum Meaning {
     Other,
 }
 
-/// The codes of Azure and S3
+/// The codes of Azure, S3 and Google Cloud Storage, which uses those of S3
 /// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-const CODES: [(&str, Meaning); 8] = [
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.cloud.google.com/storage/docs/xml-api/reference-status>).
+const CODES: [(&str, Meaning); 11] = [
+    ("BlobNotFound", Meaning::NoBlob),
+    ("ResourceNotFound", Meaning::NoBlob),
+    ("NoSuchKey", Meaning::NoBlob),
     ("ContainerNotFound", Meaning::NoContainer),
     ("NoSuchBucket", Meaning::NoContainer),
     ("BlobArchived", Meaning::Archived),
@@ -50,12 +61,14 @@ pub(super) fn meaning(error: &E) -> Meaning {
         return *meaning;
     }
     // For a listing, only the text of the error tells.
-    let refused = matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. })
-        || ["status code: 401 ", "status code: 403 "]
-            .iter()
-            .any(|status| answer.contains(status));
+    let says = |status: u16| answer.contains(&format!("status code: {status} "));
+    let refused =
+        matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || says(401) || says(403);
     match system_error(error) {
         _ if refused => Meaning::Refused,
+        _ if says(404) => Meaning::NotOfService,
+        // Not of an answer: of a folder or memory, or of one blob in the service's answer for many.
+        _ if matches!(error, E::NotFound { .. }) => Meaning::NoBlob,
         Some(kind) if IS_OF_A_NAME.contains(&kind) => Meaning::Name,
         _ => Meaning::Other,
     }
@@ -115,6 +128,41 @@ mod tests {
             source: source.into(),
         };
         assert_eq!(meaning(&error), Meaning::Archived);
+    }
+
+    #[test]
+    fn only_a_code_of_the_service_says_that_there_is_no_blob() {
+        let of = |body: &str| {
+            let source = format!("Server returned non-2xx status code: 404 Not Found: {body}");
+            let path = "models/a/t/current".to_owned();
+            let source = source.into();
+            [
+                meaning(&E::NotFound { path, source }),
+                // The client takes the 404 of a conditional write to S3 for a failed condition, and names no kind for a listing.
+                meaning(&E::Precondition {
+                    path: String::new(),
+                    source: format!("404: {body}, status code: 404 Not Found").into(),
+                }),
+                meaning(&E::Generic {
+                    store: "S3",
+                    source: format!("status code: 404 Not Found: {body}").into(),
+                }),
+            ]
+        };
+        for code in ["BlobNotFound", "NoSuchKey", "ResourceNotFound"] {
+            let body = format!("<?xml version='1.0'?><Error><Code>{code}</Code></Error>");
+            assert_eq!(of(&body), [Meaning::NoBlob; 3], "{code}");
+        }
+        for body in [
+            "",
+            "<h1>404 Not Found</h1><hr>nginx",
+            "<Error><Code>404</Code></Error>",
+        ] {
+            assert_eq!(of(body), [Meaning::NotOfService; 3], "{body}");
+        }
+        let path = String::new();
+        let source = "Bulk delete request failed for key a: gone (code: 404)".into();
+        assert_eq!(meaning(&E::NotFound { path, source }), Meaning::NoBlob);
     }
 
     #[test]

@@ -18,6 +18,8 @@ RUST = "windrow-test/rust"
 TARGETS = {"producer": "windrow-producer", "worker": "windrow-worker", "scaler": "windrow-scaler",
            "test-hub": "windrow-test-hub", "cli": "windrow"}
 TAG = "dev"
+# What this machine reaches the package registries through, in both spellings.
+PROXIES = [spelled for name in ["http_proxy", "https_proxy", "no_proxy"] for spelled in (name, name.upper())]
 # `make test-containers-full` compiles everything in one step.
 BUILD_ENDS_WITHIN = 7200
 # Takes the place of Cargo in the short form: it "builds" the programs that were built outside.
@@ -67,7 +69,8 @@ def base_images(engine, cache, suite):
 
 def build(engine, context, *options):
     """Builds an image and returns what the build said. Its RUN steps need the host's network."""
-    return engine.docker("build", "--network", "host", *options, context, timeout=BUILD_ENDS_WITHIN).stdout
+    proxies = [word for name in PROXIES if name in os.environ for word in ("--build-arg", name)]
+    return engine.docker("build", "--network", "host", *proxies, *options, context, timeout=BUILD_ENDS_WITHIN).stdout
 
 
 def stand_in_for_rust(engine, programs):
@@ -116,11 +119,23 @@ def dependencies_stay_built(engine, checkout):
         (checkout / added).write_text("")
     said = build(engine, checkout, "--target", "build", "--build-arg", f"RUST_IMAGE={RUST}")
     steps = re.findall(r"^Step \d+/\d+ : (.*)\n((?: --->.*\n)*)", said, re.MULTILINE)
-    builds = [" ---> Using cache" in result for step, result in steps if step.startswith("RUN cargo build")]
+    builds = [" ---> Using cache" in result for step, result in steps if step.startswith("RUN cargo auditable build")]
     if builds != [True]:
         raise Failed(f"a changed source file or an added test builds all dependencies again:\n{said[-4000:]}")
     if " ---> Using cache" in steps[-1][1]:
         raise Failed(f"a changed source file is not built:\n{said[-4000:]}")
+
+
+def programs_list_their_dependencies(engine):
+    """Looks into each program for the section that `cargo auditable` writes."""
+    for target, program in TARGETS.items():
+        container = engine.docker("create", f"windrow/{target}:{TAG}").stdout.strip()
+        copied = engine.folder / program
+        engine.docker("cp", f"{container}:/usr/local/bin/{program}", copied)
+        engine.docker("rm", container)
+        if ".dep-v0" not in run(["readelf", "--sections", "--wide", str(copied)]).stdout:
+            raise Failed(f"{program} does not list its dependencies")
+        copied.unlink()
 
 
 def sizes(engine):

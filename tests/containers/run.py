@@ -84,7 +84,10 @@ def build(step, engine, checkout, full):
     with step("build all targets of the Dockerfile") as found:
         images.windrow_images(engine, checkout)
         found.append(images.sizes(engine))
-    if not full:
+    if full:
+        with step("each program lists its dependencies"):
+            images.programs_list_their_dependencies(engine)
+    else:
         # The short form shows it as well, without compiling everything once more.
         with step("dependencies stay built when sources and tests change"):
             changed = checkout.with_name("changed")
@@ -121,9 +124,11 @@ def disturb(step, stack):
         stack.up("--scale", "worker=4")
         stack.healthy("worker", 4)
         stack.predictions_go_on()
+    with step("the scaler instead of the service `worker`"):
+        stack.scaler_instead_of_workers()
+        stack.predictions_go_on()
     with step("1 worker"):
-        stack.up("--scale", "worker=1")
-        stack.healthy("worker", 1)
+        stack.worker_instead_of_the_scaler()
         stack.predictions_go_on()
 
 
@@ -136,8 +141,15 @@ def account(step, stack):
 
 def run_stack(step, stack, keys):
     """Runs docker-compose.yml as it is."""
-    with step("up"):
+    up, look = stack.of_the_readme()
+    with step(" ".join(up)):
+        stack.compose(*up)
+    with step(" ".join(look)) as found:
+        found.append(f"{stack.anomalies_within_half_a_minute(look):.0f} s after that there are some")
+    stack.healthy("worker", 2)
+    with step("1 worker"):
         stack.up()
+        stack.healthy("worker", 1)
     with step("predictions") as found:
         found.append(f"{stack.predictions_go_on()} windows")
     with step("containers are hardened"):
@@ -171,6 +183,8 @@ def settings(checkout, full):
     lines = [
         f"RABBITMQ_IMAGE={images.RABBITMQ}",
         f"AZURITE_IMAGE={images.AZURITE}",
+        # `up --build` finds everything built.
+        f"RUST_IMAGE={images.RUST}",
         f"AZURE_STORAGE_ACCOUNT_KEY='{store_key}'  # Azurite's",
         f"WINDROW_EVENTHUBS_CONNECTION_STRING=Endpoint=sb://localhost/;SharedAccessKeyName=own;SharedAccessKey={hub_key};EntityPath=readings",
     ]

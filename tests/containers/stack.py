@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 from engine import Failed, run, wait
 
@@ -23,10 +24,26 @@ class Stack:
         self.checkout = checkout
         self.files = [word for file in files for word in ("--file", file)]
 
-    def compose(self, *words, **options):
+    def compose(self, *words, environment=(), **options):
         """Runs Compose as a user would, in the checkout."""
-        options = {"timeout": COMPOSE_ENDS_WITHIN} | options
-        return run([*self.compose_program, *self.files, *words], cwd=self.checkout, env=self.engine.environment, **options)
+        options = {"timeout": COMPOSE_ENDS_WITHIN, "env": self.engine.environment | dict(environment)} | options
+        return run([*self.compose_program, *self.files, *words], cwd=self.checkout, **options)
+
+    def of_the_readme(self):
+        """Returns the two commands of the README's section on Compose, without `docker compose`."""
+        readme = (self.checkout / "README.md").read_text()
+        commands = re.findall(r"^docker compose (.*)$", readme, re.MULTILINE)
+        if len(commands) != 2 or "Half a minute later the second one shows anomalies" not in readme:
+            raise Failed(f"the README's commands have changed: {commands}")
+        return [command.split() for command in commands]
+
+    def anomalies_within_half_a_minute(self, look):
+        """Runs the README's second command until it shows anomalies; returns after how many seconds that was."""
+        begin = time.monotonic()
+        # No terminal here.
+        words = [look[0], "-T", *look[1:]]
+        wait("anomalies", SOON, lambda: len(self.compose(*words).stdout.splitlines()) > 1)
+        return time.monotonic() - begin
 
     def windrow(self, *words, environment=(), check=True):
         """Runs a `windrow` command in a container of the service `cli`."""
@@ -82,6 +99,20 @@ class Stack:
         wait("the engine starts the worker again", SOON, back)
         self.healthy("worker")
         return held
+
+    def scaler_instead_of_workers(self):
+        """Starts the profile `scaler` as docs/operations.md says, and waits until it has started workers."""
+        self.compose("--profile", "scaler", "up", "--detach", environment={"WORKERS": "0"})
+        if self.containers("worker"):
+            raise Failed("WORKERS=0 leaves workers")
+        self.healthy("scaler")
+        wait("workers of the scaler", SOON, lambda: self.queue()["consumers"])
+
+    def worker_instead_of_the_scaler(self):
+        """Ends the scaler, and starts a worker again."""
+        self.compose("--profile", "scaler", "rm", "--stop", "--force", "scaler")
+        self.up()
+        self.healthy("worker")
 
     def process(self, container):
         """Returns the process id, in the engine's namespace, of the program under a container's init process."""

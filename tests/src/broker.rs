@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -13,8 +13,10 @@ use tempfile::TempDir;
 
 use crate::{eventually, free_port};
 
-/// Debian's package installs the real script here; the wrapper on the PATH switches to another user.
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Debian's package installs the real scripts here; the wrappers on the PATH switch to another user.
+const COMMANDS: &str = "/usr/lib/rabbitmq/bin";
+/// The folder of another version's `rabbitmq-server` and `rabbitmqctl`, such as tests/versions/install writes.
+const OTHER_COMMANDS: &str = "WINDROW_TEST_RABBITMQ";
 /// A node starts in six seconds on two busy cores.
 const START_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
@@ -118,9 +120,11 @@ impl Broker {
     }
 
     fn new(port: u16, names_port: u16) -> Self {
+        let server = command("rabbitmq-server");
         assert!(
-            Path::new(SERVER).exists(),
-            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
+            server.exists(),
+            "{} does not exist: run `make test`, or `apt-get install rabbitmq-server`",
+            server.display()
         );
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -178,7 +182,7 @@ impl Broker {
         let folder = self.folder.path();
         let path = |name: &str| folder.join(name);
         let log = fs::File::create(path("output.log")).unwrap();
-        let child = Command::new(SERVER)
+        let child = Command::new(command("rabbitmq-server"))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
@@ -237,13 +241,16 @@ impl Broker {
 
     /// Sets the node's `max_message_size`, for channels that are opened from now on.
     pub fn set_max_message_size(&self, bytes: usize) {
-        let set = format!("application:set_env(rabbit, max_message_size, {bytes}).");
+        // RabbitMQ 4 reads the second, which it has copied from the first at its start.
+        let set = format!(
+            "application:set_env(rabbit, max_message_size, {bytes}), persistent_term:put(max_message_size, {bytes})."
+        );
         self.control(&["eval", &set]);
     }
 
     /// Runs `rabbitmqctl` on the node.
     pub fn control(&self, words: &[&str]) {
-        let output = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        let output = Command::new(command("rabbitmqctl"))
             .env("HOME", self.folder.path())
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("ERL_EPMD_PORT", self.names_port.to_string())
@@ -311,6 +318,12 @@ impl Drop for Broker {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// Returns the path of one of RabbitMQ's commands.
+fn command(name: &str) -> PathBuf {
+    let folder = std::env::var_os(OTHER_COMMANDS).unwrap_or_else(|| COMMANDS.into());
+    Path::new(&folder).join(name)
 }
 
 fn node_name(port: u16) -> String {

@@ -4,6 +4,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
+use windrow_queue::Message;
+use windrow_queue::testing::message;
+
 /// One reading, a row of a CSV file.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -59,4 +63,32 @@ pub fn write_csv(path: &Path, rows: &[Row]) {
         writeln!(text, "{},d{},temp,{:.3}", row.time_ms, row.device, row.value).unwrap();
     }
     fs::write(path, text).unwrap();
+}
+
+/// Creates a message of one window that workers can score if the sensor has a model.
+pub fn scoring_message(sensor: SensorId, start_ms: i64, window_ms: i64) -> Message {
+    let window_length = Length::from_millis(window_ms);
+    let start = EventTime::from_millis(start_ms);
+    let scoring = ScoringMessage {
+        sensor,
+        interval: Interval {
+            start,
+            length: window_length,
+        },
+        window_length,
+        aggregates: vec![Aggregate {
+            window_start: start,
+            count: 1,
+            mean: 1.0,
+            std: 0.0,
+            min: 1.0,
+            max: 1.0,
+            first: 1.0,
+            last: 1.0,
+        }],
+    };
+    Message {
+        body: scoring.encode().unwrap().into(),
+        ..message(&scoring.id())
+    }
 }

@@ -11,11 +11,13 @@
 pub mod arm;
 mod azurite;
 mod broker;
+mod bystanders;
 mod cluster;
 mod compose;
 mod entra;
 mod flaky;
 mod fleet;
+mod gateway;
 mod metadata;
 mod page;
 mod program;
@@ -27,11 +29,13 @@ mod wait;
 
 pub use azurite::Azurite;
 pub use broker::{Broker, Encryption, signal};
+pub use bystanders::Bystanders;
 pub use cluster::Cluster;
 pub use compose::{Compose, Container};
 pub use entra::EntraId;
 pub use flaky::FlakyStore;
-pub use fleet::{Draws, Row, fleet, write_csv};
+pub use fleet::{Draws, Row, fleet, scoring_message, write_csv};
+pub use gateway::Gateway;
 pub use metadata::MetadataService;
 pub use page::block;
 pub use program::{Program, built, models_for, windrow};

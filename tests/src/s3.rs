@@ -45,6 +45,11 @@ impl S3Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Creates a bucket and returns its name.
     pub fn create_bucket<'a>(&self, name: &'a str) -> &'a str {
         windrow_store::choose_tls();

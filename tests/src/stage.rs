@@ -43,6 +43,11 @@ impl Stage {
         self.text("store")
     }
 
+    /// Returns the prefix of the queues' names.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Returns the options that select the broker and the queues.
     pub fn broker_words(&self) -> Vec<String> {
         ["--amqp-url", &self.broker.url(), "--queue-prefix", &self.prefix]

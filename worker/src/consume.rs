@@ -93,7 +93,7 @@ pub async fn run<Q: Queue>(
                 writing = None;
                 worker.settle(written?).await?;
             }
-            Some(durable) = worker.dead_lettering.join_next() => worker.settle_dead(receipt_of(durable)?).await?,
+            Some(ended) = worker.dead_lettering.join_next() => worker.settle_dead(ended).await?,
             () = shutdown.stopping(), if !stopping => {
                 stopping = true;
                 worker.consumer.stop_intake().await;
@@ -124,12 +124,8 @@ async fn finished(writing: &mut Option<Writing>) -> Result<Written, WorkerError>
     }
 }
 
-fn receipt_of(durable: Result<Result<Receipt, QueueError>, JoinError>) -> Result<Receipt, WorkerError> {
-    match durable {
-        Ok(durable) => Ok(durable?),
-        Err(panic) => Err(WorkerError::Panicked(panic.to_string())),
-    }
-}
+/// How a dead-lettering ends; see [`Consumer::dead_letter`].
+type DeadLettered = Result<Option<Receipt>, QueueError>;
 
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -156,7 +152,7 @@ struct Worker<Q: Queue> {
     /// not durable yet.
     held: usize,
     /// Dead letters that are not durable yet. Each holds up its own message only.
-    dead_lettering: JoinSet<Result<Receipt, QueueError>>,
+    dead_lettering: JoinSet<DeadLettered>,
     suspects: Suspects,
     options: WorkerOptions,
 }
@@ -232,27 +228,37 @@ impl<Q: Queue> Worker<Q> {
             self.dead_lettering.spawn(dead_lettering);
             self.stats.unconfirmed_dead_letters.inc();
         }
-        while let Ok(Some(receipt)) = timeout_at(deadline, self.dead_lettering.join_next()).await {
-            durable.push(receipt_of(receipt)?);
+        while let Ok(Some(ended)) = timeout_at(deadline, self.dead_lettering.join_next()).await {
+            durable.extend(self.dead_lettered(ended)?);
         }
-        self.count_dead(&durable);
         Ok(durable)
     }
 
-    /// Acks messages whose dead letters are durable at last: the one of `receipt`, and all others that are.
-    async fn settle_dead(&mut self, receipt: Receipt) -> Result<(), WorkerError> {
-        let mut receipts = vec![receipt];
-        while let Some(durable) = self.dead_lettering.try_join_next() {
-            receipts.push(receipt_of(durable)?);
+    /// Acks messages whose dead letters are durable at last: the one that has `ended`, and all others that have.
+    async fn settle_dead(&mut self, ended: Result<DeadLettered, JoinError>) -> Result<(), WorkerError> {
+        let mut receipts = Vec::from_iter(self.dead_lettered(ended)?);
+        while let Some(ended) = self.dead_lettering.try_join_next() {
+            receipts.extend(self.dead_lettered(ended)?);
         }
-        self.count_dead(&receipts);
         self.ack(receipts).await
     }
 
-    fn count_dead(&self, durable: &[Receipt]) {
-        let count = durable.len();
-        self.stats.unconfirmed_dead_letters.dec_by(count as i64);
-        self.stats.dead_letters_in_all.fetch_add(count as u64, Relaxed);
+    /// Counts a dead-lettering that has ended, and returns the receipt if its dead letter is durable. If the message's
+    /// channel is lost, the message is no longer held: it is delivered again.
+    fn dead_lettered(
+        &mut self,
+        ended: Result<DeadLettered, JoinError>,
+    ) -> Result<Option<Receipt>, WorkerError> {
+        let receipt = ended.map_err(|panic| WorkerError::Panicked(panic.to_string()))??;
+        self.stats.unconfirmed_dead_letters.dec();
+        match &receipt {
+            Some(_) => _ = self.stats.dead_letters_in_all.fetch_add(1, Relaxed),
+            None => {
+                self.held -= 1;
+                self.stats.held.dec();
+            }
+        }
+        Ok(receipt)
     }
 
     /// Acks messages whose results are durable.

@@ -1,13 +1,13 @@
 //! One connection that is reopened when it is lost.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
 
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::AMQPValue;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,7 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often to look whether an idle connection is lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long until an outage that goes on is logged once more.
-const REMIND_AFTER: Duration = Duration::from_secs(60);
+pub(super) const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// Says once that nobody gets a connection without heartbeats.
 static TOLD_OF_HEARTBEAT: Once = Once::new();
@@ -47,6 +47,8 @@ pub(super) struct Link {
     /// Set while the connection is being opened: how the last attempt failed.
     opening: Mutex<Option<String>>,
     closed: CancellationToken,
+    /// Whether the broker has let a consumer start on it.
+    has_consumed: AtomicBool,
     /// Number of messages that the broker has refused again and again.
     refused: AtomicUsize,
     progress: Progress,
@@ -77,6 +79,7 @@ impl Link {
             seen: Mutex::default(),
             opening: Mutex::default(),
             closed: CancellationToken::new(),
+            has_consumed: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             progress: Progress::new(),
             largest: AtomicUsize::new(usize::MAX),
@@ -149,6 +152,17 @@ impl Link {
             Remedy::GiveUp => false,
         };
         may_pass && self.config.reconnect == Reconnect::Forever && !self.closed.is_cancelled()
+    }
+
+    /// Returns whether this error of starting a consumer is waited for. A user who was never let read ends the service.
+    pub(super) fn waits_to_consume(&self, error: &AmqpError) -> bool {
+        let may_pass = error.remedy() == Remedy::Wait || self.has_consumed.load(Relaxed);
+        may_pass && self.waits_out(error)
+    }
+
+    /// Notes that the broker has let a consumer start.
+    pub(super) fn consumes(&self) {
+        self.has_consumed.store(true, Relaxed);
     }
 
     /// Returns whether it has never been open.
@@ -258,8 +272,30 @@ impl Link {
     /// Opens a channel on the live connection.
     pub(super) async fn channel(&self) -> Result<Channel, AmqpError> {
         let connection = self.connection().await?;
-        self.answer("opening a channel", None, connection.create_channel())
-            .await
+        let open = async {
+            let opened = connection.create_channel().await;
+            if let Err(error) = &opened
+                && matches!(error.kind(), ErrorKind::ChannelsLimitReached)
+            {
+                self.give_up(Arc::clone(&connection));
+            }
+            opened
+        };
+        self.answer("opening a channel", None, open).await
+    }
+
+    /// Closes a connection that has no channel left, so that another one is opened. The client library (lapin 4.12.3) does
+    /// not free every channel that the broker has closed after an error, such as a right that is missing.
+    fn give_up(&self, connection: Arc<Connection>) {
+        if !connection.status().connected() {
+            // Somebody else has found out.
+            return;
+        }
+        tracing::warn!(
+            role = self.role,
+            "this connection has no channel left; opening another one"
+        );
+        tokio::spawn(async move { connection.close(200, "no channel left".into()).await });
     }
 
     async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {

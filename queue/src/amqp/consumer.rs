@@ -1,13 +1,11 @@
 //! Receives messages from RabbitMQ and settles them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, message::Delivery as Delivered};
+use lapin::message::Delivery as Delivered;
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -15,18 +13,22 @@ use tracing::Instrument;
 
 use super::connection::Link;
 use super::publisher::Publisher;
-use super::window::Window;
+use super::subscription::{Subscription, Unsettled, subscribe};
+use super::window::{Held, Window};
 use super::{AmqpError, properties};
 use crate::{Consumer, DeadLetter, DeadLettering, Delivery, Message, Prefetch, QueueError, Reason, Receipt};
 use windrow_common::EventTime;
 
-/// After a stop: how long the queue must be silent before nothing counts as in flight, and how long to wait for that.
-const QUIET: Duration = Duration::from_millis(250);
+/// After a stop or a change of the window: how long to wait until nothing is in flight.
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Minimum time between two looks at the deliveries, so that those that arrive meanwhile are received together. Without
 /// it, a busy consumer is woken for each message, which costs more than scoring it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// Maximum number of cancelled subscriptions. One in which only dead letters wait stays for as long as the broker does not
+/// take them.
+const MOST_RETIRING: usize = 8;
 
 /// A consumer of the scoring queue. It outlives its channel: a new channel replaces a lost one.
 #[derive(Debug)]
@@ -49,33 +51,6 @@ pub struct AmqpConsumer {
     /// When to give up a subscription that is being started; set by a stop.
     stop_by: Option<Instant>,
     last_look: Option<Instant>,
-}
-
-/// One consumer on one channel.
-#[derive(Debug)]
-struct Subscription {
-    /// Which of the consumer's subscriptions it is.
-    epoch: u64,
-    /// Number of messages that the broker may send before the first is acked.
-    window: u16,
-    channel: Channel,
-    deliveries: lapin::Consumer,
-    /// When to cancel at the latest; set by a stop, and by a change of the window.
-    cancel_by: Option<Instant>,
-    cancelled: bool,
-    /// Whether the deliveries have ended. Polling an ended stream again waits forever.
-    ended: bool,
-    /// Deliveries that were handed out and are not acked yet, ordered by delivery tag.
-    unsettled: VecDeque<Unsettled>,
-}
-
-#[derive(Debug)]
-struct Unsettled {
-    tag: u64,
-    settled: bool,
-    /// Kept because it may become a dead letter; shared with the delivery.
-    message: Arc<Message>,
-    failures: u32,
 }
 
 impl AmqpConsumer {
@@ -106,11 +81,10 @@ impl AmqpConsumer {
         let started = starting.await;
         self.starting = None;
         self.epoch += 1;
-        self.subscription = Some(Subscription {
-            epoch: self.epoch,
-            cancel_by: self.stop_by,
-            ..started.unwrap_or_else(|ended| self.not_started(ended))?
-        });
+        let mut subscription = started.unwrap_or_else(|ended| self.not_started(ended))?;
+        subscription.epoch = self.epoch;
+        subscription.cancel_by = self.stop_by;
+        self.subscription = Some(subscription);
         Ok(())
     }
 
@@ -155,6 +129,7 @@ impl AmqpConsumer {
         subscription.unsettled.push_back(Unsettled {
             tag,
             settled: false,
+            is_dead: false,
             message: Arc::clone(&message),
             failures,
         });
@@ -176,16 +151,65 @@ impl AmqpConsumer {
             .iter()
             .map(|retiring| retiring.unsettled.len())
             .sum();
+        let waiting: usize = self.retiring.iter().map(Subscription::dead).sum();
         if let Some(subscription) = &mut self.subscription
             && subscription.cancel_by.is_none()
-            && let Some(wanted) =
-                self.window
-                    .wanted(subscription.window, subscription.unsettled.len(), retiring)
+            && let Some(wanted) = self.window.wanted(
+                subscription.window,
+                Held {
+                    here: subscription.unsettled.len(),
+                    retiring: retiring - waiting,
+                    waiting,
+                },
+            )
         {
             tracing::debug!(from = subscription.window, to = wanted, "changing the prefetch");
             self.next_window = Some(wanted);
             subscription.cancel_by = Some(Instant::now() + FILL_UP_WITHIN);
         }
+    }
+
+    /// Adds a cancelled subscription to those whose deliveries are not all settled.
+    fn retire(&mut self, subscription: Subscription) {
+        let only_dead = |retiring: &Subscription| retiring.dead() == retiring.unsettled.len();
+        if self.retiring.len() >= MOST_RETIRING
+            && let Some(oldest) = self.retiring.iter().position(only_dead)
+        {
+            let oldest = self.retiring.remove(oldest);
+            let messages = oldest.unsettled.len();
+            tracing::info!(
+                messages,
+                "returning messages to the queue whose dead letters the broker does not take"
+            );
+            oldest.close();
+        }
+        self.retiring.push(subscription);
+    }
+
+    /// Waits until a channel is lost, and forgets what came on it: it is delivered again.
+    async fn lose_one(&mut self) {
+        let subscriptions = self.subscription.iter().chain(&self.retiring);
+        let mut lost: FuturesUnordered<_> = subscriptions
+            .map(|subscription| subscription.lost().cancelled())
+            .collect();
+        if lost.next().await.is_none() {
+            // There is no channel.
+            std::future::pending::<()>().await;
+        }
+        drop(lost);
+        self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
+        if self
+            .subscription
+            .as_ref()
+            .is_some_and(|subscription| subscription.lost().is_cancelled())
+        {
+            self.lose("the channel is lost");
+        }
+    }
+
+    fn lose(&mut self, ended: &str) {
+        tracing::warn!(%ended, "subscribing again; unacked messages are delivered again");
+        self.subscription = None;
     }
 
     /// Returns `taken` after it has looked whether the sizes of what was taken call for another window.
@@ -202,143 +226,34 @@ impl AmqpConsumer {
             .sum()
     }
 
-    /// Returns a live subscription's entry for a receipt.
-    fn unsettled(&mut self, receipt: &Receipt) -> Option<&mut Unsettled> {
+    /// Returns the live subscription of a receipt.
+    fn subscription_of(&mut self, receipt: &Receipt) -> Option<&mut Subscription> {
         let mut subscriptions = self.subscription.iter_mut().chain(&mut self.retiring);
-        subscriptions
-            .find(|subscription| subscription.epoch == receipt.epoch)?
-            .entry(receipt.tag)
-    }
-}
-
-/// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
-async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
-    let mut backoff = super::connection::backoff();
-    loop {
-        let error = match subscribe_once(&link, window).await {
-            Ok(subscription) => return Ok(subscription),
-            Err(error) => error,
-        };
-        if !link.waits_out(&error) {
-            return Err(error);
-        }
-        tracing::warn!(%error, "cannot consume; retrying");
-        let waiting = link.waits_for(error.to_string());
-        tokio::time::sleep(backoff.next_wait()).await;
-        drop(waiting);
-        if matches!(error, AmqpError::Missing { .. }) {
-            link.declare_again().await?;
-        }
-    }
-}
-
-async fn subscribe_once(link: &Link, window: u16) -> Result<Subscription, AmqpError> {
-    let channel = link.channel().await?;
-    let queue = link.config().names.score.as_str();
-    let qos = channel.basic_qos(window, BasicQosOptions::default());
-    link.answer("setting the prefetch for", Some(queue), qos).await?;
-    let consume = channel.basic_consume(
-        queue.into(),
-        "".into(),
-        BasicConsumeOptions::default(),
-        FieldTable::default(),
-    );
-    let deliveries = link.answer("consuming from", Some(queue), consume).await?;
-    Ok(Subscription {
-        // The consumer numbers it.
-        epoch: 0,
-        window,
-        channel,
-        deliveries,
-        cancel_by: None,
-        cancelled: false,
-        ended: false,
-        unsettled: VecDeque::new(),
-    })
-}
-
-impl Subscription {
-    /// Returns the next delivery, an error, or the end.
-    ///
-    /// Before it cancels, it fills up. A cancel overtakes deliveries that the queue has sent and the channel has not.
-    /// They arrive after `basic.cancel-ok`, when the client library no longer knows their consumer, and would have to
-    /// be delivered again. No such deliveries exist once `window` messages are unsettled, or none is left to send.
-    /// Until then, nothing is acked and nothing is cancelled.
-    async fn next(&mut self) -> Option<Result<Delivered, lapin::Error>> {
-        if let Some(cancel_by) = self.cancel_by.filter(|_| !self.cancelled) {
-            if self.unsettled.len() < usize::from(self.window) {
-                let quiet = cancel_by.min(Instant::now() + QUIET);
-                if let Ok(next) = timeout_at(quiet, self.deliveries.next()).await {
-                    return next;
-                }
-            }
-            self.cancelled = true;
-            let cancel = self
-                .channel
-                .basic_cancel(self.deliveries.tag(), BasicCancelOptions::default());
-            if let Err(error) = cancel.await {
-                return Some(Err(error));
-            }
-        }
-        self.deliveries.next().await
-    }
-
-    /// Returns whether it is of no more use: everything is acked, or the channel is lost.
-    fn has_retired(&self) -> bool {
-        self.unsettled.is_empty() || !self.channel.status().connected()
-    }
-
-    fn entry(&mut self, tag: u64) -> Option<&mut Unsettled> {
-        let at = self
-            .unsettled
-            .binary_search_by_key(&tag, |entry| entry.tag)
-            .ok()?;
-        self.unsettled.get_mut(at)
-    }
-
-    /// Acks the settled deliveries: those before the first unsettled one with a single frame, then the others singly.
-    async fn ack_settled(&mut self) -> Result<(), lapin::Error> {
-        let mut last = None;
-        while let Some(entry) = self.unsettled.front().filter(|entry| entry.settled) {
-            last = Some(entry.tag);
-            self.unsettled.pop_front();
-        }
-        if let Some(tag) = last {
-            self.channel
-                .basic_ack(tag, BasicAckOptions { multiple: true })
-                .await?;
-        }
-        let behind: Vec<u64> = self
-            .unsettled
-            .iter()
-            .filter(|entry| entry.settled)
-            .map(|entry| entry.tag)
-            .collect();
-        if behind.is_empty() {
-            return Ok(());
-        }
-        self.unsettled.retain(|entry| !entry.settled);
-        let acks = behind
-            .into_iter()
-            .map(|tag| self.channel.basic_ack(tag, BasicAckOptions::default()));
-        futures::future::try_join_all(acks).await?;
-        Ok(())
+        subscriptions.find(|subscription| subscription.epoch == receipt.epoch)
     }
 }
 
 impl Consumer for AmqpConsumer {
     async fn receive(&mut self, into: &mut Vec<Delivery>, limit: usize) -> Result<usize, QueueError> {
-        // A subscription that fills up acks nothing until it is cancelled, so it must not wait for room.
-        let filling_up = self
-            .subscription
-            .as_ref()
-            .is_some_and(|subscription| subscription.cancel_by.is_some());
-        let is_full = self.held() >= usize::from(self.prefetch.messages.get());
-        if limit == 0 || (is_full && !filling_up) {
-            // As in the in-memory queue, the caller has to cancel: only settling makes room.
+        if limit == 0 {
             std::future::pending::<()>().await;
         }
         loop {
+            // A subscription that fills up acks nothing until it is cancelled, so it must not wait for room.
+            let filling_up = self
+                .subscription
+                .as_ref()
+                .is_some_and(|subscription| subscription.cancel_by.is_some());
+            let room = usize::from(self.prefetch.messages.get()).saturating_sub(self.held());
+            if room == 0 && !filling_up {
+                // As in the in-memory queue, the caller has to cancel: only settling makes room. But what came on a channel
+                // that is lost cannot be settled.
+                self.lose_one().await;
+                continue;
+            }
+            self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
+            // Beside what earlier windows have left, a whole new window would be too much.
+            let limit = if filling_up { limit } else { limit.min(room) };
             let Some(subscription) = &mut self.subscription else {
                 if !self.subscribe_unless_stopped().await? {
                     return Ok(0);
@@ -374,12 +289,14 @@ impl Consumer for AmqpConsumer {
             };
             // After our own cancel, this is the end of the deliveries in flight. The channel can still settle them.
             if let Some(subscription) = &mut self.subscription
-                && (subscription.cancelled || self.stop_by.is_some())
+                && (subscription.is_cancelled() || self.stop_by.is_some())
             {
                 subscription.ended = true;
                 let taken = into.len() - before;
-                if self.stop_by.is_none() {
-                    self.retiring.extend(self.subscription.take());
+                if self.stop_by.is_none()
+                    && let Some(retired) = self.subscription.take()
+                {
+                    self.retire(retired);
                 }
                 self.ack(Vec::new()).await?;
                 if taken > 0 || self.stop_by.is_some() {
@@ -387,8 +304,7 @@ impl Consumer for AmqpConsumer {
                 }
                 continue;
             }
-            tracing::warn!(%ended, "subscribing again; unacked messages are delivered again");
-            self.subscription = None;
+            self.lose(&ended);
             if into.len() > before {
                 return Ok(into.len() - before);
             }
@@ -397,7 +313,10 @@ impl Consumer for AmqpConsumer {
 
     async fn ack(&mut self, receipts: Vec<Receipt>) -> Result<(), QueueError> {
         for receipt in &receipts {
-            if let Some(entry) = self.unsettled(receipt) {
+            if let Some(entry) = self
+                .subscription_of(receipt)
+                .and_then(|subscription| subscription.entry(receipt.tag))
+            {
                 entry.settled = true;
             }
         }
@@ -411,26 +330,35 @@ impl Consumer for AmqpConsumer {
             .retiring
             .extract_if(.., |subscription| subscription.has_retired())
         {
-            // What the cancel has overtaken goes back to the queue.
-            tokio::spawn(async move { retired.channel.close(200, "done".into()).await });
+            retired.close();
         }
         Ok(())
     }
 
     fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering {
-        let dead_letter = self.unsettled(&receipt).map(|entry| DeadLetter {
-            message: Message::clone(&entry.message),
-            deliveries: entry.failures + 1,
-            reason,
-            dead_at: EventTime::now(),
+        let found = self.subscription_of(&receipt).and_then(|subscription| {
+            let lost = subscription.lost().clone();
+            let entry = subscription.entry(receipt.tag)?;
+            entry.is_dead = true;
+            let dead_letter = DeadLetter {
+                message: Message::clone(&entry.message),
+                deliveries: entry.failures + 1,
+                reason,
+                dead_at: EventTime::now(),
+            };
+            Some((dead_letter, lost))
         });
         let publisher = Arc::clone(&self.publisher);
         Box::pin(async move {
-            // The message of a lost channel is delivered again.
-            if let Some(dead_letter) = dead_letter {
-                publisher.publish_dead_letter(&dead_letter).await?;
+            let Some((dead_letter, lost)) = found else {
+                return Ok(None);
+            };
+            tokio::select! {
+                biased;
+                published = publisher.publish_dead_letter(&dead_letter) => Ok(published.map(|()| Some(receipt))?),
+                // The message is delivered again, and set aside then. Held for longer, it would be held twice.
+                () = lost.cancelled() => Ok(None),
             }
-            Ok(receipt)
         })
     }
 

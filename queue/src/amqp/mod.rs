@@ -10,6 +10,7 @@ mod access;
 mod alarm;
 mod answer;
 mod args;
+mod channels;
 mod config;
 mod connection;
 mod consumer;
@@ -21,6 +22,8 @@ mod policies;
 mod progress;
 mod properties;
 mod publisher;
+mod queue_state;
+mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod url;
@@ -37,8 +40,9 @@ pub use consumer::AmqpConsumer;
 pub use dead_letters::DeadLetters;
 pub use declare::QueueLook;
 pub use error::AmqpError;
-pub use management::{Management, ManagementError, QueueState};
+pub use management::{Management, ManagementError};
 pub use policies::{EffectivePolicy, Risk};
+pub use queue_state::QueueState;
 pub use url::AmqpUrl;
 
 use super::{Announcement, Confirmation, Depth, Message, Prefetch, Queue, QueueError};

@@ -1,10 +1,14 @@
-//! What the broker does with the messages that are being published: it confirms them, or is silent.
+//! What the broker does with the messages that are being published: it confirms or refuses them, or is silent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::AmqpError;
+
 /// A broker that confirms nothing for this long is silent. A majority of the queue's nodes is away, or a disk is slow.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// How often the log tells of refusals.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of publishing on one link.
 #[derive(Debug)]
@@ -16,6 +20,10 @@ pub(super) struct Progress {
     moved_ms: AtomicU64,
     /// Whether the log says that the broker is silent.
     is_told: AtomicBool,
+    /// Attempts that the broker has refused since it last confirmed a message.
+    refused: AtomicU64,
+    /// When the log last told of that, in milliseconds since `origin`; 0 for never.
+    refusal_told_ms: AtomicU64,
 }
 
 /// A message that is being published, until this is dropped.
@@ -34,6 +42,8 @@ impl Progress {
             publishing: AtomicUsize::new(0),
             moved_ms: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            refusal_told_ms: AtomicU64::new(0),
         }
     }
 
@@ -51,6 +61,29 @@ impl Progress {
         if self.is_told.load(Relaxed) && self.is_told.swap(false, Relaxed) {
             tracing::info!("RabbitMQ confirms messages again");
         }
+        if self.refused.load(Relaxed) > 0 {
+            self.refused.store(0, Relaxed);
+        }
+    }
+
+    /// Notes that the broker has refused a message because of what a person has to change. All messages in flight are refused
+    /// alike, again and again: the log tells of the first, and then of their number each minute.
+    pub(super) fn refused(&self, id: &str, error: &AmqpError) {
+        let attempts = self.refused.fetch_add(1, Relaxed) + 1;
+        if self.must_tell_refusal(self.now_ms()) {
+            tracing::warn!(message = id, attempts, %error, "RabbitMQ refuses messages; publishing them again until it works");
+        }
+    }
+
+    fn must_tell_refusal(&self, now_ms: u64) -> bool {
+        let told = self.refusal_told_ms.load(Relaxed);
+        let is_due = told == 0 || u128::from(now_ms.saturating_sub(told)) >= TELL_EVERY.as_millis();
+        // Of several that find it due, one tells.
+        is_due
+            && self
+                .refusal_told_ms
+                .compare_exchange(told, now_ms.max(1), Relaxed, Relaxed)
+                .is_ok()
     }
 
     /// Returns for how long messages have waited without a confirmation of any; `None` if that is not long.
@@ -86,5 +119,23 @@ impl Progress {
 
     fn since_moved(&self) -> Duration {
         Duration::from_millis(self.now_ms().saturating_sub(self.moved_ms.load(Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_many_messages_are_one_line_and_then_one_a_minute() {
+        let progress = Progress::new();
+        let seconds = (1..150).filter(|second| {
+            let told = (0..1_000)
+                .filter(|_| progress.must_tell_refusal(second * 1_000))
+                .count();
+            assert!(told <= 1, "{told} lines in one second");
+            told == 1
+        });
+        assert_eq!(seconds.collect::<Vec<_>>(), [1, 61, 121]);
     }
 }

@@ -1,22 +1,21 @@
 //! Publishes messages until the broker confirms them.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Confirmation};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::Instant;
 
+use super::channels::Channels;
 use super::connection::Link;
 use super::error::size_limit;
 use super::progress::SILENT_AFTER;
@@ -24,8 +23,6 @@ use super::{AmqpError, Reconnect, properties};
 use crate::{Announcement, DeadLetter, Message, QueueError};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 
-/// Number of channels in the pool. One is fast enough. With two, nothing waits for a channel that an error has closed.
-const CHANNELS: usize = 2;
 /// How long the first order after a pause waits for others, to be published together.
 const GATHER: Duration = Duration::from_millis(2);
 /// Maximum number of messages of one call that wait for their confirmations concurrently.
@@ -39,22 +36,49 @@ const REFUSED_TRIES: u32 = 5;
 const COMMAND_WAITS: Duration = Duration::from_secs(11);
 /// How often a dead letter that is larger than the broker takes is tried again.
 const TOO_LARGE_WAIT: Duration = Duration::from_secs(60);
-/// How often a channel is replaced on which the broker rejects messages: a full queue rejects many at once.
-const REPLACE_EVERY: Duration = Duration::from_secs(1);
-/// Maximum number of attempts if a queue or exchange is missing although it has just been declared.
+/// Maximum number of attempts of a command if a queue or exchange is missing although it has just been declared. A service
+/// goes on, and is not ready: whoever deletes it time and again stops some day.
 const UNDECLARED_TRIES: u32 = 5;
 
 /// A publisher that uses pooled channels of one connection.
 pub(super) struct Publisher {
     link: Arc<Link>,
-    channels: Pool<Channels>,
-    refused: Refused,
+    channels: Channels,
+    to_score: Gate,
+    to_dead: Gate,
+    to_subscribers: Gate,
     /// Held while the client library numbers a message.
     turn: Mutex<()>,
 }
 
+/// What all messages to one destination pass. While the broker refuses them, because of a right that was taken away, one of
+/// them finds out when it no longer does, and the others wait: each refusal costs a channel.
+#[derive(Default)]
+struct Gate {
+    refuses: AtomicBool,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Gate {
+    /// Waits for a turn to try, while the broker refuses messages.
+    async fn pass(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !self.refuses.load(Relaxed) {
+            return None;
+        }
+        let turn = self.turn.lock().await;
+        self.refuses.load(Relaxed).then_some(turn)
+    }
+
+    fn set_refuses(&self, refuses: bool) {
+        if self.refuses.load(Relaxed) != refuses {
+            self.refuses.store(refuses, Relaxed);
+        }
+    }
+}
+
 /// The destination of a message.
 struct Route<'a> {
+    gate: &'a Gate,
     exchange: &'a str,
     routing_key: &'a str,
     /// Whether it is an error if no queue takes the message.
@@ -81,67 +105,6 @@ pub(super) struct Order {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// A manager that opens channels for the pool.
-struct Channels {
-    link: Arc<Link>,
-    refused: Refused,
-}
-
-/// The channels on which the broker has rejected a message. A full quorum queue rejects what comes on such a channel until
-/// enough messages have left it, even if the policy that limits it is deleted. New channels are free of that.
-#[derive(Clone, Default)]
-struct Refused(Arc<Mutex<RefusedChannels>>);
-
-#[derive(Default)]
-struct RefusedChannels {
-    numbers: HashSet<u16>,
-    replaced_at: Option<Instant>,
-}
-
-impl Refused {
-    fn insert(&self, channel: &Channel) {
-        self.channels().numbers.insert(channel.id());
-    }
-
-    /// Returns whether the channel is to be replaced now. Its number is then forgotten, because it will be given again.
-    fn remove(&self, channel: &Channel) -> bool {
-        let mut channels = self.channels();
-        let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;
-        let removed = channels.replaced_at.is_none_or(is_due) && channels.numbers.remove(&channel.id());
-        if removed {
-            channels.replaced_at = Some(Instant::now());
-        }
-        removed
-    }
-
-    fn channels(&self) -> MutexGuard<'_, RefusedChannels> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl managed::Manager for Channels {
-    type Type = Channel;
-    type Error = AmqpError;
-
-    async fn create(&self) -> Result<Channel, AmqpError> {
-        let channel = self.link.channel().await?;
-        let select = channel.confirm_select(ConfirmSelectOptions::default());
-        self.link.answer("asking for confirmations", None, select).await?;
-        Ok(channel)
-    }
-
-    async fn recycle(&self, channel: &mut Channel, _: &Metrics) -> RecycleResult<AmqpError> {
-        if self.refused.remove(channel) {
-            return Err(RecycleError::message("the broker has rejected a message on it"));
-        }
-        if channel.status().connected() {
-            Ok(())
-        } else {
-            Err(RecycleError::message("the channel is closed"))
-        }
-    }
-}
-
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("link", &self.link).finish()
@@ -150,20 +113,12 @@ impl fmt::Debug for Publisher {
 
 impl Publisher {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        let refused = Refused::default();
-        let manager = Channels {
-            link: Arc::clone(&link),
-            refused: refused.clone(),
-        };
-        #[allow(clippy::expect_used)]
-        let channels = Pool::builder(manager)
-            .max_size(CHANNELS)
-            .build()
-            .expect("a pool without timeouts needs no runtime, which is all that can be missing");
         Self {
+            channels: Channels::new(&link),
+            to_score: Gate::default(),
+            to_dead: Gate::default(),
+            to_subscribers: Gate::default(),
             link,
-            channels,
-            refused,
             turn: Mutex::default(),
         }
     }
@@ -203,6 +158,7 @@ impl Publisher {
     /// Publishes a scoring message. Returns once a majority of the broker's nodes has it on disk.
     pub(super) async fn publish(&self, message: &Message) -> Result<(), AmqpError> {
         let route = Route {
+            gate: &self.to_score,
             exchange: "",
             routing_key: &self.link.config().names.score,
             mandatory: true,
@@ -227,6 +183,7 @@ impl Publisher {
     /// broker takes it.
     pub(super) async fn publish_dead_letter(&self, dead_letter: &DeadLetter) -> Result<(), AmqpError> {
         let route = Route {
+            gate: &self.to_dead,
             exchange: "",
             routing_key: &self.link.config().names.dead,
             mandatory: true,
@@ -256,6 +213,7 @@ impl Publisher {
         Announcement { topic, body }: &Announcement,
     ) -> Result<(), AmqpError> {
         let route = Route {
+            gate: &self.to_subscribers,
             exchange: &self.link.config().names.anomalies,
             routing_key: topic,
             mandatory: false,
@@ -297,9 +255,16 @@ impl Publisher {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut undeclared = 0;
         let mut refused = None;
+        let mut turn = None;
         loop {
+            if turn.is_none() {
+                turn = route.gate.pass().await;
+            }
             let error = match self.once(route, id, body, properties()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    route.gate.set_refuses(false);
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             // Someone deleted the queue or the exchange under the live connection.
@@ -307,14 +272,17 @@ impl Publisher {
             undeclared += u32::from(is_undeclared);
             // The next attempt knows the limit, so this ends, for a command too.
             let is_disturbed = matches!(error, AmqpError::Disturbed { .. });
-            if undeclared > UNDECLARED_TRIES || !(is_disturbed || self.link.waits_out(&error)) {
+            let is_command = self.link.config().reconnect == Reconnect::Never;
+            if (is_command && undeclared > UNDECLARED_TRIES) || !(is_disturbed || self.link.waits_out(&error))
+            {
                 return Err(error);
             }
             match error.remedy() {
                 Remedy::Wait => tracing::debug!(message = id, %error, "publishing again"),
-                _ if backoff.attempts() > 0 => {}
-                // A right was taken away.
-                _ => tracing::warn!(message = id, %error, "publishing again until it works"),
+                _ => {
+                    route.gate.set_refuses(true);
+                    self.link.progress().refused(id, &error);
+                }
             }
             if backoff.attempts() >= REFUSED_TRIES {
                 // Readiness reports the outage until this guard is dropped.
@@ -336,17 +304,7 @@ impl Publisher {
     ) -> Result<(), AmqpError> {
         let link = &self.link;
         let endpoint = || link.endpoint();
-        let pooled = self.channels.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => error,
-            other => AmqpError::Away {
-                endpoint: endpoint(),
-                why: other.to_string(),
-            },
-        })?;
-        // Returned to the pool at once: a channel takes any number of publishes, and each waits for its frame to be
-        // written.
-        let channel = Channel::clone(&pooled);
-        drop(pooled);
+        let channel = self.channels.one().await?;
         if body.len() > link.largest() {
             return Err(self.too_large(id, body.len()));
         }
@@ -396,7 +354,7 @@ impl Publisher {
                 id: id.to_owned(),
             }),
             Confirmation::Nack(_) => {
-                self.refused.insert(&channel);
+                self.channels.refused_on(&channel);
                 Err(AmqpError::Nacked {
                     endpoint: endpoint(),
                     id: id.to_owned(),

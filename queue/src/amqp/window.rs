@@ -21,6 +21,17 @@ pub(super) struct Window {
     is_known: bool,
 }
 
+/// How many deliveries a consumer holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Those of the current subscription.
+    pub(super) here: usize,
+    /// Those of earlier subscriptions that are being worked on.
+    pub(super) retiring: usize,
+    /// Those of earlier subscriptions that wait for nothing but their dead letters. That may take for ever.
+    pub(super) waiting: usize,
+}
+
 impl Window {
     pub(super) fn new(limit: Prefetch) -> Self {
         Self {
@@ -42,26 +53,33 @@ impl Window {
 
     /// Returns the number of messages to begin with, as far as sizes are known.
     pub(super) fn fitting(&self) -> u16 {
-        u16::try_from(self.room_for())
+        self.fitting_beside(0)
+    }
+
+    /// Returns the number of messages that fit beside some others.
+    fn fitting_beside(&self, others: usize) -> u16 {
+        u16::try_from(self.room_for().saturating_sub(others))
             .unwrap_or(u16::MAX)
             .clamp(1, self.limit.messages.get())
     }
 
-    /// Returns the window to change to. The current one has `unsettled` deliveries, and earlier ones have `retiring`.
+    /// Returns the window to change to.
     ///
     /// A window that is not used up need not grow. One that is up to twice too large or too small stays, because a change
     /// has a cost; only the largest that is allowed is always reached.
-    pub(super) fn wanted(&self, current: u16, unsettled: usize, retiring: usize) -> Option<u16> {
+    pub(super) fn wanted(&self, current: u16, held: Held) -> Option<u16> {
         let most = self.limit.messages.get();
-        if self.fitting() <= current / 2 {
-            return (retiring == 0).then(|| self.fitting());
+        let fitting = self.fitting_beside(held.waiting);
+        if fitting <= current / 2 {
+            return (held.retiring == 0).then_some(fitting);
         }
-        let room = self.room_for().saturating_sub(unsettled + retiring);
+        let others = held.here + held.retiring + held.waiting;
+        let room = self.room_for().saturating_sub(others);
         let grown = most
             .min(current.saturating_mul(GROWTH))
             .min(u16::try_from(room).unwrap_or(u16::MAX));
         let is_worth_it = grown / 2 >= current || (grown == most && grown > current);
-        (is_worth_it && unsettled >= usize::from(current)).then_some(grown)
+        (is_worth_it && held.here >= usize::from(current)).then_some(grown)
     }
 
     /// Returns the number of messages whose bodies fit.
@@ -84,6 +102,14 @@ mod tests {
         })
     }
 
+    fn held(here: usize, retiring: usize) -> Held {
+        Held {
+            here,
+            retiring,
+            waiting: 0,
+        }
+    }
+
     /// Returns the windows that a consumer goes through while messages of these sizes fill each of them.
     fn windows(window: &mut Window, mut current: u16, sizes: impl IntoIterator<Item = usize>) -> Vec<u16> {
         let mut windows = vec![current];
@@ -96,7 +122,7 @@ mod tests {
             } else {
                 unsettled / 2 + 1
             };
-            if let Some(wanted) = window.wanted(current, unsettled, retiring) {
+            if let Some(wanted) = window.wanted(current, held(unsettled, retiring)) {
                 current = wanted;
                 (unsettled, retiring) = (0, unsettled);
                 windows.push(current);
@@ -132,16 +158,37 @@ mod tests {
     }
 
     #[test]
+    fn a_window_shrinks_while_dead_letters_wait_and_leaves_room_for_them() {
+        let mut window = window(10_000);
+        windows(&mut window, 10_000, repeat_n(1 << 20, 1_000));
+        let busy = Held {
+            here: 0,
+            retiring: 1,
+            waiting: 3,
+        };
+        assert_eq!(window.wanted(10_000, busy), None);
+        let idle = Held { retiring: 0, ..busy };
+        let fitting = usize::from(window.fitting());
+        assert_eq!(window.wanted(10_000, idle).map(usize::from), Some(fitting - 3));
+        let full = Held {
+            waiting: 2 * fitting,
+            ..idle
+        };
+        assert_eq!(window.wanted(10_000, full), Some(1));
+        assert_eq!(window.wanted(1, full), None);
+    }
+
+    #[test]
     fn a_window_that_is_not_used_up_stays_and_no_growth_exceeds_the_budget() {
         let mut window = window(10_000);
         window.note(150);
-        assert_eq!(window.wanted(24, 23, 0), None);
-        assert_eq!(window.wanted(24, 24, 0), Some(192));
+        assert_eq!(window.wanted(24, held(23, 0)), None);
+        assert_eq!(window.wanted(24, held(24, 0)), Some(192));
         window.note(1 << 20);
         let average = window.average as usize;
         let room = (128 << 20) / average;
-        let wanted = usize::from(window.wanted(24, 24, 100).unwrap());
+        let wanted = usize::from(window.wanted(24, held(24, 100)).unwrap());
         assert!(wanted + 124 <= room.max(192 + 124), "{wanted} of {room}");
-        assert_eq!(window.wanted(24, 24, room), None);
+        assert_eq!(window.wanted(24, held(24, room)), None);
     }
 }

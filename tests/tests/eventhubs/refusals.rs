@@ -7,6 +7,9 @@ use super::{HubStage, PARTITIONS, SEED, WITHIN, Way};
 
 const KEY: &str = "d2luZHJvdw==";
 
+/// The default of `--drain-timeout`, and what a busy machine adds.
+const STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(35);
+
 #[test]
 fn a_wrong_hub_a_wrong_namespace_and_a_closed_port_are_told_apart() {
     let hub = HubStage::new("hubrefusals");
@@ -157,14 +160,22 @@ fn a_hub_that_is_away_is_waited_for_and_readiness_says_so() {
         "--eventhubs-endpoint",
         &endpoint,
     ];
-    let log = hub.stage.text("p.log");
-    let mut producer = hub.stage.service("windrow-producer", &words, &log);
-    windrow_tests::eventually(WITHIN, "readiness names the hub", || {
-        let (code, text) = producer.get("/readyz")?;
-        let place =
-            format!("eventhubs://localhost/readings is unavailable: 127.0.0.1:{port}: Connection refused");
-        (code == 503 && text.contains(&place)).then_some(())
-    });
+    let start = |name: &str| {
+        hub.stage
+            .service("windrow-producer", &words, &hub.stage.text(name))
+    };
+    let (mut producer, mut stopped) = (start("p.log"), start("stopped.log"));
+    for producer in [&producer, &stopped] {
+        windrow_tests::eventually(WITHIN, "readiness names the hub", || {
+            let (code, text) = producer.get("/readyz")?;
+            let place = format!(
+                "eventhubs://localhost/readings is unavailable: 127.0.0.1:{port}: Connection refused"
+            );
+            (code == 503 && text.contains(&place)).then_some(())
+        });
+    }
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(STOPS_WITHIN), 0, "{}", stopped.log());
     assert_eq!(producer.ended(), None);
     let config = HubConfig {
         listen: ([127, 0, 0, 1], port).into(),
@@ -206,15 +217,20 @@ fn a_regenerated_key_is_waited_for_and_its_file_read_again() {
         let log = hub.stage.text(&format!("{name}.log"));
         hub.stage.service("windrow-producer", &words, &log)
     };
-    let mut producer = start("rotated");
+    let (mut producer, mut stopped) = (start("rotated"), start("stopped"));
     producer.ready();
+    stopped.ready();
     hub.hub.accept_only_key("second");
     hub.hub.drop_connections();
-    eventually(WITHIN, "the refusal shows", || {
-        assert_eq!(producer.ended(), None, "{}", producer.log());
-        let (code, body) = producer.get("/readyz")?;
-        (code == 503 && body.contains("refuses this login")).then_some(())
-    });
+    for producer in [&mut producer, &mut stopped] {
+        eventually(WITHIN, "the refusal shows", || {
+            assert_eq!(producer.ended(), None, "{}", producer.log());
+            let (code, body) = producer.get("/readyz")?;
+            (code == 503 && body.contains("refuses this login")).then_some(())
+        });
+    }
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(STOPS_WITHIN), 0, "{}", stopped.log());
     // Without an earlier success, the same refusal ends a producer, with the code that says to try again.
     let mut never = start("never");
     assert_eq!(never.wait(WITHIN), 6, "{}", never.log());

@@ -76,7 +76,10 @@ async fn a_connection_that_a_nat_has_forgotten_is_found_dead_even_with_heartbeat
     ];
     let words = [&words[..], &["--flush-age", "100ms"]].concat();
     let mut worker = Service::start("windrow-worker", &words, &stage.text("worker.log"));
+    let stopped = [&words[..], &["--drain-timeout", "5s"]].concat();
+    let mut stopped = Service::start("windrow-worker", &stopped, &stage.text("stopped.log"));
     worker.ready();
+    stopped.ready();
     assert_eq!(
         worker
             .log()
@@ -103,6 +106,9 @@ async fn a_connection_that_a_nat_has_forgotten_is_found_dead_even_with_heartbeat
         (handled(&bystander) > 0.0).then_some(())
     });
     assert!(handled(&bystander) < MESSAGES as f64);
+    stopped.signal("TERM");
+    let ended = stopped.wait(Duration::from_secs(25));
+    assert!(ended == 0 || ended == 4, "{ended}: {}", stopped.log());
     eventually(FOUND_WITHIN, "the rest is delivered again and handled", || {
         assert_eq!(worker.ended(), None, "{}", worker.log());
         (handled(&bystander) + handled(&worker) == MESSAGES as f64).then_some(())

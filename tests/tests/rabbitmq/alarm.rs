@@ -81,6 +81,56 @@ async fn a_broker_out_of_memory_is_drained_of_anomalies_and_only_dead_letters_wa
         .unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_out_of_disk_is_drained_and_everybody_else_says_what_it_lacks() {
+    let stage = Stage::new(Arc::new(Broker::start()), "disk");
+    anomalous_models(&stage, SENSORS).await;
+    publish(&stage.queue_of_its_own(), 0..SENSORS, 0..MINUTES).await;
+    tokio::task::spawn_blocking(move || out_of_disk(&stage))
+        .await
+        .unwrap();
+}
+
+fn out_of_disk(stage: &Stage) {
+    // More than any disk has free.
+    stage.broker.control(&["set_disk_free_limit", "1000000GB"]);
+    let words = [
+        "--prefetch",
+        "50",
+        "--flush-age",
+        "100ms",
+        "--drain-timeout",
+        "10s",
+    ];
+    let mut worker = stage.worker("drains", &words);
+    eventually(SOON, "every message is scored", || {
+        worker
+            .metric("windrow_worker_predictions_total")
+            .filter(|scored| *scored == (SENSORS * MINUTES) as f64)
+    });
+    stage.drained(SOON);
+    assert_eq!(worker.metric("windrow_worker_redelivered_total"), Some(0.0));
+    let lacks = format!(
+        "RabbitMQ at 127.0.0.1:{} is out of disk and takes nothing",
+        stage.broker.port()
+    );
+    let csv = stage.text("readings.csv");
+    write_csv(&stage.path("readings.csv"), &fleet(3, 600, 6));
+    let mut producer = stage.producer(&csv, &["--drain-timeout", "3s"]);
+    eventually(SOON, "the producer says what it waits for", || {
+        producer
+            .get("/readyz")
+            .filter(|(code, said)| *code == 503 && said.contains(&lacks))
+    });
+    producer.signal("TERM");
+    assert_eq!(producer.wait(Duration::from_secs(20)), 4, "{}", producer.log());
+    worker.signal("TERM");
+    assert_eq!(worker.wait(Duration::from_secs(20)), 0, "{}", worker.log());
+
+    stage.broker.control(&["set_disk_free_limit", "50MB"]);
+    assert_eq!(stage.producer(&csv, &[]).wait(SOON), 0);
+}
+
 fn under_alarm(stage: &Stage) {
     stage.broker.control(&["set_vm_memory_high_watermark", "0.0001"]);
     // The backlog is many times what it may hold: it has to ack to get on.

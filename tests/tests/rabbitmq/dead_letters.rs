@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use windrow_queue::{DeadLetter, Queue};
+use windrow_common::EventTime;
+use windrow_queue::{DeadLetter, Queue, Reason, StoredDeadLetters};
+use windrow_store::Store;
 use windrow_tests::{Broker, Stage, fleet, windrow, write_csv};
 
 use super::{impatient, message, queue};
@@ -104,6 +106,36 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
     let (_, said, _) = stage.windrow(&[&purge[..], &["--yes"]].concat());
     assert_eq!(said, "deleted 1 dead letters\n");
     assert_eq!(stage.dead_letters().len(), 20);
+    // A producer has kept a message in the store that is too large for the broker.
+    let kept = DeadLetter {
+        message: message("too-large"),
+        reason: Reason {
+            code: "too-large".to_owned(),
+            detail: "larger than max_message_size".to_owned(),
+            worker: String::new(),
+        },
+        dead_at: EventTime::now(),
+        deliveries: 1,
+    };
+    let in_the_store = Store::open(&store).unwrap();
+    let in_the_store = StoredDeadLetters::of(&in_the_store);
+    runtime.block_on(in_the_store.put(&kept)).unwrap();
+    let told =
+        "windrow: 1 more in the store, which this leaves alone: give --store without naming a broker\n";
+    for words in [
+        &["list"][..],
+        &["list", "--by-reason"],
+        &["list", "--reason", "too-large"],
+        &["replay", "--reason", "too-large"],
+        &["purge", "--reason", "too-large", "--yes"],
+    ] {
+        let (code, _, error) = stage.windrow(&[&["dead-letters"], words, &["--store", &store]].concat());
+        assert_eq!((code, error.as_str()), (0, told), "{words:?}");
+    }
+    let (_, _, error) = stage.windrow(&["dead-letters", "list", "--reason", "no-model", "--store", &store]);
+    assert_eq!(error, "", "none of them is in the store");
+    assert_eq!(runtime.block_on(in_the_store.list()).unwrap(), [kept]);
+
     let queue = stage.queue();
     assert_eq!((&queue["ready"], &queue["consumers"]), (&0.into(), &1.into()));
     worker.signal("TERM");
@@ -139,7 +171,11 @@ async fn a_replay_that_dies_loses_nothing() {
         worker: String::new(),
     };
     for delivery in deliveries {
-        let receipt = consumer.dead_letter(delivery.receipt, reason()).await.unwrap();
+        let receipt = consumer
+            .dead_letter(delivery.receipt, reason())
+            .await
+            .unwrap()
+            .unwrap();
         consumer.ack(vec![receipt]).await.unwrap();
     }
     drop(consumer);

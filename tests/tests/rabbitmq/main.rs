@@ -20,10 +20,9 @@ mod users;
 mod waiting;
 mod window;
 
-use windrow_common::{Aggregate, EventTime, Interval, Length, ScoringMessage, SensorId};
 use windrow_queue::testing::message;
-use windrow_queue::{Amqp, AmqpConfig, Message, QueueNames, Reconnect};
-use windrow_tests::Broker;
+use windrow_queue::{Amqp, AmqpConfig, QueueNames, Reconnect};
+use windrow_tests::{Broker, scoring_message};
 
 /// Creates a queue client with its own queues on `broker`.
 fn queue(broker: &Broker, prefix: &str) -> Amqp {
@@ -44,32 +43,4 @@ async fn impatient(broker: &Broker, prefix: &str) -> Amqp {
         reconnect: Reconnect::Never,
         ..AmqpConfig::new(broker.url().parse().unwrap())
     })
-}
-
-/// Creates a message of one window that workers can score if the sensor has a model.
-fn scoring_message(sensor: SensorId, start_ms: i64, window_ms: i64) -> Message {
-    let window_length = Length::from_millis(window_ms);
-    let start = EventTime::from_millis(start_ms);
-    let scoring = ScoringMessage {
-        sensor,
-        interval: Interval {
-            start,
-            length: window_length,
-        },
-        window_length,
-        aggregates: vec![Aggregate {
-            window_start: start,
-            count: 1,
-            mean: 1.0,
-            std: 0.0,
-            min: 1.0,
-            max: 1.0,
-            first: 1.0,
-            last: 1.0,
-        }],
-    };
-    Message {
-        body: scoring.encode().unwrap().into(),
-        ..message(&scoring.id())
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use windrow_common::SensorId;
 use windrow_queue::Queue;
-use windrow_tests::{Broker, Stage, eventually};
+use windrow_tests::{Broker, Bystanders, Stage, eventually, fleet, models_for, write_csv};
 
 use super::scoring_message;
 
@@ -14,7 +14,8 @@ const MESSAGES: i64 = 60;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_dead_letter_queue_loses_nothing_and_every_policy_that_can_is_told() {
     let stage = Stage::new(Broker::shared(), "policies");
-    std::fs::create_dir_all(stage.path("store")).unwrap();
+    write_csv(&stage.path("readings.csv"), &fleet(1, 600, 6));
+    models_for(&stage.text("readings.csv"), &stage.store());
     let set = |name: &str, pattern: &str, definition: &str| {
         let words = ["set_policy", "--apply-to", "queues", name, pattern, definition];
         stage.broker.control(&words);
@@ -30,7 +31,8 @@ async fn a_full_dead_letter_queue_loses_nothing_and_every_policy_that_can_is_tol
     queue.connect().await.unwrap();
     let management = stage.broker.management_url();
     let at = ["--management-url", &management];
-    let mut worker = stage.worker("full", &[&at[..], &["--flush-age", "100ms"]].concat());
+    let words = [&at[..], &["--flush-age", "100ms", "--drain-timeout", "5s"]].concat();
+    let mut worker = stage.worker("full", &words);
     worker.ready();
 
     let risks = [
@@ -68,6 +70,14 @@ async fn a_full_dead_letter_queue_loses_nothing_and_every_policy_that_can_is_tol
     eventually(SOON, "the worker says that it is refused", || {
         worker.get("/readyz").filter(|(code, _)| *code == 503)
     });
+    let bystanders = Bystanders::start(&stage, "d0/temp", 60_000);
+    bystanders.are_scored_by(&worker, "the dead-letter queue is full");
+    // A stop does not wait for room.
+    worker.signal("TERM");
+    assert_eq!(worker.wait(Duration::from_secs(20)), 4, "{}", worker.log());
+    let mut worker = stage.worker("next", &words);
+    bystanders.are_scored_by(&worker, "its successor waits for the same room");
+    bystanders.end();
     stage.broker.control(&["clear_policy", "on-dead"]);
     eventually(SOON, "every message is a dead letter", || {
         let (_, said, error) = stage.windrow(&["dead-letters", "list", "--by-reason", "--output", "json"]);

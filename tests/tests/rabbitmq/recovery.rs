@@ -84,6 +84,56 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
     drop(broker);
 }
 
+/// Deletes a queue a moment after it exists, for 40 seconds: services leave it alone for two seconds after each creation. It
+/// may fail while the queue's first leader is being elected.
+const DELETE_IT_ALL_THE_TIME: &str = r#"
+    Name = rabbit_misc:r(<<"/">>, queue, <<"deleted.score">>),
+    lists:foreach(fun(_) ->
+        case rabbit_amqqueue:lookup(Name) of
+            {ok, Queue} ->
+                timer:sleep(1000),
+                catch rabbit_amqqueue:delete(Queue, false, false, <<"test">>);
+            _ -> none
+        end,
+        timer:sleep(100)
+    end, lists:seq(1, 150)).
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_deleted_time_and_again_is_waited_for_by_services() {
+    let broker = Arc::new(Broker::start());
+    let queue = queue(&broker, "deleted");
+    queue.connect().await.unwrap();
+    let deleting = Arc::clone(&broker);
+    let deleting = tokio::task::spawn_blocking(move || deleting.control(&["eval", DELETE_IT_ALL_THE_TIME]));
+    let mut confirmations = Vec::new();
+    let told = async {
+        let says = |why: String| why.contains("refuses messages again and again");
+        while !queue.outage().is_some_and(says) {
+            let id = confirmations.len().to_string();
+            confirmations.push(queue.publish(message(&id)).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, told)
+        .await
+        .expect("the outage is told");
+    deleting.await.unwrap();
+    for confirmation in confirmations {
+        let published = tokio::time::timeout(WITHIN, confirmation.wait()).await;
+        published.expect("published in time").unwrap();
+    }
+    // The last deletion may have come after the confirmation, so only what is published now is certain to be there.
+    queue
+        .publish(message("after"))
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap();
+    assert_eq!(queue.outage(), None);
+}
+
 async fn by_hand(broker: &Broker) -> Channel {
     let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await;
     connection.unwrap().create_channel().await.unwrap()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windrow_queue::{AmqpConfig, Queue};
-use windrow_tests::{Broker, Service, Stage, eventually, fleet, models_for, windrow, write_csv};
+use windrow_tests::{Broker, Bystanders, Service, Stage, eventually, fleet, models_for, windrow, write_csv};
 
 use super::scoring_message;
 use windrow_common::SensorId;
@@ -35,13 +35,13 @@ impl<'a> Plain<'a> {
             "--amqp-url",
             &self.url,
             "--queue-prefix",
-            "rights",
+            self.stage.prefix(),
         ];
         Service::start(program, &[&words, more].concat(), &self.stage.text(name))
     }
 
     fn windrow(&self, words: &[&str]) -> (i32, String, String) {
-        let broker = ["--amqp-url", &self.url, "--queue-prefix", "rights"];
+        let broker = ["--amqp-url", &self.url, "--queue-prefix", self.stage.prefix()];
         windrow(&[words, &broker].concat()).end()
     }
 }
@@ -86,6 +86,21 @@ fn a_user_without_the_right_to_configure_is_told_what_is_missing_and_works_with_
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let admin = stage.queue_of_its_own();
     runtime.block_on(admin.connect()).unwrap();
+    // Who was never let read is told, instead of waiting for ever.
+    stage
+        .broker
+        .control(&["set_permissions", "plain", "^$", ".*", "^rights\\.dead$"]);
+    let mut blind = plain.service("windrow-worker", "blind.log", &[]);
+    assert_eq!(blind.wait(SOON), 6, "{}", blind.log());
+    let log = blind.log();
+    assert!(
+        log.contains("refuses user `plain`") && log.contains("rights.score"),
+        "{log}"
+    );
+    stage
+        .broker
+        .control(&["set_permissions", "plain", "^$", ".*", ".*"]);
+
     let source = ["--source", &csv, "--until-caught-up"];
     assert_eq!(
         plain
@@ -125,11 +140,10 @@ fn a_user_without_the_right_to_configure_is_told_what_is_missing_and_works_with_
             let (code, ready) = worker.get("/readyz")?;
             (code == 503 && ready.contains("lacks the right `configure`")).then_some(())
         });
-        assert!(
-            worker.log().contains("waiting until it exists again"),
-            "{}",
-            worker.log()
-        );
+        // RabbitMQ 4.3 closes the connection, too.
+        let log = worker.log();
+        let says = ["waiting until it exists again", "trying again until it works"];
+        assert!(says.iter().any(|says| log.contains(says)), "{log}");
     }
     stopped.signal("TERM");
     assert_eq!(stopped.wait(Duration::from_secs(25)), 0, "{}", stopped.log());
@@ -147,6 +161,83 @@ fn a_user_without_the_right_to_configure_is_told_what_is_missing_and_works_with_
     worker.ready();
     worker.signal("TERM");
     assert_eq!(worker.wait(SOON), 0);
+}
+
+#[test]
+fn a_right_that_is_taken_away_is_told_once_and_waited_for() {
+    let stage = Stage::new(Broker::shared(), "rights_taken");
+    let (csv, store) = (stage.text("readings.csv"), stage.store());
+    write_csv(&stage.path("readings.csv"), &fleet(1, 600, 6));
+    models_for(&csv, &store);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(stage.queue_of_its_own().connect()).unwrap();
+    let [writer, reader] = ["writer", "reader"].map(|name| Plain::new(&stage, name));
+    let endless = [
+        "--source",
+        "sim:devices=50,tags=2,duration=30d",
+        "--speed",
+        "600",
+        "--drain-timeout",
+        "5s",
+    ];
+    let mut producer = writer.service("windrow-producer", "producer.log", &endless);
+    let worker = ["--flush-age", "100ms", "--drain-timeout", "5s"];
+    let mut workers = ["waits.log", "stopped.log"].map(|log| reader.service("windrow-worker", log, &worker));
+    let bystander = stage.worker("bystander", &worker);
+    let bystanders = Bystanders::start(&stage, "d0/temp", 60_000);
+    let confirmed = |producer: &Service| producer.metric("windrow_producer_messages_confirmed_total");
+    eventually(SOON, "the broker confirms", || {
+        confirmed(&producer).filter(|count| *count > 0.0)
+    });
+    workers.iter_mut().for_each(Service::ready);
+
+    let grant = |user: &str, write: &str, read: &str| {
+        stage
+            .broker
+            .control(&["set_permissions", user, "^$", write, read]);
+    };
+    grant("writer", "^$", ".*");
+    grant("reader", ".*", "^$");
+    // What a channel may do is looked up once, so it counts for the next ones.
+    for user in ["writer", "reader"] {
+        stage
+            .broker
+            .control(&["close_all_user_connections", user, "this is a test"]);
+    }
+    eventually(SOON, "the producer is refused again and again", || {
+        assert_eq!(producer.ended(), None, "{}", producer.log());
+        let (code, ready) = producer.get("/readyz")?;
+        (code == 503 && ready.contains("refuses messages again and again")).then_some(())
+    });
+    for worker in &mut workers {
+        eventually(SOON, "the worker waits for the right to read", || {
+            assert_eq!(worker.ended(), None, "{}", worker.log());
+            let (code, ready) = worker.get("/readyz")?;
+            (code == 503 && ready.contains("refuses user `reader`")).then_some(())
+        });
+    }
+    bystanders.are_scored_by(&bystander, "others may neither read nor write");
+    let log = producer.log();
+    assert_eq!(log.matches("RabbitMQ refuses messages").count(), 1, "{log}");
+    let [waits, stopped] = &mut workers;
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(Duration::from_secs(20)), 0, "{}", stopped.log());
+    bystanders.are_scored_by(&bystander, "a stopped worker has ended");
+
+    for user in ["writer", "reader"] {
+        grant(user, ".*", ".*");
+    }
+    waits.ready();
+    producer.ready();
+    let before = confirmed(&producer);
+    eventually(SOON, "the broker confirms again", || {
+        (confirmed(&producer) > before).then_some(())
+    });
+    for service in [&mut producer, waits] {
+        service.signal("TERM");
+        let ended = service.wait(Duration::from_secs(20));
+        assert!(ended == 0 || ended == 4, "{ended}: {}", service.log());
+    }
 }
 
 /// A queue of a version that did not know `x-overflow` must not end the services of this one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windrow_queue::{Access, AccessSources, Management, UrlSource};
 use windrow_store::SecretFile;
-use windrow_tests::{Broker, Encryption, Service, Stage, eventually, fleet, windrow, write_csv};
+use windrow_tests::{Broker, Bystanders, Encryption, Service, Stage, eventually, fleet, windrow, write_csv};
 
 const SOON: Duration = Duration::from_secs(60);
 const SENSORS: u32 = 4;
@@ -39,8 +39,10 @@ fn a_rotated_password_is_waited_for_while_others_work_on() {
     windrow(&train).output();
     let words = ["--store", &store, "--queue-prefix", "rotation"];
     let variables = [("WINDROW_AMQP_URL_FILE", file.to_str().unwrap())];
-    let mut rotated = Service::start_with("windrow-worker", &words, &stage.text("rotated.log"), &variables);
+    let start = |log: &str| Service::start_with("windrow-worker", &words, &stage.text(log), &variables);
+    let (mut rotated, mut stopped) = (start("rotated.log"), start("stopped.log"));
     rotated.ready();
+    stopped.ready();
     let access = Access::new(AccessSources {
         url: UrlSource::File(SecretFile::new("--amqp-url-file", &file)),
         user: None,
@@ -60,8 +62,14 @@ fn a_rotated_password_is_waited_for_while_others_work_on() {
     fs::remove_file(&file).unwrap();
     unready(&mut rotated, "cannot read");
 
-    let mut other = stage.worker("other", &[]);
+    let mut other = stage.worker("other", &["--flush-age", "100ms"]);
     other.ready();
+    let bystanders = Bystanders::start(&stage, "d0/temp", 5_000);
+    bystanders.are_scored_by(&other, "a password is refused");
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(Duration::from_secs(20)), 0, "{}", stopped.log());
+    bystanders.are_scored_by(&other, "a worker that is refused was stopped");
+    bystanders.end();
     assert_eq!(stage.producer(&source, &["--window", "5s"]).wait(SOON), 0);
     stage.drained(SOON);
 
@@ -81,7 +89,11 @@ fn a_rotated_password_is_waited_for_while_others_work_on() {
     // From here on, only the one with the new password works.
     other.signal("TERM");
     assert_eq!(other.wait(SOON), 0, "{}", other.log());
-    assert_eq!(stage.audited()["predicted"], SENSORS * 60 / 5);
+    // The bystanders' windows were never dispatched, so the audit is not clean.
+    let (_, said, error) = stage.windrow(&["audit", "--store", &store, "--output", "json"]);
+    let audit: serde_json::Value = serde_json::from_str(&said).expect(&error);
+    let all = (&audit["all"]["predicted"], &audit["all"]["lost"]);
+    assert_eq!(all, (&(SENSORS * 60 / 5).into(), &0.into()), "{said}");
     let again = ["--window", "5s", "--source-name", "again"];
     assert_eq!(stage.producer(&source, &again).wait(SOON), 0);
     eventually(SOON, "the rotated worker scores", || {

@@ -1,16 +1,21 @@
 //! Messages that are too large for the broker, and messages of others; then a broker that takes messages and confirms none.
 //! A fleet beside them is scored all the while.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
+use tokio::time::timeout;
 use windrow_common::SensorId;
 use windrow_model::{Kernel, Model, OneClassSvm};
 use windrow_models::ModelRepository;
+use windrow_queue::{Consumer, Message, Queue, Reason};
 use windrow_store::Store;
-use windrow_tests::{Broker, Row, Stage, eventually, fleet, write_csv};
+use windrow_tests::{Broker, Bystanders, Row, Stage, eventually, fleet, write_csv};
+
+use super::{message, queue};
 
 const SOON: Duration = Duration::from_secs(60);
 /// The broker's `max_message_size`. An hour of one-minute windows has 3,895 bytes.
@@ -51,6 +56,70 @@ async fn a_message_too_large_for_the_broker_and_one_of_others_hold_up_nobody() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_waits_is_held_once_however_often_its_channel_is_lost() {
+    let stage = Stage::new(Arc::new(Broker::start()), "sizes");
+    models(&stage).await;
+    stage.queue_of_its_own().connect().await.unwrap();
+    publish_foreign(&stage, &[b'x'; 2 * LIMIT]).await;
+    tokio::task::spawn_blocking(move || {
+        stage.broker.set_max_message_size(LIMIT);
+        let words = ["--flush-age", "100ms", "--prefetch", "3", "--drain-timeout", "3s"];
+        let mut worker = stage.worker("lossy", &words);
+        let bystanders = Bystanders::start(&stage, "d0/temp", 60_000);
+        for losses in 1..=5 {
+            eventually(SOON, "the large dead letter is delivered again, and held", || {
+                let again = worker.metric("windrow_worker_dead_letters_total")?;
+                let held = worker.metric("windrow_worker_unconfirmed_dead_letters")?;
+                (again >= f64::from(losses) && held == 1.0).then_some(())
+            });
+            bystanders.are_scored_by(&worker, "a dead letter waits");
+            let reason = "this is a test";
+            stage.broker.control(&["close_all_connections", reason]);
+        }
+        bystanders.are_scored_by(&worker, "a dead letter waits after five losses");
+        bystanders.end();
+        eventually(SOON, "only the large dead letter is held", || {
+            let held = ["held_messages", "unconfirmed_dead_letters"]
+                .map(|name| worker.metric(&format!("windrow_worker_{name}")));
+            (held == [Some(1.0); 2]).then_some(())
+        });
+        worker.signal("TERM");
+        assert_eq!(worker.wait(Duration::from_secs(15)), 4, "{}", worker.log());
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_full_of_dead_letters_notices_that_its_channel_is_lost() {
+    let broker = Broker::start();
+    let large = Message {
+        body: vec![b'x'; 2 * LIMIT].into(),
+        ..message("large")
+    };
+    let before = queue(&broker, "full");
+    before.publish(large).await.unwrap().wait().await.unwrap();
+    broker.set_max_message_size(LIMIT);
+    let queue = queue(&broker, "full");
+    let mut consumer = queue.consume(NonZeroU16::MIN).await.unwrap();
+    for failures in 0..3 {
+        let mut deliveries = Vec::new();
+        let received = timeout(SOON, consumer.receive(&mut deliveries, 1)).await;
+        received.expect("the message comes again").unwrap();
+        assert_eq!(deliveries[0].failures, failures);
+        let reason = Reason {
+            code: "no-model".to_owned(),
+            detail: String::new(),
+            worker: String::new(),
+        };
+        let waiting = tokio::spawn(consumer.dead_letter(deliveries.remove(0).receipt, reason));
+        broker.control(&["close_all_connections", "this is a test"]);
+        let ended = timeout(SOON, waiting).await.expect("it does not wait any longer");
+        assert_eq!(ended.unwrap().unwrap(), None);
+    }
 }
 
 fn sizes(stage: &Stage) {

@@ -68,7 +68,7 @@ async fn what_waits_or_is_in_anothers_hands_is_not_lost() {
     };
     for receipt in receipts.by_ref().take(5) {
         let receipt = consumer.dead_letter(receipt, reason()).await.unwrap();
-        consumer.ack(vec![receipt]).await.unwrap();
+        consumer.ack(Vec::from_iter(receipt)).await.unwrap();
     }
     let connection = Connection::connect(&stage.broker.url(), ConnectionProperties::default())
         .await

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
-use windrow_queue::{Consumer, Delivery, Message, Prefetch, Queue};
+use windrow_queue::{Consumer, Delivery, Message, Prefetch, Queue, Reason};
 use windrow_tests::Broker;
 
 use super::{message, queue};
@@ -80,9 +80,54 @@ async fn what_a_consumer_holds_is_bounded_in_bytes() {
     drop(consumer);
 
     // Messages become larger than those before.
+    let consumer = queue.consume(prefetch(64)).await.unwrap();
+    shrinks(&queue, consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_grows_over_an_earlier_one_does_not_exceed_the_prefetch() {
+    let broker = Broker::shared();
+    let queue = queue(&broker, "window_grown");
+    publish(&queue, 0..300, 10).await;
     let mut consumer = queue.consume(prefetch(64)).await.unwrap();
-    publish(&queue, 100..400, 10).await;
-    publish(&queue, 400..700, LARGE).await;
+    let mut left = 300;
+    while left > 0 {
+        let held = all_that_comes(&mut consumer).await;
+        assert_eq!(held.len(), 64.min(left));
+        left -= held.len();
+        ack(&mut consumer, held).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_waits_does_not_keep_the_window_large() {
+    let broker = Broker::shared();
+    let queue = queue(&broker, "window_dead");
+    let mut consumer = queue.consume(prefetch(64)).await.unwrap();
+    publish(&queue, 0..1, 10).await;
+    let mut poison = Vec::new();
+    consumer.receive(&mut poison, 1).await.unwrap();
+    let reason = Reason {
+        code: "no-model".to_owned(),
+        detail: String::new(),
+        worker: String::new(),
+    };
+    // It waits for as long as nobody polls it.
+    let waiting = consumer.dead_letter(poison.remove(0).receipt, reason);
+    let mut consumer = shrinks(&queue, consumer).await;
+    assert_eq!(queue.depth().await.unwrap().ready, 0, "it is still held");
+    let receipt = waiting.await.unwrap().expect("its channel is still there");
+    consumer.ack(vec![receipt]).await.unwrap();
+    drop(consumer);
+    assert_eq!(queue.dead_letters().list(10).await.unwrap().len(), 1);
+    let mut another = queue.consume(prefetch(64)).await.unwrap();
+    assert!(all_that_comes(&mut another).await.is_empty(), "it was acked");
+}
+
+/// Lets many small messages come, and then large ones.
+async fn shrinks<C: Consumer>(queue: &impl Queue, mut consumer: C) -> C {
+    publish(queue, 100..400, 10).await;
+    publish(queue, 400..700, LARGE).await;
     let mut left: usize = 600;
     while left > 100 {
         let mut some = Vec::new();
@@ -103,4 +148,5 @@ async fn what_a_consumer_holds_is_bounded_in_bytes() {
         ack(&mut consumer, held).await;
     }
     assert_eq!(queue.depth().await.unwrap().ready, 0);
+    consumer
 }

@@ -235,7 +235,7 @@ impl Consumer for SimConsumer {
             if let Some(message) = message {
                 broker.state().dead.push(message);
             }
-            Ok(receipt)
+            Ok(Some(receipt))
         })
     }
 

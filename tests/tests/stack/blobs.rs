@@ -20,7 +20,7 @@ const SECONDS: u32 = 300;
 const WINDOWS: u32 = SENSORS * SECONDS / 5;
 
 /// Trains a model, which also creates the container.
-const TRAIN: [&str; 6] = [
+pub(super) const TRAIN: [&str; 6] = [
     "models",
     "train",
     "--source",
@@ -81,6 +81,15 @@ fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again()
     assert!(before < f64::from(WINDOWS), "it was done before the outage");
     // A worker started during the outage waits as well.
     let mut late = start("windrow-worker", &["--flush-age", "100ms"]);
+    // One that is stopped during the outage does not wait for its end.
+    let mut stopped = start("windrow-worker", &["--drain-timeout", "5s"]);
+    eventually(SOON, "it waits for the store", || {
+        stopped
+            .get("/readyz")
+            .filter(|(code, said)| *code == 503 && said.contains("store: "))
+    });
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait(Duration::from_secs(15)), 0, "{}", stopped.log());
 
     azurite.restart();
     worker.ready();

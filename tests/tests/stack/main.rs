@@ -3,5 +3,6 @@
 
 mod blobs;
 mod compose;
+mod gateway;
 mod identity;
 mod one_blob;

@@ -13,20 +13,20 @@ const STORE: &str = "az://windrow/of/this/test";
 const PLACE: &str = "windrow/of/this/test";
 const SOON: Duration = Duration::from_secs(60);
 const MINUTES: Duration = Duration::from_secs(180);
-const SENSORS: u32 = 12;
+pub(super) const SENSORS: u32 = 12;
 const SECONDS: u32 = 60;
 /// Windows of five seconds, and messages, of one sensor.
-const OF_ONE: u64 = SECONDS as u64 / 5;
+pub(super) const OF_ONE: u64 = SECONDS as u64 / 5;
 
 /// Azurite, RabbitMQ, and a fleet's readings in `readings.csv`, with a model for each sensor.
-struct Cloud {
-    azurite: Azurite,
-    stage: Stage,
-    source: String,
+pub(super) struct Cloud {
+    pub(super) azurite: Azurite,
+    pub(super) stage: Stage,
+    pub(super) source: String,
 }
 
 impl Cloud {
-    fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str) -> Self {
         let stage = Stage::new(Broker::shared(), prefix);
         let cloud = Self {
             azurite: Azurite::start(),
@@ -51,7 +51,7 @@ impl Cloud {
         cloud
     }
 
-    fn variables(&self) -> Variables {
+    pub(super) fn variables(&self) -> Variables {
         self.azurite.variables().to_vec()
     }
 
@@ -66,7 +66,18 @@ impl Cloud {
         std::fs::write(&self.source, text).unwrap();
     }
 
-    fn start(&self, program: &str, words: &[&str], log: &str) -> Service {
+    pub(super) fn start(&self, program: &str, words: &[&str], log: &str) -> Service {
+        self.start_with(program, words, log, &self.variables())
+    }
+
+    /// Starts a service that reaches the store in another way.
+    pub(super) fn start_with(
+        &self,
+        program: &str,
+        words: &[&str],
+        log: &str,
+        variables: &Variables,
+    ) -> Service {
         let mut all = self.stage.broker_words();
         all.extend(
             ["--store", STORE]
@@ -75,7 +86,7 @@ impl Cloud {
                 .map(|word| (*word).to_owned()),
         );
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        service(program, &all, &self.stage.text(log), &self.variables())
+        service(program, &all, &self.stage.text(log), variables)
     }
 
     fn worker(&self) -> Service {
@@ -86,7 +97,7 @@ impl Cloud {
         )
     }
 
-    fn producer(&self, log: &str) -> Service {
+    pub(super) fn producer(&self, log: &str) -> Service {
         let words = [
             "--source",
             &self.source,
@@ -116,7 +127,7 @@ impl Cloud {
             .collect()
     }
 
-    fn audit(&self) -> serde_json::Value {
+    pub(super) fn audit(&self) -> serde_json::Value {
         let (_, output, error) = self.windrow(&["audit", "--store", STORE, "--output", "json"]);
         serde_json::from_str(&output).unwrap_or_else(|_| panic!("{error}"))
     }
@@ -132,7 +143,7 @@ fn device(number: u32) -> String {
 }
 
 /// Stops a service and expects it to end soon, whatever it waits for.
-fn stops(mut service: Service, codes: &[i32]) {
+pub(super) fn stops(mut service: Service, codes: &[i32]) {
     let asked = Instant::now();
     service.signal("TERM");
     let code = service.wait(SOON);

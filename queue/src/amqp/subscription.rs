@@ -1,0 +1,240 @@
+//! One consumer on one channel: what it has been sent, and what of that is settled.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, ChannelStatus, message::Delivery as Delivered};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::AmqpError;
+use super::connection::{Link, REMIND_AFTER};
+use crate::Message;
+
+/// After a stop: how long the queue must be silent before nothing counts as in flight.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long the broker may take to answer a cancel, before its deliveries are left to be delivered again.
+const CANCEL_WITHIN: Duration = Duration::from_secs(10);
+/// How soon the loss of a channel is noticed while nobody receives from it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a channel stays open after its last ack. The broker may hold acks back for a moment, and would deliver those
+/// messages again if the channel were closed meanwhile.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+/// One consumer on one channel.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// Which of the consumer's subscriptions it is.
+    pub(super) epoch: u64,
+    /// Number of messages that the broker may send before the first is acked.
+    pub(super) window: u16,
+    channel: Channel,
+    pub(super) deliveries: lapin::Consumer,
+    /// When to cancel at the latest; set by a stop, and by a change of the window.
+    pub(super) cancel_by: Option<Instant>,
+    /// When it was cancelled.
+    cancelled_at: Option<Instant>,
+    /// Whether the deliveries have ended. Polling an ended stream again waits forever.
+    pub(super) ended: bool,
+    /// Deliveries that were handed out and are not acked yet, ordered by delivery tag.
+    pub(super) unsettled: VecDeque<Unsettled>,
+    /// Cancelled once the channel is lost or closed: its receipts settle nothing any more.
+    lost: CancellationToken,
+    _lost_when_dropped: DropGuard,
+    _watch: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    pub(super) tag: u64,
+    pub(super) settled: bool,
+    /// Whether it waits for its dead letter to be durable.
+    pub(super) is_dead: bool,
+    /// Kept because it may become a dead letter; shared with the delivery.
+    pub(super) message: Arc<Message>,
+    pub(super) failures: u32,
+}
+
+/// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
+pub(super) async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
+    let mut backoff = super::connection::backoff();
+    let mut told: Option<Instant> = None;
+    loop {
+        let error = match subscribe_once(&link, window).await {
+            Ok(subscription) => {
+                link.consumes();
+                return Ok(subscription);
+            }
+            Err(error) => error,
+        };
+        if !link.waits_to_consume(&error) {
+            return Err(error);
+        }
+        if told.is_none_or(|told| told.elapsed() > REMIND_AFTER) {
+            told = Some(Instant::now());
+            let tries = backoff.attempts() + 1;
+            tracing::warn!(%error, tries, "cannot consume; retrying");
+        }
+        let waiting = link.waits_for(error.to_string());
+        tokio::time::sleep(backoff.next_wait()).await;
+        drop(waiting);
+        if matches!(error, AmqpError::Missing { .. }) {
+            link.declare_again().await?;
+        }
+    }
+}
+
+async fn subscribe_once(link: &Link, window: u16) -> Result<Subscription, AmqpError> {
+    let channel = link.channel().await?;
+    let queue = link.config().names.score.as_str();
+    let qos = channel.basic_qos(window, BasicQosOptions::default());
+    link.answer("setting the prefetch for", Some(queue), qos).await?;
+    let consume = channel.basic_consume(
+        queue.into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    let deliveries = link.answer("consuming from", Some(queue), consume).await?;
+    let lost = CancellationToken::new();
+    let watch = watch(channel.status().clone(), lost.clone());
+    Ok(Subscription {
+        // The consumer numbers it.
+        epoch: 0,
+        window,
+        channel,
+        deliveries,
+        cancel_by: None,
+        cancelled_at: None,
+        ended: false,
+        unsettled: VecDeque::new(),
+        _lost_when_dropped: lost.clone().drop_guard(),
+        _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
+        lost,
+    })
+}
+
+/// Cancels `lost` once the channel is lost. A worker that is full receives nothing, and would not notice.
+async fn watch(status: ChannelStatus, lost: CancellationToken) {
+    while status.connected() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    lost.cancel();
+}
+
+impl Subscription {
+    /// Returns the next delivery, an error, or the end.
+    ///
+    /// Before it cancels, it fills up. A cancel overtakes deliveries that the queue has sent and the channel has not.
+    /// They arrive after `basic.cancel-ok`, when the client library no longer knows their consumer, and would have to
+    /// be delivered again. No such deliveries exist once `window` messages are unsettled, or none is left to send.
+    /// Until then, nothing is acked and nothing is cancelled.
+    pub(super) async fn next(&mut self) -> Option<Result<Delivered, lapin::Error>> {
+        if let Some(cancel_by) = self.cancel_by
+            && !self.is_cancelled()
+        {
+            if self.unsettled.len() < usize::from(self.window) {
+                let quiet = cancel_by.min(Instant::now() + QUIET);
+                if let Ok(next) = timeout_at(quiet, self.deliveries.next()).await {
+                    return next;
+                }
+            }
+            let now = *self.cancelled_at.insert(Instant::now());
+            let tag = self.deliveries.tag();
+            let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+            match timeout_at(now + CANCEL_WITHIN, cancel).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Some(Err(error)),
+                Err(_) => return self.unanswered(),
+            }
+        }
+        let Some(cancelled_at) = self.cancelled_at else {
+            return self.deliveries.next().await;
+        };
+        match timeout_at(cancelled_at + CANCEL_WITHIN, self.deliveries.next()).await {
+            Ok(next) => next,
+            Err(_) => self.unanswered(),
+        }
+    }
+
+    /// Ends the deliveries although the broker has not answered the cancel.
+    fn unanswered(&self) -> Option<Result<Delivered, lapin::Error>> {
+        tracing::warn!(
+            waited = ?CANCEL_WITHIN,
+            "RabbitMQ does not answer the cancel of a consumer; what it sends from now on is delivered again"
+        );
+        None
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled_at.is_some()
+    }
+
+    /// Returns what is cancelled once the channel is lost or closed.
+    pub(super) fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Returns how many of its deliveries wait for nothing but their dead letters.
+    pub(super) fn dead(&self) -> usize {
+        self.unsettled.iter().filter(|entry| entry.is_dead).count()
+    }
+
+    /// Closes the channel of a cancelled subscription. What is not settled is delivered again.
+    pub(super) fn close(self) {
+        tokio::spawn(async move {
+            if self.unsettled.is_empty() {
+                tokio::time::sleep(SETTLES_WITHIN).await;
+            }
+            // What the cancel has overtaken goes back to the queue.
+            self.channel.close(200, "done".into()).await
+        });
+    }
+
+    /// Returns whether it is of no more use: everything is acked, or the channel is lost.
+    pub(super) fn has_retired(&self) -> bool {
+        self.unsettled.is_empty() || !self.channel.status().connected()
+    }
+
+    pub(super) fn entry(&mut self, tag: u64) -> Option<&mut Unsettled> {
+        let at = self
+            .unsettled
+            .binary_search_by_key(&tag, |entry| entry.tag)
+            .ok()?;
+        self.unsettled.get_mut(at)
+    }
+
+    /// Acks the settled deliveries: those before the first unsettled one with a single frame, then the others singly.
+    pub(super) async fn ack_settled(&mut self) -> Result<(), lapin::Error> {
+        let mut last = None;
+        while let Some(entry) = self.unsettled.front().filter(|entry| entry.settled) {
+            last = Some(entry.tag);
+            self.unsettled.pop_front();
+        }
+        if let Some(tag) = last {
+            self.channel
+                .basic_ack(tag, BasicAckOptions { multiple: true })
+                .await?;
+        }
+        let behind: Vec<u64> = self
+            .unsettled
+            .iter()
+            .filter(|entry| entry.settled)
+            .map(|entry| entry.tag)
+            .collect();
+        if behind.is_empty() {
+            return Ok(());
+        }
+        self.unsettled.retain(|entry| !entry.settled);
+        let acks = behind
+            .into_iter()
+            .map(|tag| self.channel.basic_ack(tag, BasicAckOptions::default()));
+        futures::future::try_join_all(acks).await?;
+        Ok(())
+    }
+}
