@@ -234,8 +234,37 @@ impl Decimal {
     }
 }
 
+/// Reads a plain whole number since 1970, of a plausible time: the usual case, for which nothing else is looked at.
+#[inline]
+fn whole_number(text: &[u8]) -> Option<EventTime> {
+    if text.is_empty() || text.len() > 19 {
+        return None;
+    }
+    let mut number = 0_u64;
+    for digit in text {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // Nineteen digits are below 2^64.
+        number = number * 10 + u64::from(digit);
+    }
+    let (unit, millis) = match number {
+        ..100_000_000_000 => (EpochUnit::Seconds, number * 1_000),
+        ..100_000_000_000_000 => (EpochUnit::Millis, number),
+        ..100_000_000_000_000_000 => (EpochUnit::Micros, number / 1_000),
+        _ => (EpochUnit::Nanos, number / 1_000_000),
+    };
+    let millis = i64::try_from(millis).ok()?;
+    let is_plausible = unit.plausible().contains(&(millis / 1_000));
+    is_plausible.then(|| EventTime::from_millis(millis))
+}
+
 /// Reads a number since 1970, whose size tells its unit.
 fn number(text: &[u8], plausible: bool) -> Result<WrittenTime, TimeError> {
+    if let Some(time) = whole_number(text) {
+        return Ok(WrittenTime::Instant(time));
+    }
     let number = Decimal::of(text).ok_or_else(|| TimeError::Timestamp(shown(text)))?;
     let unit = match number.value.abs() {
         ..1e11 => EpochUnit::Seconds,
