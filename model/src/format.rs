@@ -19,9 +19,9 @@ const MAGIC: &[u8; 4] = b"WNDM";
 const FORMAT: u16 = 1;
 const HEADER_BYTES: usize = 10;
 
-/// Largest model file, in bytes: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of seven features, and room for
+/// Largest model file, in bytes: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of ten features, and room for
 /// the rest.
-pub const MAX_MODEL_BYTES: usize = 65 << 20;
+pub const MAX_MODEL_BYTES: usize = 89 << 20;
 
 /// An error in a model file.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     prop_compose! {
-        fn model()(dimension in 1_usize..=7, vectors in 1_usize..20)(
+        fn model()(dimension in 1_usize..=10, vectors in 1_usize..20)(
             vectors_flat in proptest::collection::vec(finite(), vectors * dimension),
             coefficients in proptest::collection::vec(finite(), vectors),
             mean in proptest::collection::vec(finite(), dimension),
@@ -209,7 +209,7 @@ mod tests {
                 2 => Kernel::Polynomial { gamma, coef0, degree },
                 _ => Kernel::Sigmoid { gamma, coef0 },
             };
-            let features = Features::new(&Feature::ALL[7 - dimension..]).unwrap();
+            let features = Features::new(&Feature::ALL[10 - dimension..]).unwrap();
             let scaler = scaled.then(|| Scaler::new(mean, scale).unwrap());
             let svm = OneClassSvm::new(dimension, vectors_flat, coefficients, intercept, kernel).unwrap();
             Model::new(features, scaler, svm, provenance).unwrap()

@@ -36,4 +36,4 @@ pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
 pub use import::{ImportError, import};
 pub use model::{Model, ModelError, Scaler, ScoreError, Scratch, is_anomaly};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
-pub use train::{Gamma, TrainError, TrainKernel, TrainOptions, train};
+pub use train::{Gamma, Replaced, TrainError, TrainKernel, TrainOptions, train, train_and_tell};
