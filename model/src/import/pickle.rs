@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::numpy::{self, Joblib};
 use super::value::{Global, Id, Object, Value, Values};
 use super::{ImportError, MAX_INSTRUCTIONS};
 
 /// Newest pickle protocol.
 const PROTOCOL: u8 = 5;
+
+/// How deep joblib's arrays of objects may hold such arrays.
+const MAX_DEPTH: usize = 8;
 
 struct Machine<'a> {
     bytes: &'a [u8],
@@ -20,6 +24,10 @@ struct Machine<'a> {
     /// Height of the stack at each open `MARK`.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    /// Instructions that may still be followed.
+    budget: usize,
+    /// Number of pickles that this one is inside of.
+    depth: usize,
 }
 
 /// Reads a pickle into values.
@@ -32,19 +40,27 @@ pub(super) fn read(bytes: &[u8]) -> Result<Values<'_>, ImportError> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        budget: MAX_INSTRUCTIONS,
+        depth: 0,
     };
-    for _ in 0..MAX_INSTRUCTIONS {
-        machine.instruction = machine.at;
-        let code = machine.byte()?;
-        if code == b'.' {
-            return machine.end();
-        }
-        machine.follow(code)?;
-    }
-    Err(ImportError::TooLong)
+    machine.follow_all()?;
+    machine.end()
 }
 
 impl<'a> Machine<'a> {
+    /// Follows the instructions up to the last one, `STOP`.
+    fn follow_all(&mut self) -> Result<(), ImportError> {
+        while let Some(left) = self.budget.checked_sub(1) {
+            self.budget = left;
+            self.instruction = self.at;
+            match self.byte()? {
+                b'.' => return Ok(()),
+                code => self.follow(code)?,
+            }
+        }
+        Err(ImportError::TooLong)
+    }
+
     /// Follows one instruction.
     fn follow(&mut self, code: u8) -> Result<(), ImportError> {
         match code {
@@ -199,22 +215,28 @@ impl<'a> Machine<'a> {
 
             b'c' => {
                 let (module, name) = (self.name()?, self.name()?);
-                self.push(Value::Global(Global::named(module, name)?));
+                let global = self.values.global(module, name)?;
+                self.push(Value::Global(global));
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Some(module), Some(name)) = (self.values.text(module), self.values.text(name)) else {
                     return Err(self.malformed("a class whose name is not text"));
                 };
-                let global = Global::named(module, name)?;
+                let (module, name) = (module.to_owned(), name.to_owned());
+                let global = self.values.global(&module, &name)?;
                 self.push(Value::Global(global));
             }
             // REDUCE and NEWOBJ: the call is recorded, not made.
             b'R' | 0x81 => self.note_call()?,
-            b'b' => self.note_state()?,
+            b'b' => {
+                self.note_state()?;
+                self.joblib_array()?;
+            }
             // INST names the class it would run, so the error can name it too.
             b'i' => {
-                Global::named(self.name()?, self.name()?)?;
+                let (module, name) = (self.name()?, self.name()?);
+                self.values.global(module, name)?;
                 return Err(self.unknown(code));
             }
             _ if self.instruction == 0 => return Err(ImportError::NotAPickle),
@@ -359,10 +381,15 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, items: Vec<Id>) -> Result<(), ImportError> {
         let list = self.top()?;
-        let Value::List(list) = self.values.get_mut(list) else {
-            return Err(self.malformed("items for a value that is not a list"));
-        };
-        list.extend(items);
+        match self.values.get_mut(list) {
+            Value::List(list) => list.extend(items),
+            // What is never read needs no items.
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) => {}
+            _ => return Err(self.malformed("items for a value that is not a list")),
+        }
         Ok(())
     }
 
@@ -373,6 +400,10 @@ impl<'a> Machine<'a> {
             Value::Dict(dict) if odd.is_empty() => {
                 dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) if odd.is_empty() => {}
             _ => return Err(self.malformed("keys and values for a value that is not a dict")),
         }
         Ok(())
@@ -415,8 +446,57 @@ impl<'a> Machine<'a> {
                 object.state = Some(state);
                 Ok(())
             }
+            // NumPy's random generators are a state of a state.
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) => Ok(()),
             _ => Err(self.malformed("a state for a value that cannot have one")),
         }
+    }
+
+    /// Reads the contents that joblib writes behind the description of an array: plain bytes, or a pickle of objects. They
+    /// become the only argument of the description.
+    fn joblib_array(&mut self) -> Result<(), ImportError> {
+        let top = self.top()?;
+        if !matches!(self.values.get(top), Value::Object(object) if object.called == Global::JoblibArray) {
+            return Ok(());
+        }
+        let description = numpy::joblib(&self.values, top);
+        let contents = match description.map_err(|problem| self.malformed(problem))? {
+            Joblib::Objects => self.inner_pickle()?,
+            Joblib::Bytes { length, padded } => {
+                if padded {
+                    let padding = self.byte()?;
+                    self.take(padding.into())?;
+                }
+                let bytes = self.counted(length)?;
+                self.values.add(Value::Bytes(bytes))
+            }
+        };
+        let arguments = self.values.add(Value::Tuple(vec![contents]));
+        if let Value::Object(object) = self.values.get_mut(top) {
+            object.arguments = arguments;
+        }
+        Ok(())
+    }
+
+    /// Reads a pickle inside this one, with a stack and a memo of its own.
+    fn inner_pickle(&mut self) -> Result<Id, ImportError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.malformed("pickles too deep inside each other"));
+        }
+        let outer = (
+            std::mem::take(&mut self.stack),
+            std::mem::take(&mut self.marks),
+            std::mem::take(&mut self.memo),
+        );
+        self.depth += 1;
+        self.follow_all()?;
+        let contents = self.pop()?;
+        self.depth -= 1;
+        (self.stack, self.marks, self.memo) = outer;
+        Ok(contents)
     }
 }
 

@@ -51,7 +51,7 @@ fn by_definition(model: &Model, row: &[f64]) -> f64 {
     if let Some(scaler) = model.scaler() {
         scaler.apply(&mut row);
     }
-    let svm = model.svm();
+    let svm = model.svm().unwrap();
     let vectors = svm.vectors().chunks_exact(svm.dimension());
     let similar = vectors.map(|vector| {
         let pairs = || vector.iter().zip(&row);
@@ -92,7 +92,7 @@ fn decisions_are_those_of_the_definition() {
                 .decide_rows(&rows, &mut Scratch::default(), &mut decisions)
                 .unwrap();
             assert_eq!(decisions.len(), 37);
-            let weight: f64 = model.svm().coefficients().iter().map(|c| c.abs()).sum();
+            let weight: f64 = model.svm().unwrap().coefficients().iter().map(|c| c.abs()).sum();
             for (row, decision) in rows.chunks_exact(dimension).zip(&decisions) {
                 let right = by_definition(&model, row);
                 let scale = weight.max(right.abs());

@@ -100,10 +100,6 @@ fn whatever_is_asked_for_is_named_and_not_run() {
         ),
         (b"cnumpy\nload\n(Vx\ntR.", "numpy.load"),
         (b"cbuiltins\ngetattr\n.", "builtins.getattr"),
-        (
-            b"cnumpy.random._pickle\n__randomstate_ctor\n.",
-            "numpy.random._pickle.__randomstate_ctor",
-        ),
         // Terminal control codes are escaped in the message.
         (b"c\x1b[2J\nx\n.", "\\u{1b}[2J.x"),
     ] {
@@ -190,21 +186,15 @@ fn lengths_are_checked_before_anything_is_allocated() {
 #[test]
 fn depth_and_cycles_are_no_trouble() {
     let deep = |code: &[u8]| [b"N", &code.repeat(200_000)[..], b"."].concat();
-    assert_eq!(refused(&deep(b"\x85")), ImportError::NotAModel("a tuple"));
+    assert_eq!(refused(&deep(b"\x85")), ImportError::NotAModel("a tuple".into()));
     assert_eq!(refused(&deep(b"\x85\x85")), ImportError::TooLong);
     assert!(matches!(refused(&deep(b"(")), ImportError::Malformed { .. }));
     assert!(matches!(refused(&deep(b"]")), ImportError::Malformed { .. }));
     // A list inside itself, a pipeline that is its own step, and one that is its own state.
-    assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list"));
+    assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list".into()));
     let own_step = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0}Vsteps\n((Va\nh\0tlsb.");
     assert!(
-        matches!(
-            own_step,
-            ImportError::Step {
-                found: "a Pipeline",
-                ..
-            }
-        ),
+        matches!(&own_step, ImportError::Step { found, .. } if found == "a Pipeline"),
         "{own_step:?}"
     );
     let own_state = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0h\0b.");
@@ -229,7 +219,7 @@ fn a_pickle_cut_off_anywhere_is_refused() {
         for case in cases(version) {
             for protocol in &case.protocols {
                 let pickle = case.pickle(version, *protocol);
-                for length in 0..pickle.len() {
+                for length in 1..pickle.len() {
                     let error = import_modestly(&pickle[..length], case.features()).unwrap_err();
                     assert_eq!(error, ImportError::CutOff(length), "{} {protocol}", case.name);
                 }

@@ -1,0 +1,226 @@
+//! Conversion of scikit-learn's objects to a model: the few attributes that scoring needs, under the names that all
+//! versions from 0.19 on use.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | what is around the estimators: pipelines, searches, dicts and tuples, a scaler in another file |
+//! | `estimator.rs` | an object and its attributes |
+//! | `transform.rs` | transformers, which become steps |
+//! | `detect.rs` | detectors |
+
+mod detect;
+mod estimator;
+mod transform;
+
+use super::columns::{self, Columns};
+use super::value::{Global, Id, Value, Values};
+use super::{ImportError, Imported, shown};
+use crate::{Detector, Features, Model, Step};
+use estimator::Estimator;
+
+/// How deep pipelines may be nested: far deeper than anybody nests them, and a pipeline may be a step of itself.
+const MAX_DEPTH: usize = 16;
+
+/// Steps and a detector, gathered in order.
+#[derive(Default)]
+struct Flat {
+    steps: Vec<Step>,
+    detector: Option<Detector>,
+    /// Number of estimators so far.
+    estimators: usize,
+    /// The columns of the table that the first estimator was fitted on.
+    columns: Option<Vec<String>>,
+    /// The version of scikit-learn that wrote the detector.
+    version: Option<String>,
+    notes: Vec<String>,
+}
+
+/// Returns the model that the values hold, after the steps of a scaler in another file.
+pub(super) fn model(
+    values: &Values<'_>,
+    scaler: Option<&Values<'_>>,
+    features: Option<&Features>,
+) -> Result<Imported, ImportError> {
+    let mut flat = Flat::default();
+    if let Some(scaler) = scaler {
+        flat.open(scaler)?;
+        if flat.detector.is_some() {
+            return Err(ImportError::ScalerIsModel);
+        }
+    }
+    flat.open(values)?;
+    let Some(detector) = flat.detector else {
+        return Err(ImportError::NotAModel(format!(
+            "{} without a detector",
+            values.kind(values.root)
+        )));
+    };
+    let dimension = flat.steps.first().map_or(detector.dimension(), Step::inputs);
+    let Columns { features, note } = columns::features(flat.columns.as_deref(), dimension, features)?;
+    flat.notes.extend(note);
+    let provenance = format!(
+        "scikit-learn {}",
+        flat.version.unwrap_or("of unknown version".into())
+    );
+    Ok(Imported {
+        model: Model::with_steps(features, flat.steps, detector, provenance)?,
+        notes: flat.notes,
+    })
+}
+
+impl Flat {
+    /// Adds what a file holds: an estimator, or a dict, list or tuple of a scaler and a model.
+    fn open(&mut self, values: &Values<'_>) -> Result<(), ImportError> {
+        let root = values.root;
+        match values.get(root) {
+            Value::Dict(_) => {
+                let entries = values.entries(root);
+                let entries = entries.ok_or(ImportError::NotAModel(
+                    "a dict with keys that are not texts".into(),
+                ))?;
+                self.add_parts(values, entries)
+            }
+            Value::List(items) | Value::Tuple(items)
+                if items.iter().any(|item| values.object(*item).is_some()) =>
+            {
+                self.add_parts(values, items.iter().map(|item| ("?", *item)).collect())
+            }
+            Value::Object(_) if Estimator::of(values, root).is_some() => self.add(values, root, "?", 0),
+            _ => Err(ImportError::NotAModel(values.kind(root))),
+        }
+    }
+
+    /// Adds the scaler and the model of a dict, list or tuple; only their kinds say which is first.
+    fn add_parts(&mut self, values: &Values<'_>, parts: Vec<(&str, Id)>) -> Result<(), ImportError> {
+        let (mut before, mut models, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, id) in parts {
+            if let Some(estimator) = Estimator::of(values, id) {
+                match ends_in_detector(estimator, 0) {
+                    true => models.push((name, id)),
+                    false => before.push((name, id)),
+                }
+            } else if matches!(values.class(id), Some(Global::Other(_))) {
+                let (step, found) = (shown(name), values.kind(id));
+                return Err(ImportError::Step { step, found });
+            } else if name.contains("threshold") || name.contains("cutoff") {
+                return Err(ImportError::Threshold(shown(name)));
+            } else if name.contains("columns") || name.contains("features") || name.contains("feature_names")
+            {
+                let names = values
+                    .items(id)
+                    .map(|items| items.iter().map(|item| values.text(*item)));
+                let names = names.and_then(|names| names.collect::<Option<Vec<_>>>());
+                self.columns = names.map(|names| names.into_iter().map(str::to_owned).collect());
+            } else {
+                ignored.push(shown(name));
+            }
+        }
+        if before.len() > 1 || models.len() > 1 {
+            let names: Vec<String> = before
+                .iter()
+                .chain(&models)
+                .map(|(name, id)| format!("{name}: {}", values.kind(*id)))
+                .collect();
+            return Err(ImportError::Parts(shown(&names.join(", "))));
+        }
+        if !ignored.is_empty() {
+            self.notes
+                .push(format!("ignored beside the model: {}", ignored.join(", ")));
+        }
+        for (name, id) in before.into_iter().chain(models) {
+            self.add(values, id, name, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an estimator, or what is inside a pipeline or a search.
+    fn add(&mut self, values: &Values<'_>, id: Id, name: &str, depth: usize) -> Result<(), ImportError> {
+        let refused = |found: String| {
+            Err(ImportError::Step {
+                step: shown(name),
+                found,
+            })
+        };
+        match values.get(id) {
+            Value::None => return Ok(()),
+            Value::Text(text) if text == "passthrough" => return Ok(()),
+            _ => {}
+        }
+        let Some(estimator) = Estimator::of(values, id).filter(|_| depth <= MAX_DEPTH) else {
+            return refused(values.kind(id));
+        };
+        if self.detector.is_some() {
+            return refused(format!("{} after the detector", values.kind(id)));
+        }
+        match values.class(id) {
+            Some(Global::Pipeline) => return self.add_pipeline(estimator, depth),
+            Some(Global::Search) => {
+                let best = estimator.inner("best_estimator_")?;
+                return self.add(values, best.id, name, depth + 1);
+            }
+            _ => {}
+        }
+        if self.estimators == 0
+            && let Some(columns) = estimator.columns()
+        {
+            self.columns = Some(columns);
+        }
+        self.estimators += 1;
+        if let Some(steps) = transform::steps(estimator, depth)? {
+            self.steps.extend(steps);
+            return Ok(());
+        }
+        match detect::detector(estimator)? {
+            Some(detector) => {
+                let version = estimator.optional("_sklearn_version");
+                let version = version.and_then(|id| values.text(id));
+                self.version = version.map(shown);
+                self.detector = Some(detector);
+                Ok(())
+            }
+            None => refused(values.kind(id)),
+        }
+    }
+
+    fn add_pipeline(&mut self, pipeline: Estimator<'_, '_>, depth: usize) -> Result<(), ImportError> {
+        let values = pipeline.values;
+        let steps = values.items(pipeline.required("steps")?);
+        for step in steps.ok_or(pipeline.wrong("steps", "is not a list"))? {
+            let Some([name, step]) = values.items(*step) else {
+                return Err(pipeline.wrong("steps", "is not a list of names and estimators"));
+            };
+            let name = values.text(*name).unwrap_or("?");
+            // A final step that is left out leaves no model.
+            self.add(values, *step, name, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether an estimator is a detector, or a pipeline or search that ends in one.
+fn ends_in_detector(estimator: Estimator<'_, '_>, depth: usize) -> bool {
+    let values = estimator.values;
+    let inner = |id| Estimator::of(values, id).is_some_and(|inner| ends_in_detector(inner, depth + 1));
+    if depth > MAX_DEPTH {
+        return false;
+    }
+    match values.class(estimator.id) {
+        Some(Global::Search) => estimator.optional("best_estimator_").is_some_and(inner),
+        Some(Global::Pipeline) => {
+            let steps = estimator.optional("steps").and_then(|steps| values.items(steps));
+            let last = steps.and_then(|steps| values.items(*steps.last()?)?.get(1));
+            last.is_some_and(|last| inner(*last))
+        }
+        Some(
+            Global::OneClassSvm
+            | Global::SgdOneClassSvm
+            | Global::IsolationForest
+            | Global::EllipticEnvelope
+            | Global::LocalOutlierFactor
+            | Global::PyodForest
+            | Global::PyodSvm
+            | Global::PyodFactor,
+        ) => true,
+        _ => false,
+    }
+}
