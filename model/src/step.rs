@@ -42,6 +42,9 @@ pub enum Step {
 
 /// Checks the two numbers of each feature: as many of one as of the other, and all finite.
 fn check_pairs(first: (&'static str, &[f64]), second: (&'static str, &[f64])) -> Result<(), ModelError> {
+    if first.1.is_empty() || first.1.len() > Feature::ALL.len() {
+        return Err(ModelError::Dimension(first.1.len()));
+    }
     if first.1.len() != second.1.len() {
         return Err(ModelError::ScalerSize {
             mean: first.1.len(),
@@ -146,6 +149,11 @@ impl Projection {
 
     /// Creates a step that selects columns of its input.
     pub fn select(inputs: usize, columns: &[usize]) -> Result<Self, ModelError> {
+        for size in [inputs, columns.len()] {
+            if size == 0 || size > Feature::ALL.len() {
+                return Err(ModelError::Dimension(size));
+            }
+        }
         let mut weights = vec![0.0; inputs * columns.len()];
         for (output, column) in columns.iter().enumerate() {
             if *column >= inputs {

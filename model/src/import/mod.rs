@@ -9,17 +9,24 @@
 //! bytes ──container──▶ contents ──pickle──▶ values ──numpy──▶ arrays ──sklearn──▶ Model
 //! ```
 //!
+//! A file of skops becomes the same values. ONNX and LIBSVM have readers of their own, which return the same parts.
+//!
 //! CPython's `pickletools.py` describes the instructions, joblib's `numpy_pickle.py` the arrays between them, and
 //! scikit-learn's classes the attributes, under names that all versions from 0.19 on use.
 
 mod columns;
 mod container;
+mod libsvm;
 mod numpy;
+mod onnx;
+mod parts;
 mod pickle;
 mod sklearn;
+mod skops;
 mod value;
 
 use crate::{FeatureError, Features, Model, ModelError};
+use parts::Parts;
 
 /// Largest file to read, also when it is decompressed, in bytes: about the size of the largest model.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -214,6 +221,26 @@ pub enum ImportError {
          features under other names, fit it on names like value_mean, or on a plain array (`X.to_numpy()`)"
     )]
     ColumnNames(String),
+    /// The ZIP archive is damaged, or not one that skops writes.
+    #[error("the file {0}")]
+    Skops(&'static str),
+    /// The LIBSVM model is damaged, or not a one-class SVM.
+    #[error("line {line} of the LIBSVM model {problem}")]
+    Libsvm {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The ONNX file is damaged.
+    #[error("the ONNX file is damaged: {0}")]
+    Protobuf(&'static str),
+    /// The ONNX graph is not one that skl2onnx writes for a model that can be imported.
+    #[error(
+        "the ONNX graph {0}: graphs that skl2onnx writes for a OneClassSVM, SGDOneClassSVM or IsolationForest after scalers \
+         and PCA can be imported; for others, save the estimator with `pickle.dump` or `joblib.dump`"
+    )]
+    Onnx(String),
     /// The list of features is not valid.
     #[error("the features are not valid: {0}")]
     Features(#[from] FeatureError),
@@ -233,15 +260,44 @@ pub fn import(file: &[u8], features: Features) -> Result<Model, ImportError> {
     import_with(file, &options).map(|imported| imported.model)
 }
 
-/// Imports a model of scikit-learn from a pickle or a file of joblib.
+/// Imports a model from a file of `pickle`, joblib, skops, skl2onnx or LIBSVM.
 ///
 /// Pickle protocols 0 to 5 and scikit-learn from 0.19 on are supported. Nothing in the file is ever run. The decisions
-/// equal those of scikit-learn's `decision_function`, up to rounding in the last digits.
+/// equal those of scikit-learn's `decision_function`, up to rounding in the last digits; ONNX holds 32-bit numbers.
 pub fn import_with(file: &[u8], options: &ImportOptions<'_>) -> Result<Imported, ImportError> {
-    let model = open(file)?;
-    let scaler = options.scaler.map(open).transpose()?;
-    let scaler = scaler.as_ref().map(|scaler| pickle::read(scaler)).transpose()?;
-    sklearn::model(&pickle::read(&model)?, scaler.as_ref(), options.features)
+    let mut parts = Parts::default();
+    if let Some(scaler) = options.scaler {
+        add(&mut parts, scaler, None)?;
+        if parts.detector.is_some() {
+            return Err(ImportError::ScalerIsModel);
+        }
+    }
+    let found = add(&mut parts, file, options.features.map(Features::len))?;
+    parts.model(options.features, &found)
+}
+
+/// Adds what a file holds to the parts of a model, and returns what it is. `width` is the number of features, for files
+/// that do not tell it.
+fn add(parts: &mut Parts, file: &[u8], width: Option<usize>) -> Result<String, ImportError> {
+    let contents = open(file)?;
+    if contents.starts_with(libsvm::START) {
+        libsvm::add(parts, &contents, width)?;
+        return Ok("a model of LIBSVM".to_owned());
+    }
+    // The first field of an ONNX file, its version, is a small number; no pickle begins with a backspace.
+    if contents.first() == Some(&onnx::FIRST_BYTE) {
+        onnx::add(parts, &contents)?;
+        return Ok("an ONNX graph".to_owned());
+    }
+    if contents.starts_with(skops::START) {
+        let contents = skops::unpack(&contents)?;
+        let values = skops::read(&contents)?;
+        parts.add_file(&values)?;
+        return Ok(values.kind(values.root));
+    }
+    let values = pickle::read(&contents)?;
+    parts.add_file(&values)?;
+    Ok(values.kind(values.root))
 }
 
 /// Returns the contents of a file, decompressed, unless it is of a kind that is not imported.
@@ -259,7 +315,7 @@ fn open(file: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, ImportError> {
 
 /// Returns what a file is if its first bytes say that it is no model that can be imported.
 fn other_kind(contents: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], &str); 5] = [
+    let kinds: [(&[u8], &str); 4] = [
         (
             b"version https://git-lfs",
             "a pointer of Git LFS, not the model: run `git lfs pull`",
@@ -272,10 +328,6 @@ fn other_kind(contents: &[u8]) -> Option<&'static str> {
         (
             b"\x93NUMPY",
             "a NumPy array, not a model: save the estimator itself",
-        ),
-        (
-            b"PK\x03\x04",
-            "a ZIP archive, which cannot be imported: save the model with `pickle.dump` or `joblib.dump`",
         ),
     ];
     let known = kinds.iter().find(|(start, _)| contents.starts_with(start));

@@ -205,7 +205,11 @@ pub(super) fn number(values: &Values<'_>, id: Id) -> Result<f64, Problem> {
         Value::Int(number) => Ok(*number as f64),
         _ => {
             let Some(([dtype, bytes], _)) = values.call(id, Global::Scalar) else {
-                return Err(NO_NUMBER);
+                // skops saves a numpy number as an array.
+                return match Array::read(values, id).as_ref().map(|array| &array.numbers[..]) {
+                    Ok([number]) => Ok(*number),
+                    _ => Err(NO_NUMBER),
+                };
             };
             let element = Element::read(values, *dtype)?;
             let bytes = data(values, *bytes).ok_or(NO_NUMBER)?;

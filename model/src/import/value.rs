@@ -58,7 +58,9 @@ pub(super) enum Global {
     PyodForest,
     PyodSvm,
     PyodFactor,
-    /// The arrays of a decision tree.
+    /// A tree of a forest.
+    ExtraTree,
+    /// The arrays of a tree.
     Tree,
     /// Creates an empty array, which its state then fills.
     Reconstruct,
@@ -129,6 +131,7 @@ impl Global {
             ("pyod.models.iforest", "IForest") => Self::PyodForest,
             ("pyod.models.ocsvm", "OCSVM") => Self::PyodSvm,
             ("pyod.models.lof", "LOF") => Self::PyodFactor,
+            ("sklearn.tree.tree" | "sklearn.tree._classes", "ExtraTreeRegressor") => Self::ExtraTree,
             ("sklearn.tree._tree", "Tree") => Self::Tree,
             ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Self::Reconstruct,
             ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Self::FromBuffer,
@@ -369,6 +372,7 @@ impl Global {
             Self::PyodForest => "IForest of PyOD",
             Self::PyodSvm => "OCSVM of PyOD",
             Self::PyodFactor => "LOF of PyOD",
+            Self::ExtraTree => "ExtraTreeRegressor",
             Self::Tree => "Tree",
             _ => "",
         }

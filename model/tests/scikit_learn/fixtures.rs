@@ -100,6 +100,13 @@ pub(crate) struct Kind {
     labels: String,
     /// The decisions about every hundredth row.
     pub(crate) decisions: Vec<f64>,
+    /// How far from them Windrow's may be, in shares of them; formats with 32-bit numbers say so.
+    #[serde(default = "double_precision")]
+    pub(crate) close: f64,
+}
+
+fn double_precision() -> f64 {
+    1e-12
 }
 
 impl Kind {

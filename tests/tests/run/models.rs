@@ -141,16 +141,7 @@ fn folders_name_devices_and_scalers_are_beside_their_models() {
         error.contains("pump-8/temp.pkl: its scaler does not exist"),
         "{error}"
     );
-    let shown = windrow(&[
-        "models",
-        "show",
-        "--store",
-        text(&store),
-        "--output",
-        "json",
-        "pump-7/temp",
-    ])
-    .json();
+    let shown = windrow(&["models", "show", "--store", text(&store), "pump-7/temp"]).json();
     assert_eq!(shown["detector"], "isolation forest");
     assert_eq!(shown["steps"], serde_json::json!(["stretch"]));
 }

@@ -6,8 +6,8 @@ use super::super::{ImportError, shown};
 use super::estimator::Estimator;
 use crate::detector::average_depth;
 use crate::{
-    Detector, EllipticEnvelope, IsolationForest, Kernel, LocalOutlierFactor, Metric, ModelError, OneClassSvm,
-    Tree, TreeNode,
+    Detector, EllipticEnvelope, IsolationForest, Kernel, LocalOutlierFactor, MAX_NODES, Metric, ModelError,
+    OneClassSvm, Tree, TreeNode,
 };
 
 /// Returns the detector, or `None` if it is not one that can be imported.
@@ -116,6 +116,7 @@ fn isolation_forest(forest: Estimator<'_, '_>, threshold: f64) -> Result<Detecto
         trees.push(tree(
             arrays.ok_or(forest.wrong("estimators_", "is not a list of trees"))?,
             &columns,
+            trees.iter().map(Vec::len).sum(),
         )?);
     }
     let dimension = match forest.optional("n_features_in_") {
@@ -131,13 +132,19 @@ fn isolation_forest(forest: Estimator<'_, '_>, threshold: f64) -> Result<Detecto
 }
 
 /// Reads the nodes of a tree that was fitted on some of the columns.
-fn tree(arrays: Estimator<'_, '_>, columns: &[usize]) -> Result<Tree, ImportError> {
+///
+/// There are `so_far` nodes already: many trees may share the same arrays.
+fn tree(arrays: Estimator<'_, '_>, columns: &[usize], so_far: usize) -> Result<Tree, ImportError> {
     let nodes = arrays.required("nodes")?;
     let wrong = |problem| arrays.wrong("nodes", problem);
     let records = Records::read(arrays.values, nodes).map_err(wrong)?;
     let column = |name| records.column(name).map_err(wrong);
     let (left, right, feature) = (column("left_child")?, column("right_child")?, column("feature")?);
     let (threshold, rows) = (column("threshold")?, column("n_node_samples")?);
+    let nodes = so_far + left.len();
+    if nodes > MAX_NODES {
+        return Err(ModelError::Nodes(nodes).into());
+    }
     let mut steps = vec![1.0; left.len()];
     let mut tree = Vec::with_capacity(left.len());
     for at in 0..left.len() {

@@ -12,65 +12,20 @@ mod detect;
 mod estimator;
 mod transform;
 
-use super::columns::{self, Columns};
+use super::parts::Parts;
 use super::value::{Global, Id, Value, Values};
-use super::{ImportError, Imported, shown};
-use crate::{Detector, Features, Model, Step};
+use super::{ImportError, shown};
 use estimator::Estimator;
+
+/// Most estimators, pipelines and placeholders to look at.
+const MAX_VISITED: usize = 10_000;
 
 /// How deep pipelines may be nested: far deeper than anybody nests them, and a pipeline may be a step of itself.
 const MAX_DEPTH: usize = 16;
 
-/// Steps and a detector, gathered in order.
-#[derive(Default)]
-struct Flat {
-    steps: Vec<Step>,
-    detector: Option<Detector>,
-    /// Number of estimators so far.
-    estimators: usize,
-    /// The columns of the table that the first estimator was fitted on.
-    columns: Option<Vec<String>>,
-    /// The version of scikit-learn that wrote the detector.
-    version: Option<String>,
-    notes: Vec<String>,
-}
-
-/// Returns the model that the values hold, after the steps of a scaler in another file.
-pub(super) fn model(
-    values: &Values<'_>,
-    scaler: Option<&Values<'_>>,
-    features: Option<&Features>,
-) -> Result<Imported, ImportError> {
-    let mut flat = Flat::default();
-    if let Some(scaler) = scaler {
-        flat.open(scaler)?;
-        if flat.detector.is_some() {
-            return Err(ImportError::ScalerIsModel);
-        }
-    }
-    flat.open(values)?;
-    let Some(detector) = flat.detector else {
-        return Err(ImportError::NotAModel(format!(
-            "{} without a detector",
-            values.kind(values.root)
-        )));
-    };
-    let dimension = flat.steps.first().map_or(detector.dimension(), Step::inputs);
-    let Columns { features, note } = columns::features(flat.columns.as_deref(), dimension, features)?;
-    flat.notes.extend(note);
-    let provenance = format!(
-        "scikit-learn {}",
-        flat.version.unwrap_or("of unknown version".into())
-    );
-    Ok(Imported {
-        model: Model::with_steps(features, flat.steps, detector, provenance)?,
-        notes: flat.notes,
-    })
-}
-
-impl Flat {
-    /// Adds what a file holds: an estimator, or a dict, list or tuple of a scaler and a model.
-    fn open(&mut self, values: &Values<'_>) -> Result<(), ImportError> {
+impl Parts {
+    /// Adds what a file of scikit-learn holds: an estimator, or a dict, list or tuple of a scaler and a model.
+    pub(super) fn add_file(&mut self, values: &Values<'_>) -> Result<(), ImportError> {
         let root = values.root;
         match values.get(root) {
             Value::Dict(_) => {
@@ -78,12 +33,12 @@ impl Flat {
                 let entries = entries.ok_or(ImportError::NotAModel(
                     "a dict with keys that are not texts".into(),
                 ))?;
-                self.add_parts(values, entries)
+                self.add_each(values, entries)
             }
             Value::List(items) | Value::Tuple(items)
                 if items.iter().any(|item| values.object(*item).is_some()) =>
             {
-                self.add_parts(values, items.iter().map(|item| ("?", *item)).collect())
+                self.add_each(values, items.iter().map(|item| ("?", *item)).collect())
             }
             Value::Object(_) if Estimator::of(values, root).is_some() => self.add(values, root, "?", 0),
             _ => Err(ImportError::NotAModel(values.kind(root))),
@@ -91,7 +46,7 @@ impl Flat {
     }
 
     /// Adds the scaler and the model of a dict, list or tuple; only their kinds say which is first.
-    fn add_parts(&mut self, values: &Values<'_>, parts: Vec<(&str, Id)>) -> Result<(), ImportError> {
+    fn add_each(&mut self, values: &Values<'_>, parts: Vec<(&str, Id)>) -> Result<(), ImportError> {
         let (mut before, mut models, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
         for (name, id) in parts {
             if let Some(estimator) = Estimator::of(values, id) {
@@ -104,13 +59,8 @@ impl Flat {
                 return Err(ImportError::Step { step, found });
             } else if name.contains("threshold") || name.contains("cutoff") {
                 return Err(ImportError::Threshold(shown(name)));
-            } else if name.contains("columns") || name.contains("features") || name.contains("feature_names")
-            {
-                let names = values
-                    .items(id)
-                    .map(|items| items.iter().map(|item| values.text(*item)));
-                let names = names.and_then(|names| names.collect::<Option<Vec<_>>>());
-                self.columns = names.map(|names| names.into_iter().map(str::to_owned).collect());
+            } else if let Some(names) = column_names(values, name, id) {
+                self.columns = Some(names);
             } else {
                 ignored.push(shown(name));
             }
@@ -141,6 +91,11 @@ impl Flat {
                 found,
             })
         };
+        // A list may name the same pipeline many times, and that one another.
+        self.visited += 1;
+        if self.visited > MAX_VISITED {
+            return Err(ImportError::TooLong);
+        }
         match values.get(id) {
             Value::None => return Ok(()),
             Value::Text(text) if text == "passthrough" => return Ok(()),
@@ -174,7 +129,8 @@ impl Flat {
             Some(detector) => {
                 let version = estimator.optional("_sklearn_version");
                 let version = version.and_then(|id| values.text(id));
-                self.version = version.map(shown);
+                let version = version.map_or("of unknown version".into(), shown);
+                self.provenance = format!("scikit-learn {version}");
                 self.detector = Some(detector);
                 Ok(())
             }
@@ -195,6 +151,18 @@ impl Flat {
         }
         Ok(())
     }
+}
+
+/// Returns the names of columns that a dict holds beside a model, if this entry is a list of them.
+fn column_names(values: &Values<'_>, name: &str, id: Id) -> Option<Vec<String>> {
+    if !name.contains("columns") && !name.contains("feature") {
+        return None;
+    }
+    let names = values
+        .items(id)?
+        .iter()
+        .map(|item| values.text(*item).map(str::to_owned));
+    names.collect()
 }
 
 /// Returns whether an estimator is a detector, or a pipeline or search that ends in one.

@@ -1,10 +1,11 @@
 //! Transformers of scikit-learn, as steps.
 
+use super::super::parts::Parts;
 use super::super::value::{Global, Value};
 use super::super::{ImportError, shown};
+use super::MAX_DEPTH;
 use super::estimator::Estimator;
-use super::{Flat, MAX_DEPTH};
-use crate::{Projection, Scaler, Step, Stretch};
+use crate::{Feature, ModelError, Projection, Scaler, Step, Stretch};
 
 /// Returns the steps of a transformer, or `None` if it is not one that can be imported.
 pub(super) fn steps(transformer: Estimator<'_, '_>, depth: usize) -> Result<Option<Vec<Step>>, ImportError> {
@@ -134,14 +135,18 @@ fn columns(transformer: Estimator<'_, '_>, depth: usize) -> Result<Vec<Step>, Im
         if columns.is_empty() {
             continue;
         }
-        let mut group = Flat::default();
-        group.add(values, *inner, name, depth + 1)?;
+        let mut group = Parts::default();
+        // Each may hold ten, so that three levels are enough.
+        group.add(values, *inner, name, depth + MAX_DEPTH / 2)?;
         if group.detector.is_some() || depth >= MAX_DEPTH {
             let (step, found) = (shown(name), values.kind(*inner));
             return Err(ImportError::Step { step, found });
         }
         groups.push((columns.len(), group.steps));
         selected.extend(columns);
+        if selected.len() > Feature::ALL.len() {
+            return Err(ModelError::Dimension(selected.len()).into());
+        }
     }
     side_by_side(inputs, &selected, groups)
 }
@@ -161,7 +166,7 @@ fn side_by_side(
     for (mut own, group) in groups {
         for step in group {
             if step.inputs() != own {
-                return Err(ImportError::Model(crate::ModelError::Steps {
+                return Err(ImportError::Model(ModelError::Steps {
                     step: steps.len(),
                     takes: step.inputs(),
                     given: own,
