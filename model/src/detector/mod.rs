@@ -86,3 +86,66 @@ impl From<OneClassSvm> for Detector {
         Self::OneClassSvm(svm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(detector: impl Into<Detector>, row: f64) -> f64 {
+        let mut decisions = [f64::NAN];
+        detector.into().decide(CodePath::best(), &[row], &mut decisions);
+        decisions[0]
+    }
+
+    #[test]
+    fn exactly_0_is_normal_as_in_scikit_learn_except_for_the_svm() {
+        let envelope =
+            || Detector::EllipticEnvelope(EllipticEnvelope::new(vec![1.0], vec![1.0], -4.0).unwrap());
+        assert_eq!(decided(envelope(), 1.0), 4.0);
+        assert_eq!(decided(envelope(), 3.0), f64::MIN_POSITIVE);
+        assert!(decided(envelope(), 3.000_001) < 0.0);
+        let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], -3.0, crate::Kernel::Linear).unwrap();
+        assert_eq!(decided(svm, 3.0), 0.0);
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_not_a_number() {
+        let leaf = TreeNode::Leaf { depth: 1.0 };
+        let forest =
+            || Detector::IsolationForest(IsolationForest::new(1, vec![vec![leaf]], 1.0, -0.5).unwrap());
+        assert_eq!(decided(forest(), 7.0), f64::MIN_POSITIVE);
+        // More than 32 bits hold, which scikit-learn refuses.
+        assert!(decided(forest(), 1e39).is_nan());
+        let factor = LocalOutlierFactor::new(1, Metric::Euclidean, vec![1.0], vec![1.0], vec![1.0], -1.5);
+        let factor = Detector::LocalOutlierFactor(factor.unwrap());
+        assert!(!decided(factor.clone(), f64::INFINITY).is_finite());
+        assert!(!decided(factor, f64::NAN).is_finite());
+    }
+
+    #[test]
+    fn trees_whose_paths_do_not_end_are_refused() {
+        let split = |left, right| TreeNode::Split {
+            feature: 0,
+            threshold: 0.0,
+            left,
+            right,
+        };
+        let leaf = TreeNode::Leaf { depth: 1.0 };
+        for tree in [
+            vec![],
+            vec![split(0, 1), leaf],
+            vec![split(1, 2), leaf],
+            vec![split(1, 1), split(0, 1)],
+        ] {
+            let refused = IsolationForest::new(1, vec![vec![leaf], tree.clone()], 1.0, 0.0);
+            assert!(refused.is_err(), "{tree:?}");
+        }
+        let other_feature = TreeNode::Split {
+            feature: 1,
+            threshold: 0.0,
+            left: 1,
+            right: 2,
+        };
+        assert!(IsolationForest::new(1, vec![vec![other_feature, leaf, leaf]], 1.0, 0.0).is_err());
+    }
+}

@@ -209,6 +209,19 @@ fn depth_and_cycles_are_no_trouble() {
 }
 
 #[test]
+fn pipelines_that_hold_each_other_many_times_end() {
+    // Forty times forty, six levels deep: four billion steps in 10 kB.
+    let mut pickle = b"csklearn.pipeline\nPipeline\n)\x81}Vsteps\n(lsbp0\n0".to_vec();
+    for level in 1..7 {
+        let step = format!("(Va\ng{}\nt", level - 1).repeat(40);
+        pickle.extend(b"csklearn.pipeline\nPipeline\n)\x81}Vsteps\n(");
+        pickle.extend(format!("{step}lsbp{level}\n0").bytes());
+    }
+    pickle.extend(b"g6\n.");
+    assert_eq!(refused(&pickle), ImportError::TooLong);
+}
+
+#[test]
 fn a_file_past_the_limit_is_not_read() {
     let large = vec![b'N'; (64 << 20) + 1];
     assert_eq!(refused(&large), ImportError::TooLarge(large.len()));
@@ -372,4 +385,36 @@ fn what_unpacks_without_end_is_refused_at_the_limit() {
         // A buffer that doubles up to 128 MiB, and was copied on the way.
         assert!(allocated <= 300 << 20, "{allocated}");
     }
+    let zip = zip(&vec![b' '; 80 << 20]);
+    let before = ALLOCATED.get();
+    assert_eq!(import(&zip, features()), Err(ImportError::Unpacked));
+    let allocated = ALLOCATED.get() - before;
+    println!("{} bytes with 80 MiB of JSON: {allocated} allocated", zip.len());
+    assert!(allocated <= 100 << 20, "{allocated}");
+}
+
+/// Returns a ZIP archive with a deflated schema.json.
+fn zip(schema: &[u8]) -> Vec<u8> {
+    let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    deflate.write_all(schema).unwrap();
+    let packed = deflate.finish().unwrap();
+    // Version, flags, method, time, date, checksum and sizes, as both headers have them.
+    let common = [
+        &[20_u8, 0, 0, 0, 8, 0, 0, 0, 0, 0][..],
+        &crc32fast::hash(schema).to_le_bytes(),
+        &(packed.len() as u32).to_le_bytes(),
+        &(schema.len() as u32).to_le_bytes(),
+        &11_u16.to_le_bytes(),
+        &[0; 2],
+    ]
+    .concat();
+    let mut zip = [b"PK\x03\x04", &common[..], b"schema.json", &packed].concat();
+    let directory = zip.len() as u32;
+    zip.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 14], b"schema.json"].concat());
+    let length = zip.len() as u32 - directory;
+    zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    zip.extend(length.to_le_bytes());
+    zip.extend(directory.to_le_bytes());
+    zip.extend([0; 2]);
+    zip
 }
