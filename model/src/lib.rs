@@ -39,7 +39,7 @@ pub use detector::{
 };
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
-pub use import::{ImportError, ImportOptions, Imported, import, import_with};
+pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};
 pub use model::{Model, ModelError, ScoreError, Scratch, is_anomaly};
 pub use step::{Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};

@@ -1,12 +1,12 @@
 //! `windrow models import`: imports models that other programs fitted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use windrow_common::SensorId;
-use windrow_model::{Features, ImportOptions, Imported, import_with};
+use windrow_model::{Features, ImportOptions, Imported, MAX_IMPORT_BYTES, import_with};
 use windrow_models::ModelRepository;
 use windrow_producer::args::{ColumnArgs, SourceArgs};
 use windrow_producer::read_history;
@@ -182,7 +182,15 @@ fn contents(file: &Path) -> Result<Vec<u8>, String> {
     if file.is_dir() {
         return Err("it is a folder: name the files in it".to_owned());
     }
-    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
+    // Before it is read, so that a file of readings by mistake does not fill the memory.
+    let bytes = file.metadata().map_err(failed)?.len();
+    if bytes > MAX_IMPORT_BYTES as u64 {
+        return Err(format!(
+            "it has {bytes} bytes; the limit of a model is {MAX_IMPORT_BYTES}"
+        ));
+    }
+    std::fs::read(file).map_err(failed)
 }
 
 impl Patterns {
@@ -219,7 +227,6 @@ async fn sensors_of(source: SourceArgs) -> Result<BTreeSet<SensorId>, CliError> 
 
 impl Report {
     fn show(&self, format: OutputFormat, known: Option<&BTreeSet<SensorId>>) -> Result<(), CliError> {
-        let modelled: HashMap<&SensorId, ()> = self.imported.keys().map(|sensor| (sensor, ())).collect();
         let without_readings: Vec<&SensorId> = match known {
             Some(known) => self
                 .imported
@@ -231,7 +238,7 @@ impl Report {
         let without_models: Vec<&SensorId> = match known {
             Some(known) => known
                 .iter()
-                .filter(|sensor| !modelled.contains_key(sensor))
+                .filter(|sensor| !self.imported.contains_key(*sensor))
                 .collect(),
             None => Vec::new(),
         };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use super::{ImportError, MAX_FILE_BYTES};
+use super::{ImportError, MAX_IMPORT_BYTES};
 
 /// Returns the contents of a file, decompressed if it is compressed.
 pub(super) fn contents(file: &[u8]) -> Result<Cow<'_, [u8]>, ImportError> {
@@ -26,7 +26,7 @@ pub(super) fn contents(file: &[u8]) -> Result<Cow<'_, [u8]>, ImportError> {
 /// Reads to the end, but no further than the limit, whatever the file says about its size.
 fn limited(reader: impl Read, method: &'static str) -> Result<Vec<u8>, ImportError> {
     let mut contents = Vec::new();
-    let limit = MAX_FILE_BYTES as u64 + 1;
+    let limit = MAX_IMPORT_BYTES as u64 + 1;
     reader
         .take(limit)
         .read_to_end(&mut contents)
@@ -35,7 +35,7 @@ fn limited(reader: impl Read, method: &'static str) -> Result<Vec<u8>, ImportErr
             problem: error.to_string(),
         })?;
     match contents.len() {
-        bytes if bytes > MAX_FILE_BYTES => Err(ImportError::Unpacked),
+        bytes if bytes > MAX_IMPORT_BYTES => Err(ImportError::Unpacked),
         _ => Ok(contents),
     }
 }

@@ -28,8 +28,8 @@ mod value;
 use crate::{FeatureError, Features, Model, ModelError};
 use parts::Parts;
 
-/// Largest file to read, also when it is decompressed, in bytes: about the size of the largest model.
-const MAX_FILE_BYTES: usize = 64 << 20;
+/// Largest file to import, also when it is decompressed, in bytes: about the size of the largest model.
+pub const MAX_IMPORT_BYTES: usize = 64 << 20;
 
 /// Most instructions to follow; a one-class SVM has a few hundred, a forest of 100 trees some 10,000. This bounds the number
 /// of values, the stack and the memo.
@@ -61,10 +61,10 @@ pub enum ImportError {
     #[error("the file is empty: copy it again")]
     Empty,
     /// The file is too large.
-    #[error("the file has {0} bytes; the limit is {MAX_FILE_BYTES}")]
+    #[error("the file has {0} bytes; the limit is {MAX_IMPORT_BYTES}")]
     TooLarge(usize),
     /// The decompressed contents are too large.
-    #[error("the file has more than {MAX_FILE_BYTES} bytes when it is decompressed, which is the limit")]
+    #[error("the file has more than {MAX_IMPORT_BYTES} bytes when it is decompressed, which is the limit")]
     Unpacked,
     /// The file is compressed by a method that Windrow does not read.
     #[error(
@@ -302,7 +302,7 @@ fn add(parts: &mut Parts, file: &[u8], width: Option<usize>) -> Result<String, I
 
 /// Returns the contents of a file, decompressed, unless it is of a kind that is not imported.
 fn open(file: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, ImportError> {
-    if file.len() > MAX_FILE_BYTES {
+    if file.len() > MAX_IMPORT_BYTES {
         return Err(ImportError::TooLarge(file.len()));
     }
     let contents = container::contents(file)?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::super::{ImportError, MAX_FILE_BYTES};
+use super::super::{ImportError, MAX_IMPORT_BYTES};
 
 /// An archive: where each entry is.
 pub(super) struct Archive<'a> {
@@ -65,7 +65,7 @@ impl<'a> Archive<'a> {
         Ok(Self {
             file,
             entries,
-            budget: MAX_FILE_BYTES,
+            budget: MAX_IMPORT_BYTES,
         })
     }
 
