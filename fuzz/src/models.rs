@@ -22,8 +22,8 @@ pub(crate) fn file(bytes: &[u8]) {
     }
 }
 
-/// A file to import, fitted on one, two or four features: a pickle, plain or of joblib, and whatever else the bytes begin
-/// like.
+/// A file to import, fitted on one, two or four features: a pickle, plain or of joblib, and whatever else the bytes
+/// begin like.
 pub(crate) fn import_file(bytes: &[u8]) {
     for count in [1, 2, 4] {
         let features = Features::new(&Feature::ALL[1..=count]).unwrap();

@@ -7,7 +7,8 @@
 //! | 4 | CRC-32 of the rest, little endian |
 //! | rest | the model's arrays in the codec of [`windrow_common::encode`] |
 //!
-//! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector. The same model always encodes to the same bytes, so a hash of them can name it.
+//! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector. The same model
+//! always encodes to the same bytes, so a hash of them can name it.
 
 mod first;
 mod second;

@@ -1,8 +1,8 @@
 //! The steps that prepare features for a detector.
 //!
 //! They compute what scikit-learn's transformers compute, with the same operations in the same order. Folded into one
-//! affine map they would differ from it: where a mean is large against its deviation, the rounding of the sums grows with
-//! the mean.
+//! affine map they would differ from it: where a mean is large against its deviation, the rounding of the sums grows
+//! with the mean.
 
 use crate::{Feature, ModelError};
 

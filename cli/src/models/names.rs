@@ -151,7 +151,8 @@ impl NamePattern {
             .sum()
     }
 
-    /// Returns the paths that a file of this pattern may have for a sensor, if `other`, a file of `pattern`, is beside it.
+    /// Returns the paths that a file of this pattern may have for a sensor, if `other`, a file of `pattern`, is beside
+    /// it.
     pub(crate) fn beside(&self, other: &Path, pattern: &Self, sensor: &SensorId) -> Vec<PathBuf> {
         let mut folder = other.to_owned();
         for _ in &pattern.parts {

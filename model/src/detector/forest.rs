@@ -1,7 +1,7 @@
 //! The isolation forest.
 //!
-//! Liu, Ting and Zhou, "Isolation Forest" (2008), as scikit-learn's `IsolationForest` computes it: rows are rounded to 32
-//! bits, and the depths are summed and scaled in 64.
+//! Liu, Ting and Zhou, "Isolation Forest" (2008), as scikit-learn's `IsolationForest` computes it: rows are rounded to
+//! 32 bits, and the depths are summed and scaled in 64.
 
 use crate::{Feature, ModelError};
 
@@ -55,7 +55,8 @@ pub(crate) fn average_depth(rows: f64) -> f64 {
 }
 
 impl IsolationForest {
-    /// Creates a forest from its trees; `scale` is what the sum of the depths is divided by, or 0 if every score is 1/2.
+    /// Creates a forest from its trees; `scale` is what the sum of the depths is divided by, or 0 if every score is
+    /// 1/2.
     pub fn new(dimension: usize, trees: Vec<Tree>, scale: f64, offset: f64) -> Result<Self, ModelError> {
         if dimension == 0 || dimension > Feature::ALL.len() {
             return Err(ModelError::Dimension(dimension));

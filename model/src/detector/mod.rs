@@ -7,8 +7,8 @@
 //! | elliptic envelope | `detector/envelope.rs` | the squared distance from the centre, in deviations |
 //! | local outlier factor | `detector/neighbours.rs` | how dense the rows around are, against those of the neighbours |
 //!
-//! A decision above 0 is normal, as in scikit-learn. For all but the SVM scikit-learn counts exactly 0 as normal too; such
-//! a decision is returned as the smallest normal number above 0, so that one rule holds for all.
+//! A decision above 0 is normal, as in scikit-learn. For all but the SVM scikit-learn counts exactly 0 as normal too;
+//! such a decision is returned as the smallest normal number above 0, so that one rule holds for all.
 
 mod envelope;
 mod forest;

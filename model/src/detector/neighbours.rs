@@ -1,8 +1,8 @@
 //! The local outlier factor of new rows.
 //!
 //! Breunig et al., "LOF: identifying density-based local outliers" (2000), as scikit-learn's
-//! `LocalOutlierFactor(novelty=True)` computes it. Among training rows at the same distance scikit-learn's trees may choose
-//! others as neighbours than this code, which takes the first.
+//! `LocalOutlierFactor(novelty=True)` computes it. Among training rows at the same distance scikit-learn's trees may
+//! choose others as neighbours than this code, which takes the first.
 
 use crate::{Feature, ModelError};
 
@@ -133,6 +133,11 @@ impl LocalOutlierFactor {
     pub(crate) fn decide(&self, rows: &[f64], decisions: &mut [f64]) {
         let mut nearest = Vec::with_capacity(self.neighbours + 1);
         for (row, decision) in rows.chunks_exact(self.dimension).zip(decisions) {
+            // `f64::max` would hide a NaN.
+            if !row.iter().all(|value| value.is_finite()) {
+                *decision = f64::NAN;
+                continue;
+            }
             self.find(row, &mut nearest);
             #[allow(clippy::cast_precision_loss)] // Far below 2^53.
             let count = self.neighbours as f64;
@@ -150,7 +155,6 @@ impl LocalOutlierFactor {
         nearest.clear();
         for (at, other) in self.rows.chunks_exact(self.dimension).enumerate() {
             let distance = self.metric.sum(row, other);
-            // NaN never comes before anything, so that the first rows stand in and the decision is NaN too.
             if nearest.len() == self.neighbours
                 && !nearest.last().is_some_and(|last| distance < last.distance)
             {

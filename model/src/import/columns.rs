@@ -12,8 +12,8 @@ pub(super) struct Columns {
 
 /// Returns the features that a model of `dimension` columns reads, in its order.
 ///
-/// The names of the columns decide the order if they name features. Otherwise `given` does, and the columns must be plain
-/// positions (`x0`, `x1`) or one column: other names say that the model knows something else than an aggregate.
+/// The names of the columns decide the order if they name features. Otherwise `given` does, and the columns must be
+/// plain positions (`x0`, `x1`) or one column: other names say that the model knows something else than an aggregate.
 pub(super) fn features(
     columns: Option<&[String]>,
     dimension: usize,

@@ -31,8 +31,8 @@ use parts::Parts;
 /// Largest file to import, also when it is decompressed, in bytes: about the size of the largest model.
 pub const MAX_IMPORT_BYTES: usize = 64 << 20;
 
-/// Most instructions to follow; a one-class SVM has a few hundred, a forest of 100 trees some 10,000. This bounds the number
-/// of values, the stack and the memo.
+/// Most instructions to follow; a one-class SVM has a few hundred, a forest of 100 trees some 10,000. This bounds the
+/// number of values, the stack and the memo.
 const MAX_INSTRUCTIONS: usize = 1 << 18;
 
 /// What to know about a file that is imported.
@@ -252,6 +252,7 @@ pub enum ImportError {
 /// Imports a model that was fitted on `features`, in this order unless it names its columns.
 ///
 /// See [`import_with`].
+#[allow(clippy::needless_pass_by_value)] // As `train` and `Model::new` take them.
 pub fn import(file: &[u8], features: Features) -> Result<Model, ImportError> {
     let options = ImportOptions {
         features: Some(&features),

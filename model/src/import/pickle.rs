@@ -464,7 +464,8 @@ fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Decodes Python's `raw_unicode_escape`: each byte is a character, except in escapes: `\u` and 4 hexadecimal digits, or
+/// Decodes Python's `raw_unicode_escape`: each byte is a character, except in escapes: `\u` and 4 hexadecimal digits,
+/// or
 /// `\U` and 8.
 fn raw_unicode_escape(line: &[u8]) -> Option<Cow<'_, str>> {
     if let Ok(text) = str::from_utf8(line)

@@ -80,8 +80,8 @@ pub(super) enum Global {
     NoBytes,
     /// A slice of columns.
     Slice,
-    /// A class or function of scikit-learn, NumPy or SciPy that no model needs, by its index in [`Values`]: parameters and
-    /// statistics of an estimator. What it would create is never read.
+    /// A class or function of scikit-learn, NumPy or SciPy that no model needs, by its index in [`Values`]: parameters
+    /// and statistics of an estimator. What it would create is never read.
     Other(u32),
 }
 

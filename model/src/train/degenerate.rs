@@ -117,8 +117,8 @@ impl<'a> History<'a> {
         (0..self.features.len()).filter(|at| self.features.as_slice()[*at] != Feature::Count)
     }
 
-    /// Returns a model of a history in which nothing varied: one vector, and a decision that falls to 0 at the distance of
-    /// the tolerance.
+    /// Returns a model of a history in which nothing varied: one vector, and a decision that falls to 0 at the
+    /// distance of the tolerance.
     pub(super) fn constant_model(&self) -> Result<Option<OneClassSvm>, ModelError> {
         if !self.constant.iter().all(|constant| *constant) {
             return Ok(None);
@@ -167,7 +167,8 @@ pub(super) fn settle(
         .filter(|decision| *decision >= -on_boundary);
     let least_similar = least.fold(f64::INFINITY, f64::min) + rho;
     let kernel = svm.kernel();
-    if !matches!(kernel, Kernel::Rbf { .. }) || !(least_similar > 0.0 && least_similar.is_finite()) {
+    let movable = matches!(kernel, Kernel::Rbf { .. }) && least_similar > 0.0 && least_similar.is_finite();
+    if !movable {
         return Err(TrainError::Degenerate {
             kernel: kernel.name(),
             flagged,

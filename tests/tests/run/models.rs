@@ -167,9 +167,8 @@ fn columns_that_name_features_decide_the_order_and_others_are_refused() {
         code == 1 && error.contains("name the features that it was fitted on"),
         "{error}"
     );
-    let bytes = fs::read(&file).unwrap();
+    let mut other = fs::read(&file).unwrap();
     // Names of the same length, so that the pickle stays whole.
-    let mut other = bytes.clone();
     for (from, to) in [
         (&b"value_max"[..], &b"flow_rate"[..]),
         (b"value_min", b"vibration"),

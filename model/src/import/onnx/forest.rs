@@ -1,7 +1,7 @@
 //! The isolation forest as skl2onnx writes it.
 //!
-//! Each tree returns the number of a leaf. Two tables turn it into the leaf's training rows and its depth, from which the
-//! graph computes what scikit-learn computes. Then the depths are summed, divided by the scale, and made a score:
+//! Each tree returns the number of a leaf. Two tables turn it into the leaf's training rows and its depth, from which
+//! the graph computes what scikit-learn computes. Then the depths are summed, divided by the scale, and made a score:
 //! −2^(−depth) + 1/2.
 
 use std::collections::HashMap;

@@ -92,7 +92,8 @@ fn name_of(message: &[u8]) -> Result<(&str, Option<usize>), ImportError> {
     Ok((name, columns))
 }
 
-/// Returns the last dimension of a type: of its tensor (field 1), the shape (2), its last dimension (1), its number (1).
+/// Returns the last dimension of a type: of its tensor (field 1), the shape (2), its last dimension (1), its number
+/// (1).
 fn last_dimension(message: &[u8]) -> Result<Option<usize>, ImportError> {
     let mut found = message;
     for wanted in [1, 2, 1] {

@@ -9,8 +9,8 @@ use super::Machine;
 const MAX_DEPTH: usize = 8;
 
 impl Machine<'_> {
-    /// Reads the contents that joblib writes behind the description of an array: plain bytes, or a pickle of objects. They
-    /// become the only argument of the description.
+    /// Reads the contents that joblib writes behind the description of an array: plain bytes, or a pickle of objects.
+    /// They become the only argument of the description.
     pub(super) fn joblib_array(&mut self) -> Result<(), ImportError> {
         let top = self.top()?;
         if !matches!(self.values.get(top), Value::Object(object) if object.called == Global::JoblibArray) {
