@@ -56,7 +56,8 @@ pub(crate) struct DemoArgs {
     /// Seed of the simulation; each seed simulates a different fleet
     #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_SEED")]
     seed: u64,
-    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count
+    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count,
+    /// std_sample (pandas' std), rms, range
     #[arg(
         long,
         value_name = "LIST",

@@ -8,7 +8,9 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::task::JoinSet;
 use windrow_common::{ScoringMessage, SensorId};
-use windrow_model::{Features, Gamma, Model, TrainError, TrainKernel, TrainOptions, train};
+use windrow_model::{
+    Features, Gamma, Model, Replaced, TrainError, TrainKernel, TrainOptions, train_and_tell,
+};
 use windrow_models::ModelRepository;
 use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::{Source, Until};
@@ -33,7 +35,8 @@ pub(crate) struct TrainArgs {
     store: StoreArg,
     #[command(flatten)]
     windows: WindowArgs,
-    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count
+    /// Features of a window that the models use, separated by commas: mean, std, min, max, first, last, count,
+    /// std_sample (pandas' std), rms, range
     #[arg(
         long,
         value_name = "LIST",
@@ -122,6 +125,9 @@ impl TrainArgs {
             show::json(&json!({
                 "readings": trained.history.readings, "left_out": trained.history.left_out,
                 "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
+                "replaced": trained.replaced.iter().map(|(sensor, why)| json!({
+                    "sensor": sensor.to_string(), "why": why.to_string(),
+                })).collect::<Vec<_>>(),
             }))?;
         } else {
             let mut line = format!(
@@ -134,6 +140,9 @@ impl TrainArgs {
                 line += &format!("; {} sensors had one", show::count(trained.kept));
             }
             show::line(&line)?;
+            if !trained.replaced.is_empty() {
+                show::line(&replaced_text(&trained.replaced))?;
+            }
         }
         match trained.failed.len() {
             0 if trained.models + trained.kept == 0 => Err(CliError::Partial(
@@ -151,8 +160,28 @@ pub(crate) struct Trained {
     pub(crate) models: u64,
     /// Number of sensors that already had a model and keep it.
     pub(crate) kept: u64,
+    /// Sensors whose model is not the plain fit, and why, by sensor.
+    pub(crate) replaced: BTreeMap<SensorId, Replaced>,
     /// Sensors that could not be trained, and why.
     pub(crate) failed: Vec<(SensorId, TrainError)>,
+}
+
+/// Most sensors to name in a text for people.
+const MOST_NAMED: usize = 10;
+
+/// Names the sensors whose models are not plain fits, with the reasons.
+fn replaced_text(replaced: &BTreeMap<SensorId, Replaced>) -> String {
+    let count = show::count(replaced.len() as u64);
+    let mut lines = vec![format!("{count} of them are not the solver's plain fit:")];
+    let named = replaced.iter().take(MOST_NAMED);
+    lines.extend(named.map(|(sensor, why)| format!("  {sensor}: {why}")));
+    if let Some(more @ 1..) = replaced.len().checked_sub(MOST_NAMED) {
+        lines.push(format!(
+            "  and {} more; --output json names all",
+            show::count(more as u64)
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Trains a model for every sensor of `source` and stores it as the current one.
@@ -179,23 +208,26 @@ pub(crate) async fn train_fleet(
     let bar = steps("training", rows.len() as u64);
     let mut rows = rows.into_iter();
     let mut training = JoinSet::new();
-    let (mut models, mut failed) = (0, Vec::new());
+    let (mut models, mut replaced, mut failed) = (0, BTreeMap::new(), Vec::new());
     loop {
         while training.len() < cores()
             && let Some((sensor, sample)) = rows.next()
         {
             let (features, options) = (features.clone(), options.clone());
-            training.spawn_blocking(move || (sensor, train(&sample.values, features, &options)));
+            training.spawn_blocking(move || (sensor, train_and_tell(&sample.values, features, &options)));
         }
         let Some(ended) = training.join_next().await else {
             break;
         };
-        let (sensor, model): (SensorId, Result<Model, TrainError>) = ended.map_err(died)?;
+        let (sensor, fitted): (SensorId, Result<Fitted, TrainError>) = ended.map_err(died)?;
         bar.inc(1);
-        match model {
-            Ok(model) => {
+        match fitted {
+            Ok((model, why)) => {
                 repository.put(&sensor, &model).await?;
                 models += 1;
+                if let Some(why) = why {
+                    replaced.insert(sensor, why);
+                }
             }
             Err(why) => failed.push((sensor, why)),
         }
@@ -205,9 +237,13 @@ pub(crate) async fn train_fleet(
         history,
         models,
         kept,
+        replaced,
         failed,
     })
 }
+
+/// A model, and why it is not the plain fit.
+type Fitted = (Model, Option<Replaced>);
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
 fn died(error: tokio::task::JoinError) -> CliError {

@@ -41,7 +41,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 17] = [
     target("csv", files::csv, 8 * MIB, 64),
     target("ndjson", files::ndjson, 8 * MIB, 64),
     // Each attempt at options reads the first rows anew.
@@ -59,7 +59,12 @@ pub const TARGETS: [Target; 13] = [
         windrow_model::MAX_MODEL_BYTES + MIB,
         16,
     ),
-    target("pickle", models::pickle, 4 * MIB, KIB),
+    target("pickle", models::import_file, 4 * MIB, KIB),
+    // What is compressed unpacks to at most 64 MiB, in a buffer that grows by doubling.
+    target("joblib", models::import_file, 256 * MIB, KIB),
+    target("skops", models::import_file, 256 * MIB, KIB),
+    target("onnx", models::import_file, 4 * MIB, KIB),
+    target("libsvm", models::import_file, 4 * MIB, KIB),
     target("checkpoint", checkpoint::loaded, MIB, 64),
     target("amqp_headers", queue::headers, MIB, 64),
     target("dead_letter", queue::stored_dead_letter, MIB, 64),

@@ -1,7 +1,7 @@
-//! Model files and pickles of scikit-learn.
+//! Model files, and files of models that are imported.
 
 use windrow_common::{Aggregate, EventTime};
-use windrow_model::{Feature, Features, Model, Scratch, import};
+use windrow_model::{Feature, Features, ImportOptions, Model, Scratch, import_with};
 
 /// `WNDM` and the version; the checksum of the rest follows.
 const BEFORE_CHECKSUM: usize = 6;
@@ -22,12 +22,25 @@ pub(crate) fn file(bytes: &[u8]) {
     }
 }
 
-/// A pickle fitted on one, two or four features.
-pub(crate) fn pickle(bytes: &[u8]) {
+/// A file to import, fitted on one, two or four features: a pickle, plain or of joblib, and whatever else the bytes
+/// begin like.
+pub(crate) fn import_file(bytes: &[u8]) {
     for count in [1, 2, 4] {
-        let features = Features::new(&Feature::ALL[..count]).unwrap();
-        if let Ok(model) = import(bytes, features) {
-            is_usable(&model);
+        let features = Features::new(&Feature::ALL[1..=count]).unwrap();
+        let options = ImportOptions {
+            features: Some(&features),
+            scaler: None,
+        };
+        if let Ok(imported) = import_with(bytes, &options) {
+            is_usable(&imported.model);
+        }
+        // A scaler's file is as strange to us as a model's.
+        let options = ImportOptions {
+            features: None,
+            scaler: Some(bytes),
+        };
+        if let Ok(imported) = import_with(bytes, &options) {
+            is_usable(&imported.model);
         }
     }
 }

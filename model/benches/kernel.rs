@@ -135,7 +135,7 @@ fn main() -> Result<(), Error> {
             for (contender, rate) in contenders.iter().zip(&medians) {
                 println!(
                     "{:>7}  {:>8}  {:<22} {:>9.3}  {:>8.1}",
-                    model.svm().coefficients().len(),
+                    model.svm().map_or(0, |svm| svm.coefficients().len()),
                     call,
                     contender.name,
                     rate / 1e6,

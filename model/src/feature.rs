@@ -22,6 +22,12 @@ pub enum Feature {
     First,
     /// Latest value.
     Last,
+    /// Sample standard deviation, which divides by count − 1; 0 for one reading.
+    StdSample,
+    /// Root mean square.
+    Rms,
+    /// Largest value minus smallest value.
+    Range,
 }
 
 /// A list of the features that a model reads, in its order: at least one, none twice.
@@ -32,7 +38,7 @@ pub struct Features(Box<[Feature]>);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FeatureError {
     /// A name is not a feature's.
-    #[error("`{0}` is not a feature: use count, mean, std, min, max, first or last")]
+    #[error("`{0}` is not a feature: use count, mean, std, min, max, first, last, std_sample, rms or range")]
     Unknown(String),
     /// A feature is named more than once.
     #[error("the feature `{0}` is named twice")]
@@ -44,7 +50,7 @@ pub enum FeatureError {
 
 impl Feature {
     /// All features. A feature's index in this list is its code in model files, so new ones go at the end.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Count,
         Self::Mean,
         Self::Std,
@@ -52,6 +58,9 @@ impl Feature {
         Self::Max,
         Self::First,
         Self::Last,
+        Self::StdSample,
+        Self::Rms,
+        Self::Range,
     ];
 
     /// Returns the feature's value in `aggregate`.
@@ -67,6 +76,10 @@ impl Feature {
             Self::Max => aggregate.max,
             Self::First => aggregate.first,
             Self::Last => aggregate.last,
+            Self::StdSample => sample_std(aggregate),
+            // The mean of the squares is the square of the mean and the variance.
+            Self::Rms => aggregate.mean.hypot(aggregate.std),
+            Self::Range => aggregate.max - aggregate.min,
         }
     }
 
@@ -79,8 +92,24 @@ impl Feature {
             Self::Max => "max",
             Self::First => "first",
             Self::Last => "last",
+            Self::StdSample => "std_sample",
+            Self::Rms => "rms",
+            Self::Range => "range",
         }
     }
+}
+
+/// Returns the standard deviation that pandas computes by default.
+///
+/// pandas has none for one reading. A NaN could not be scored, so this is 0, as `std().fillna(0)`.
+fn sample_std(aggregate: &Aggregate) -> f64 {
+    if aggregate.count < 2 {
+        return 0.0;
+    }
+    // Exact up to 2^53 readings in one window.
+    #[allow(clippy::cast_precision_loss)]
+    let count = aggregate.count as f64;
+    aggregate.std * (count / (count - 1.0)).sqrt()
 }
 
 impl fmt::Display for Feature {
@@ -184,13 +213,49 @@ mod tests {
         let all = Features::new(&Feature::ALL).unwrap();
         rows.clear();
         all.extract(&[aggregate], &mut rows);
-        assert_eq!(rows, [3.0, 1.5, 0.25, -4.0, 8.0, 16.0, 32.0]);
+        let (sample, rms) = (0.25 * 1.5_f64.sqrt(), 2.3125_f64.sqrt());
+        assert_eq!(rows, [3.0, 1.5, 0.25, -4.0, 8.0, 16.0, 32.0, sample, rms, 12.0]);
+    }
+
+    #[test]
+    fn derived_features_are_those_of_pandas() {
+        // pandas.Series([69.993, 71.046, 70.742]): std(ddof=0), std(), (x**2).mean()**.5, max() - min().
+        let aggregate = Aggregate {
+            window_start: EventTime::from_millis(0),
+            count: 3,
+            mean: 70.59366666666666,
+            std: 0.44249620211804813,
+            min: 69.993,
+            max: 71.046,
+            first: 69.993,
+            last: 70.742,
+        };
+        for (feature, right) in [
+            (Feature::StdSample, 0.541_944_954_154_331),
+            (Feature::Rms, 70.595_053_483_465_35),
+            (Feature::Range, 1.053),
+        ] {
+            let value = feature.of(&aggregate);
+            assert!(
+                (value - right).abs() <= 1e-13 * right,
+                "{feature}: {value} is not {right}"
+            );
+        }
+        let one = Aggregate {
+            count: 1,
+            std: 0.0,
+            ..aggregate
+        };
+        assert_eq!(Feature::StdSample.of(&one), 0.0);
     }
 
     #[test]
     fn a_list_reads_back_from_its_own_text() {
         let all = Features::new(&Feature::ALL).unwrap();
-        assert_eq!(all.to_string(), "count,mean,std,min,max,first,last");
+        assert_eq!(
+            all.to_string(),
+            "count,mean,std,min,max,first,last,std_sample,rms,range"
+        );
         assert_eq!(all.to_string().parse(), Ok(all));
         assert_eq!(" mean , std".parse::<Features>().unwrap().to_string(), "mean,std");
     }

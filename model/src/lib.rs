@@ -24,16 +24,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod detector;
 mod feature;
 mod format;
 mod import;
 mod model;
+mod step;
 mod svm;
 mod train;
 
+pub use detector::{
+    Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, MAX_NODES, MAX_TRAINING_ROWS, Metric,
+    Tree, TreeNode,
+};
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
-pub use import::{ImportError, import};
-pub use model::{Model, ModelError, Scaler, ScoreError, Scratch, is_anomaly};
+pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};
+pub use model::{Model, ModelError, ScoreError, Scratch, is_anomaly};
+pub use step::{Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
-pub use train::{Gamma, TrainError, TrainKernel, TrainOptions, train};
+pub use train::{Gamma, Replaced, TrainError, TrainKernel, TrainOptions, train, train_and_tell};

@@ -1,25 +1,24 @@
-//! A model: a feature list, a scaler and an SVM that score together.
+//! A model: a feature list, the steps that prepare the features, and a detector.
 
 use windrow_common::Aggregate;
 
-use crate::{CodePath, Feature, Features, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
+use crate::{
+    CodePath, Detector, Feature, Features, MAX_DEGREE, MAX_NODES, MAX_SUPPORT_VECTORS, MAX_TRAINING_ROWS,
+    OneClassSvm, Scaler, Step,
+};
+
+/// Most steps before the detector; a pipeline has a handful.
+const MAX_STEPS: usize = 64;
 
 /// Longest provenance text, in bytes.
 const MAX_PROVENANCE_BYTES: usize = 1_024;
-
-/// A scaler that centres and scales features as scikit-learn's `StandardScaler` does: (x − mean) / scale, in f64.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scaler {
-    mean: Box<[f64]>,
-    scale: Box<[f64]>,
-}
 
 /// A model that scores a sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     features: Features,
-    scaler: Option<Scaler>,
-    svm: OneClassSvm,
+    steps: Box<[Step]>,
+    detector: Detector,
     provenance: String,
 }
 
@@ -27,6 +26,7 @@ pub struct Model {
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     rows: Vec<f64>,
+    spare: Vec<f64>,
 }
 
 /// An error in the arrays and numbers of a model.
@@ -69,6 +69,51 @@ pub enum ModelError {
         scale: usize,
         /// Number of features.
         dimension: usize,
+    },
+    /// A step does not fit the one before it.
+    #[error("step {step} takes rows of {takes} numbers but is given {given}")]
+    Steps {
+        /// Position of the step, from 0; the detector comes after the last.
+        step: usize,
+        /// Length of the rows that it takes.
+        takes: usize,
+        /// Length of the rows that it is given.
+        given: usize,
+    },
+    /// The model has too many steps.
+    #[error("the model has {0} steps before its detector; the limit is {MAX_STEPS}")]
+    TooManySteps(usize),
+    /// The projection's matrix has the wrong size.
+    #[error("a matrix of {numbers} numbers does not project {inputs} features on 1 to {max}", max = Feature::ALL.len())]
+    Projection {
+        /// Number of features that it takes.
+        inputs: usize,
+        /// Length of the matrix.
+        numbers: usize,
+    },
+    /// The forest has no nodes, or too many.
+    #[error("a forest has 1 to {MAX_NODES} nodes; this one has {0}")]
+    Nodes(usize),
+    /// A tree of the forest is not valid.
+    #[error("the forest's tree {tree} {problem}")]
+    Tree {
+        /// Position of the tree, from 0.
+        tree: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The detector has no training rows, or too many.
+    #[error(
+        "a local outlier factor has 1 to {MAX_TRAINING_ROWS} training rows, and as many distances; this one has {0}"
+    )]
+    TrainingRows(usize),
+    /// The number of neighbours is out of range.
+    #[error("a local outlier factor with {rows} training rows cannot look at {neighbours} neighbours")]
+    Neighbours {
+        /// Number of neighbours.
+        neighbours: usize,
+        /// Number of training rows.
+        rows: usize,
     },
     /// A scale is zero and cannot be divided by.
     #[error("the scaler's scale at index {0} is zero")]
@@ -127,59 +172,39 @@ pub fn is_anomaly(decision: f64) -> bool {
     !(decision > 0.0)
 }
 
-impl Scaler {
-    /// Creates a scaler with one mean and one scale for each feature.
-    pub fn new(mean: Vec<f64>, scale: Vec<f64>) -> Result<Self, ModelError> {
-        if mean.len() != scale.len() {
-            return Err(ModelError::ScalerSize {
-                mean: mean.len(),
-                scale: scale.len(),
-                dimension: mean.len(),
-            });
-        }
-        for (what, numbers) in [("a mean of the scaler", &mean), ("a scale of the scaler", &scale)] {
-            if !numbers.iter().all(|number| number.is_finite()) {
-                return Err(ModelError::NotFinite(what));
-            }
-        }
-        if let Some(at) = scale.iter().position(|scale| *scale == 0.0) {
-            return Err(ModelError::ZeroScale(at));
-        }
-        Ok(Self {
-            mean: mean.into(),
-            scale: scale.into(),
-        })
-    }
-
-    /// Returns the means, which are subtracted from the features.
-    pub fn mean(&self) -> &[f64] {
-        &self.mean
-    }
-
-    /// Returns the scales, by which the centred features are divided.
-    pub fn scale(&self) -> &[f64] {
-        &self.scale
-    }
-
-    /// Scales rows in place.
-    pub(crate) fn apply(&self, rows: &mut [f64]) {
-        for row in rows.chunks_exact_mut(self.mean.len()) {
-            for ((value, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
-                *value = (*value - mean) / scale;
-            }
-        }
-    }
-}
-
 impl Model {
-    /// Creates a model from parts that fit together; `provenance` tells people where it comes from.
+    /// Creates a model of a detector, after a scaler if there is one; `provenance` tells people where it comes from.
     pub fn new(
         features: Features,
         scaler: Option<Scaler>,
-        svm: OneClassSvm,
+        detector: impl Into<Detector>,
         provenance: impl Into<String>,
     ) -> Result<Self, ModelError> {
-        let dimension = svm.dimension();
+        let detector = detector.into();
+        if let Some(scaler) = &scaler
+            && scaler.mean().len() != detector.dimension()
+        {
+            return Err(ModelError::ScalerSize {
+                mean: scaler.mean().len(),
+                scale: scaler.scale().len(),
+                dimension: detector.dimension(),
+            });
+        }
+        let steps = scaler.into_iter().map(Step::Scale).collect();
+        Self::with_steps(features, steps, detector, provenance)
+    }
+
+    /// Creates a model of steps, each of which takes the rows that the one before it returns, and a detector.
+    pub fn with_steps(
+        features: Features,
+        steps: Vec<Step>,
+        detector: Detector,
+        provenance: impl Into<String>,
+    ) -> Result<Self, ModelError> {
+        if steps.len() > MAX_STEPS {
+            return Err(ModelError::TooManySteps(steps.len()));
+        }
+        let dimension = steps.first().map_or(detector.dimension(), Step::inputs);
         if features.len() != dimension {
             return Err(ModelError::FeatureCount {
                 dimension,
@@ -187,14 +212,16 @@ impl Model {
                 features: features.to_string(),
             });
         }
-        if let Some(scaler) = &scaler
-            && scaler.mean.len() != dimension
-        {
-            return Err(ModelError::ScalerSize {
-                mean: scaler.mean.len(),
-                scale: scaler.scale.len(),
-                dimension,
-            });
+        let takes = steps
+            .iter()
+            .skip(1)
+            .map(Step::inputs)
+            .chain([detector.dimension()]);
+        for (at, (takes, before)) in takes.zip(&steps).enumerate() {
+            let (step, given) = (at + 1, before.outputs());
+            if takes != given {
+                return Err(ModelError::Steps { step, takes, given });
+            }
         }
         let provenance = provenance.into();
         if provenance.len() > MAX_PROVENANCE_BYTES {
@@ -202,8 +229,8 @@ impl Model {
         }
         Ok(Self {
             features,
-            scaler,
-            svm,
+            steps: steps.into(),
+            detector,
             provenance,
         })
     }
@@ -213,14 +240,30 @@ impl Model {
         &self.features
     }
 
-    /// Returns the scaler that prepares features for the SVM, if the model has one.
-    pub fn scaler(&self) -> Option<&Scaler> {
-        self.scaler.as_ref()
+    /// Returns the steps that prepare the features for the detector.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
-    /// Returns the SVM.
-    pub fn svm(&self) -> &OneClassSvm {
-        &self.svm
+    /// Returns the scaler, if it is the only step.
+    pub fn scaler(&self) -> Option<&Scaler> {
+        match &*self.steps {
+            [Step::Scale(scaler)] => Some(scaler),
+            _ => None,
+        }
+    }
+
+    /// Returns the detector.
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    /// Returns the detector if it is a one-class SVM.
+    pub fn svm(&self) -> Option<&OneClassSvm> {
+        match &self.detector {
+            Detector::OneClassSvm(svm) => Some(svm),
+            _ => None,
+        }
     }
 
     /// Returns a text that tells people where the model comes from.
@@ -230,11 +273,16 @@ impl Model {
 
     /// Returns the memory that the model takes, for a cache bounded in bytes.
     pub fn memory_bytes(&self) -> usize {
-        let scaler = self
-            .scaler
-            .as_ref()
-            .map_or(0, |scaler| 2 * scaler.mean.len() * size_of::<f64>());
-        size_of::<Self>() + self.features.len() + scaler + self.svm.heap_bytes() + self.provenance.capacity()
+        let steps: usize = self
+            .steps
+            .iter()
+            .map(|step| size_of::<Step>() + step.heap_bytes())
+            .sum();
+        size_of::<Self>()
+            + self.features.len()
+            + steps
+            + self.detector.heap_bytes()
+            + self.provenance.capacity()
     }
 
     /// Replaces the contents of `decisions` with one decision for each aggregate.
@@ -278,7 +326,7 @@ impl Model {
         scratch: &mut Scratch,
         decisions: &mut Vec<f64>,
     ) -> Result<(), ScoreError> {
-        let (rows, dimension) = (&mut scratch.rows[..], self.svm.dimension());
+        let (rows, dimension) = (&mut scratch.rows, self.features.len());
         decisions.clear();
         if rows.len() % dimension != 0 {
             return Err(ScoreError::Rows {
@@ -294,11 +342,11 @@ impl Model {
                 value: rows[at],
             });
         }
-        if let Some(scaler) = &self.scaler {
-            scaler.apply(rows);
-        }
         decisions.resize(rows.len() / dimension, 0.0);
-        self.svm.decide(path, rows, decisions);
+        for step in &self.steps {
+            step.apply(rows, &mut scratch.spare);
+        }
+        self.detector.decide(path, rows, decisions);
         match first_not_finite(decisions) {
             None => Ok(()),
             Some(row) => Err(ScoreError::Decision {

@@ -1,5 +1,7 @@
 //! Training of models.
 
+mod degenerate;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,6 +10,8 @@ use linfa::dataset::Pr;
 use linfa::traits::Fit;
 use linfa_svm::Svm;
 use ndarray::{Array1, Array2};
+
+pub use degenerate::Replaced;
 
 use crate::{Features, Kernel, MAX_DEGREE, Model, ModelError, OneClassSvm, Scaler};
 
@@ -104,6 +108,19 @@ pub enum TrainError {
     /// A text is not a gamma.
     #[error("`{0}` is not a gamma: use scale, auto or a number above 0")]
     Gamma(String),
+    /// The fit flags much of what it was trained on.
+    #[error(
+        "the {kernel} kernel does not separate the rows from the origin: the fit flags {flagged} of the {rows} rows \
+         that it was trained on; use the rbf kernel"
+    )]
+    Degenerate {
+        /// The kernel.
+        kernel: &'static str,
+        /// How many of the rows are flagged.
+        flagged: usize,
+        /// Number of rows.
+        rows: usize,
+    },
     /// The solver failed.
     #[error("the solver failed: {0}")]
     Solver(#[from] linfa_svm::SvmError),
@@ -194,32 +211,30 @@ impl TrainOptions {
 ///
 /// The same input yields the same model. The solver is `linfa-svm`, and this function evens out its differences from
 /// scikit-learn: its Gaussian kernel takes 1 / gamma, its polynomial kernel has no gamma, it keeps a coefficient for
-/// every row, and its decision is sum − rho.
+/// every row, and its decision is sum − rho. A fit that flags much of its own rows is replaced; see [`Replaced`].
 pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {
+    train_and_tell(rows, features, options).map(|(model, _)| model)
+}
+
+/// Trains as [`train`] does, and tells whether and why the model is not what the solver returned.
+pub fn train_and_tell(
+    rows: &[f64],
+    features: Features,
+    options: &TrainOptions,
+) -> Result<(Model, Option<Replaced>), TrainError> {
     options.check()?;
+    let given = check_rows(rows, &features)?;
+    let history = degenerate::History::of(rows, &features);
+    if let Some(svm) = history.constant_model()? {
+        let replaced = history.never_varied();
+        let provenance = format!("constant in {given} rows, tolerance {:e}", history.tolerance());
+        return Ok((Model::new(features, None, svm, provenance)?, Some(replaced)));
+    }
     let dimension = features.len();
-    if !rows.len().is_multiple_of(dimension) {
-        return Err(TrainError::Rows {
-            numbers: rows.len(),
-            dimension,
-        });
-    }
-    // Squares and their sums must stay finite too; no measured quantity comes near this limit.
-    let unusable = |value: &f64| !value.is_finite() || value.abs() > 1e100;
-    if let Some(at) = rows.iter().position(unusable) {
-        return Err(TrainError::NotFinite {
-            row: at / dimension,
-            value: rows[at],
-        });
-    }
-    let given = rows.len() / dimension;
-    if given < 2 {
-        return Err(TrainError::TooFew(given));
-    }
     // The scaler learns from every row, the SVM from a sample if there are too many.
     let scaler = options
         .standardise
-        .then(|| standard_scaler(rows, dimension))
+        .then(|| history.scaler(standard_scaler(rows, dimension)?))
         .transpose()?;
     let used = given.min(options.max_rows);
     let mut rows: Vec<f64> = (0..used)
@@ -240,11 +255,42 @@ pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result
         TrainKernel::Polynomial { coef0, degree } => Kernel::Polynomial { gamma, coef0, degree },
     };
     let svm = fit(&rows, dimension, kernel, options)?;
-    let provenance = format!(
+    let (svm, moved) = degenerate::settle(svm, &rows, options)?;
+    let mut provenance = format!(
         "linfa-svm 0.8.1, {used} of {given} rows, nu {}, gamma {}",
         options.nu, options.gamma
     );
-    Ok(Model::new(features, scaler, svm, provenance)?)
+    if moved.is_some() {
+        provenance += ", boundary moved";
+    }
+    let replaced = match history.value_never_varied() {
+        true => Some(history.never_varied()),
+        false => moved,
+    };
+    Ok((Model::new(features, scaler, svm, provenance)?, replaced))
+}
+
+/// Checks that the rows can be trained on, and returns their number.
+fn check_rows(rows: &[f64], features: &Features) -> Result<usize, TrainError> {
+    let dimension = features.len();
+    if !rows.len().is_multiple_of(dimension) {
+        return Err(TrainError::Rows {
+            numbers: rows.len(),
+            dimension,
+        });
+    }
+    // Squares and their sums must stay finite too; no measured quantity comes near this limit.
+    let unusable = |value: &f64| !value.is_finite() || value.abs() > 1e100;
+    if let Some(at) = rows.iter().position(unusable) {
+        return Err(TrainError::NotFinite {
+            row: at / dimension,
+            value: rows[at],
+        });
+    }
+    match rows.len() / dimension {
+        given if given < 2 => Err(TrainError::TooFew(given)),
+        given => Ok(given),
+    }
 }
 
 fn fit(

@@ -111,7 +111,10 @@ macro_rules! smokes {
     };
 }
 
-smokes!(csv ndjson wide shapes parquet hub_body scoring_message model_file pickle checkpoint amqp_headers dead_letter tables);
+smokes!(
+    csv ndjson wide shapes parquet hub_body scoring_message model_file pickle joblib skops onnx libsvm checkpoint amqp_headers
+    dead_letter tables
+);
 
 #[test]
 fn the_committed_inputs_are_small() {

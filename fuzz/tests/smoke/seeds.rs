@@ -9,7 +9,10 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMil
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage, SensorId};
-use windrow_model::{Features, Kernel, Model, OneClassSvm, Scaler};
+use windrow_model::{
+    Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
+    OneClassSvm, Projection, Scaler, Step, Stretch, TreeNode,
+};
 use windrow_store::{Dispatched, Row};
 
 use super::repository;
@@ -31,6 +34,7 @@ fn committed_seeds_are_what_the_formats_write_today() {
         messages(),
         models(),
         pickles(),
+        other_files(),
         documents(),
         headers(),
     ];
@@ -220,7 +224,44 @@ fn models() -> Seeds {
         coef0: 1.0,
         degree: 3,
     };
+    let stretch = Step::Stretch(Stretch::new(vec![2.0, 0.5], vec![0.5, 1.0]).unwrap());
+    let project = Step::Project(Projection::select(2, &[1]).unwrap());
+    let with_steps = |steps: Vec<Step>, detector| {
+        let model = Model::with_steps("mean,std".parse().unwrap(), steps, detector, "by hand");
+        model.unwrap().to_bytes().unwrap()
+    };
+    let split = TreeNode::Split {
+        feature: 0,
+        threshold: 0.5,
+        left: 1,
+        right: 2,
+    };
+    let tree = vec![
+        split,
+        TreeNode::Leaf { depth: 1.0 },
+        TreeNode::Leaf { depth: 2.5 },
+    ];
+    let forest = IsolationForest::new(1, vec![tree.clone(), tree], 3.0, -0.5).unwrap();
+    let envelope = EllipticEnvelope::new(vec![1.0, 2.0], vec![1.0, 0.5, 0.5, 1.0], -3.0).unwrap();
+    let rows = vec![1.0, 2.0, 3.0, 4.0, 5.0, 7.0];
+    let factor =
+        LocalOutlierFactor::new(2, Metric::Euclidean, rows, vec![1.0; 3], vec![0.5; 3], -1.5).unwrap();
     vec![
+        (
+            "model_file",
+            "forest",
+            with_steps(vec![stretch.clone(), project], Detector::IsolationForest(forest)),
+        ),
+        (
+            "model_file",
+            "envelope",
+            with_steps(vec![stretch], Detector::EllipticEnvelope(envelope)),
+        ),
+        (
+            "model_file",
+            "factor",
+            with_steps(Vec::new(), Detector::LocalOutlierFactor(factor)),
+        ),
         ("model_file", "rbf", model(Kernel::Rbf { gamma: 1.0 }, true)),
         ("model_file", "linear", model(Kernel::Linear, false)),
         ("model_file", "polynomial", model(polynomial, true)),
@@ -255,6 +296,37 @@ const SMALL_PICKLES: [&str; 6] = [
     "1.9.1/one-row-1d.p0.pkl",
     "1.9.1/one-row-1d.p5.pkl",
     "1.9.1/rbf-auto-4d.p1.pkl",
+];
+
+/// The smallest of the other files that are imported, of each kind.
+fn other_files() -> Seeds {
+    let wanted = OTHER_FILES.iter().map(|(target, name)| {
+        let path = repository("tests/fixtures/models/1.9.1").join(name);
+        (*target, *name, fs::read(path).unwrap())
+    });
+    wanted.collect()
+}
+
+const OTHER_FILES: [(&str, &str); 19] = [
+    ("pickle", "search.pkl"),
+    ("pickle", "columns.p2.pkl"),
+    ("pickle", "envelope-scaled.p2.pkl"),
+    ("joblib", "joblib-zlib"),
+    ("joblib", "joblib-gzip"),
+    ("joblib", "joblib-lz4"),
+    ("joblib", "robust.joblib"),
+    ("joblib", "sgd.joblib"),
+    ("joblib", "pyod-forest.joblib"),
+    ("joblib", "columns-in-order.joblib"),
+    ("joblib", "scaler.joblib"),
+    ("skops", "skops-pca.skops"),
+    ("onnx", "onnx-svm.onnx"),
+    ("onnx", "onnx-pca.onnx"),
+    ("onnx", "onnx-minmax.onnx"),
+    ("onnx", "onnx-sgd.onnx"),
+    ("libsvm", "libsvm-rbf.model"),
+    ("libsvm", "libsvm-poly.model"),
+    ("libsvm", "libsvm-linear.model"),
 ];
 
 /// JSON: checkpoints and dead letters.

@@ -1,41 +1,89 @@
-//! Import of pickled scikit-learn models, read strictly as data.
+//! Import of models that other programs fitted, read strictly as data.
 //!
 //! A pickle is a program: loading one in Python runs the code it names. Here a small stack machine builds a tree of
 //! plain values instead. It has only the instructions that scikit-learn's own pickles need. It records a call in the
-//! tree but never makes it, and accepts only names from a fixed list. The importer then looks up the few attributes
-//! that scoring needs.
+//! tree but never makes it, and refuses names from outside the libraries of models. The importer then looks up the few
+//! attributes that scoring needs.
 //!
 //! ```text
-//! bytes ──pickle──▶ values ──numpy──▶ arrays ──sklearn──▶ Model
+//! bytes ──container──▶ contents ──pickle──▶ values ──numpy──▶ arrays ──sklearn──▶ Model
 //! ```
 //!
-//! CPython's `pickletools.py` describes the instructions, and `sklearn/svm/_base.py` the attributes. The decision is Σ
-//! dual_coef · K + intercept in every version from 0.19 on.
+//! A file of skops becomes the same values. ONNX and LIBSVM have readers of their own, which return the same parts.
+//!
+//! CPython's `pickletools.py` describes the instructions, joblib's `numpy_pickle.py` the arrays between them, and
+//! scikit-learn's classes the attributes, under names that all versions from 0.19 on use.
 
+mod columns;
+mod container;
+mod libsvm;
 mod numpy;
+mod onnx;
+mod parts;
 mod pickle;
 mod sklearn;
+mod skops;
 mod value;
 
-use crate::{Features, Model, ModelError};
+use crate::{FeatureError, Features, Model, ModelError};
+use parts::Parts;
 
-/// Largest pickle to read, in bytes: about the size of the largest model.
-const MAX_PICKLE_BYTES: usize = 64 << 20;
+/// Largest file to import, also when it is decompressed, in bytes: about the size of the largest model.
+pub const MAX_IMPORT_BYTES: usize = 64 << 20;
 
-/// Most instructions to follow; a model has a few hundred. This bounds the number of values, the stack and the memo.
+/// Most instructions to follow; a one-class SVM has a few hundred, a forest of 100 trees some 10,000. This bounds the
+/// number of values, the stack and the memo.
 const MAX_INSTRUCTIONS: usize = 1 << 18;
 
-/// An error in importing a pickle.
+/// What to know about a file that is imported.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImportOptions<'a> {
+    /// The columns that the model was fitted on. If the model names its columns, they decide the order. The default is
+    /// what the model names, or else the mean alone.
+    pub features: Option<&'a Features>,
+    /// A file with a scaler that comes before the model.
+    pub scaler: Option<&'a [u8]>,
+}
+
+/// An imported model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// The model.
+    pub model: Model,
+    /// What was guessed or ignored, in sentences for people.
+    pub notes: Vec<String>,
+}
+
+/// An error in importing a file.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ImportError {
-    /// The pickle is too large.
-    #[error("the pickle has {0} bytes; the limit is {MAX_PICKLE_BYTES}")]
+    /// The file is empty.
+    #[error("the file is empty: copy it again")]
+    Empty,
+    /// The file is too large.
+    #[error("the file has {0} bytes; the limit is {MAX_IMPORT_BYTES}")]
     TooLarge(usize),
-    /// The file is not a pickle.
+    /// The decompressed contents are too large.
+    #[error("the file has more than {MAX_IMPORT_BYTES} bytes when it is decompressed, which is the limit")]
+    Unpacked,
+    /// The file is compressed by a method that Windrow does not read.
     #[error(
-        "this is not a pickle: if it is compressed (joblib's `compress`, gzip), load it in Python and save it with \
-         `pickle.dump`"
+        "the file is compressed with {0}: decompress it, or save it with `joblib.dump(model, file, compress=(\"zlib\", 3))`"
     )]
+    Compression(&'static str),
+    /// The compressed contents are damaged.
+    #[error("the file cannot be decompressed as {method}: {problem}; copy it again")]
+    Compressed {
+        /// The method.
+        method: &'static str,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The file is something else, known by its first bytes.
+    #[error("the file is {0}")]
+    OtherFile(&'static str),
+    /// The file is not a pickle.
+    #[error("this is not a model that can be imported: save one with `pickle.dump` or `joblib.dump`")]
     NotAPickle,
     /// A newer Python wrote the pickle.
     #[error("the pickle has protocol {0}, which Windrow cannot read: save it again with `protocol=5`")]
@@ -76,32 +124,60 @@ pub enum ImportError {
         problem: &'static str,
     },
     /// The pickle has too many instructions.
-    #[error("the pickle has more than {MAX_INSTRUCTIONS} instructions; a one-class SVM has a few hundred")]
-    TooLong,
-    /// The pickle asks for a class or function that a one-class SVM does not need.
     #[error(
-        "the pickle asks for `{0}`, which a one-class SVM does not need; it was not run. Only a `OneClassSVM`, \
-         alone or after a `StandardScaler` in a `Pipeline`, can be imported"
+        "the pickle has more than {MAX_INSTRUCTIONS} instructions; a forest of 100 trees has some 10,000"
     )]
+    TooLong,
+    /// The pickle asks for a class or function that no model needs.
+    #[error("the pickle asks for `{0}`, which no model that can be imported needs; it was not run")]
     Global(String),
-    /// The file was saved by joblib.
-    #[error("the file was saved by joblib: load it with `joblib.load` and save it with `pickle.dump`")]
-    Joblib,
+    /// The file was saved by a joblib before 0.10, which writes arrays to files of their own.
+    #[error("the file was saved by an old joblib, with its arrays in other files: load it and save it again")]
+    OldJoblib,
     /// The model was fitted on a sparse matrix.
     #[error("the model was fitted on a sparse matrix: fit it on a plain array (`X.toarray()`)")]
     Sparse,
-    /// The pickle is valid, but holds something else.
-    #[error("the pickle holds {0}: save a fitted `OneClassSVM`, or a `Pipeline` that ends in one")]
-    NotAModel(&'static str),
-    /// The pipeline has a step that cannot be imported.
+    /// The file is valid, but holds something else.
     #[error(
-        "the pipeline's step `{step}` is {found}: only a `StandardScaler` and then a `OneClassSVM` can be imported"
+        "the file holds {0}: save a fitted detector (OneClassSVM, SGDOneClassSVM, IsolationForest, EllipticEnvelope, \
+         LocalOutlierFactor), or a Pipeline that ends in one"
+    )]
+    NotAModel(String),
+    /// A step cannot be imported.
+    #[error(
+        "the step `{step}` is {found}: scalers (Standard, MinMax, MaxAbs, Robust), PCA and a ColumnTransformer of them can \
+         be imported, and then one detector"
     )]
     Step {
         /// The step's name.
         step: String,
         /// What the step is.
-        found: &'static str,
+        found: String,
+    },
+    /// The file holds several scalers or models.
+    #[error("the file holds several parts without an order ({0}): save them as one Pipeline")]
+    Parts(String),
+    /// The file holds a threshold beside the model.
+    #[error(
+        "the file holds `{0}` beside the model, and only scikit-learn's own boundary is applied: set the model's `offset_`, \
+         and save it without the threshold"
+    )]
+    Threshold(String),
+    /// The scaler's file holds a model.
+    #[error("the scaler's file holds a model: give the file of the scaler")]
+    ScalerIsModel,
+    /// The metric is not one that can be imported.
+    #[error("the model's metric is `{0}`: only euclidean, manhattan and chebyshev can be imported")]
+    Metric(String),
+    /// An attribute is not an estimator.
+    #[error("the {class}'s `{attribute}` is {found}, which cannot be imported")]
+    Inner {
+        /// The class.
+        class: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+        /// What it is.
+        found: String,
     },
     /// An attribute is missing.
     #[error("the {class} has no `{attribute}`: fit it before you save it")]
@@ -124,34 +200,142 @@ pub enum ImportError {
     /// The kernel is a custom one.
     #[error("the model's kernel is `{0}`: only linear, rbf, poly and sigmoid can be imported")]
     Kernel(String),
-    /// The model was fitted on columns with the names of features, but not on the given features.
+    /// The model was fitted on columns that name other features than the given ones.
     #[error(
-        "the model was fitted on the columns {fitted} but the features {given} are named: name them as fitted"
+        "the model was fitted on the columns {columns}, which are the features {fitted}, but {given} are named: name the \
+         features that it was fitted on",
+        given = given.as_ref().map_or("others".to_owned(), ToString::to_string)
     )]
     Columns {
-        /// The columns that the model names.
+        /// The features that the columns name.
         fitted: Features,
+        /// The columns that the model names.
+        columns: String,
         /// The features that the caller names.
-        given: Features,
+        given: Option<Features>,
     },
+    /// The model was fitted on columns that name no features.
+    #[error(
+        "the model was fitted on the columns {0}, which are not the features of one sensor: a model of one sensor reads \
+         count, mean, std, min, max, first, last, std_sample, rms or range of its readings. If these columns are such \
+         features under other names, fit it on names like value_mean, or on a plain array (`X.to_numpy()`)"
+    )]
+    ColumnNames(String),
+    /// The ZIP archive is damaged, or not one that skops writes.
+    #[error("the file {0}")]
+    Skops(&'static str),
+    /// The LIBSVM model is damaged, or not a one-class SVM.
+    #[error("line {line} of the LIBSVM model {problem}")]
+    Libsvm {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The ONNX file is damaged.
+    #[error("the ONNX file is damaged: {0}")]
+    Protobuf(&'static str),
+    /// The ONNX graph is not one that skl2onnx writes for a model that can be imported.
+    #[error(
+        "the ONNX graph {0}: graphs that skl2onnx writes for a OneClassSVM, SGDOneClassSVM or IsolationForest after scalers \
+         and PCA can be imported; for others, save the estimator with `pickle.dump` or `joblib.dump`"
+    )]
+    Onnx(String),
+    /// The list of features is not valid.
+    #[error("the features are not valid: {0}")]
+    Features(#[from] FeatureError),
     /// The model's arrays or numbers are not valid.
-    #[error("the pickle's model cannot be used: {0}")]
+    #[error("the file's model cannot be used: {0}")]
     Model(#[from] ModelError),
 }
 
-/// Imports a pickled scikit-learn `OneClassSVM`, alone or after a `StandardScaler` in a `Pipeline`.
+/// Imports a model that was fitted on `features`, in this order unless it names its columns.
 ///
-/// `features` are the columns that the model was fitted on, in order. Pickle protocols 0 to 5 and scikit-learn from
-/// 0.19 on are supported. Nothing in the file is ever run. The decisions equal those of scikit-learn's
-/// `decision_function`, up to rounding in the last digits.
-pub fn import(pickle: &[u8], features: Features) -> Result<Model, ImportError> {
-    if pickle.len() > MAX_PICKLE_BYTES {
-        return Err(ImportError::TooLarge(pickle.len()));
+/// See [`import_with`].
+#[allow(clippy::needless_pass_by_value)] // As `train` and `Model::new` take them.
+pub fn import(file: &[u8], features: Features) -> Result<Model, ImportError> {
+    let options = ImportOptions {
+        features: Some(&features),
+        scaler: None,
+    };
+    import_with(file, &options).map(|imported| imported.model)
+}
+
+/// Imports a model from a file of `pickle`, joblib, skops, skl2onnx or LIBSVM.
+///
+/// Pickle protocols 0 to 5 and scikit-learn from 0.19 on are supported. Nothing in the file is ever run. The decisions
+/// equal those of scikit-learn's `decision_function`, up to rounding in the last digits; ONNX holds 32-bit numbers.
+pub fn import_with(file: &[u8], options: &ImportOptions<'_>) -> Result<Imported, ImportError> {
+    let mut parts = Parts::default();
+    if let Some(scaler) = options.scaler {
+        add(&mut parts, scaler, None)?;
+        if parts.detector.is_some() {
+            return Err(ImportError::ScalerIsModel);
+        }
     }
-    sklearn::model(&pickle::read(pickle)?, features)
+    let found = add(&mut parts, file, options.features.map(Features::len))?;
+    parts.model(options.features, &found)
+}
+
+/// Adds what a file holds to the parts of a model, and returns what it is. `width` is the number of features, for files
+/// that do not tell it.
+fn add(parts: &mut Parts, file: &[u8], width: Option<usize>) -> Result<String, ImportError> {
+    let contents = open(file)?;
+    if contents.starts_with(libsvm::START) {
+        libsvm::add(parts, &contents, width)?;
+        return Ok("a model of LIBSVM".to_owned());
+    }
+    // The first field of an ONNX file, its version, is a small number; no pickle begins with a backspace.
+    if contents.first() == Some(&onnx::FIRST_BYTE) {
+        onnx::add(parts, &contents)?;
+        return Ok("an ONNX graph".to_owned());
+    }
+    if contents.starts_with(skops::START) {
+        let contents = skops::unpack(&contents)?;
+        let values = skops::read(&contents)?;
+        parts.add_file(&values)?;
+        return Ok(values.kind(values.root));
+    }
+    let values = pickle::read(&contents)?;
+    parts.add_file(&values)?;
+    Ok(values.kind(values.root))
+}
+
+/// Returns the contents of a file, decompressed, unless it is of a kind that is not imported.
+fn open(file: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, ImportError> {
+    if file.len() > MAX_IMPORT_BYTES {
+        return Err(ImportError::TooLarge(file.len()));
+    }
+    let contents = container::contents(file)?;
+    match other_kind(&contents) {
+        Some(kind) => Err(ImportError::OtherFile(kind)),
+        None if contents.is_empty() => Err(ImportError::Empty),
+        None => Ok(contents),
+    }
+}
+
+/// Returns what a file is if its first bytes say that it is no model that can be imported.
+fn other_kind(contents: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], &str); 4] = [
+        (
+            b"version https://git-lfs",
+            "a pointer of Git LFS, not the model: run `git lfs pull`",
+        ),
+        (b"WNDM", "a model of Windrow already: it needs no import"),
+        (
+            b"\x89HDF\r\n",
+            "an HDF5 file, such as Keras writes, which cannot be imported",
+        ),
+        (
+            b"\x93NUMPY",
+            "a NumPy array, not a model: save the estimator itself",
+        ),
+    ];
+    let known = kinds.iter().find(|(start, _)| contents.starts_with(start));
+    known.map(|(_, kind)| *kind)
 }
 
 /// Cuts text from the file to a line and escapes it, so that an error message carries no terminal control codes.
 fn shown(text: &str) -> String {
-    text.chars().take(120).flat_map(char::escape_default).collect()
+    text.chars().take(200).flat_map(char::escape_default).collect()
 }

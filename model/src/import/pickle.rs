@@ -1,5 +1,7 @@
 //! The stack machine: the instructions of pickle protocols 0 to 5 that scikit-learn's models need, and no others.
 
+mod joblib;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -20,6 +22,10 @@ struct Machine<'a> {
     /// Height of the stack at each open `MARK`.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    /// Instructions that may still be followed.
+    budget: usize,
+    /// Number of pickles that this one is inside of.
+    depth: usize,
 }
 
 /// Reads a pickle into values.
@@ -32,19 +38,27 @@ pub(super) fn read(bytes: &[u8]) -> Result<Values<'_>, ImportError> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        budget: MAX_INSTRUCTIONS,
+        depth: 0,
     };
-    for _ in 0..MAX_INSTRUCTIONS {
-        machine.instruction = machine.at;
-        let code = machine.byte()?;
-        if code == b'.' {
-            return machine.end();
-        }
-        machine.follow(code)?;
-    }
-    Err(ImportError::TooLong)
+    machine.follow_all()?;
+    machine.end()
 }
 
 impl<'a> Machine<'a> {
+    /// Follows the instructions up to the last one, `STOP`.
+    fn follow_all(&mut self) -> Result<(), ImportError> {
+        while let Some(left) = self.budget.checked_sub(1) {
+            self.budget = left;
+            self.instruction = self.at;
+            match self.byte()? {
+                b'.' => return Ok(()),
+                code => self.follow(code)?,
+            }
+        }
+        Err(ImportError::TooLong)
+    }
+
     /// Follows one instruction.
     fn follow(&mut self, code: u8) -> Result<(), ImportError> {
         match code {
@@ -199,22 +213,28 @@ impl<'a> Machine<'a> {
 
             b'c' => {
                 let (module, name) = (self.name()?, self.name()?);
-                self.push(Value::Global(Global::named(module, name)?));
+                let global = self.values.global(module, name)?;
+                self.push(Value::Global(global));
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Some(module), Some(name)) = (self.values.text(module), self.values.text(name)) else {
                     return Err(self.malformed("a class whose name is not text"));
                 };
-                let global = Global::named(module, name)?;
+                let (module, name) = (module.to_owned(), name.to_owned());
+                let global = self.values.global(&module, &name)?;
                 self.push(Value::Global(global));
             }
             // REDUCE and NEWOBJ: the call is recorded, not made.
             b'R' | 0x81 => self.note_call()?,
-            b'b' => self.note_state()?,
+            b'b' => {
+                self.note_state()?;
+                self.joblib_array()?;
+            }
             // INST names the class it would run, so the error can name it too.
             b'i' => {
-                Global::named(self.name()?, self.name()?)?;
+                let (module, name) = (self.name()?, self.name()?);
+                self.values.global(module, name)?;
                 return Err(self.unknown(code));
             }
             _ if self.instruction == 0 => return Err(ImportError::NotAPickle),
@@ -313,7 +333,13 @@ impl<'a> Machine<'a> {
         let sign = bytes.last().is_some_and(|last| *last >= 0x80);
         let mut filled = [if sign { 0xff } else { 0 }; 8];
         let Some(low) = filled.get_mut(..bytes.len()) else {
-            return Err(self.malformed("an integer that does not fit 64 bits"));
+            // The state of a random generator, which no model needs; a float is near enough to be called a number.
+            let magnitude = bytes
+                .iter()
+                .rev()
+                .fold(0.0, |number, byte| number * 256.0 + f64::from(*byte));
+            self.push(Value::Float(magnitude));
+            return Ok(());
         };
         low.copy_from_slice(bytes);
         self.push(Value::Int(i64::from_le_bytes(filled)));
@@ -359,10 +385,15 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, items: Vec<Id>) -> Result<(), ImportError> {
         let list = self.top()?;
-        let Value::List(list) = self.values.get_mut(list) else {
-            return Err(self.malformed("items for a value that is not a list"));
-        };
-        list.extend(items);
+        match self.values.get_mut(list) {
+            Value::List(list) => list.extend(items),
+            // What is never read needs no items.
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) => {}
+            _ => return Err(self.malformed("items for a value that is not a list")),
+        }
         Ok(())
     }
 
@@ -373,6 +404,10 @@ impl<'a> Machine<'a> {
             Value::Dict(dict) if odd.is_empty() => {
                 dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) if odd.is_empty() => {}
             _ => return Err(self.malformed("keys and values for a value that is not a dict")),
         }
         Ok(())
@@ -415,6 +450,11 @@ impl<'a> Machine<'a> {
                 object.state = Some(state);
                 Ok(())
             }
+            // NumPy's random generators are a state of a state.
+            Value::Object(Object {
+                called: Global::Other(_),
+                ..
+            }) => Ok(()),
             _ => Err(self.malformed("a state for a value that cannot have one")),
         }
     }
@@ -424,7 +464,8 @@ fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Decodes Python's `raw_unicode_escape`: each byte is a character, except in escapes: `\u` and 4 hexadecimal digits, or
+/// Decodes Python's `raw_unicode_escape`: each byte is a character, except in escapes: `\u` and 4 hexadecimal digits,
+/// or
 /// `\U` and 8.
 fn raw_unicode_escape(line: &[u8]) -> Option<Cow<'_, str>> {
     if let Ok(text) = str::from_utf8(line)

@@ -51,7 +51,7 @@ fn by_definition(model: &Model, row: &[f64]) -> f64 {
     if let Some(scaler) = model.scaler() {
         scaler.apply(&mut row);
     }
-    let svm = model.svm();
+    let svm = model.svm().unwrap();
     let vectors = svm.vectors().chunks_exact(svm.dimension());
     let similar = vectors.map(|vector| {
         let pairs = || vector.iter().zip(&row);
@@ -73,7 +73,18 @@ fn bits(numbers: &[f64]) -> Vec<u64> {
 #[test]
 fn decisions_are_those_of_the_definition() {
     for kernel in KERNELS {
-        for (vectors, dimension) in [(1, 1), (2, 4), (4, 7), (5, 1), (8, 3), (100, 4), (501, 7)] {
+        for (vectors, dimension) in [
+            (1, 1),
+            (2, 4),
+            (4, 7),
+            (5, 1),
+            (8, 3),
+            (100, 4),
+            (501, 7),
+            (9, 8),
+            (40, 9),
+            (33, 10),
+        ] {
             let model = model(kernel, vectors, dimension, vectors % 2 == 0);
             let rows = numbers(9, 37 * dimension);
             let mut decisions = Vec::new();
@@ -81,7 +92,7 @@ fn decisions_are_those_of_the_definition() {
                 .decide_rows(&rows, &mut Scratch::default(), &mut decisions)
                 .unwrap();
             assert_eq!(decisions.len(), 37);
-            let weight: f64 = model.svm().coefficients().iter().map(|c| c.abs()).sum();
+            let weight: f64 = model.svm().unwrap().coefficients().iter().map(|c| c.abs()).sum();
             for (row, decision) in rows.chunks_exact(dimension).zip(&decisions) {
                 let right = by_definition(&model, row);
                 let scale = weight.max(right.abs());
@@ -98,7 +109,17 @@ fn decisions_are_those_of_the_definition() {
 fn every_cpu_gives_the_same_bits_however_rows_are_batched() {
     let (mut scratch, mut together, mut other) = (Scratch::default(), Vec::new(), Vec::new());
     for kernel in KERNELS {
-        for (vectors, dimension) in [(1, 1), (2, 1), (3, 4), (5, 2), (16, 4), (103, 4), (500, 7)] {
+        for (vectors, dimension) in [
+            (1, 1),
+            (2, 1),
+            (3, 4),
+            (5, 2),
+            (16, 4),
+            (103, 4),
+            (500, 7),
+            (3, 10),
+            (50, 10),
+        ] {
             let model = model(kernel, vectors, dimension, true);
             let rows = numbers(vectors as u64, 29 * dimension);
             let baseline = CodePath::available()[0];

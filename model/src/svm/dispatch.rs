@@ -75,7 +75,10 @@ impl CodePath {
             4 => self.sized::<S, 4>(similarity, svm, rows, decisions),
             5 => self.sized::<S, 5>(similarity, svm, rows, decisions),
             6 => self.sized::<S, 6>(similarity, svm, rows, decisions),
-            _ => self.sized::<S, 7>(similarity, svm, rows, decisions),
+            7 => self.sized::<S, 7>(similarity, svm, rows, decisions),
+            8 => self.sized::<S, 8>(similarity, svm, rows, decisions),
+            9 => self.sized::<S, 9>(similarity, svm, rows, decisions),
+            _ => self.sized::<S, 10>(similarity, svm, rows, decisions),
         }
     }
 

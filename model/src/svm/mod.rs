@@ -65,6 +65,16 @@ pub struct OneClassSvm {
 }
 
 impl Kernel {
+    /// Returns its name, as in scikit-learn.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Rbf { .. } => "rbf",
+            Self::Polynomial { .. } => "poly",
+            Self::Sigmoid { .. } => "sigmoid",
+        }
+    }
+
     fn check(self) -> Result<(), ModelError> {
         let (gamma, coef0) = match self {
             Self::Linear => (0.0, 0.0),

@@ -90,7 +90,7 @@ impl Similarity for Sigmoid {
 /// Decides every row; inlined into one function for each code path, kernel and number of features.
 ///
 /// The number of features is a constant: a sum over an inner loop of unknown length costs a third more, and there are
-/// only seven features.
+/// only ten features.
 #[inline(always)]
 pub(super) fn decide<S: Similarity, const D: usize>(
     similarity: S,

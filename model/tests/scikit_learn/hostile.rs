@@ -3,11 +3,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Write;
 
 use proptest::prelude::*;
 use windrow_model::{Features, ImportError, Model, import};
 
-use crate::fixtures::{VERSIONS, case, cases};
+use crate::fixtures::{VERSIONS, case, cases, kind_file};
 
 const NEWEST: &str = VERSIONS[1];
 
@@ -44,8 +45,9 @@ fn import_modestly(pickle: &[u8], features: Features) -> Result<Model, ImportErr
     let before = ALLOCATED.get();
     let result = import(pickle, features);
     let allocated = ALLOCATED.get() - before;
+    // The window and the tables of a decompressor, which a file may begin like, have 80 kB.
     assert!(
-        allocated <= 16_384 + 200 * pickle.len(),
+        allocated <= 100_000 + 200 * pickle.len(),
         "{allocated} bytes for {}",
         pickle.len()
     );
@@ -100,10 +102,6 @@ fn whatever_is_asked_for_is_named_and_not_run() {
         ),
         (b"cnumpy\nload\n(Vx\ntR.", "numpy.load"),
         (b"cbuiltins\ngetattr\n.", "builtins.getattr"),
-        (
-            b"cnumpy.random._pickle\n__randomstate_ctor\n.",
-            "numpy.random._pickle.__randomstate_ctor",
-        ),
         // Terminal control codes are escaped in the message.
         (b"c\x1b[2J\nx\n.", "\\u{1b}[2J.x"),
     ] {
@@ -190,21 +188,15 @@ fn lengths_are_checked_before_anything_is_allocated() {
 #[test]
 fn depth_and_cycles_are_no_trouble() {
     let deep = |code: &[u8]| [b"N", &code.repeat(200_000)[..], b"."].concat();
-    assert_eq!(refused(&deep(b"\x85")), ImportError::NotAModel("a tuple"));
+    assert_eq!(refused(&deep(b"\x85")), ImportError::NotAModel("a tuple".into()));
     assert_eq!(refused(&deep(b"\x85\x85")), ImportError::TooLong);
     assert!(matches!(refused(&deep(b"(")), ImportError::Malformed { .. }));
     assert!(matches!(refused(&deep(b"]")), ImportError::Malformed { .. }));
     // A list inside itself, a pipeline that is its own step, and one that is its own state.
-    assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list"));
+    assert_eq!(refused(b"]q\0h\0a."), ImportError::NotAModel("a list".into()));
     let own_step = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0}Vsteps\n((Va\nh\0tlsb.");
     assert!(
-        matches!(
-            own_step,
-            ImportError::Step {
-                found: "a Pipeline",
-                ..
-            }
-        ),
+        matches!(&own_step, ImportError::Step { found, .. } if found == "a Pipeline"),
         "{own_step:?}"
     );
     let own_state = refused(b"csklearn.pipeline\nPipeline\n)\x81q\0h\0b.");
@@ -214,6 +206,19 @@ fn depth_and_cycles_are_no_trouble() {
         matches!(own_class, ImportError::Malformed { .. }),
         "{own_class:?}"
     );
+}
+
+#[test]
+fn pipelines_that_hold_each_other_many_times_end() {
+    // Forty times forty, six levels deep: four billion steps in 10 kB.
+    let mut pickle = b"csklearn.pipeline\nPipeline\n)\x81}Vsteps\n(lsbp0\n0".to_vec();
+    for level in 1..7 {
+        let step = format!("(Va\ng{}\nt", level - 1).repeat(40);
+        pickle.extend(b"csklearn.pipeline\nPipeline\n)\x81}Vsteps\n(");
+        pickle.extend(format!("{step}lsbp{level}\n0").bytes());
+    }
+    pickle.extend(b"g6\n.");
+    assert_eq!(refused(&pickle), ImportError::TooLong);
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn a_pickle_cut_off_anywhere_is_refused() {
         for case in cases(version) {
             for protocol in &case.protocols {
                 let pickle = case.pickle(version, *protocol);
-                for length in 0..pickle.len() {
+                for length in 1..pickle.len() {
                     let error = import_modestly(&pickle[..length], case.features()).unwrap_err();
                     assert_eq!(error, ImportError::CutOff(length), "{} {protocol}", case.name);
                 }
@@ -283,4 +288,133 @@ proptest! {
     ) {
         prop_assert!(import_modestly(&pickle, features()).is_err());
     }
+}
+
+/// Files of each format: a name, and whether a file cut anywhere is an error.
+const FORMATS: [(&str, bool); 12] = [
+    ("sgd.joblib", true),
+    ("pyod-forest.joblib", true),
+    ("joblib-zlib", true),
+    ("joblib-gzip", true),
+    ("joblib-lz4", true),
+    ("pickle-gzip", true),
+    ("search.pkl", true),
+    ("skops-pca.skops", true),
+    ("onnx-svm.onnx", true),
+    ("onnx-forest-scaled.onnx", true),
+    // The last line may be cut in the middle of a number.
+    ("libsvm-rbf.model", false),
+    ("libsvm-poly.model", false),
+];
+
+/// Returns fifty damaged copies of a file: cut, with bytes changed, doubled, or without a part.
+fn damaged(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut state = 7_u64;
+    let mut below = |most: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % most
+    };
+    (0..50)
+        .map(|number| {
+            let mut copy = file.to_vec();
+            let at = below(file.len());
+            match number % 5 {
+                0 => copy.truncate(at),
+                1 => copy[at] ^= 1 << below(8),
+                2 => (0..8).for_each(|_| copy[below(file.len())] = below(256) as u8),
+                3 => drop(copy.drain(at..(at + 40).min(file.len()))),
+                // A number that is far too large, wherever a length may be.
+                _ => copy.iter_mut().skip(at).take(8).for_each(|byte| *byte = 0xff),
+            }
+            copy
+        })
+        .collect()
+}
+
+#[test]
+fn fifty_damaged_files_of_each_format_are_refused_or_read_in_bounded_memory() {
+    println!("file                     refused  read  most bytes allocated");
+    for (name, cut_is_error) in FORMATS {
+        let file = kind_file(NEWEST, name);
+        let features: Features = "mean,std,min,max".parse().unwrap();
+        let (mut refused, mut most) = (0, 0);
+        for (number, copy) in damaged(&file).iter().enumerate() {
+            let before = ALLOCATED.get();
+            let result = import(copy, features.clone());
+            most = most.max(ALLOCATED.get() - before);
+            refused += usize::from(result.is_err());
+            if let Err(error) = &result {
+                let text = error.to_string();
+                assert!(text.len() < 1_200 && !text.contains('\x1b'), "{text}");
+            }
+            if cut_is_error && number % 5 == 0 {
+                assert!(result.is_err(), "{name}: cut to {} bytes", copy.len());
+            }
+        }
+        println!("{name:<24} {refused:>7} {:>5}  {most}", 50 - refused);
+        assert!(refused >= 10, "{name}: {refused}");
+        // LZ4 has blocks of up to 4 MiB.
+        assert!(most <= (16 << 20) + 300 * file.len(), "{name}: {most}");
+    }
+}
+
+#[test]
+fn what_unpacks_without_end_is_refused_at_the_limit() {
+    let zeros = vec![0_u8; 1 << 20];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    for _ in 0..80 {
+        gzip.write_all(&zeros).unwrap();
+        zlib.write_all(&zeros).unwrap();
+        lz4.write_all(&zeros).unwrap();
+    }
+    for bomb in [
+        gzip.finish().unwrap(),
+        zlib.finish().unwrap(),
+        lz4.finish().unwrap(),
+    ] {
+        assert!(bomb.len() < 1 << 20);
+        let before = ALLOCATED.get();
+        assert_eq!(import(&bomb, features()), Err(ImportError::Unpacked));
+        let allocated = ALLOCATED.get() - before;
+        println!(
+            "{} bytes that unpack to 80 MiB: {allocated} allocated",
+            bomb.len()
+        );
+        // A buffer that doubles up to 128 MiB, and was copied on the way.
+        assert!(allocated <= 300 << 20, "{allocated}");
+    }
+    let zip = zip(&vec![b' '; 80 << 20]);
+    let before = ALLOCATED.get();
+    assert_eq!(import(&zip, features()), Err(ImportError::Unpacked));
+    let allocated = ALLOCATED.get() - before;
+    println!("{} bytes with 80 MiB of JSON: {allocated} allocated", zip.len());
+    assert!(allocated <= 100 << 20, "{allocated}");
+}
+
+/// Returns a ZIP archive with a deflated schema.json.
+fn zip(schema: &[u8]) -> Vec<u8> {
+    let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    deflate.write_all(schema).unwrap();
+    let packed = deflate.finish().unwrap();
+    // Version, flags, method, time, date, checksum and sizes, as both headers have them.
+    let common = [
+        &[20_u8, 0, 0, 0, 8, 0, 0, 0, 0, 0][..],
+        &crc32fast::hash(schema).to_le_bytes(),
+        &(packed.len() as u32).to_le_bytes(),
+        &(schema.len() as u32).to_le_bytes(),
+        &11_u16.to_le_bytes(),
+        &[0; 2],
+    ]
+    .concat();
+    let mut zip = [b"PK\x03\x04", &common[..], b"schema.json", &packed].concat();
+    let directory = zip.len() as u32;
+    zip.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 14], b"schema.json"].concat());
+    let length = zip.len() as u32 - directory;
+    zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    zip.extend(length.to_le_bytes());
+    zip.extend(directory.to_le_bytes());
+    zip.extend([0; 2]);
+    zip
 }

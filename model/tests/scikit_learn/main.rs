@@ -1,11 +1,13 @@
 //! Comparison with scikit-learn: its pickled models decide here as they do there, other pickles are refused, and models
 //! trained here label as scikit-learn's do on the same data.
 //!
-//! scikit-learn's files are in the workspace's `tests/fixtures`; `make_models.py` there recreates them.
+//! scikit-learn's files are in the workspace's `tests/fixtures`; `make_models.py` and `make_detectors.py` there
+//! recreate them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
 mod fixtures;
 mod hostile;
 mod import;
+mod kinds;
 mod train;
