@@ -250,9 +250,9 @@ fn whole_number(text: &[u8]) -> Option<EventTime> {
         number = number * 10 + u64::from(digit);
     }
     let (unit, millis) = match number {
-        ..100_000_000_000 => (EpochUnit::Seconds, number * 1_000),
-        ..100_000_000_000_000 => (EpochUnit::Millis, number),
-        ..100_000_000_000_000_000 => (EpochUnit::Micros, number / 1_000),
+        0..100_000_000_000 => (EpochUnit::Seconds, number * 1_000),
+        100_000_000_000..100_000_000_000_000 => (EpochUnit::Millis, number),
+        100_000_000_000_000..100_000_000_000_000_000 => (EpochUnit::Micros, number / 1_000),
         _ => (EpochUnit::Nanos, number / 1_000_000),
     };
     let millis = i64::try_from(millis).ok()?;
