@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
+use percent_encoding::percent_decode_str;
+
 use crate::source::SourceError;
 
 /// The format of a file's rows.
@@ -69,6 +71,18 @@ impl InputFile {
         })
     }
 
+    /// Returns the `name=value` segments of the path below the given folder, as Hive, Spark and Delta write them. A value is
+    /// `None` where they write a null.
+    pub(in crate::source) fn named_segments(&self) -> impl Iterator<Item = (&str, Option<String>)> {
+        let folders = self.name.rsplit_once('/').map_or("", |(folders, _)| folders);
+        folders.split('/').filter_map(|segment| {
+            let (name, value) = segment.split_once('=')?;
+            let value = (value != "__HIVE_DEFAULT_PARTITION__")
+                .then(|| percent_decode_str(value).decode_utf8_lossy().into_owned());
+            Some((name, value))
+        })
+    }
+
     /// Opens the file. The position of its cursor is undefined: all handles of one file share it.
     pub(in crate::source) fn open(&self) -> io::Result<File> {
         match &self.handle {
@@ -106,10 +120,19 @@ pub(in crate::source) fn single(path: &Path) -> Result<InputFile, SourceError> {
     })
 }
 
-/// Lists the files of known kinds below `folder`, sorted by name. Skips hidden files: they are still being written, or
-/// hold no data.
-pub(in crate::source) fn list(folder: &Path) -> Result<Vec<InputFile>, SourceError> {
-    let mut files = Vec::new();
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Listing {
+    /// The files to read, sorted by name.
+    pub(in crate::source) files: Vec<InputFile>,
+    /// The names of the files that are left out for their ending.
+    pub(in crate::source) skipped: Vec<String>,
+}
+
+/// Lists what is below `folder`. Leaves out what begins with a dot or an underscore: it is still being written, or holds
+/// no data.
+pub(in crate::source) fn list(folder: &Path) -> Result<Listing, SourceError> {
+    let mut listing = Listing::default();
     let mut folders = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
         let unreadable = |source| SourceError::Read {
@@ -120,12 +143,19 @@ pub(in crate::source) fn list(folder: &Path) -> Result<Vec<InputFile>, SourceErr
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let path = entry.path();
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
+            if is_folder && let Some(format) = table_format(&path) {
+                return Err(refused_table(&folder, format));
+            }
+            if let [b'.' | b'_', ..] = entry.file_name().as_encoded_bytes() {
                 continue;
             }
-            let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
             let shown = path.to_string_lossy().into_owned();
             if !is_folder && InputFile::known(path.clone(), shown).is_none() {
+                let name = entry.file_name();
+                listing
+                    .skipped
+                    .push(format!("{prefix}{}", name.to_string_lossy()));
                 continue;
             }
             let name = format!("{prefix}{}", utf8_name(&path)?);
@@ -135,12 +165,46 @@ pub(in crate::source) fn list(folder: &Path) -> Result<Vec<InputFile>, SourceErr
             } else if let Some(file) = InputFile::known(path, name)
                 && fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file())
             {
-                files.push(file);
+                listing.files.push(file);
             }
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+    listing.skipped.sort();
+    Ok(listing)
+}
+
+/// Returns the table format that keeps its log in a folder at this path. Which files of such a table count, only its log
+/// says: the others hold rows that were deleted or changed.
+fn table_format(path: &Path) -> Option<&'static str> {
+    match path.file_name()?.to_str()? {
+        "_delta_log" => Some("Delta"),
+        ".hoodie" => Some("Hudi"),
+        "metadata" => {
+            let mut names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
+            names
+                .any(|name| name.to_string_lossy().contains(".metadata.json"))
+                .then_some("Iceberg")
+        }
+        _ => None,
+    }
+}
+
+fn refused_table(path: &Path, format: &str) -> SourceError {
+    let shown = path.display();
+    let copy = match format {
+        "Delta" => format!("`duckdb -c \"copy (from delta_scan('{shown}')) to 'readings.parquet'\"`"),
+        "Iceberg" => format!("`duckdb -c \"copy (from iceberg_scan('{shown}')) to 'readings.parquet'\"`"),
+        _ => "the engine that writes it".to_owned(),
+    };
+    let article = if format == "Iceberg" { "an" } else { "a" };
+    SourceError::NoInput {
+        path: path.to_owned(),
+        why: format!(
+            "it is {article} {format} table, and only the table's log says which of its files count; export its rows with {copy} and \
+             read that file"
+        ),
+    }
 }
 
 /// Returns the name of the file at `path`, which must be UTF-8.
@@ -192,14 +256,61 @@ mod tests {
             "README.md",
             ".d.csv",
             ".hidden/e.csv",
+            "_SUCCESS",
+            "_temporary.csv",
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let names: Vec<_> = list(folder.path())
-            .unwrap()
-            .into_iter()
-            .map(|file| file.name)
-            .collect();
+        let listing = list(folder.path()).unwrap();
+        let names: Vec<_> = listing.files.iter().map(|file| &file.name).collect();
         assert_eq!(names, ["a.csv.gz", "b/deep/x.json", "c.csv"]);
+        assert_eq!(listing.skipped, ["README.md"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_a_table_is_refused_with_the_command_that_exports_it() {
+        for (log, expected) in [
+            ("_delta_log/00000000000000000000.json", "is a Delta table"),
+            ("metadata/v1.metadata.json", "is an Iceberg table"),
+            (".hoodie/hoodie.properties", "is a Hudi table"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let log = folder.path().join("readings").join(log);
+            fs::create_dir_all(log.parent().unwrap()).unwrap();
+            fs::write(log, "").unwrap();
+            fs::write(folder.path().join("readings/part-0.parquet"), "").unwrap();
+            let refused = list(folder.path()).unwrap_err().to_string();
+            assert!(refused.contains(expected), "{refused}");
+            let path = folder.path().join("readings");
+            assert!(refused.contains(path.to_str().unwrap()), "{refused}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("metadata")).unwrap();
+        fs::write(folder.path().join("metadata/sensors.csv"), "").unwrap();
+        assert_eq!(list(folder.path()).unwrap().files.len(), 1);
+    }
+
+    #[test]
+    fn the_named_segments_of_a_path_are_those_of_its_folders() {
+        let named = |name: &str| {
+            let file = InputFile::known(name.into(), name.into()).unwrap();
+            let segments = file.named_segments();
+            segments
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect::<Vec<_>>()
+        };
+        let text = |value: &str| Some(value.to_owned());
+        assert_eq!(
+            named("plant/device=pump%2F7/date=2026-01-05/x=1.parquet"),
+            [
+                ("device".to_owned(), text("pump/7")),
+                ("date".to_owned(), text("2026-01-05"))
+            ]
+        );
+        assert_eq!(
+            named("device=__HIVE_DEFAULT_PARTITION__/x.parquet"),
+            [("device".to_owned(), None)]
+        );
+        assert_eq!(named("device=1.parquet"), []);
     }
 }

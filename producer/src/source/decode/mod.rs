@@ -24,7 +24,7 @@ mod stream;
 
 pub(super) use decoder::{Decoder, End, RowPosition};
 pub use json_object::{DefaultNames, ObjectReader};
-pub(super) use kind::{Compression, ENDINGS, InputFile, list, single};
+pub(super) use kind::{Compression, ENDINGS, InputFile, Listing, list, single};
 pub(super) use lines::LastLine;
 #[cfg(test)]
 pub(super) use lines::MAX_ROW_BYTES;
