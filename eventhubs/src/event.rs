@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use windrow_common::EventTime;
+use windrow_producer::source::decode::Place;
 use windrow_producer::source::{Envelope, Offset};
 
 use crate::body::{float, size_of, time_of};
@@ -57,11 +58,28 @@ impl Event {
         properties.iter().flat_map(|properties| properties.0.iter())
     }
 
-    /// Returns the name in the application property `property`. As in a body, a name may be a number.
-    pub(crate) fn name_in(&self, property: &str) -> Option<Cow<'_, str>> {
+    /// Returns the name or the time in the application property `property`. As in a body, it may be a number.
+    pub(crate) fn property(&self, property: &str) -> Option<Cow<'_, str>> {
         let mut properties = self.properties();
         let (_, value) = properties.find(|(name, _)| name.eq_ignore_ascii_case(property))?;
         name_of(value)
+    }
+
+    /// Returns the name or the time in the annotation `wanted`.
+    pub(crate) fn name_in_annotation(&self, wanted: &str) -> Option<Cow<'_, str>> {
+        let annotations = self.received.raw_amqp_message().message_annotations.as_ref()?;
+        let (_, value) = annotations.0.iter().find(
+            |(key, _)| matches!(key, AmqpAnnotationKey::Symbol(name) if name.0.eq_ignore_ascii_case(wanted)),
+        )?;
+        name_of_value(value)
+    }
+
+    /// Returns what is at a place.
+    pub(crate) fn at(&self, place: Place<'_>) -> Option<Cow<'_, str>> {
+        match place {
+            Place::Property(name) => self.property(name),
+            Place::Annotation(name) => self.name_in_annotation(name),
+        }
     }
 
     /// Returns the key that decided its partition.
@@ -107,7 +125,26 @@ impl Event {
     }
 }
 
-/// Returns the name in a property.
+/// Returns the name or the time in an annotation.
+fn name_of_value(value: &AmqpValue) -> Option<Cow<'_, str>> {
+    use AmqpValue as V;
+    Some(match value {
+        V::String(text) => text.into(),
+        V::Symbol(symbol) => symbol.0.as_str().into(),
+        V::UByte(number) => number.to_string().into(),
+        V::UShort(number) => number.to_string().into(),
+        V::UInt(number) => number.to_string().into(),
+        V::ULong(number) => number.to_string().into(),
+        V::Byte(number) => number.to_string().into(),
+        V::Short(number) => number.to_string().into(),
+        V::Int(number) => number.to_string().into(),
+        V::Long(number) => number.to_string().into(),
+        V::TimeStamp(time) => time_of(time.0?).to_string().into(),
+        _ => return None,
+    })
+}
+
+/// Returns the name or the time in a property.
 fn name_of(value: &AmqpSimpleValue) -> Option<Cow<'_, str>> {
     use AmqpSimpleValue as V;
     Some(match value {
@@ -120,6 +157,8 @@ fn name_of(value: &AmqpSimpleValue) -> Option<Cow<'_, str>> {
         V::Short(number) => number.to_string().into(),
         V::Int(number) => number.to_string().into(),
         V::Long(number) => number.to_string().into(),
+        V::Symbol(symbol) => symbol.0.as_str().into(),
+        V::TimeStamp(time) => time_of(time.0?).to_string().into(),
         _ => return None,
     })
 }

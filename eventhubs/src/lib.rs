@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod hub_clock;
 mod input;
+mod names;
 mod partition;
 mod sharing;
 mod stretches;

@@ -9,7 +9,7 @@ use windrow_common::parse_duration;
 use crate::ProducerOptions;
 use crate::checkpoint::{Opening, Origin};
 use crate::ingest::AtEnd;
-use crate::source::decode::ColumnMapping;
+use crate::source::decode::{ColumnMapping, FieldSource};
 use crate::source::file::FileSource;
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
@@ -47,6 +47,24 @@ pub struct ColumnArgs {
     /// Column or field with the value [default: value or reading]
     #[arg(long, value_name = "NAME", env = "WINDROW_COLUMN_VALUE")]
     column_value: Option<String>,
+    /// Where an event's time is instead of in its body: property:NAME or annotation:NAME, such as
+    /// annotation:iothub-enqueuedtime
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "WINDROW_TIME_FROM",
+        conflicts_with = "column_time"
+    )]
+    time_from: Option<FieldSource>,
+    /// Where an event's device is instead of in its body: property:NAME or annotation:NAME, such as
+    /// annotation:iothub-connection-device-id
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "WINDROW_DEVICE_FROM",
+        conflicts_with = "column_device"
+    )]
+    device_from: Option<FieldSource>,
 }
 
 impl SourceArgs {
@@ -68,6 +86,8 @@ impl SourceArgs {
             device: columns.column_device.clone(),
             tag: columns.column_tag.clone(),
             value: columns.column_value.clone(),
+            time_from: columns.time_from.clone(),
+            device_from: columns.device_from.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use crate::source::decode::ColumnMapping;
+use crate::source::decode::{ColumnMapping, FieldSource};
 
 /// The source that was read, and the options that decide what is read in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,14 +65,18 @@ pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (String, 
         device,
         tag,
         value,
+        time_from,
+        device_from,
     } = columns;
     let options = [
-        ("time", timestamp),
-        ("device", device),
-        ("tag", tag),
-        ("value", value),
+        ("--column-time", timestamp.as_deref()),
+        ("--column-device", device.as_deref()),
+        ("--column-tag", tag.as_deref()),
+        ("--column-value", value.as_deref()),
+        ("--time-from", time_from.as_ref().map(FieldSource::as_str)),
+        ("--device-from", device_from.as_ref().map(FieldSource::as_str)),
     ];
     options
         .into_iter()
-        .filter_map(|(role, name)| Some((format!("--column-{role}"), name.as_deref()?)))
+        .filter_map(|(option, name)| Some((option.to_owned(), name?)))
 }

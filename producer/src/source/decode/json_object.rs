@@ -21,13 +21,15 @@ pub struct ObjectReader {
     cells: Cells,
 }
 
-/// The names for an object that has none of its own.
+/// The names and the time for an object that has none of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultNames<'a> {
     /// The device.
     pub device: Option<&'a str>,
     /// The tag.
     pub tag: Option<&'a str>,
+    /// The time, as text.
+    pub time: Option<&'a str>,
 }
 
 impl ObjectReader {
@@ -119,7 +121,7 @@ impl ObjectReader {
         let [time, device, tag, value] = row.cells;
         let [time_text, device_text, tag_text, _] = &mut self.texts;
         let time = {
-            let text = time.text(&self.scratch, time_text);
+            let text = or_known(time, names.time).text(&self.scratch, time_text);
             self.cells
                 .time(trim(text.map_err(|why| CellError::Cell(Role::Timestamp, why))?))?
         };

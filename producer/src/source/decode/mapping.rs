@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::SourceError;
 
+use super::field_source::FieldSource;
+
 /// The names of the columns to read; `None` takes the first default name that a file has.
 ///
 /// The comparison of names ignores ASCII case. A column named here is not taken for another role.
@@ -23,6 +25,12 @@ pub struct ColumnMapping {
     /// The measured value; by default `value` or `reading`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Where an event's time is, if not in its body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_from: Option<FieldSource>,
+    /// Where an event's device is, if not in its body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_from: Option<FieldSource>,
 }
 
 /// What a column holds; as a number, an index into arrays of four.

@@ -10,6 +10,7 @@
 mod cells;
 mod csv;
 mod decoder;
+mod field_source;
 mod json_object;
 mod json_row;
 mod json_scan;
@@ -23,6 +24,7 @@ mod sink;
 mod stream;
 
 pub(super) use decoder::{Decoder, End, RowPosition};
+pub use field_source::{FieldSource, Place};
 pub use json_object::{DefaultNames, ObjectReader};
 pub(super) use kind::{Compression, ENDINGS, InputFile, Listing, list, single};
 pub(super) use lines::LastLine;
