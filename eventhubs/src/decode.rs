@@ -2,7 +2,7 @@
 //!
 //! A body is one JSON object, an array of objects, or a sequence of objects such as NDJSON. Gzip is recognised by its
 //! first bytes, a byte order mark is skipped, and UTF-16 is decoded if it has one. What an object lacks may come from the
-//! event's properties and annotations (`names`).
+//! event's properties and annotations ([`EventNames`]).
 //!
 //! What is decoded, and in which order, follows from the body alone: checkpoints tell the readings of one event apart
 //! by their number in it. Of a damaged body, what comes before the damage is read and the rest is set aside.
@@ -14,12 +14,13 @@ use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use windrow_producer::source::decode::{ColumnMapping, DefaultNames, ObjectReader, RowSink};
+use windrow_producer::source::decode::{
+    ColumnMapping, DefaultNames, EventNames, ObjectReader, RowSink, TIME_HINT, say_guess,
+};
 use windrow_producer::source::{Raw, Unreadable};
 
 use crate::body::{Body, Kept, body_of, kept, size_of};
 use crate::event::Event;
-use crate::names::{Names, TIME_HINT, say_guess};
 use crate::stretches::Stretches;
 
 /// Largest body, in bytes; the service itself takes at most 1 MiB in most tiers.
@@ -34,7 +35,7 @@ const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 pub(crate) struct EventDecoder {
     objects: ObjectReader,
     unpacked: Vec<u8>,
-    names: Names,
+    names: EventNames,
     /// Whether a body was looked at for a device that IoT Hub names as well.
     has_looked: bool,
 }
@@ -42,9 +43,9 @@ pub(crate) struct EventDecoder {
 impl EventDecoder {
     pub(crate) fn new(mapping: &ColumnMapping) -> Self {
         Self {
-            objects: ObjectReader::new(&Names::of_bodies(mapping)),
+            objects: ObjectReader::new(&EventNames::of_bodies(mapping)),
             unpacked: Vec::new(),
-            names: Names::new(mapping),
+            names: EventNames::new(mapping),
             has_looked: false,
         }
     }
@@ -95,7 +96,7 @@ struct Reader<'a, 'b> {
     objects: &'a mut ObjectReader,
     event: &'a Event,
     names: DefaultNames<'a>,
-    of_event: &'a Names,
+    of_event: &'a EventNames,
     /// Whether to look if the next object names a device.
     look: bool,
     out: &'a mut RowSink<'b>,

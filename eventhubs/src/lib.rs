@@ -13,7 +13,6 @@ mod error;
 mod event;
 mod hub_clock;
 mod input;
-mod names;
 mod partition;
 mod sharing;
 mod stretches;

@@ -111,7 +111,7 @@ macro_rules! smokes {
     };
 }
 
-smokes!(csv ndjson parquet hub_body scoring_message model_file pickle checkpoint amqp_headers dead_letter tables);
+smokes!(csv ndjson parquet avro routed hub_body scoring_message model_file pickle checkpoint amqp_headers dead_letter tables);
 
 #[test]
 fn the_committed_inputs_are_small() {

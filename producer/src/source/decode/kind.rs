@@ -1,6 +1,7 @@
 //! Finds the kind of a file by its name, and lists the files of a folder.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -8,6 +9,9 @@ use std::{fs, io};
 use percent_encoding::percent_decode_str;
 
 use crate::source::SourceError;
+
+use super::avro::AVRO_MARK;
+use super::envelope::{MARKED_WITHIN, is_envelope};
 
 /// The format of a file's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(in crate::source) enum Kind {
     Ndjson,
     /// Apache Parquet.
     Parquet,
+    /// Events in Avro, as Event Hubs Capture writes them.
+    Avro,
 }
 
 /// The compression of a text file.
@@ -30,7 +36,7 @@ pub(in crate::source) enum Compression {
 
 /// The known file name endings, for messages.
 pub(in crate::source) const ENDINGS: &str =
-    ".csv, .tsv, .ndjson, .jsonl, .json (each also with .gz or .zst appended) or .parquet";
+    ".csv, .tsv, .ndjson, .jsonl, .json (each also with .gz or .zst appended), .parquet or .avro";
 
 /// A file that is read as one partition.
 #[derive(Clone, Debug)]
@@ -60,6 +66,7 @@ impl InputFile {
             "tsv" => Kind::Csv { delimiter: b'\t' },
             "ndjson" | "jsonl" | "json" => Kind::Ndjson,
             "parquet" if compression == Compression::None => Kind::Parquet,
+            "avro" if compression == Compression::None => Kind::Avro,
             _ => return None,
         };
         Some(Self {
@@ -67,6 +74,36 @@ impl InputFile {
             name,
             kind,
             compression,
+            handle: None,
+        })
+    }
+
+    /// Returns the file at `path` under `name`, if its ending is known, or if it has none and begins like a file of events:
+    /// IoT Hub's routing names files `00/2026/01/05/00/00`.
+    fn recognised(path: PathBuf, name: String) -> Option<Self> {
+        let own = name.rsplit('/').next().unwrap_or_default();
+        if own.contains('.') {
+            return Self::known(path, name);
+        }
+        // A pipe would lose what is read here.
+        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        let mut start = Vec::new();
+        // One that cannot be read is none of them.
+        File::open(&path)
+            .and_then(|file| file.take(MARKED_WITHIN as u64).read_to_end(&mut start))
+            .ok()?;
+        let kind = match () {
+            () if start.starts_with(AVRO_MARK) => Kind::Avro,
+            () if is_envelope(&start) => Kind::Ndjson,
+            () => return None,
+        };
+        Some(Self {
+            path,
+            name,
+            kind,
+            compression: Compression::None,
             handle: None,
         })
     }
@@ -99,22 +136,22 @@ impl InputFile {
         }
     }
 
-    /// Returns whether the file ends with what is needed to read it.
+    /// Returns whether the file can be read only once its end is there.
     pub(in crate::source) fn has_footer(&self) -> bool {
-        self.kind == Kind::Parquet
+        matches!(self.kind, Kind::Parquet | Kind::Avro)
     }
 
     /// Returns whether appended rows can be read. Only uncompressed text allows it, because it needs no end to be
     /// complete.
     pub(in crate::source) fn can_grow(&self) -> bool {
-        self.kind != Kind::Parquet && self.compression == Compression::None
+        !self.has_footer() && self.compression == Compression::None
     }
 }
 
 /// Returns the file at `path`.
 pub(in crate::source) fn single(path: &Path) -> Result<InputFile, SourceError> {
     let name = utf8_name(path)?;
-    InputFile::known(path.to_owned(), name).ok_or_else(|| SourceError::NoInput {
+    InputFile::recognised(path.to_owned(), name).ok_or_else(|| SourceError::NoInput {
         path: path.to_owned(),
         why: format!("unknown file name ending; a file to read is named {ENDINGS}"),
     })
@@ -150,22 +187,22 @@ pub(in crate::source) fn list(folder: &Path) -> Result<Listing, SourceError> {
             if let [b'.' | b'_', ..] = entry.file_name().as_encoded_bytes() {
                 continue;
             }
-            let shown = path.to_string_lossy().into_owned();
-            if !is_folder && InputFile::known(path.clone(), shown).is_none() {
-                let name = entry.file_name();
-                listing
-                    .skipped
-                    .push(format!("{prefix}{}", name.to_string_lossy()));
-                continue;
-            }
-            let name = format!("{prefix}{}", utf8_name(&path)?);
             // Links to files are followed. Links to folders are not, because they could form a cycle.
             if is_folder {
-                folders.push((path, format!("{name}/")));
-            } else if let Some(file) = InputFile::known(path, name)
-                && fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file())
-            {
-                listing.files.push(file);
+                let name = utf8_name(&path)?;
+                folders.push((path, format!("{prefix}{name}/")));
+                continue;
+            }
+            if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+                continue;
+            }
+            let shown = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            match InputFile::recognised(path.clone(), shown.clone()) {
+                Some(mut file) => {
+                    file.name = format!("{prefix}{}", utf8_name(&path)?);
+                    listing.files.push(file);
+                }
+                None => listing.skipped.push(shown),
             }
         }
     }

@@ -184,10 +184,10 @@ impl ParquetDecoder {
 
     fn next_batch(&mut self) -> Option<Result<Pending, ArrowError>> {
         let batch = self.reader.next()?;
-        Some(batch.and_then(|batch| self.pending(batch)))
+        Some(batch.and_then(|batch| self.pending(&batch)))
     }
 
-    fn pending(&self, batch: RecordBatch) -> Result<Pending, ArrowError> {
+    fn pending(&self, batch: &RecordBatch) -> Result<Pending, ArrowError> {
         let mut all = batch.columns().to_vec();
         for value in &self.of_path {
             let column: StringArray = std::iter::repeat_n(value.as_deref(), batch.num_rows()).collect();
