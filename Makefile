@@ -1,6 +1,6 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
 # make check  runs the tests that need no server, in under two minutes: between two edits
-# make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's client if they are missing
+# make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's clients if they are missing
 # make test-containers  as root: builds the images, runs docker-compose.yml on a Docker engine of its own, and kills things
 # make test-rabbitmq-versions  as root: the queue's promises on RabbitMQ 3.10, 4.0 and 4.3
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
@@ -34,7 +34,7 @@ check: target/.toolchain
 	$(CARGO) build --workspace --locked --examples
 	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation
 
-test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed
+test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed target/hub-clients/.installed
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
 
 # This machine's RabbitMQ, and those of these Debian releases: 4.0 and the newest. `TESTS=` runs everything that uses RabbitMQ.
@@ -151,6 +151,16 @@ target/arm/.installed: tests/fixtures/requirements-arm.txt
 	$(call need,python3 -c 'import ensurepip',python3-venv)
 	python3 -m venv --clear target/arm
 	target/arm/bin/pip install --quiet --only-binary :all: --requirement tests/fixtures/requirements-arm.txt
+	@touch $@
+
+# Microsoft's clients of Event Hubs for Python and Node, which use the tests' own hub.
+target/hub-clients/.installed: tests/fixtures/eventhubs/requirements.txt tests/fixtures/eventhubs/package.json
+	$(call need,python3 -c 'import ensurepip',python3-venv)
+	$(call need,command -v npm,nodejs npm)
+	python3 -m venv --clear target/hub-clients/python
+	target/hub-clients/python/bin/pip install --quiet --only-binary :all: --requirement tests/fixtures/eventhubs/requirements.txt
+	@mkdir -p target/hub-clients/node && cp tests/fixtures/eventhubs/package.json target/hub-clients/node/
+	npm install --prefix target/hub-clients/node --silent --no-audit --no-fund
 	@touch $@
 
 # The Azurite version that docker-compose.yml names.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fe2o3_amqp::acceptor::error::AcceptorAttachError;
-use fe2o3_amqp::acceptor::{LinkAcceptor, LinkEndpoint, ListenerSessionHandle};
-use fe2o3_amqp::types::definitions::{Error, Role};
+use fe2o3_amqp::acceptor::{LinkAcceptor, LinkEndpoint, ListenerSessionHandle, SupportedReceiverSettleModes};
+use fe2o3_amqp::types::definitions::{Error, ReceiverSettleMode, Role};
 use fe2o3_amqp::types::messaging::TargetArchetype;
 use fe2o3_amqp::types::performatives::Attach;
 use fe2o3_amqp::types::primitives::Value;
@@ -24,7 +24,7 @@ const DETACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A service that a link gets.
 enum Service {
     Requests(RequestNode),
-    Replies(String),
+    Replies(RequestNode),
     Intake(Destination),
     Delivery(Reader),
 }
@@ -37,10 +37,11 @@ pub(crate) async fn accept(
     session: &mut ListenerSessionHandle,
 ) -> Result<(), AcceptorAttachError> {
     match decide(state, &attach) {
-        Ok(Service::Replies(address)) => {
+        Ok(Service::Replies(node)) => {
             // Open the reply link before the client learns that it is attached: the reply to its first request needs
             // it.
-            let replies = reply_links.open(address);
+            let address = attach.target.as_deref().and_then(target_address);
+            let replies = reply_links.open(node, address, &attach.name);
             if let LinkEndpoint::Sender(sender) =
                 acceptor(None).accept_incoming_attach(attach, session).await?
             {
@@ -101,10 +102,8 @@ fn decide(state: &State, attach: &Attach) -> Result<Service, Error> {
     match (&attach.role, node) {
         (Role::Sender, Node::Cbs) => Ok(Service::Requests(RequestNode::Cbs)),
         (Role::Sender, Node::Management) => Ok(Service::Requests(RequestNode::Management)),
-        (Role::Receiver, Node::Cbs | Node::Management) => {
-            let reply_to = attach.target.as_deref().and_then(target_address);
-            Ok(Service::Replies(reply_to.unwrap_or_default().to_owned()))
-        }
+        (Role::Receiver, Node::Cbs) => Ok(Service::Replies(RequestNode::Cbs)),
+        (Role::Receiver, Node::Management) => Ok(Service::Replies(RequestNode::Management)),
         (_, _) if state.faults.busy() => Err(conditions::server_busy()),
         (Role::Sender, Node::Hub { hub }) => {
             state.check_name(&hub)?;
@@ -185,7 +184,10 @@ type AnyLinkAcceptor = LinkAcceptor<
 /// The limit is for links that send events here. On a link that delivers, the library would split messages into pieces
 /// of that size.
 fn acceptor(max_message_bytes: Option<usize>) -> AnyLinkAcceptor {
-    let builder = LinkAcceptor::builder();
+    // The service settles what it accepts at once. The Python client asks to settle second, and then never does.
+    let builder = LinkAcceptor::builder()
+        .supported_receiver_settle_modes(SupportedReceiverSettleModes::First)
+        .fallback_receiver_settle_mode(ReceiverSettleMode::First);
     match max_message_bytes.and_then(|bytes| u64::try_from(bytes).ok()) {
         Some(bytes) => builder.max_message_size(bytes).build(),
         None => builder.build(),

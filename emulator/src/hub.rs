@@ -70,22 +70,37 @@ impl Hub {
         self.address
     }
 
-    /// Returns the client's custom endpoint, such as `amqp://127.0.0.1:5672`.
+    /// Returns the custom endpoint for Rust's client, such as `amqp://127.0.0.1:5672`.
     pub fn endpoint(&self) -> String {
+        format!("amqp://{}", self.reachable_address())
+    }
+
+    /// Returns the connection string for Rust's client; the hub accepts any key.
+    pub fn connection_string(&self) -> String {
+        self.connection_string_with("localhost")
+    }
+
+    /// Returns the connection string for Microsoft's clients of other languages, which need no custom endpoint: it makes
+    /// them connect to this address without TLS, as to Microsoft's own emulator.
+    pub fn development_connection_string(&self) -> String {
+        let address = self.reachable_address().to_string();
+        self.connection_string_with(&address) + ";UseDevelopmentEmulator=true"
+    }
+
+    fn connection_string_with(&self, host: &str) -> String {
+        format!(
+            "Endpoint=sb://{host}/;SharedAccessKeyName=windrow;SharedAccessKey=d2luZHJvdw==;EntityPath={}",
+            self.state.hub
+        )
+    }
+
+    fn reachable_address(&self) -> SocketAddr {
         let mut address = self.address;
         if address.ip().is_unspecified() {
             // A client cannot connect to the unspecified address, but reaches such a hub on loopback.
             address.set_ip([127, 0, 0, 1].into());
         }
-        format!("amqp://{address}")
-    }
-
-    /// Returns the client's connection string; the hub accepts any key.
-    pub fn connection_string(&self) -> String {
-        format!(
-            "Endpoint=sb://localhost/;SharedAccessKeyName=windrow;SharedAccessKey=d2luZHJvdw==;EntityPath={}",
-            self.state.hub
-        )
+        address
     }
 
     /// Stores an event as if a client had sent it to this partition, and returns its sequence number.

@@ -1,7 +1,8 @@
 //! A local Azure Event Hub: the part of the service that the official client needs, in memory and on loopback.
 //!
 //! [`Hub`] listens for AMQP 1.0 over plain TCP. The official client connects with [`Hub::connection_string`] and, as
-//! its custom endpoint, [`Hub::endpoint`]. Keys and tokens are not checked: this is for tests, never for a network.
+//! its custom endpoint, [`Hub::endpoint`]; those for Python and Node connect with [`Hub::development_connection_string`].
+//! Keys and tokens are not checked: this is for tests, never for a network.
 //!
 //! A connection starts in `server` (sockets, sessions) and goes on to `attach` (which node a link names, and whether
 //! the link is allowed). From there each link has its own task: `intake` for events sent to the hub, `delivery` for
@@ -19,6 +20,7 @@ mod delivery;
 mod error;
 mod event;
 mod faults;
+mod frames;
 mod hub;
 mod intake;
 mod management;

@@ -149,6 +149,10 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         hub.delay_deliveries(cli.faults.delay);
         println!("connection string: {}", hub.connection_string());
         println!("custom endpoint: {}", hub.endpoint());
+        println!(
+            "connection string for Python and Node: {}",
+            hub.development_connection_string()
+        );
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -1,6 +1,5 @@
 //! The nodes that answer requests: `$cbs` and `$management`.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fe2o3_amqp::types::messaging::{AmqpValue, ApplicationProperties, Body, Properties};
@@ -17,7 +16,7 @@ use crate::state::{State, Token};
 const REPLIES: usize = 16;
 
 /// A node that answers requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestNode {
     /// Accepts any token.
     Cbs,
@@ -35,27 +34,58 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// A table of the links that carry a session's answers, by the address that the client gave them.
+/// The links that carry a session's answers.
 #[derive(Clone, Default)]
 pub(crate) struct ReplyLinks {
-    by_address: Arc<Mutex<HashMap<String, mpsc::Sender<AnyMessage>>>>,
+    open: Arc<Mutex<Vec<ReplyLink>>>,
+}
+
+/// The names of a link for answers, and the channel to its task.
+struct ReplyLink {
+    node: RequestNode,
+    /// The address that the client gave to its end, if any.
+    address: Option<String>,
+    name: String,
+    replies: mpsc::Sender<AnyMessage>,
 }
 
 impl ReplyLinks {
-    /// Opens a channel to the link with this address, in place of an older one.
-    pub(crate) fn open(&self, address: String) -> mpsc::Receiver<AnyMessage> {
+    /// Opens a channel to a link, in place of an older one with the same address or name.
+    pub(crate) fn open(
+        &self,
+        node: RequestNode,
+        address: Option<&str>,
+        name: &str,
+    ) -> mpsc::Receiver<AnyMessage> {
         let (replies, receiver) = mpsc::channel(REPLIES);
-        self.lock().insert(address, replies);
+        let mut open = self.lock();
+        open.retain(|link| {
+            let replaced = link.name == name || (address.is_some() && link.address.as_deref() == address);
+            !replaced && !link.replies.is_closed()
+        });
+        open.push(ReplyLink {
+            node,
+            address: address.map(str::to_owned),
+            name: name.to_owned(),
+            replies,
+        });
         receiver
     }
 
-    fn find(&self, address: &str) -> Option<mpsc::Sender<AnyMessage>> {
-        self.lock().get(address).cloned()
+    /// Returns the link for an answer. Rust's client asks for it by address, and Node's by the link's name. Python's
+    /// asks for none and has one link for each node.
+    fn find(&self, node: RequestNode, reply_to: Option<&str>) -> Option<mpsc::Sender<AnyMessage>> {
+        let open = self.lock();
+        let link = open.iter().rev().find(|link| match reply_to {
+            Some(name) => link.address.as_deref() == Some(name) || link.name == name,
+            None => link.node == node,
+        })?;
+        Some(link.replies.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<AnyMessage>>> {
-        // The map is consistent between any two statements, so a panic cannot leave it broken.
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<ReplyLink>> {
+        // The list is consistent between any two statements, so a panic cannot leave it broken.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +125,7 @@ pub(crate) async fn serve(
             }
         };
         let reply_to = request.properties.as_ref().and_then(|of| of.reply_to.as_deref());
-        match reply_links.find(reply_to.unwrap_or_default()) {
+        match reply_links.find(node, reply_to) {
             // A full or closed channel means that the client does not read its answers, so this one is dropped.
             Some(replies) => drop(replies.try_send(address(answer, &request))),
             None => tracing::debug!(?node, reply_to, "a request without a reply link"),
@@ -126,7 +156,7 @@ pub(crate) async fn send_replies(mut sender: Sender, mut replies: mpsc::Receiver
                         return;
                     }
                 }
-                // Another link took the address.
+                // Another link took its address or name.
                 None => break,
             }
         }

@@ -11,13 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::attach;
 use crate::request::ReplyLinks;
-use crate::socket::PromptSocket;
+use crate::socket::ClientSocket;
 use crate::state::State;
 
 /// Largest frame, as in the service and the official client.
 const MAX_FRAME_BYTES: u32 = 64 << 10;
 /// Most sessions on a connection, as in the service. The official client opens one per link and one per token.
 const MOST_SESSIONS: u16 = 4_999;
+/// Highest handle of a link in a session, as in the service.
+const MOST_LINKS: u32 = 255;
 /// Longest time a client may take to open its connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a connection that cannot be accepted; as a rule, file handles have run out.
@@ -58,7 +60,7 @@ async fn connection(state: &Arc<State>, socket: TcpStream) -> Result<(), String>
         .channel_max(MOST_SESSIONS)
         .sasl_acceptor(AnySasl)
         .build();
-    let mut connection = tokio::time::timeout(OPEN_TIMEOUT, acceptor.accept(PromptSocket(socket)))
+    let mut connection = tokio::time::timeout(OPEN_TIMEOUT, acceptor.accept(ClientSocket::new(socket)))
         .await
         .map_err(|_| "not opened in time".to_owned())?
         .map_err(|error| error.to_string())?;
@@ -66,6 +68,8 @@ async fn connection(state: &Arc<State>, socket: TcpStream) -> Result<(), String>
     let sessions = SessionAcceptor::builder()
         .incoming_window(u32::MAX)
         .outgoing_window(u32::MAX)
+        // The Python client cannot do without a number.
+        .handle_max(MOST_LINKS)
         .build();
     while let Some(incoming) = connection.next_incoming_session().await {
         let session = sessions

@@ -1,8 +1,8 @@
 //! Decodes an event into readings.
 //!
 //! A body is one JSON object, an array of objects, or a sequence of objects such as NDJSON. Gzip is recognised by its
-//! first bytes, a byte order mark is skipped, and UTF-16 is decoded if it has one. If an object has no device or tag,
-//! the event's application property of that name replaces it; the partition key also replaces the device.
+//! first bytes, a byte order mark is skipped, and UTF-16 is decoded if it has one. What an object lacks may come from the
+//! event's properties and annotations ([`EventNames`]).
 //!
 //! What is decoded, and in which order, follows from the body alone: checkpoints tell the readings of one event apart
 //! by their number in it. Of a damaged body, what comes before the damage is read and the rest is set aside.
@@ -14,7 +14,9 @@ use flate2::read::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use windrow_producer::source::decode::{ColumnMapping, DefaultNames, ObjectReader, RefusedObject, RowSink};
+use windrow_producer::source::decode::{
+    ColumnMapping, DefaultNames, EventNames, ObjectReader, RefusedObject, RowSink, TIME_HINT, say_guess,
+};
 use windrow_producer::source::{Raw, Unreadable};
 
 use crate::body::{Body, Kept, body_of, kept, size_of};
@@ -33,19 +35,18 @@ const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 pub(crate) struct EventDecoder {
     objects: ObjectReader,
     unpacked: Vec<u8>,
-    /// The names of the application properties that replace a device and a tag.
-    device: String,
-    tag: String,
+    names: EventNames,
+    /// Whether a body was looked at for a device that IoT Hub names as well.
+    has_looked: bool,
 }
 
 impl EventDecoder {
     pub(crate) fn new(mapping: &ColumnMapping) -> Self {
-        let name = |given: &Option<String>, default: &str| given.as_deref().unwrap_or(default).to_owned();
         Self {
-            objects: ObjectReader::new(mapping),
+            objects: ObjectReader::new(&EventNames::of_bodies(mapping)),
             unpacked: Vec::new(),
-            device: name(&mapping.device, "device"),
-            tag: name(&mapping.tag, "tag"),
+            names: EventNames::new(mapping),
+            has_looked: false,
         }
     }
 
@@ -57,15 +58,13 @@ impl EventDecoder {
             return refuse(event, detail, 1, out);
         }
         let mut unpacked = std::mem::take(&mut self.unpacked);
-        let device = event.name_in(&self.device);
-        let tag = event.name_in(&self.tag);
+        let found = self.names.find(event);
         let mut reader = Reader {
             objects: &mut self.objects,
             event,
-            names: DefaultNames {
-                device: device.as_deref().or_else(|| event.partition_key()),
-                tag: tag.as_deref(),
-            },
+            names: found.names(),
+            of_event: &self.names,
+            look: found.is_guessed && !std::mem::replace(&mut self.has_looked, found.is_guessed),
             out,
         };
         match body_of(event.body()) {
@@ -97,6 +96,9 @@ struct Reader<'a, 'b> {
     objects: &'a mut ObjectReader,
     event: &'a Event,
     names: DefaultNames<'a>,
+    of_event: &'a EventNames,
+    /// Whether to look if the next object names a device.
+    look: bool,
     out: &'a mut RowSink<'b>,
 }
 
@@ -211,8 +213,34 @@ impl Reader<'_, '_> {
     }
 
     fn object(&mut self, object: &[u8]) -> Result<(), RefusedObject> {
-        self.objects
-            .read(object, self.event.offset.0, self.names, self.out)
+        let offset = self.event.offset.0;
+        if std::mem::take(&mut self.look) {
+            let own = DefaultNames {
+                device: None,
+                ..self.names
+            };
+            if self.objects.would_read(object, self.names, self.out)
+                && !self.objects.would_read(object, own, self.out)
+            {
+                say_guess();
+            }
+        }
+        let read = self.objects.read(object, offset, self.names, self.out);
+        read.map_err(|refused| self.explain(object, refused))
+    }
+
+    /// Adds to the reason why an object is no reading what would make it one.
+    #[cold]
+    fn explain(&mut self, object: &[u8], mut refused: RefusedObject) -> RefusedObject {
+        let time = self.of_event.iot_hub_time(self.event);
+        let with_time = DefaultNames {
+            time: time.as_deref(),
+            ..self.names
+        };
+        if time.is_some() && self.objects.would_read(object, with_time, self.out) {
+            refused.detail += TIME_HINT;
+        }
+        refused
     }
 }
 

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use windrow_common::EventTime;
+use windrow_producer::source::decode::Carrier;
 use windrow_producer::source::{Envelope, Offset};
 
 use crate::body::{float, size_of, time_of};
@@ -57,19 +58,7 @@ impl Event {
         properties.iter().flat_map(|properties| properties.0.iter())
     }
 
-    /// Returns the name in the application property `property`. As in a body, a name may be a number.
-    pub(crate) fn name_in(&self, property: &str) -> Option<Cow<'_, str>> {
-        let mut properties = self.properties();
-        let (_, value) = properties.find(|(name, _)| name.eq_ignore_ascii_case(property))?;
-        name_of(value)
-    }
-
-    /// Returns the key that decided its partition.
-    pub(crate) fn partition_key(&self) -> Option<&str> {
-        self.annotation(PARTITION_KEY)
-    }
-
-    fn annotation(&self, wanted: &str) -> Option<&str> {
+    fn text_in(&self, wanted: &str) -> Option<&str> {
         let annotations = self.received.raw_amqp_message().message_annotations.as_ref()?;
         annotations.0.iter().find_map(|(key, value)| match (key, value) {
             (AmqpAnnotationKey::Symbol(name), AmqpValue::String(text)) if name.0 == wanted => {
@@ -97,9 +86,9 @@ impl Event {
             sections,
             encoding: None,
             enqueued_time: Some(self.enqueued.to_string()),
-            offset: self.annotation(OFFSET).map(str::to_owned),
+            offset: self.text_in(OFFSET).map(str::to_owned),
             sequence_number: i64::try_from(self.offset.0).ok(),
-            partition_key: self.partition_key().map(str::to_owned),
+            partition_key: self.text_in(PARTITION_KEY).map(str::to_owned),
             properties: properties
                 .map(|(name, value)| (name.clone(), json_of(value)))
                 .collect(),
@@ -107,7 +96,42 @@ impl Event {
     }
 }
 
-/// Returns the name in a property.
+impl Carrier for Event {
+    fn property(&self, property: &str) -> Option<Cow<'_, str>> {
+        let mut properties = self.properties();
+        let (_, value) = properties.find(|(name, _)| name.eq_ignore_ascii_case(property))?;
+        name_of(value)
+    }
+
+    fn annotation(&self, wanted: &str) -> Option<Cow<'_, str>> {
+        let annotations = self.received.raw_amqp_message().message_annotations.as_ref()?;
+        let (_, value) = annotations.0.iter().find(
+            |(key, _)| matches!(key, AmqpAnnotationKey::Symbol(name) if name.0.eq_ignore_ascii_case(wanted)),
+        )?;
+        name_of_value(value)
+    }
+}
+
+/// Returns the name or the time in an annotation.
+fn name_of_value(value: &AmqpValue) -> Option<Cow<'_, str>> {
+    use AmqpValue as V;
+    Some(match value {
+        V::String(text) => text.into(),
+        V::Symbol(symbol) => symbol.0.as_str().into(),
+        V::UByte(number) => number.to_string().into(),
+        V::UShort(number) => number.to_string().into(),
+        V::UInt(number) => number.to_string().into(),
+        V::ULong(number) => number.to_string().into(),
+        V::Byte(number) => number.to_string().into(),
+        V::Short(number) => number.to_string().into(),
+        V::Int(number) => number.to_string().into(),
+        V::Long(number) => number.to_string().into(),
+        V::TimeStamp(time) => time_of(time.0?).to_string().into(),
+        _ => return None,
+    })
+}
+
+/// Returns the name or the time in a property.
 fn name_of(value: &AmqpSimpleValue) -> Option<Cow<'_, str>> {
     use AmqpSimpleValue as V;
     Some(match value {
@@ -120,6 +144,8 @@ fn name_of(value: &AmqpSimpleValue) -> Option<Cow<'_, str>> {
         V::Short(number) => number.to_string().into(),
         V::Int(number) => number.to_string().into(),
         V::Long(number) => number.to_string().into(),
+        V::Symbol(symbol) => symbol.0.as_str().into(),
+        V::TimeStamp(time) => time_of(time.0?).to_string().into(),
         _ => return None,
     })
 }

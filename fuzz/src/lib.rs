@@ -41,7 +41,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     target("csv", files::csv, 8 * MIB, 64),
     target("ndjson", files::ndjson, 8 * MIB, 64),
     // Each attempt at options reads the first rows anew.
@@ -49,6 +49,9 @@ pub const TARGETS: [Target; 17] = [
     target("shapes", files::shapes, 16 * MIB, 256),
     // A page is unpacked whole, and its header says how large it is.
     target("parquet", files::parquet, 256 * MIB, KIB),
+    // A block is unpacked whole, and the decoder's limit is 64 MiB.
+    target("avro", files::avro, 256 * MIB, KIB),
+    target("routed", files::routed, 64 * MIB, 64),
     // A gzip body unpacks to at most 16 MiB, and a buffer grows by doubling.
     target("hub_body", hub::body, 64 * MIB, 64),
     target("scoring_message", queue::scoring_message, 16 * MIB, 16),

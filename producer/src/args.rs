@@ -9,7 +9,9 @@ use windrow_common::parse_duration;
 use crate::ProducerOptions;
 use crate::checkpoint::{Opening, Origin};
 use crate::ingest::AtEnd;
-use crate::source::decode::{self, ColumnMapping, Condition, DeviceFrom, Preset, TagPattern, TimeFormat};
+use crate::source::decode::{
+    self, ColumnMapping, Condition, DeviceFrom, FieldSource, Preset, TagPattern, TimeFormat,
+};
 use crate::source::file::FileSource;
 use crate::source::simulator::{Simulator, SimulatorConfig};
 use crate::source::{EVENT_HUBS, Source, SourceError, Until};
@@ -65,7 +67,8 @@ pub struct ColumnArgs {
     #[arg(long, value_name = "COLUMNS", env = "WINDROW_IGNORE", value_delimiter = ',', value_parser = trimmed)]
     ignore: Vec<String>,
     /// Where the device is named, if no column names it: file (the file's name), path:N (a part of its path below the
-    /// source, from 1, or -1 for the last), const:NAME, or segment:FIELD:N (a part of a topic)
+    /// source, from 1, or -1 for the last), const:NAME, segment:FIELD:N (a part of a topic), or, of an event,
+    /// property:NAME or annotation:NAME such as annotation:iothub-connection-device-id
     #[arg(long, value_name = "WHERE", env = "WINDROW_DEVICE_FROM")]
     device_from: Option<DeviceFrom>,
     /// Read only rows with this value in a column: COLUMN=VALUE or COLUMN!=VALUE. Several, separated by commas, must all
@@ -92,6 +95,15 @@ pub struct ColumnArgs {
     /// Line of a text file that names the columns, from 1 [default: the first that names those needed]
     #[arg(long, value_name = "LINE", env = "WINDROW_HEADER_LINE", value_parser = clap::value_parser!(u64).range(1..))]
     header_line: Option<u64>,
+    /// Where an event's time is instead of in its body: property:NAME or annotation:NAME, such as
+    /// annotation:iothub-enqueuedtime
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "WINDROW_TIME_FROM",
+        conflicts_with = "column_time"
+    )]
+    time_from: Option<FieldSource>,
 }
 
 impl SourceArgs {
@@ -116,6 +128,7 @@ impl SourceArgs {
             tags: columns.tags,
             ignore: columns.ignore,
             device_from: columns.device_from,
+            time_from: columns.time_from,
             conditions: columns.conditions,
             time_format: columns.time_format,
             timezone: columns.timezone,

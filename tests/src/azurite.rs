@@ -101,6 +101,11 @@ impl Azurite {
         eventually(STOP_WITHIN, "Azurite stops", || process.try_wait().unwrap());
     }
 
+    /// Creates a container.
+    pub fn create_container(&self, name: &str) {
+        self.put(name, "restype=container", &[]);
+    }
+
     /// Moves a blob of a container to another tier, such as `Archive` or `Hot`.
     pub fn set_tier(&self, blob: &str, tier: &str) {
         self.put(blob, "comp=tier", &[("x-ms-access-tier", tier)]);
@@ -152,6 +157,14 @@ impl Azurite {
     /// Returns the port of the blob service.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the connection string for Microsoft's clients.
+    pub fn connection_string(&self) -> String {
+        let [_, _, (_, endpoint), _] = self.variables();
+        format!(
+            "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};"
+        )
     }
 
     /// Returns the environment variables that point Windrow at this Azurite.

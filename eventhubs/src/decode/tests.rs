@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use azure_core_amqp::message::AmqpMessageBody;
 use azure_core_amqp::{AmqpList, AmqpMessage, AmqpOrderedMap, AmqpSymbol, AmqpValue};
@@ -42,8 +43,24 @@ fn event(body: impl Into<AmqpMessageBody>, key: Option<&str>) -> Event {
     Event::of(ReceivedEventData::from(message)).unwrap()
 }
 
+/// Returns an event of IoT Hub with these annotations as well.
+fn iot_hub_event(body: &str, annotations: &[(&str, AmqpValue)]) -> Event {
+    let mut message = AmqpMessage::builder().with_body(body.as_bytes().to_vec()).build();
+    message.add_message_annotation(AmqpSymbol::from("x-opt-sequence-number"), 7_i64);
+    message.add_message_annotation(AmqpSymbol::from("x-opt-partition-key"), "key");
+    message.add_message_annotation(AmqpSymbol::from("iothub-connection-device-id"), "pump-7");
+    for (name, value) in annotations {
+        message.add_message_annotation(AmqpSymbol::from(*name), value.clone());
+    }
+    Event::of(ReceivedEventData::from(message)).unwrap()
+}
+
 /// Returns the readings (sensor, time in seconds, value) of an event, and what is set aside.
 fn decode_event(event: &Event) -> (Vec<Reading>, Vec<Unreadable>) {
+    decode_with(&any_epoch(), event)
+}
+
+fn decode_with(mapping: &ColumnMapping, event: &Event) -> (Vec<Reading>, Vec<Unreadable>) {
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
     let mut out = RowSink {
         sensors: &mut sensors,
@@ -51,7 +68,7 @@ fn decode_event(event: &Event) -> (Vec<Reading>, Vec<Unreadable>) {
         arrival: EventTime::from_millis(0),
         limit: usize::MAX,
     };
-    EventDecoder::new(&any_epoch()).decode(event, &mut out);
+    EventDecoder::new(mapping).decode(event, &mut out);
     let readings = batch.readings.iter().map(|reading| {
         assert_eq!(reading.offset, Offset(7));
         let seconds = reading.time.as_millis() / 1_000;
@@ -372,4 +389,78 @@ fn properties_of_every_type_are_kept() {
         "text": "a", "count": 5, "ratio": "NaN", "bytes": {"base64": "/wA="},
     });
     assert_eq!(serde_json::Value::Object(envelope.properties.clone()), wanted);
+}
+
+/// Returns the sensor and the time in seconds of the only reading of an event, or why it is none.
+fn only(mapping: &ColumnMapping, event: &Event) -> Result<(String, i64), String> {
+    let (mut readings, mut aside) = decode_with(mapping, event);
+    match readings.pop() {
+        Some((sensor, seconds, _)) => Ok((sensor, seconds)),
+        None => Err(aside.remove(0).detail),
+    }
+}
+
+const NAMELESS: &str = r#"{"ts":1767225600,"tag":"t","value":1}"#;
+
+#[test]
+fn the_device_that_iot_hub_names_is_that_of_a_body_without_one() {
+    let mapping = ColumnMapping::default();
+    let event = iot_hub_event(NAMELESS, &[]);
+    assert_eq!(only(&mapping, &event), Ok(("pump-7/t".to_owned(), 1_767_225_600)));
+    let own = iot_hub_event(ONE, &[]);
+    assert_eq!(only(&mapping, &own), Ok(("a/t".to_owned(), 1_767_225_600)));
+}
+
+#[test]
+fn an_option_takes_the_device_and_the_time_from_the_event_whatever_the_body_says() {
+    let mapping = ColumnMapping {
+        device_from: Some("annotation:iothub-connection-device-id".parse().unwrap()),
+        time_from: Some("annotation:iothub-enqueuedtime".parse().unwrap()),
+        ..ColumnMapping::default()
+    };
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_571_200_250);
+    for time in [
+        AmqpValue::TimeStamp(time.into()),
+        AmqpValue::Long(1_767_571_200_250),
+        AmqpValue::String("2026-01-05T00:00:00.25Z".to_owned()),
+    ] {
+        let event = iot_hub_event(ONE, &[("iothub-enqueuedtime", time)]);
+        assert_eq!(only(&mapping, &event), Ok(("pump-7/t".to_owned(), 1_767_571_200)));
+    }
+    let without = iot_hub_event(ONE, &[]);
+    assert_eq!(
+        only(&mapping, &without),
+        Err("field annotation:iothub-enqueuedtime: is missing".to_owned())
+    );
+}
+
+#[test]
+fn a_named_column_may_be_an_annotation_or_a_property() {
+    let annotations = [
+        ("line", AmqpValue::Symbol("l1".into())),
+        ("stamp", AmqpValue::ULong(1_767_571_200)),
+    ];
+    let event = iot_hub_event(r#"{"value":1}"#, &annotations);
+    let name = |name: &str| Some(name.to_owned());
+    let mapping = ColumnMapping {
+        timestamp: name("stamp"),
+        device: name("iothub-connection-device-id"),
+        tag: name("Line"),
+        ..ColumnMapping::default()
+    };
+    assert_eq!(
+        only(&mapping, &event),
+        Ok(("pump-7/l1".to_owned(), 1_767_571_200))
+    );
+}
+
+#[test]
+fn a_body_without_a_time_is_set_aside_with_the_option_that_would_help() {
+    let time = [("iothub-enqueuedtime", AmqpValue::Long(1_767_571_200_000))];
+    let why = |body| only(&any_epoch(), &iot_hub_event(body, &time)).unwrap_err();
+    assert_eq!(
+        why(r#"{"tag":"t","value":1}"#),
+        "field timestamp: is missing; --time-from annotation:iothub-enqueuedtime takes the time of IoT Hub"
+    );
+    assert_eq!(why(r#"{"tag":"t"}"#), "field timestamp: is missing");
 }

@@ -112,8 +112,8 @@ macro_rules! smokes {
 }
 
 smokes!(
-    csv ndjson wide shapes parquet hub_body scoring_message model_file pickle joblib skops onnx libsvm checkpoint amqp_headers
-    dead_letter tables
+    csv ndjson wide shapes parquet avro routed hub_body scoring_message model_file pickle joblib skops onnx libsvm
+    checkpoint amqp_headers dead_letter tables
 );
 
 #[test]

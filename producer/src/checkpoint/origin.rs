@@ -77,6 +77,7 @@ pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (&'static
         timezone,
         delimiter,
         header_line,
+        time_from,
     } = columns;
     let list = |values: Vec<String>| (!values.is_empty()).then(|| values.join(","));
     let one = [
@@ -87,6 +88,7 @@ pub fn column_options(columns: &ColumnMapping) -> impl Iterator<Item = (&'static
         ("--tags", list(tags.iter().map(ToString::to_string).collect())),
         ("--ignore", list(ignore.clone())),
         ("--device-from", device_from.as_ref().map(ToString::to_string)),
+        ("--time-from", time_from.as_ref().map(ToString::to_string)),
         ("--time-format", time_format.as_ref().map(ToString::to_string)),
         ("--timezone", timezone.clone()),
         (

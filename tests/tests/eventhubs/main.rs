@@ -4,6 +4,7 @@
 mod bad_events;
 mod bodies;
 mod checkpoints;
+mod clients;
 mod foreign;
 mod full_run;
 mod refusals;

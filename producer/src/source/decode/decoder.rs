@@ -4,12 +4,15 @@ use std::io;
 
 use crate::source::SourceError;
 
+use super::avro::AvroDecoder;
 use super::csv::CsvDecoder;
+use super::envelope::{EnvelopeDecoder, MARKED_WITHIN, is_envelope};
 use super::kind::{Compression, InputFile, Kind};
 use super::lines::{LastLine, Lines};
 use super::mapping::ColumnMapping;
 use super::ndjson::NdjsonDecoder;
 use super::parquet::ParquetDecoder;
+use super::pattern::DeviceFrom;
 use super::sink::{RowSink, Step};
 use super::stream::Stream;
 use super::time_format::Noticed;
@@ -36,7 +39,24 @@ pub(in crate::source) struct End {
 pub(in crate::source) enum Decoder {
     Csv(Box<CsvDecoder>),
     Ndjson(Box<NdjsonDecoder>),
+    Envelope(Box<EnvelopeDecoder>),
     Parquet(Box<ParquetDecoder>),
+    Avro(Box<AvroDecoder>),
+}
+
+/// A decoder of rows that are found by their number.
+enum Numbered<'a> {
+    Parquet(&'a ParquetDecoder),
+    Avro(&'a AvroDecoder),
+}
+
+impl Numbered<'_> {
+    fn next(&self) -> u64 {
+        match self {
+            Self::Parquet(decoder) => decoder.next_row(),
+            Self::Avro(decoder) => decoder.next_record(),
+        }
+    }
 }
 
 impl Decoder {
@@ -47,6 +67,9 @@ impl Decoder {
         end: End,
         mapping: &ColumnMapping,
     ) -> Result<Option<Self>, SourceError> {
+        if file.kind != Kind::Avro && file.kind != Kind::Ndjson {
+            refuse_places(file, mapping)?;
+        }
         let text_decoder = match file.kind {
             Kind::Parquet => {
                 return Ok(Some(Self::Parquet(Box::new(ParquetDecoder::open(
@@ -55,13 +78,24 @@ impl Decoder {
                     mapping,
                 )?))));
             }
+            Kind::Avro => {
+                let decoder = AvroDecoder::open(file, from.offset, mapping)?;
+                return Ok(Some(Self::Avro(Box::new(decoder))));
+            }
             Kind::Csv { delimiter } => {
                 let lines = open_lines(file, end)?;
                 CsvDecoder::open(lines, file, delimiter, end.last_line, mapping)?
                     .map(|decoder| Self::Csv(Box::new(decoder)))
             }
             Kind::Ndjson => {
-                let mut decoder = NdjsonDecoder::open(open_lines(file, end)?, file, end.last_line, mapping)?;
+                let mut lines = open_lines(file, end)?;
+                if starts_as_envelope(&mut lines).map_err(|source| read_error(file, 0, source))? {
+                    let mut decoder = EnvelopeDecoder::new(lines, end.last_line, mapping);
+                    seek(decoder.lines_mut(), file, from)?;
+                    return Ok(Some(Self::Envelope(Box::new(decoder))));
+                }
+                refuse_places(file, mapping)?;
+                let mut decoder = NdjsonDecoder::open(lines, file, end.last_line, mapping)?;
                 if from.offset == 0
                     && let Some(decoder) = &mut decoder
                 {
@@ -77,13 +111,8 @@ impl Decoder {
                 Err(shrunk(file, from.offset, 0))
             };
         };
-        if let Some(lines) = decoder.lines_mut()
-            && from.offset > lines.offset()
-            && let Err(end) = lines
-                .seek(from.offset, from.line)
-                .map_err(|source| read_error(file, lines.read_to(), source))?
-        {
-            return Err(shrunk(file, from.offset, end));
+        if let Some(lines) = decoder.lines_mut() {
+            seek(lines, file, from)?;
         }
         Ok(Some(decoder))
     }
@@ -93,7 +122,9 @@ impl Decoder {
         match self {
             Self::Csv(decoder) => decoder.decode(out),
             Self::Ndjson(decoder) => decoder.decode(out),
+            Self::Envelope(decoder) => decoder.decode(out),
             Self::Parquet(decoder) => decoder.decode(out),
+            Self::Avro(decoder) => decoder.decode(out),
         }
     }
 
@@ -103,6 +134,7 @@ impl Decoder {
             Self::Csv(decoder) => decoder.summary(),
             Self::Ndjson(decoder) => decoder.summary(),
             Self::Parquet(_) => "Parquet",
+            Self::Envelope(_) | Self::Avro(_) => "events",
         }
     }
 
@@ -110,7 +142,7 @@ impl Decoder {
     pub(in crate::source) fn is_guessed(&self) -> bool {
         match self {
             Self::Csv(decoder) => decoder.is_guessed(),
-            Self::Ndjson(_) | Self::Parquet(_) => false,
+            Self::Ndjson(_) | Self::Parquet(_) | Self::Envelope(_) | Self::Avro(_) => false,
         }
     }
 
@@ -119,7 +151,7 @@ impl Decoder {
         match self {
             Self::Csv(decoder) => decoder.noticed(),
             Self::Ndjson(decoder) => decoder.noticed(),
-            Self::Parquet(_) => Noticed::default(),
+            Self::Parquet(_) | Self::Envelope(_) | Self::Avro(_) => Noticed::default(),
         }
     }
 
@@ -130,8 +162,8 @@ impl Decoder {
                 offset: lines.offset(),
                 line: lines.line(),
             },
-            Err(parquet) => RowPosition {
-                offset: parquet.next_row(),
+            Err(numbered) => RowPosition {
+                offset: numbered.next(),
                 line: None,
             },
         }
@@ -139,7 +171,8 @@ impl Decoder {
 
     /// Returns how far the file has been read, which is where an error occurred.
     pub(in crate::source) fn read_to(&self) -> u64 {
-        self.lines().map_or_else(ParquetDecoder::next_row, Lines::read_to)
+        self.lines()
+            .map_or_else(|numbered| numbered.next(), Lines::read_to)
     }
 
     /// Returns how many bytes of the `size` on disk are done.
@@ -147,7 +180,8 @@ impl Decoder {
         match self.lines() {
             Ok(lines) if compression == Compression::None => lines.offset(),
             Ok(lines) => lines.disk_position(),
-            Err(parquet) => {
+            Err(Numbered::Avro(avro)) => avro.disk_position().min(size),
+            Err(Numbered::Parquet(parquet)) => {
                 let rows = u128::from(parquet.rows().max(1));
                 (u128::from(size) * u128::from(parquet.next_row()) / rows) as u64
             }
@@ -159,12 +193,14 @@ impl Decoder {
         self.lines().map_or(size, Lines::disk_position)
     }
 
-    /// Returns the lines of a text file, or else the Parquet decoder, which has none.
-    fn lines(&self) -> Result<&Lines, &ParquetDecoder> {
+    /// Returns the lines of a text file, or else the decoder of a file that has none.
+    fn lines(&self) -> Result<&Lines, Numbered<'_>> {
         match self {
             Self::Csv(decoder) => Ok(decoder.lines()),
             Self::Ndjson(decoder) => Ok(decoder.lines()),
-            Self::Parquet(decoder) => Err(decoder),
+            Self::Envelope(decoder) => Ok(decoder.lines()),
+            Self::Parquet(decoder) => Err(Numbered::Parquet(decoder)),
+            Self::Avro(decoder) => Err(Numbered::Avro(decoder)),
         }
     }
 
@@ -172,7 +208,8 @@ impl Decoder {
         match self {
             Self::Csv(decoder) => Some(decoder.lines_mut()),
             Self::Ndjson(decoder) => Some(decoder.lines_mut()),
-            Self::Parquet(_) => None,
+            Self::Envelope(decoder) => Some(decoder.lines_mut()),
+            Self::Parquet(_) | Self::Avro(_) => None,
         }
     }
 }
@@ -203,6 +240,39 @@ fn open_lines(file: &InputFile, end: End) -> Result<Lines, SourceError> {
         Ok(lines)
     };
     open().map_err(|source| read_error(file, 0, source))
+}
+
+/// Refuses options that take a field from an event, for a file that holds no events.
+fn refuse_places(file: &InputFile, mapping: &ColumnMapping) -> Result<(), SourceError> {
+    let device = mapping.device_from.as_ref().and_then(DeviceFrom::of_event);
+    let from = [("time", mapping.time_from.as_ref()), ("device", device)];
+    match from.into_iter().find_map(|(role, from)| Some((role, from?))) {
+        None => Ok(()),
+        Some((role, from)) => Err(SourceError::Format {
+            path: file.path.clone(),
+            why: format!(
+                "it holds no events, so there is no {from}: leave out --{role}-from, and name the column with --column-{role}"
+            ),
+        }),
+    }
+}
+
+/// Loads the start of the file, and returns whether it is one of events.
+fn starts_as_envelope(lines: &mut Lines) -> io::Result<bool> {
+    while lines.data().len() < MARKED_WITHIN && lines.more()? {}
+    Ok(is_envelope(lines.data()))
+}
+
+/// Moves to the row at `from`.
+fn seek(lines: &mut Lines, file: &InputFile, from: RowPosition) -> Result<(), SourceError> {
+    if from.offset <= lines.offset() {
+        return Ok(());
+    }
+    match lines.seek(from.offset, from.line) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(end)) => Err(shrunk(file, from.offset, end)),
+        Err(source) => Err(read_error(file, lines.read_to(), source)),
+    }
 }
 
 fn read_error(file: &InputFile, offset: u64, source: io::Error) -> SourceError {

@@ -36,13 +36,15 @@ struct FlatReader {
     cells: Cells,
 }
 
-/// The names for an object that has none of its own.
+/// The names and the time for an object that has none of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultNames<'a> {
     /// The device.
     pub device: Option<&'a str>,
     /// The tag.
     pub tag: Option<&'a str>,
+    /// The time, as text.
+    pub time: Option<&'a str>,
 }
 
 /// An object that is no reading, or some of whose measurements are none.
@@ -98,6 +100,17 @@ impl ObjectReader {
         };
         out.batch.bad_times += usize::from(refused.is_time());
         Err(self.explain(refused))
+    }
+
+    /// Returns whether `object` can be read with these names, and leaves `out` as it was.
+    #[cold]
+    pub fn would_read(&mut self, object: &[u8], names: DefaultNames<'_>, out: &mut RowSink<'_>) -> bool {
+        let batch = &out.batch;
+        let (readings, left_out, bad_times) = (batch.readings.len(), batch.left_out, batch.bad_times);
+        let would = self.read(object, 0, names, out).is_ok();
+        out.batch.readings.truncate(readings);
+        (out.batch.left_out, out.batch.bad_times) = (left_out, bad_times);
+        would
     }
 
     #[cold]
@@ -222,7 +235,7 @@ impl FlatReader {
         let [time, device, tag, value] = row.cells;
         let [time_text, device_text, tag_text, _] = &mut self.texts;
         let time = {
-            let text = time.text(&self.scratch, time_text);
+            let text = or_known(time, names.time).text(&self.scratch, time_text);
             self.cells
                 .time(trim(text.map_err(|why| CellError::Cell(Role::Timestamp, why))?))?
         };

@@ -257,7 +257,10 @@ impl ShapeReader {
                 .timestamp
                 .as_deref()
                 .is_some_and(|given| given.contains('+'));
-            let date = text_or_missing(time, text, time_text).map_err(in_role(Role::Timestamp))?;
+            let date = match (time, names.time) {
+                (None, Some(known)) => known.as_bytes(),
+                (time, _) => text_or_missing(time, text, time_text).map_err(in_role(Role::Timestamp))?,
+            };
             match (wanted, time_of_day) {
                 (false, _) => self.cells.time(trim(date))?,
                 (true, clock) => {

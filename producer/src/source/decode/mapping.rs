@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::source::SourceError;
 
+use super::field_source::FieldSource;
 use super::pattern::{Condition, DeviceFrom, TagPattern};
 use super::time_format::TimeFormat;
 
@@ -55,6 +56,9 @@ pub struct ColumnMapping {
     /// The line of delimited text that names the columns, counted from 1; by default the first that names those needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header_line: Option<u64>,
+    /// Where an event's time is, if not in its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_from: Option<FieldSource>,
 }
 
 /// Values that are saved as the options that give them.

@@ -3,14 +3,20 @@
 //! ```text
 //! stream ─▶ lines ─▶ csv, ndjson ─▶ cells ─▶ sink
 //!                    parquet ──────────────▶ sink
+//!           lines ─▶ envelope, avro ─▶ event_record ─▶ sink
 //! ```
 //!
 //! [`ObjectReader`] reads single JSON objects, for NDJSON files and for events.
 
+mod avro;
 mod cells;
 mod csv;
 mod decoder;
 mod dialect;
+mod envelope;
+mod event_names;
+mod event_record;
+mod field_source;
 mod json_object;
 mod json_paths;
 mod json_row;
@@ -31,10 +37,13 @@ mod sink;
 mod stream;
 mod time_format;
 
+pub(super) use avro::{AVRO_MARK, is_whole as is_whole_avro};
 pub(super) use decoder::{Decoder, End, RowPosition, first_bytes};
 pub(super) use dialect::split;
+pub use event_names::{Carrier, EventNames, Found, TIME_HINT, say_guess};
+pub use field_source::{FieldSource, Place};
 pub use json_object::{DefaultNames, ObjectReader, RefusedObject};
-pub(super) use kind::{Compression, ENDINGS, InputFile, Kind, list, single};
+pub(super) use kind::{Compression, ENDINGS, InputFile, Kind, Listing, list, single};
 pub(super) use lines::LastLine;
 #[cfg(test)]
 pub(super) use lines::MAX_ROW_BYTES;

@@ -252,7 +252,7 @@ impl NdjsonDecoder {
         }
         let names = DefaultNames {
             device: self.device.as_deref(),
-            tag: None,
+            ..DefaultNames::default()
         };
         if let Err(refused) = self.objects.read(object, offset, names, out) {
             let row = row.strip_suffix(b"\r").unwrap_or(row);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
@@ -16,7 +17,7 @@ use windrow_common::{EventTime, caught};
 
 use crate::source::{Offset, Reading, SourceError};
 
-use super::cells::{CellError, Cells, DecimalComma};
+use super::cells::{CellError, Cells, DecimalComma, number, trim};
 use super::kind::InputFile;
 use super::mapping::{ColumnMapping, Role};
 use super::sink::{ROWS_PER_BATCH, RowSink, Step};
@@ -24,9 +25,11 @@ use super::sink::{ROWS_PER_BATCH, RowSink, Step};
 /// A decoder for the rows of a Parquet file.
 pub(in crate::source) struct ParquetDecoder {
     reader: ParquetRecordBatchReader,
-    /// For each [`Role`], the index of its column among the columns read.
+    /// For each [`Role`], the index of its column among the columns read, and after them those of `of_path`.
     places: [usize; 4],
     names: [String; 4],
+    /// The values that hold for all rows, because they are in the file's path.
+    of_path: Vec<Option<String>>,
     /// The batch that was read and is not used up yet.
     pending: Option<Pending>,
     next_row: u64,
@@ -37,8 +40,9 @@ pub(in crate::source) struct ParquetDecoder {
 
 struct Pending {
     columns: Columns,
-    /// As read, for messages.
-    batch: RecordBatch,
+    /// As read, by role, for messages.
+    used: [ArrayRef; 4],
+    rows: usize,
     next: usize,
 }
 
@@ -72,10 +76,18 @@ impl ParquetDecoder {
         })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
         let fields = builder.schema().fields();
-        let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+        // A column comes before a name in the path, so it is the one that is taken.
+        let segments: Vec<_> = input.named_segments().collect();
+        let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let names: Vec<&str> = names
+            .into_iter()
+            .chain(segments.iter().map(|(name, _)| *name))
+            .collect();
         let places = mapping.resolve(path, &names)?;
         for role in Role::ALL {
-            let field = &fields[places[role as usize]];
+            let Some(field) = fields.get(places[role as usize]) else {
+                continue;
+            };
             if !fits(role, field.data_type()) {
                 return Err(format(format!(
                     "column {} is of type {}, which is no {}",
@@ -85,6 +97,17 @@ impl ParquetDecoder {
                 )));
             }
         }
+        let mut of_path: Vec<usize> = places
+            .into_iter()
+            .filter(|&place| place >= fields.len())
+            .collect();
+        of_path.sort_unstable();
+        let of_path = of_path
+            .iter()
+            .map(|place| segments[place - fields.len()].1.clone());
+        let of_path = of_path.collect();
+        let in_file = places.into_iter().filter(|&place| place < fields.len());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), in_file);
         let names = places.map(|place| names[place].to_owned());
         let groups = builder.metadata().row_groups();
         let rows = groups.iter().map(|group| group.num_rows().max(0) as u64);
@@ -105,7 +128,6 @@ impl ParquetDecoder {
             first_group += 1;
         }
         let wanted = (first_group..groups.len()).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), places);
         let reader = builder
             .with_projection(mask)
             .with_row_groups(wanted)
@@ -119,6 +141,7 @@ impl ParquetDecoder {
             reader,
             places: places.map(rank),
             names,
+            of_path,
             pending: None,
             next_row: from,
             rows,
@@ -147,12 +170,12 @@ impl ParquetDecoder {
                     Some(pending) => pending.map_err(io::Error::other)?,
                 },
             };
-            while out.has_room() && pending.next < pending.batch.num_rows() {
+            while out.has_room() && pending.next < pending.rows {
                 self.row(&pending, out);
                 pending.next += 1;
                 self.next_row += 1;
             }
-            if pending.next < pending.batch.num_rows() {
+            if pending.next < pending.rows {
                 self.pending = Some(pending);
             }
         }
@@ -161,13 +184,20 @@ impl ParquetDecoder {
 
     fn next_batch(&mut self) -> Option<Result<Pending, ArrowError>> {
         let batch = self.reader.next()?;
-        Some(batch.and_then(|batch| self.pending(batch)))
+        Some(batch.and_then(|batch| self.pending(&batch)))
     }
 
-    fn pending(&self, batch: RecordBatch) -> Result<Pending, ArrowError> {
+    fn pending(&self, batch: &RecordBatch) -> Result<Pending, ArrowError> {
+        let mut all = batch.columns().to_vec();
+        for value in &self.of_path {
+            let column: StringArray = std::iter::repeat_n(value.as_deref(), batch.num_rows()).collect();
+            all.push(Arc::new(column));
+        }
+        let used = self.places.map(|place| Arc::clone(&all[place]));
         Ok(Pending {
-            columns: Columns::new(&batch, self.places)?,
-            batch,
+            columns: Columns::new(&used)?,
+            rows: batch.num_rows(),
+            used,
             next: 0,
         })
     }
@@ -184,7 +214,7 @@ impl ParquetDecoder {
                 };
                 let mut raw = String::new();
                 for role in Role::ALL {
-                    let column = pending.batch.column(self.places[role as usize]);
+                    let column = &pending.used[role as usize];
                     let text = array_value_to_string(column, row).unwrap_or_default();
                     let comma = if raw.is_empty() { "" } else { "," };
                     let _ = write!(raw, "{comma}{text}");
@@ -231,14 +261,16 @@ impl ParquetDecoder {
             columns.tag.value(row).as_bytes(),
             out.sensors,
         )?;
-        if columns.value.is_null(row) {
-            return Err(null(Role::Value));
-        }
+        let value = match &columns.value {
+            Values::Numbers(numbers) if numbers.is_valid(row) => numbers.value(row),
+            Values::Texts(texts) if texts.is_valid(row) => number(trim(texts.value(row).as_bytes()))?,
+            Values::Numbers(_) | Values::Texts(_) => return Err(null(Role::Value)),
+        };
         Ok(Reading {
             sensor,
             time,
             arrival: out.arrival,
-            value: columns.value.value(row),
+            value,
             offset: Offset(self.next_row),
         })
     }
@@ -249,7 +281,13 @@ struct Columns {
     time: Times,
     device: StringArray,
     tag: StringArray,
-    value: Float64Array,
+    value: Values,
+}
+
+/// A column of values: numbers, or texts of which each may be one.
+enum Values {
+    Numbers(Float64Array),
+    Texts(StringArray),
 }
 
 /// A timestamp column of any supported type.
@@ -261,8 +299,7 @@ enum Times {
 }
 
 impl Columns {
-    fn new(batch: &RecordBatch, places: [usize; 4]) -> Result<Self, ArrowError> {
-        let [time, device, tag, value] = places.map(|place| batch.column(place));
+    fn new([time, device, tag, value]: &[ArrayRef; 4]) -> Result<Self, ArrowError> {
         let integers = |column: &ArrayRef| -> Result<Int64Array, ArrowError> {
             Ok(cast(column, &DataType::Int64)?
                 .as_primitive::<Int64Type>()
@@ -289,15 +326,29 @@ impl Columns {
             },
             device: texts(device)?,
             tag: texts(tag)?,
-            value: floats(value)?,
+            value: match is_text(value.data_type()) {
+                true => Values::Texts(texts(value)?),
+                false => Values::Numbers(floats(value)?),
+            },
         })
     }
 }
 
-/// Returns whether a column of this type can be read for a role.
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, of) => is_text(of),
+        _ => false,
+    }
+}
+
+/// Returns whether a column of this type can be read for a role. Its rows are then judged one by one, also if a day of a
+/// sensor holds nothing but nulls.
 fn fits(role: Role, kind: &DataType) -> bool {
     match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => role != Role::Value,
+        DataType::Null => true,
+        DataType::Boolean => role == Role::Value,
+        kind if is_text(kind) => true,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
             matches!(role, Role::Device | Role::Tag)
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::field_source::FieldSource;
+
 /// One step of a path into a JSON document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Step {
@@ -155,9 +157,19 @@ pub enum DeviceFrom {
     Const(String),
     /// A part of a column or field that holds a path, such as the topic `plant/line/pump-7`; counted alike.
     Segment(String, i32),
+    /// A property or an annotation of the event.
+    Event(FieldSource),
 }
 
 impl DeviceFrom {
+    /// Returns the place beside an event's body that it names.
+    pub fn of_event(&self) -> Option<&FieldSource> {
+        match self {
+            Self::Event(source) => Some(source),
+            _ => None,
+        }
+    }
+
     /// Returns the device of the readings in the file `name` (its path below the source); `None` if each row has its own.
     pub(in crate::source) fn of_file(&self, name: &str) -> Option<Result<String, String>> {
         let part = |index: i32| {
@@ -173,7 +185,7 @@ impl DeviceFrom {
             Self::File => Some(part(-1)),
             Self::Path(index) => Some(part(*index)),
             Self::Const(name) => Some(Ok(name.clone())),
-            Self::Segment(..) => None,
+            Self::Segment(..) | Self::Event(_) => None,
         }
     }
 }
@@ -215,7 +227,7 @@ impl FromStr for DeviceFrom {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` names no device: write file, path:N, const:NAME or segment:FIELD:N (N from 1, or -1 for the last)"
+                "`{text}` names no device: write file, path:N, const:NAME, segment:FIELD:N (N from 1, or -1 for the last), property:NAME or annotation:NAME"
             )
         };
         let index = |text: &str| match text.parse() {
@@ -226,6 +238,7 @@ impl FromStr for DeviceFrom {
             None if text == "file" => Ok(Self::File),
             Some(("path", part)) => Ok(Self::Path(index(part)?)),
             Some(("const", name)) if !name.is_empty() => Ok(Self::Const(name.to_owned())),
+            Some(("property" | "annotation", _)) => Ok(Self::Event(text.parse()?)),
             Some(("segment", rest)) => {
                 let (field, part) = rest.rsplit_once(':').ok_or_else(wrong)?;
                 match field.is_empty() {
@@ -245,6 +258,7 @@ impl fmt::Display for DeviceFrom {
             Self::Path(part) => write!(f, "path:{part}"),
             Self::Const(name) => write!(f, "const:{name}"),
             Self::Segment(field, part) => write!(f, "segment:{field}:{part}"),
+            Self::Event(source) => write!(f, "{source}"),
         }
     }
 }
@@ -293,6 +307,7 @@ mod tests {
             "const:plant 1",
             "segment:topic:-1",
             "segment:a:b:3",
+            "annotation:iothub-connection-device-id",
         ] {
             assert_eq!(text.parse::<DeviceFrom>().unwrap().to_string(), text);
         }

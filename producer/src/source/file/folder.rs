@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use crate::source::SourceError;
-use crate::source::decode::{self, InputFile};
+use crate::source::decode::{self, InputFile, Listing};
 
 use super::whole::{self, SETTLED_AFTER};
 
 /// How often a folder is scanned for new files.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
+
+/// How many names of files that are left out are shown.
+const SHOWN_NAMES: usize = 5;
 
 /// A folder, or a path at which a file may be replaced by another.
 pub(super) struct Folder {
@@ -49,10 +52,28 @@ impl Folder {
         self.is_folder
     }
 
+    /// Lists its files for the first time, and tells a person which others are in it.
+    pub(super) fn first_list(&self) -> Result<Vec<InputFile>, SourceError> {
+        if !self.is_folder {
+            return self.list();
+        }
+        let Listing { files, skipped } = decode::list(&self.path)?;
+        if !skipped.is_empty() {
+            let names = skipped.iter().take(SHOWN_NAMES).map(String::as_str);
+            tracing::warn!(
+                files = skipped.len(),
+                names = names.collect::<Vec<_>>().join(", "),
+                "files are left out for their names; a file to read is named {}",
+                decode::ENDINGS
+            );
+        }
+        Ok(files)
+    }
+
     /// Lists its files, sorted by name. A single file may be away for a moment, while another takes its place.
     pub(super) fn list(&self) -> Result<Vec<InputFile>, SourceError> {
         if self.is_folder {
-            return decode::list(&self.path);
+            return Ok(decode::list(&self.path)?.files);
         }
         match fs::metadata(&self.path) {
             Ok(_) => Ok(vec![decode::single(&self.path)?]),

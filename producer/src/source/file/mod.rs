@@ -89,7 +89,7 @@ impl FileSource {
         };
         let metadata = fs::metadata(path).map_err(|error| no_input(format!("cannot be read: {error}")))?;
         let folder = Folder::new(path, metadata.is_dir());
-        let files = folder.list()?;
+        let files = folder.first_list()?;
         if files.is_empty() && until == Until::CaughtUp {
             return Err(no_input(format!("holds no file named {}", decode::ENDINGS)));
         }

@@ -1,6 +1,7 @@
 //! The file source as its caller sees it: whole files in, readings with offsets out.
 
 mod columnar;
+mod events;
 mod exactly_once;
 mod folder;
 mod follow;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::time::{Duration, SystemTime};
 
 use crate::source::Until;
-use crate::source::decode::{Compression, InputFile, Stream};
+use crate::source::decode::{self, AVRO_MARK, Compression, InputFile, Kind, Stream};
 
 use super::partition::is_damage;
 
@@ -42,6 +42,7 @@ pub(super) fn is_whole(file: &InputFile) -> io::Result<bool> {
     let mark = match file.compression {
         Compression::Gzip => GZIP_MARK,
         Compression::Zstd => ZSTD_MARK,
+        Compression::None if file.kind == Kind::Avro => AVRO_MARK,
         Compression::None => PARQUET_MARK,
     };
     let mut start = Vec::new();
@@ -50,6 +51,9 @@ pub(super) fn is_whole(file: &InputFile) -> io::Result<bool> {
     // Appended bytes cannot turn it into a file of this kind.
     if !mark.starts_with(&start) {
         return Ok(true);
+    }
+    if file.kind == Kind::Avro {
+        return decode::is_whole_avro(opened);
     }
     if file.has_footer() {
         return has_parquet_footer(&mut opened);

@@ -38,7 +38,7 @@ pub struct Suggestion {
 /// best first. What `given` says is kept.
 pub fn suggest(path: &Path, given: &ColumnMapping) -> Result<Vec<Suggestion>, SourceError> {
     let files = match path.is_dir() {
-        true => decode::list(path)?,
+        true => decode::list(path)?.files,
         false => vec![decode::single(path)?],
     };
     let is_filled = |file: &&InputFile| file.metadata().is_ok_and(|metadata| metadata.len() > 0);

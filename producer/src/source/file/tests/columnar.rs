@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use ::parquet::basic::Compression;
 use ::parquet::file::properties::WriterProperties;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, Date32Array, Date64Array, DictionaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
-    LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Date32Array, Date64Array, DictionaryArray, Float32Array, Float64Array,
+    Int32Array, Int64Array, LargeStringArray, NullArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+    UInt64Array,
 };
+
+use bytes::Bytes;
 
 use super::*;
 
@@ -210,6 +215,117 @@ fn a_null_costs_its_row_and_says_where() {
 }
 
 #[test]
+fn values_of_any_type_are_judged_row_by_row() {
+    let times = || -> ArrayRef { Arc::new(TimestampMillisecondArray::from(vec![1, 2, 3])) };
+    let names = || -> ArrayRef { Arc::new(StringArray::from(vec!["a", "a", "a"])) };
+    let log = |value: ArrayRef| with(times(), names(), names(), value);
+    let details =
+        |log: &Log| -> Vec<String> { log.unreadable.iter().map(|bad| bad.detail.clone()).collect() };
+
+    let nothing = log(Arc::new(NullArray::new(3)));
+    assert_eq!(nothing.values(), [0.0; 0]);
+    assert_eq!(
+        details(&nothing),
+        ["column value: is null or cannot be converted"; 3]
+    );
+
+    let text: Vec<Option<&str>> = vec![Some(" 1.5"), Some("Bad"), None];
+    let dictionary: DictionaryArray<Int32Type> = text.iter().copied().collect();
+    for column in [
+        Arc::new(StringArray::from(text.clone())) as ArrayRef,
+        Arc::new(LargeStringArray::from(text)),
+        Arc::new(dictionary),
+    ] {
+        let mixed = log(column);
+        assert_eq!(mixed.values(), [1.5]);
+        assert_eq!(
+            details(&mixed),
+            [
+                "column value: \"Bad\" is not a number",
+                "column value: is null or cannot be converted"
+            ]
+        );
+    }
+
+    let truths = log(Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])));
+    assert_eq!(truths.values(), [1.0, 0.0]);
+    assert_eq!(truths.unreadable.len(), 1);
+}
+
+#[test]
+fn every_usual_compression_is_read() {
+    let rows: Vec<_> = (0..300)
+        .map(|at| (at * 1_000, "d".to_owned(), "t".to_owned(), at as f64))
+        .collect();
+    let batch = ParquetRecordBatchReader::try_new(Bytes::from(parquet(&rows)), 1_000)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    for compression in [
+        Compression::BROTLI(Default::default()),
+        Compression::GZIP(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::SNAPPY,
+        Compression::ZSTD(Default::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let values = read("a.parquet", bytes).values();
+        assert_eq!(
+            values,
+            (0..300).map(f64::from).collect::<Vec<_>>(),
+            "{compression}"
+        );
+    }
+}
+
+#[test]
+fn names_in_the_path_are_columns_that_a_file_does_not_have() {
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1, 2]));
+    let few = written(vec![("value", floats()), ("ts", Arc::clone(&times))]);
+    let own = written(vec![
+        ("ts", times),
+        ("device", texts()),
+        ("tag", texts()),
+        ("value", floats()),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    for (path, bytes) in [
+        ("tag=temp/device=pump%207/date=2026-01-05/x.parquet", &few),
+        ("tag=temp/device=pump-8/y.parquet", &own),
+        ("tag=temp/device=__HIVE_DEFAULT_PARTITION__/z.parquet", &few),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let logs = drain(&mut open(folder.path(), Until::CaughtUp));
+    let names = |log: &Log| -> Vec<String> {
+        let seen = log.readings.iter();
+        seen.map(|seen| format!("{} {} {}", seen.device, seen.tag, f64::from_bits(seen.value)))
+            .collect()
+    };
+    let [null, of_path, of_file] = &logs[..] else {
+        panic!("{logs:?}");
+    };
+    assert_eq!(names(of_path), ["pump 7 temp 1.5", "pump 7 temp 2.5"]);
+    assert_eq!(names(of_file), ["a a 1.5", "b b 2.5"]);
+    assert_eq!(
+        null.unreadable[1].detail,
+        "column device: is null or cannot be converted"
+    );
+    assert_eq!(
+        null.unreadable[1].raw.bytes(),
+        b"1970-01-01T00:00:00.002,,temp,2.5"
+    );
+}
+
+#[test]
 fn a_column_of_no_use_is_refused_by_name() {
     let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1, 2]));
     let columns = |value: ArrayRef| {
@@ -220,10 +336,10 @@ fn a_column_of_no_use_is_refused_by_name() {
             ("value", value),
         ])
     };
-    let refused = refusal("a.parquet", columns(texts()));
+    let days = columns(Arc::new(Date32Array::from(vec![1, 2])));
     assert_eq!(
-        refused,
-        "/a.parquet: column value is of type Utf8, which is no value"
+        refusal("a.parquet", days),
+        "/a.parquet: column value is of type Date32, which is no value"
     );
     let refused = refusal(
         "a.parquet",

@@ -1,0 +1,7 @@
+//! `avro` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(
+    init: windrow_fuzz::keep_quiet(),
+    |bytes: &[u8]| windrow_fuzz::run("avro", bytes)
+);
