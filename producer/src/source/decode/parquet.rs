@@ -77,7 +77,9 @@ impl ParquetDecoder {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
         let fields = builder.schema().fields();
         // A column comes before a name in the path, so it is the one that is taken.
-        let segments: Vec<_> = input.named_segments().collect();
+        let is_column = |name: &str| fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
+        let segments = input.named_segments().filter(|(name, _)| !is_column(name));
+        let segments: Vec<_> = segments.collect();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let names: Vec<&str> = names
             .into_iter()
