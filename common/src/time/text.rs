@@ -159,22 +159,22 @@ fn calendar(text: &[u8]) -> Option<WrittenTime> {
         }
     }
     let local = checked(date, (hour, minute, second), milli)?;
-    match zone(&text[at.min(text.len())..])? {
-        None => Some(WrittenTime::Local(local)),
-        Some(offset_minutes) => {
-            in_range(local.as_millis() - offset_minutes * 60_000).map(WrittenTime::Instant)
-        }
-    }
+    // The usual ends come first, because this is read for every row.
+    let offset_minutes = match &text[at..] {
+        [b'Z'] => 0,
+        [] => return Some(WrittenTime::Local(local)),
+        other => zone(other)?,
+    };
+    in_range(local.as_millis() - offset_minutes * 60_000).map(WrittenTime::Instant)
 }
 
 fn checked(date: (i64, i64, i64), time: (i64, i64, i64), milli: i64) -> Option<LocalTime> {
-    let local = LocalTime::of(date, time, milli)?;
-    in_range(local.as_millis())?;
-    Some(local)
+    // The year 0 can be written, and is no readable time.
+    LocalTime::of(date, time, milli).filter(|_| date.0 >= 1)
 }
 
-/// Returns the minutes east of UTC that the end of a timestamp says; the inner `None` if it says nothing.
-fn zone(text: &[u8]) -> Option<Option<i64>> {
+/// Returns the minutes east of UTC that the end of a timestamp says.
+fn zone(text: &[u8]) -> Option<i64> {
     let two = |digits: &[u8]| -> Option<i64> {
         let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = digits else {
             return None;
@@ -183,8 +183,7 @@ fn zone(text: &[u8]) -> Option<Option<i64>> {
     };
     let text = text.strip_prefix(b" ").unwrap_or(text);
     let (sign, hours, minutes) = match text {
-        b"" => return Some(None),
-        b"Z" | b"z" | b"UTC" | b"GMT" => return Some(Some(0)),
+        b"Z" | b"z" | b"UTC" | b"GMT" => return Some(0),
         [sign, hours @ ..] if hours.len() == 2 => (sign, hours, &b"00"[..]),
         [sign, rest @ ..] if rest.len() == 4 => (sign, &rest[..2], &rest[2..]),
         [sign, rest @ ..] if rest.len() == 5 && rest[2] == b':' => (sign, &rest[..2], &rest[3..]),
@@ -195,8 +194,8 @@ fn zone(text: &[u8]) -> Option<Option<i64>> {
         return None;
     }
     match sign {
-        b'+' => Some(Some(hours * 60 + minutes)),
-        b'-' => Some(Some(-(hours * 60 + minutes))),
+        b'+' => Some(hours * 60 + minutes),
+        b'-' => Some(-(hours * 60 + minutes)),
         _ => None,
     }
 }
