@@ -8,14 +8,13 @@
 //! by their number in it. Of a damaged body, what comes before the damage is read and the rest is set aside.
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
 use windrow_producer::source::decode::{
-    ColumnMapping, DefaultNames, EventNames, ObjectReader, RefusedObject, RowSink, TIME_HINT, say_guess,
+    ColumnMapping, DefaultNames, Elements, EventNames, GZIP_MAGIC, ObjectReader, RefusedObject, RowSink,
+    TIME_HINT, say_guess, unpack,
 };
 use windrow_producer::source::{Raw, Unreadable};
 
@@ -25,9 +24,6 @@ use crate::stretches::Stretches;
 
 /// Largest body, in bytes; the service itself takes at most 1 MiB in most tiers.
 const MAX_BODY_BYTES: usize = 4 << 20;
-/// Largest body after decompression.
-const MAX_UNPACKED_BYTES: u64 = 16 << 20;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
@@ -244,32 +240,6 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Passes on the elements of a JSON array one by one, up to the first error.
-struct Elements<F>(F);
-
-impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Elements<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
-        while let Some(element) = array.next_element()? {
-            (self.0)(element);
-        }
-        Ok(())
-    }
-}
-
 fn is_object(text: &[u8]) -> bool {
     text.starts_with(b"{") && serde_json::from_slice::<&RawValue>(text).is_ok()
 }
@@ -312,19 +282,6 @@ fn text_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     match text {
         Ok(text) if half.is_empty() => Ok(text.into_bytes().into()),
         _ => Err("the body begins with the mark of UTF-16 and is not UTF-16 text".to_owned()),
-    }
-}
-
-/// Unpacks a body. Unpacks what comes before an error, too.
-fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
-    into.clear();
-    let mut reader = MultiGzDecoder::new(packed).take(MAX_UNPACKED_BYTES + 1);
-    match reader.read_to_end(into) {
-        Ok(bytes) if bytes as u64 > MAX_UNPACKED_BYTES => Err(format!(
-            "the body unpacks to more than {MAX_UNPACKED_BYTES} bytes"
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("the body is not valid gzip: {error}")),
     }
 }
 

@@ -1,20 +1,15 @@
 //! An event that a service has written to a file: IoT Hub's routing, or the capture of an Event Hub.
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
+use super::event_body::{Elements, GZIP_MAGIC, unpack};
 use super::event_names::{Carrier, EventNames, IOT_HUB_DEVICE, IOT_HUB_TIME, TIME_HINT, say_guess};
 use super::json_object::{DefaultNames, ObjectReader, RefusedObject};
 use super::mapping::ColumnMapping;
 use super::sink::RowSink;
-
-/// Largest body after decompression, as of an event of a hub.
-const MAX_UNPACKED_BYTES: u64 = 16 << 20;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// An event with what came with it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -181,44 +176,6 @@ impl RecordReader {
                 }
                 refused
             })
-    }
-}
-
-/// Passes on the elements of a JSON array one by one, up to the first error.
-struct Elements<F>(F);
-
-impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Elements<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
-        while let Some(element) = array.next_element()? {
-            (self.0)(element);
-        }
-        Ok(())
-    }
-}
-
-fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
-    into.clear();
-    let mut reader = MultiGzDecoder::new(packed).take(MAX_UNPACKED_BYTES + 1);
-    match reader.read_to_end(into) {
-        Ok(bytes) if bytes as u64 > MAX_UNPACKED_BYTES => Err(format!(
-            "the body unpacks to more than {MAX_UNPACKED_BYTES} bytes"
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("the body is not valid gzip: {error}")),
     }
 }
 
