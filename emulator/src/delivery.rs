@@ -16,6 +16,7 @@ use crate::attach;
 use crate::conditions;
 use crate::consumers::Claim;
 use crate::event::StoredEvent;
+use crate::intake::DETACH_AFTER;
 use crate::partition::Partition;
 use crate::state::State;
 
@@ -70,6 +71,7 @@ pub(crate) async fn run(state: Arc<State>, mut sender: Sender, mut reader: Reade
         End::ByHub(error) => attach::detach(LinkEndpoint::Sender(sender), error).await,
         End::ByClient => {
             // Answers the detach; an error means that the session has ended already.
+            tokio::time::sleep(DETACH_AFTER).await;
             let _ = sender.close().await;
         }
     }

@@ -14,6 +14,8 @@ const AMQP: u8 = 0;
 const OPEN: u8 = 0x10;
 const DETACH: u8 = 0x16;
 const END: u8 = 0x17;
+/// How Node's client names itself in `open`.
+const NODE_CLIENT: &[u8] = b"MSJSClient";
 /// How much a frame may grow: ten nulls, and a long list instead of an empty one, rounded up.
 const ROOM: u32 = 32;
 /// Largest frame before and including `open`, by which a client tells how long frames may be.
@@ -64,6 +66,8 @@ pub(crate) struct Incoming {
     rest: usize,
     /// Whether the client's `open` has passed.
     opened: bool,
+    /// Whether the client waits for the answers to its `detach` frames: Node's does, and Rust's has forgotten the links.
+    waits_for_detach: bool,
     detaches: u64,
 }
 
@@ -98,12 +102,15 @@ impl Incoming {
                 // An `open` without this field sets no limit.
                 let _ = lower_frame_limit(&mut self.partial[..length]);
                 self.opened = is_amqp_frame(&self.partial);
+                self.waits_for_detach |= self.opened && contains(&self.partial[..length], NODE_CLIENT);
             } else if self.partial.len() < length.min(UP_TO_CODE) {
                 return Passed::All;
             }
             match code_of(&self.partial) {
                 Some(DETACH) => self.detaches += 1,
-                Some(END) if self.detaches > outgoing.detaches => return Passed::UpToEnd,
+                Some(END) if self.waits_for_detach && self.detaches > outgoing.detaches => {
+                    return Passed::UpToEnd;
+                }
                 _ => {}
             }
             self.rest = length;
@@ -124,6 +131,11 @@ fn next_length(bytes: &[u8]) -> Option<usize> {
     }
     let length = usize::try_from(u32_at(start, 0)?).ok()?;
     Some(length.max(HEADER))
+}
+
+/// Returns whether `bytes` contain `wanted`.
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn is_amqp_frame(frame: &[u8]) -> bool {
@@ -325,11 +337,18 @@ mod tests {
 
     #[test]
     fn a_session_ends_after_its_links() {
-        let open = frame(AMQP, &[0, 0x53, OPEN, LIST_0]);
+        let named = [&[0, 0x53, OPEN, LIST_8, 13, 1, 0xa1, 10][..], NODE_CLIENT].concat();
+        let open = frame(AMQP, &named);
         let detach = frame(AMQP, &[0, 0x53, DETACH, LIST_8, 2, 1, 0x43]);
         let end = frame(AMQP, &[0, 0x53, END, LIST_0]);
         let (mut incoming, mut outgoing) = (Incoming::default(), Outgoing::default());
         let (mut passed, mut written) = (BytesMut::new(), BytesMut::new());
+        // A client that does not wait for answers.
+        let other = frame(AMQP, &[0, 0x53, OPEN, LIST_0]);
+        let mut hasty = Incoming::default();
+        hasty.push(&[&other[..], &detach, &end].concat());
+        assert_eq!(hasty.pass(&outgoing, &mut BytesMut::new()), Passed::All);
+
         incoming.push(&[&open[..], &detach, &detach, &end, &open].concat());
         for _ in 0..2 {
             assert_eq!(incoming.pass(&outgoing, &mut passed), Passed::UpToEnd);

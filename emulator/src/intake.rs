@@ -29,6 +29,10 @@ const CREDIT_REMINDER: Duration = Duration::from_millis(50);
 /// listen for the answer only after it has sent, and would wait forever for one that was faster.
 pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(5);
 
+/// Delay before the answer to a `detach`, about as long as the service takes. The official client for Rust forgets a link
+/// that it drops at once, and its session a moment later. Its library ends the connection over an answer in between.
+pub(crate) const DETACH_AFTER: Duration = Duration::from_millis(5);
+
 /// A destination of a link's events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Destination {
@@ -73,6 +77,8 @@ pub(crate) async fn run(state: Arc<State>, mut receiver: Receiver, destination: 
             }
             Err(error) => {
                 tracing::debug!(%error, "sender's link ended");
+                // Dropping the link answers its end.
+                tokio::time::sleep(DETACH_AFTER).await;
                 return;
             }
         };

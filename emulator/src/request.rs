@@ -8,7 +8,7 @@ use fe2o3_amqp::{Receiver, Sender};
 use tokio::sync::mpsc;
 
 use crate::event::AnyMessage;
-use crate::intake::SETTLE_AFTER;
+use crate::intake::{DETACH_AFTER, SETTLE_AFTER};
 use crate::management;
 use crate::state::{State, Token};
 
@@ -131,6 +131,8 @@ pub(crate) async fn serve(
             None => tracing::debug!(?node, reply_to, "a request without a reply link"),
         }
     }
+    // Dropping the link answers its end.
+    tokio::time::sleep(DETACH_AFTER).await;
 }
 
 /// Returns the token that a client presents, with the kind that it claims.
@@ -161,6 +163,7 @@ pub(crate) async fn send_replies(mut sender: Sender, mut replies: mpsc::Receiver
             }
         }
     }
+    tokio::time::sleep(DETACH_AFTER).await;
     // Answers the detach; an error means that the session has ended already.
     let _ = sender.close().await;
 }
