@@ -71,7 +71,8 @@ fn another_hub_of_the_name_and_one_made_anew_do_not_share_a_checkpoint() {
     let hub = HubStage::new("hubanew");
     hub.fleet(1, 10);
     for second in 0..5 {
-        let body = format!(r#"{{"ts":{second},"device":"d","tag":"t","value":1}}"#);
+        let time = 1_767_571_200 + second;
+        let body = format!(r#"{{"ts":{time},"device":"d","tag":"t","value":1}}"#);
         hub.hub.append(0, body.into_bytes(), []).unwrap();
     }
     let mut producer = hub.producer("p", &["--until-caught-up"]);
