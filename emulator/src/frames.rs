@@ -56,9 +56,9 @@ impl Outgoing {
 
 /// Lets a client's frames pass, with two changes.
 ///
-/// To make room for what [`Outgoing`] adds, the library is told of smaller frames than the client accepts. And a session
-/// ends only after its links: the library forgets a `detach` to answer if the `end` follows at once, as Node's client
-/// sends it, and the client then waits a minute for the answer.
+/// The library is told of smaller frames than the client accepts, which leaves room for what [`Outgoing`] adds. A session of
+/// Node's client ends only after its links: that client sends `end` right after `detach`, the library then leaves the
+/// `detach` unanswered, and the client waits a minute for the answer.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     partial: BytesMut,

@@ -159,7 +159,7 @@ fn calendar(text: &[u8]) -> Option<WrittenTime> {
         }
     }
     let local = checked(date, (hour, minute, second), milli)?;
-    // The usual ends come first, because this is read for every row.
+    // This runs for every row, so the most common endings are tried first.
     let offset_minutes = match &text[at..] {
         [b'Z'] => 0,
         [] => return Some(WrittenTime::Local(local)),

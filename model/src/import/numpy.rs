@@ -167,7 +167,7 @@ pub(super) fn joblib(values: &Values<'_>, id: Id) -> Result<Joblib, Problem> {
     }
     let size = match Element::read(values, dtype) {
         Ok(element) => element.size(),
-        // Records, or text, say their size in the name; whoever needs the contents looks at the rest.
+        // The names of record and text types contain their size, which is enough to skip the elements.
         Err(_) => size_in(name, state.is_some()).ok_or("an array of joblib with a type of unknown size")?,
     };
     let lengths = shape(values, lengths).ok_or(DAMAGED)?;

@@ -352,7 +352,7 @@ impl<'a> Values<'a> {
 }
 
 impl Global {
-    /// Returns the name of an estimator's class, or nothing for what is no estimator.
+    /// Returns the name of an estimator's class, and an empty text for anything else.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Pipeline => "Pipeline",

@@ -54,8 +54,8 @@ pub(super) struct Hint<'a> {
 }
 
 impl Dialect {
-    /// Finds the way in which the file that starts with `head` is written; `None` if the header is not there yet. Only
-    /// whole lines of the head are used, and its last one if it is `complete`.
+    /// Tells how a file is written, from its start. Only whole lines of `head` are used; with `complete`, the last line
+    /// needs no line end. Returns `None` if the header has not been written yet.
     pub(super) fn of(head: &[u8], complete: bool, hint: &Hint<'_>) -> Result<Option<Self>, SourceError> {
         let lines = lines_of(head, complete);
         let Some(found) = hint.find_header(&lines, complete)? else {
@@ -171,7 +171,7 @@ pub(in crate::source) fn split(line: &[u8], delimiter: u8) -> Vec<String> {
         cell.extend_from_slice(&part[..written]);
         match result {
             ReadFieldResult::OutputFull => {}
-            // The end of the line is the end of its last cell: the parser is told by no input.
+            // Empty input, on the next call, tells the parser that the last cell has ended.
             ReadFieldResult::InputEmpty => {}
             ReadFieldResult::Field { record_end } => {
                 cells.push(String::from_utf8_lossy(&cell).trim().to_owned());

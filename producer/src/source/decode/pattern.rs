@@ -227,7 +227,8 @@ impl FromStr for DeviceFrom {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` names no device: write file, path:N, const:NAME, segment:FIELD:N (N from 1, or -1 for the last), property:NAME or annotation:NAME"
+                "`{text}` does not say where the device is: write file, path:N, const:NAME, segment:FIELD:N (N from 1, or -1 \
+                 for the last), property:NAME or annotation:NAME"
             )
         };
         let index = |text: &str| match text.parse() {
