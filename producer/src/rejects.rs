@@ -122,7 +122,8 @@ impl fmt::Display for Reject {
 fn mend(reason: QuarantineReason) -> &'static str {
     match reason {
         QuarantineReason::Unreadable => {
-            "name the columns or fields with --column-time, --column-device, --column-tag and --column-value"
+            "name the columns or fields with --column-time, --column-device, --column-tag and --column-value, or with --tags \
+             those that hold one measurement each"
         }
         QuarantineReason::NonFinite | QuarantineReason::OutOfRange => {
             "--column-value names another column or field with the values"
@@ -175,7 +176,10 @@ mod tests {
             text.starts_with("nothing usable was read; 5 items were set aside: 3 unreadable"),
             "{text}"
         );
-        assert!(text.ends_with("--column-tag and --column-value"), "{text}");
+        assert!(
+            text.ends_with("--tags those that hold one measurement each"),
+            "{text}"
+        );
     }
 
     #[test]
