@@ -1,7 +1,7 @@
 //! The loop around the policy: look, decide, act, and say why.
 
 mod broker;
-mod lease;
+mod handover;
 mod outage;
 mod records;
 mod stats;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 use windrow_service::Shutdown;
-use windrow_store::Store;
+use windrow_store::{LeaderLease, Standing, Store};
 
 use crate::fleet::{Capacity, Fleet, FleetError};
 use crate::policy::{Decision, Learned, Observation, Policy, PolicyOptions, PolicyOptionsError, Reason};
@@ -21,13 +21,16 @@ use records::{Record, Records};
 use stats::{BROKER, Direction, FLEET, STORE};
 
 pub use broker::{Broker, Seen};
-pub use lease::{Handover, Lease, Shown, Standing};
+pub use handover::{Handover, Shown};
 pub use outage::Outages;
 pub use stats::Stats;
 pub use status::Status;
 
 /// How long a call to the fleet may take. The lease has to last longer than a whole step.
 const FLEET_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The lease of those that scale the workers of one queue.
+pub type Lease = LeaderLease<Handover>;
 
 /// What a scaler works with.
 pub struct Scaler {
@@ -223,8 +226,12 @@ impl Loop {
         self.stats.forget_observations();
     }
 
-    fn begin(&mut self, handover: Handover) {
+    fn begin(&mut self, mut handover: Handover) {
         tracing::info!("this scaler leads");
+        if !handover.learned.is_plausible() {
+            tracing::warn!("what was learned is damaged, and is measured again");
+            handover.learned = Learned::default();
+        }
         self.follows.clear();
         match Policy::new(self.options.clone(), handover.learned) {
             Ok(mut policy) => {

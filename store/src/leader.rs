@@ -1,93 +1,78 @@
-//! The lease by which one scaler of several acts, and what it leaves for the next one.
+//! The lease by which one process of several acts, and what it leaves for the next one.
 //!
-//! One blob in the store says who leads, what was decided last, and what the policy has learned. The leader writes it at
+//! One blob in the store says who leads, and holds what the leader wants the next one to know. The leader writes it at
 //! every step, under the version that it has written before, so that of two writers one fails. Another one takes over when
 //! the blob has stayed the same for the length of the lease. Each measures that by its own clock, so clocks need not agree.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
-use windrow_store::{Store, StoreError, Version};
+use windrow_common::EventTime;
 
-use crate::policy::Learned;
+use crate::{Store, StoreError, Version};
 
 /// How long one access to the store may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a leader leaves for the next one, and shows to those that follow.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Handover {
-    /// The last decision.
-    #[serde(default)]
-    pub decision: Option<Shown>,
-    /// What the policy has learned.
-    #[serde(default)]
-    pub learned: Learned,
-}
+/// What a leader leaves for the next one.
+pub trait Handover: Clone + Default + Serialize + DeserializeOwned {}
 
-/// A decision as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    /// When it was made.
-    pub at: Timestamp,
-    /// How many workers there should be.
-    pub workers: u32,
-    /// Why.
-    pub reason: String,
-}
+impl<H: Clone + Default + Serialize + DeserializeOwned> Handover for H {}
 
-/// Which part a scaler has at a step.
+/// Which part a process has at a step.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
+pub enum Standing<H> {
     /// It leads, and may act.
     Leads,
     /// It leads as long as the lease lasts, which cannot be renewed.
     Late(String),
     /// It has begun to lead, and this is what its predecessor left.
-    Begins(Handover),
+    Begins(H),
     /// Another one leads.
     Follows {
         /// Its name.
         leader: String,
         /// What it shows.
-        handover: Handover,
+        handover: H,
     },
     /// The store cannot tell.
     Unknown(String),
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<H> {
     /// The leader; empty if it has ended.
     leader: String,
     /// Makes each version differ.
     renewed: u64,
     /// For people.
-    at: Timestamp,
+    at: String,
     #[serde(flatten)]
-    handover: Handover,
+    handover: H,
 }
 
-/// The lease, as one scaler sees it.
+/// The lease, as one process sees it.
 #[derive(Debug)]
-pub struct Lease {
+pub struct LeaderLease<H> {
     store: Store,
     path: String,
     me: String,
     length: Duration,
-    /// The version that this scaler has written, and when it began to.
+    /// The version that this process has written, and when it began to.
     held: Option<(Version, Instant)>,
     /// The version that another one has written, and when it was first seen.
     seen: Option<(Version, Instant)>,
     renewed: u64,
-    /// Whether this scaler knows what its predecessor left, so that it may write its own.
+    /// Whether this process knows what its predecessor left, so that it may write its own.
     has_begun: bool,
+    handover: PhantomData<H>,
 }
 
-impl Lease {
-    /// Creates the lease at `path`. `me` is this scaler's name, which no other one has.
+impl<H: Handover> LeaderLease<H> {
+    /// Creates the lease at `path`. `me` is this process's name, which no other one has.
     pub fn new(store: Store, path: String, me: String, length: Duration) -> Self {
         Self {
             store,
@@ -98,24 +83,25 @@ impl Lease {
             seen: None,
             renewed: 0,
             has_begun: false,
+            handover: PhantomData,
         }
     }
 
-    /// Returns until when this scaler may act, if it leads.
+    /// Returns until when this process may act, if it leads.
     pub fn lasts_until(&self) -> Option<Instant> {
         self.held.as_ref().map(|(_, since)| *since + self.length)
     }
 
     /// Renews the lease, takes it, or learns who has it.
-    pub async fn step(&mut self, handover: &Handover) -> Standing {
+    pub async fn step(&mut self, handover: &H) -> Standing<H> {
         match self.held.clone() {
             Some((version, since)) => self.renew(version, since, handover).await,
             None => self.look(handover).await,
         }
     }
 
-    /// Gives the lease up, so that another scaler need not wait for its end.
-    pub async fn end(mut self, handover: &Handover) {
+    /// Gives the lease up, so that another process need not wait for its end.
+    pub async fn end(mut self, handover: &H) {
         let Some((held, _)) = self.held.take() else {
             return;
         };
@@ -138,7 +124,7 @@ impl Lease {
         tracing::info!("the lease was not given up; another scaler waits for its end");
     }
 
-    async fn renew(&mut self, version: Version, since: Instant, handover: &Handover) -> Standing {
+    async fn renew(&mut self, version: Version, since: Instant, handover: &H) -> Standing<H> {
         let began = Instant::now();
         match self.write(Some(&version), handover).await {
             Ok(Written::Done(version)) => {
@@ -159,19 +145,19 @@ impl Lease {
     }
 
     /// Reads who leads, and takes the lease if nobody does.
-    async fn look(&mut self, handover: &Handover) -> Standing {
+    async fn look(&mut self, handover: &H) -> Standing<H> {
         let began = Instant::now();
         let read = match self.read().await {
             Ok(Some(read)) => read,
             Ok(None) if self.has_begun => return self.resume(None, began, handover).await,
-            Ok(None) => return self.take(None, began, Handover::default()).await,
+            Ok(None) => return self.take(None, began, H::default()).await,
             Err(error) => return Standing::Unknown(error),
         };
         let (version, saved) = read;
         let Some(saved) = saved else {
             // Nobody can say who leads. The leader, if there is one, replaces it.
             return match self.has_ended(&version, began) {
-                true => self.take(Some(version), began, Handover::default()).await,
+                true => self.take(Some(version), began, H::default()).await,
                 false => Standing::Unknown(format!("{} is damaged", self.path)),
             };
         };
@@ -195,7 +181,7 @@ impl Lease {
     }
 
     /// Goes on leading with a lease that has to be written again.
-    async fn resume(&mut self, version: Option<Version>, began: Instant, handover: &Handover) -> Standing {
+    async fn resume(&mut self, version: Option<Version>, began: Instant, handover: &H) -> Standing<H> {
         match self.take(version, began, handover.clone()).await {
             Standing::Begins(_) => Standing::Leads,
             other => other,
@@ -213,14 +199,7 @@ impl Lease {
         }
     }
 
-    async fn take(&mut self, version: Option<Version>, began: Instant, mut handover: Handover) -> Standing {
-        if !handover.learned.is_plausible() {
-            tracing::warn!(
-                path = self.path,
-                "what was learned is damaged, and is measured again"
-            );
-            handover.learned = Learned::default();
-        }
+    async fn take(&mut self, version: Option<Version>, began: Instant, handover: H) -> Standing<H> {
         match self.write(version.as_ref(), &handover).await {
             Ok(Written::Done(version)) => {
                 self.held = Some((version, began));
@@ -230,25 +209,25 @@ impl Lease {
             }
             // The next step reads who was quicker.
             Ok(Written::Refused) => {
-                Standing::Unknown("another scaler has taken the lease just now".to_owned())
+                Standing::Unknown("another process has taken the lease just now".to_owned())
             }
             Err(error) => Standing::Unknown(error),
         }
     }
 
-    async fn read(&self) -> Result<Option<(Version, Option<Saved>)>, String> {
+    async fn read(&self) -> Result<Option<(Version, Option<Saved<H>>)>, String> {
         let read = timeout(PATIENCE, self.store.get_versioned(&self.path)).await;
         let read = read.map_err(|_| self.slow("reading"))?;
         let read = read.map_err(|error| error.to_string())?;
         Ok(read.map(|(bytes, version)| (version, serde_json::from_slice(&bytes).ok())))
     }
 
-    async fn write(&mut self, version: Option<&Version>, handover: &Handover) -> Result<Written, String> {
+    async fn write(&mut self, version: Option<&Version>, handover: &H) -> Result<Written, String> {
         self.renewed += 1;
         let saved = Saved {
             leader: self.me.clone(),
             renewed: self.renewed,
-            at: Timestamp::now(),
+            at: EventTime::now().to_string(),
             handover: handover.clone(),
         };
         let text = serde_json::to_vec(&saved).map_err(|error| error.to_string())?;
@@ -281,16 +260,16 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(30);
 
-    fn lease(store: &Store, me: &str) -> Lease {
-        Lease::new(
-            store.clone(),
-            "scaling/lease.json".to_owned(),
-            me.to_owned(),
-            LENGTH,
-        )
+    fn lease(store: &Store, me: &str) -> LeaderLease<Left> {
+        LeaderLease::new(store.clone(), "a/lease.json".to_owned(), me.to_owned(), LENGTH)
     }
 
-    fn follows(leader: &str, handover: Handover) -> Standing {
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Left {
+        workers: u32,
+    }
+
+    fn follows(leader: &str, handover: Left) -> Standing<Left> {
         Standing::Follows {
             leader: leader.to_owned(),
             handover,
@@ -301,16 +280,8 @@ mod tests {
         Store::from_objects(Arc::new(InMemory::new()), "memory")
     }
 
-    fn with(workers: u32) -> Handover {
-        let decision = Shown {
-            at: Timestamp::UNIX_EPOCH,
-            workers,
-            reason: String::new(),
-        };
-        Handover {
-            decision: Some(decision),
-            learned: Learned::default(),
-        }
+    fn with(workers: u32) -> Left {
+        Left { workers }
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,19 +289,16 @@ mod tests {
         let store = store();
         let (mut first, mut second) = (lease(&store, "a"), lease(&store, "b"));
         assert_eq!(
-            first.step(&Handover::default()).await,
-            Standing::Begins(Handover::default())
+            first.step(&Left::default()).await,
+            Standing::Begins(Left::default())
         );
         for workers in 0..10 {
             assert_eq!(first.step(&with(workers)).await, Standing::Leads);
-            assert_eq!(
-                second.step(&Handover::default()).await,
-                follows("a", with(workers))
-            );
+            assert_eq!(second.step(&Left::default()).await, follows("a", with(workers)));
             tokio::time::advance(LENGTH).await;
         }
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(9)));
+        assert_eq!(second.step(&Left::default()).await, Standing::Begins(with(9)));
         // The first one was only slow. It finds out at its next step, before it acts.
         assert_eq!(first.step(&with(5)).await, follows("b", with(9)));
         assert_eq!(second.step(&with(6)).await, Standing::Leads);
@@ -340,21 +308,21 @@ mod tests {
     async fn who_ends_leaves_the_lease_at_once_and_a_lost_answer_does_not_cost_it() {
         let store = store();
         let (mut first, mut second) = (lease(&store, "a"), lease(&store, "b"));
-        first.step(&Handover::default()).await;
+        first.step(&Left::default()).await;
         // The write arrived, and its answer did not.
         let held = first.held.clone();
         assert_eq!(first.step(&with(1)).await, Standing::Leads);
         first.held = held;
         assert_eq!(first.step(&with(2)).await, Standing::Leads);
-        assert_eq!(second.step(&Handover::default()).await, follows("a", with(2)));
+        assert_eq!(second.step(&Left::default()).await, follows("a", with(2)));
         assert_eq!(first.step(&with(3)).await, Standing::Leads);
         first.end(&with(4)).await;
-        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(4)));
+        assert_eq!(second.step(&Left::default()).await, Standing::Begins(with(4)));
         // The answer to its first write was lost as well, and it has not begun.
         (second.held, second.has_begun) = (None, false);
-        assert_eq!(second.step(&Handover::default()).await, Standing::Begins(with(4)));
+        assert_eq!(second.step(&Left::default()).await, Standing::Begins(with(4)));
         // The blob was deleted under it.
-        store.delete("scaling/lease.json").await.unwrap();
+        store.delete("a/lease.json").await.unwrap();
         assert_eq!(second.step(&with(7)).await, Standing::Leads);
         // A step was cut short after it had written.
         let held = second.held.clone();
@@ -362,16 +330,16 @@ mod tests {
         second.held = held;
         second.end(&with(9)).await;
         let mut third = lease(&store, "c");
-        assert_eq!(third.step(&Handover::default()).await, Standing::Begins(with(9)));
+        assert_eq!(third.step(&Left::default()).await, Standing::Begins(with(9)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_damaged_lease_is_replaced_after_its_length() {
         let store = store();
-        store.put("scaling/lease.json", "{").await.unwrap();
+        store.put("a/lease.json", "{").await.unwrap();
         let mut lease = lease(&store, "a");
         assert!(matches!(lease.step(&with(1)).await, Standing::Unknown(_)));
         tokio::time::advance(LENGTH + Duration::from_secs(1)).await;
-        assert_eq!(lease.step(&with(1)).await, Standing::Begins(Handover::default()));
+        assert_eq!(lease.step(&with(1)).await, Standing::Begins(Left::default()));
     }
 }
