@@ -1,0 +1,100 @@
+//! The rules by which windows become incidents.
+
+use std::time::Duration;
+
+use crate::incident::votes::MOST_VOTERS;
+
+/// Rules by which windows become incidents.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// A window with a score above this is anomalous.
+    pub threshold: f64,
+    /// How many of the last [`Rules::of`] windows have to be anomalous for an incident to open.
+    pub open_after: u32,
+    /// See [`Rules::open_after`].
+    pub of: u32,
+    /// How many windows in a row have to be normal for an incident to close.
+    pub quiet: u32,
+    /// An incident with a score above this is critical.
+    pub critical: f64,
+    /// Shortest time without windows that counts as silence; zero turns silence off.
+    pub silent_after: Duration,
+    /// Least number of windows with one value after which a sensor counts as stuck; 0 turns it off.
+    pub stuck_after: u32,
+}
+
+/// Rules that make no sense.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum RulesError {
+    /// A score is not a finite number.
+    #[error("the {what} is {score}: it must be a finite number")]
+    Score {
+        /// `threshold` or `critical score`.
+        what: &'static str,
+        /// The score.
+        score: f64,
+    },
+    /// The scores are in the wrong order.
+    #[error("the critical score {critical} is below the threshold {threshold}")]
+    Order {
+        /// The threshold.
+        threshold: f64,
+        /// The critical score.
+        critical: f64,
+    },
+    /// The vote cannot be won, or is too large.
+    #[error(
+        "{open_after} of {of} windows cannot open an incident: give N/M with N from 1 to M, and M at most {MOST_VOTERS}"
+    )]
+    Votes {
+        /// Windows needed.
+        open_after: u32,
+        /// Windows looked at.
+        of: u32,
+    },
+    /// An incident would close before it has opened.
+    #[error("an incident has to be quiet for at least 1 window before it closes")]
+    Quiet,
+}
+
+impl Default for Rules {
+    /// Returns the rules for windows of about a minute.
+    fn default() -> Self {
+        Self {
+            threshold: 0.3,
+            open_after: 1,
+            of: 1,
+            quiet: 60,
+            critical: 3.0,
+            silent_after: Duration::from_secs(15 * 60),
+            stuck_after: 60,
+        }
+    }
+}
+
+impl Rules {
+    /// Checks that the rules make sense.
+    pub fn check(&self) -> Result<(), RulesError> {
+        for (what, score) in [("threshold", self.threshold), ("critical score", self.critical)] {
+            if !score.is_finite() {
+                return Err(RulesError::Score { what, score });
+            }
+        }
+        if self.critical < self.threshold {
+            return Err(RulesError::Order {
+                threshold: self.threshold,
+                critical: self.critical,
+            });
+        }
+        if self.open_after == 0 || self.open_after > self.of || self.of > MOST_VOTERS {
+            return Err(RulesError::Votes {
+                open_after: self.open_after,
+                of: self.of,
+            });
+        }
+        if self.quiet == 0 {
+            return Err(RulesError::Quiet);
+        }
+        Ok(())
+    }
+}

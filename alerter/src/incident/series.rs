@@ -1,0 +1,165 @@
+//! The windows of one sensor, brought into order.
+
+use windrow_common::{Course, EventTime};
+
+use super::{Rules, Track, Window};
+
+/// The recent windows of one sensor, and where it stood before them.
+///
+/// Windows arrive in any order, more than once, and sometimes a second time with more readings. Those that came late are
+/// sorted in, and everything after the base is worked out again.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// Where the sensor stood before the first of `points`.
+    base: Track,
+    points: Vec<Point>,
+    /// Where it stands after the first `taken` points.
+    current: Track,
+    taken: usize,
+    /// The incidents that closed since the base.
+    ended: Vec<Course>,
+}
+
+/// A window, and what decides which of two rows of it counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) window: Window,
+    /// Number of its readings.
+    pub(crate) count: u64,
+    /// Rank of the model's version among all versions, by name.
+    pub(crate) version: u64,
+}
+
+/// What became of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It was not known.
+    New,
+    /// It was known.
+    Repeat,
+    /// It takes the place of one with fewer readings, or of an earlier version.
+    Replaced,
+    /// It is known with more readings, or with a later version.
+    Superseded,
+    /// It is known with as many readings and the same version, but not with the same result.
+    Conflict,
+}
+
+impl Series {
+    /// Creates the series of a sensor that stands at `base`.
+    pub fn new(base: Track) -> Self {
+        Self {
+            current: base.clone(),
+            base,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a window.
+    pub(crate) fn insert(&mut self, point: Point) -> Inserted {
+        let start = point.window.start;
+        if self.points.last().is_none_or(|last| last.window.start < start) {
+            self.points.push(point);
+            return Inserted::New;
+        }
+        match self
+            .points
+            .binary_search_by_key(&start, |point| point.window.start)
+        {
+            Err(at) => {
+                self.points.insert(at, point);
+                self.forget_from(at);
+                Inserted::New
+            }
+            Ok(at) => {
+                let known = self.points[at];
+                let precedence = |point: &Point| (point.count, point.version);
+                match precedence(&point).cmp(&precedence(&known)) {
+                    std::cmp::Ordering::Greater => {
+                        self.points[at] = point;
+                        self.forget_from(at);
+                        Inserted::Replaced
+                    }
+                    std::cmp::Ordering::Less => Inserted::Superseded,
+                    std::cmp::Ordering::Equal if is_same(&known.window, &point.window) => Inserted::Repeat,
+                    std::cmp::Ordering::Equal => Inserted::Conflict,
+                }
+            }
+        }
+    }
+
+    /// Puts a window in the place of the one that is known, whichever counts.
+    pub(crate) fn overwrite(&mut self, point: Point) {
+        let start = point.window.start;
+        if let Ok(at) = self
+            .points
+            .binary_search_by_key(&start, |point| point.window.start)
+            && self.points[at] != point
+        {
+            self.points[at] = point;
+            self.forget_from(at);
+        }
+    }
+
+    /// Forgets what was worked out, if it went past the point `at`.
+    fn forget_from(&mut self, at: usize) {
+        if at < self.taken {
+            self.current = self.base.clone();
+            self.taken = 0;
+            self.ended.clear();
+        }
+    }
+
+    /// Returns the incidents since the base at the event time `now`: those that closed, then those that are open.
+    pub fn incidents(&mut self, now: EventTime, rules: &Rules) -> Vec<Course> {
+        for point in &self.points[self.taken..] {
+            self.current.take(&point.window, rules, &mut self.ended);
+        }
+        self.taken = self.points.len();
+        let open = self.current.open(now, rules);
+        self.ended.iter().copied().chain(open).collect()
+    }
+
+    /// Moves the base past the windows that start before `time`, which are forgotten.
+    pub fn settle(&mut self, time: EventTime, rules: &Rules) {
+        let settled = self.points.partition_point(|point| point.window.start < time);
+        let mut ended = Vec::new();
+        for point in self.points.drain(..settled) {
+            self.base.take(&point.window, rules, &mut ended);
+        }
+        self.taken = self.taken.saturating_sub(settled);
+        // The incidents that closed before the base are the first of those that closed.
+        match ended.len() <= self.ended.len() {
+            true => drop(self.ended.drain(..ended.len())),
+            false => self.ended.clear(),
+        }
+        if self.taken == 0 {
+            self.current = self.base.clone();
+            self.ended.clear();
+        }
+    }
+
+    /// Returns where the sensor stood before the windows that are held.
+    pub fn base(&self) -> &Track {
+        &self.base
+    }
+
+    /// Returns the number of windows that are held.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Returns whether no windows are held.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+}
+
+/// Compares bit for bit.
+fn is_same(a: &Window, b: &Window) -> bool {
+    let bits = |window: &Window| (window.score.to_bits(), window.value.map(f64::to_bits));
+    bits(a) == bits(b)
+}
+
+#[cfg(test)]
+mod tests;

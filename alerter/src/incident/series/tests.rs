@@ -1,0 +1,115 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MINUTE: i64 = 60_000;
+
+fn point(number: i64, score: f64, value: Option<f64>) -> Point {
+    Point {
+        window: Window {
+            start: EventTime::from_millis(number * MINUTE),
+            end: EventTime::from_millis((number + 1) * MINUTE),
+            score,
+            value,
+        },
+        count: 1,
+        version: 1,
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        quiet: 2,
+        open_after: 2,
+        of: 3,
+        silent_after: std::time::Duration::from_secs(300),
+        stuck_after: 3,
+        ..Rules::default()
+    }
+}
+
+/// Returns the incidents of points that came in order.
+fn in_order(points: &[Point], now: EventTime) -> Vec<Course> {
+    let mut points = points.to_vec();
+    points.sort_by_key(|point| point.window.start);
+    let (mut track, mut all) = (Track::default(), Vec::new());
+    for point in points {
+        track.take(&point.window, &rules(), &mut all);
+    }
+    all.extend(track.open(now, &rules()));
+    all
+}
+
+fn any_points() -> impl Strategy<Value = Vec<Point>> {
+    let gap = prop_oneof![8 => 1..3_i64, 1 => 3..40_i64];
+    let score = prop_oneof![3 => Just(-1.0), 1 => 0.4..5.0];
+    let value = prop_oneof![2 => Just(None), 1 => Just(Some(1.0))];
+    proptest::collection::vec((gap, score, value), 1..60).prop_map(|steps| {
+        let mut number = 0;
+        let mut points = Vec::new();
+        for (gap, score, value) in steps {
+            number += gap;
+            points.push(point(number, score, value));
+        }
+        points
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_and_the_repeats_of_windows_do_not_show(
+        points in any_points(),
+        order in proptest::collection::vec(any::<prop::sample::Index>(), 1..120),
+        looks in any::<u64>(),
+        settle in any::<prop::sample::Index>(),
+    ) {
+        let now = EventTime::from_millis(3_000 * MINUTE);
+        let right = in_order(&points, now);
+        let mut series = Series::default();
+        // In any order, some of them several times, with looks in between; then all of them.
+        let first = order.iter().map(|index| *index.get(&points)).chain(points.iter().copied());
+        for (at, point) in first.enumerate() {
+            let inserted = series.insert(point);
+            prop_assert!(matches!(inserted, Inserted::New | Inserted::Repeat));
+            if looks >> (at % 64) & 1 == 1 {
+                series.incidents(now, &rules());
+            }
+        }
+        prop_assert_eq!(series.incidents(now, &rules()), right.clone());
+        // What was settled is not reported again, and changes nothing after it.
+        let time = settle.get(&points).window.start;
+        if looks & 1 == 1 {
+            series = Series { taken: 0, current: series.base.clone(), ended: Vec::new(), ..series };
+        }
+        series.settle(time, &rules());
+        let left = series.incidents(now, &rules());
+        prop_assert!(right.ends_with(&left), "{right:?} {left:?}");
+        let again = Series::new(series.base().clone());
+        let held = series.points.clone();
+        let mut again = held.into_iter().fold(again, |mut again, point| { again.insert(point); again });
+        prop_assert_eq!(again.incidents(now, &rules()), left);
+    }
+}
+
+#[test]
+fn of_two_rows_of_a_window_the_one_with_more_readings_counts_then_the_later_version() {
+    let now = EventTime::from_millis(10 * MINUTE);
+    let rules = Rules::default();
+    let (calm, loud) = (point(1, -1.0, None), point(1, 1.0, None));
+    let with = |point: Point, count, version| Point {
+        count,
+        version,
+        ..point
+    };
+    let mut series = Series::default();
+    assert_eq!(series.insert(with(calm, 2, 7)), Inserted::New);
+    assert!(series.incidents(now, &rules).is_empty());
+    assert_eq!(series.insert(with(loud, 1, 9)), Inserted::Superseded);
+    assert_eq!(series.insert(with(loud, 2, 8)), Inserted::Replaced);
+    assert_eq!(series.incidents(now, &rules).len(), 1);
+    assert_eq!(series.insert(with(calm, 3, 1)), Inserted::Replaced);
+    assert!(series.incidents(now, &rules).is_empty());
+    assert_eq!(series.insert(with(loud, 3, 1)), Inserted::Conflict);
+    series.overwrite(with(loud, 3, 1));
+    assert_eq!(series.incidents(now, &rules).len(), 1);
+}

@@ -1,0 +1,121 @@
+//! When a sensor that repeats one value is an incident.
+//!
+//! Set points and status bits repeat a value for hours, so only a sensor that used to vary can be stuck: at least half of
+//! its windows before differed from the one before, and it has repeated its value for three times as long as ever lately.
+
+use serde::{Deserialize, Serialize};
+use windrow_common::{Course, EventTime, IncidentKind};
+
+use super::{Rules, Window};
+
+/// How often longer than the longest recent repetition a stuck sensor repeats its value.
+const TIMES: u32 = 3;
+
+/// After about so many windows a long repetition is forgotten.
+const MEMORY: u32 = 1_024;
+
+/// How many windows have to be seen for each window of [`Rules::stuck_after`], before a sensor counts as one that varies.
+const SEEN_FOR_EACH: u32 = 4;
+
+/// What a sensor repeats.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stuck {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+    /// Length of the longest run that ended lately, in windows; it shrinks by and by.
+    #[serde(default)]
+    longest: f64,
+    /// Number of windows before the run.
+    #[serde(default)]
+    seen: u32,
+    /// Number of these that differed from the one before.
+    #[serde(default)]
+    varied: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    noticed: Option<EventTime>,
+}
+
+/// Windows in a row that have one value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Run {
+    value: f64,
+    windows: u32,
+    start: EventTime,
+    end: EventTime,
+}
+
+impl Stuck {
+    /// Takes the next window, and returns the incident that it ends.
+    pub(super) fn take(&mut self, window: &Window, rules: &Rules) -> Option<Course> {
+        if rules.stuck_after == 0 {
+            *self = Self::default();
+            return None;
+        }
+        match &mut self.run {
+            Some(run)
+                if window
+                    .value
+                    .is_some_and(|value| value.to_bits() == run.value.to_bits()) =>
+            {
+                run.windows = run.windows.saturating_add(1);
+                run.end = window.end;
+                if self.noticed.is_none() && self.is_stuck(rules) {
+                    self.noticed = Some(window.end);
+                }
+                None
+            }
+            _ => self.vary(window),
+        }
+    }
+
+    /// Ends the run, if there is one, and begins the next.
+    fn vary(&mut self, window: &Window) -> Option<Course> {
+        let ended = self.course().map(|course| Course {
+            closed: Some(window.end),
+            ..course
+        });
+        let repeated = self.run.map_or(1, |run| run.windows);
+        let shrunk = self.longest - (self.longest - f64::from(repeated)) / f64::from(MEMORY);
+        self.longest = f64::from(repeated).max(shrunk);
+        // A run that was an incident says nothing about what is usual.
+        if ended.is_none() {
+            self.seen = self.seen.saturating_add(repeated);
+            self.varied = self.varied.saturating_add(1);
+        }
+        if self.seen > u32::MAX / 2 {
+            (self.seen, self.varied) = (self.seen / 2, self.varied / 2);
+        }
+        self.noticed = None;
+        self.run = window.value.map(|value| Run {
+            value,
+            windows: 1,
+            start: window.start,
+            end: window.end,
+        });
+        ended
+    }
+
+    fn is_stuck(&self, rules: &Rules) -> bool {
+        let Some(run) = self.run else { return false };
+        let enough = rules.stuck_after.saturating_mul(SEEN_FOR_EACH);
+        run.windows >= rules.stuck_after
+            && f64::from(run.windows) > f64::from(TIMES) * self.longest
+            && self.seen >= enough
+            && self.varied >= self.seen / 2
+    }
+
+    /// Returns the incident that is open.
+    pub(super) fn course(&self) -> Option<Course> {
+        let (run, noticed) = (self.run?, self.noticed?);
+        Some(Course {
+            kind: IncidentKind::Stuck,
+            opened: run.start,
+            noticed,
+            escalated: None,
+            until: run.end,
+            closed: None,
+            windows: run.windows.into(),
+            peak: None,
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! The incidents of one sensor, from its windows in order.
+
+use serde::{Deserialize, Serialize};
+use windrow_common::{Course, EventTime};
+
+use super::silence::Silence;
+use super::stuck::Stuck;
+use super::votes::Votes;
+use super::{Rules, Window};
+
+/// Where a sensor stands after some of its windows: what is open, and what its next windows are compared with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    #[serde(flatten)]
+    votes: Votes,
+    silence: Silence,
+    stuck: Stuck,
+}
+
+impl Track {
+    /// Takes the next window in the order of event time, and adds the incidents that it closes to `ended`.
+    pub fn take(&mut self, window: &Window, rules: &Rules, ended: &mut Vec<Course>) {
+        ended.extend(self.silence.take(window, rules));
+        ended.extend(self.votes.take(window, rules));
+        ended.extend(self.stuck.take(window, rules));
+    }
+
+    /// Returns the incidents that are open at the event time `now`, which the fleet has reached.
+    pub fn open(&self, now: EventTime, rules: &Rules) -> impl Iterator<Item = Course> {
+        let silence = self.silence.course(now, rules);
+        self.votes
+            .course()
+            .into_iter()
+            .chain(self.stuck.course())
+            .chain(silence)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use windrow_common::{IncidentKind, Severity};
+
+use super::*;
+
+const MINUTE: i64 = 60_000;
+
+fn minute(number: i64) -> EventTime {
+    EventTime::from_millis(number * MINUTE)
+}
+
+fn window(number: i64, score: f64) -> Window {
+    Window {
+        start: minute(number),
+        end: minute(number + 1),
+        score,
+        value: None,
+    }
+}
+
+/// Returns the incidents of windows, one a minute from the minute 0 on, closed ones first.
+fn courses(scores: &[f64], rules: &Rules) -> Vec<Course> {
+    let windows = scores
+        .iter()
+        .zip(0..)
+        .map(|(score, number)| window(number, *score));
+    of_windows(windows, minute(scores.len() as i64), rules)
+}
+
+fn of_windows(windows: impl IntoIterator<Item = Window>, now: EventTime, rules: &Rules) -> Vec<Course> {
+    let (mut track, mut ended) = (Track::default(), Vec::new());
+    for window in windows {
+        track.take(&window, rules, &mut ended);
+    }
+    ended.extend(track.open(now, rules));
+    ended
+}
+
+fn rules() -> Rules {
+    Rules {
+        quiet: 3,
+        ..Rules::default()
+    }
+}
+
+#[test]
+fn anomalous_windows_are_one_incident_until_it_was_quiet_for_long_enough() {
+    let scores = [-1.0, 0.3, 0.5, -1.0, -1.0, 0.4, -1.0, -1.0, -1.0, -1.0, 0.31];
+    let found = courses(&scores, &rules());
+    assert_eq!(found.len(), 2, "{found:?}");
+    let first = &found[0];
+    assert_eq!((first.opened, first.noticed), (minute(2), minute(3)));
+    assert_eq!((first.until, first.closed), (minute(6), Some(minute(9))));
+    assert_eq!(first.windows, 2);
+    let peak = first.peak.unwrap();
+    assert_eq!((peak.score, peak.at), (0.5, minute(2)));
+    assert_eq!(first.severity(), Severity::Warning);
+    let second = &found[1];
+    assert_eq!((second.opened, second.closed), (minute(10), None));
+}
+
+#[test]
+fn a_high_score_escalates_once() {
+    let found = courses(&[0.5, 3.0, 3.5, 9.0], &rules());
+    assert_eq!(found[0].escalated, Some(minute(2)));
+    assert_eq!(found[0].severity(), Severity::Critical);
+    assert_eq!(found[0].peak.unwrap().at, minute(3));
+}
+
+#[test]
+fn an_incident_opens_when_enough_of_the_last_windows_are_anomalous() {
+    let rules = Rules {
+        open_after: 2,
+        of: 3,
+        ..rules()
+    };
+    assert_eq!(courses(&[0.5, -1.0, -1.0, 0.5, -1.0, -1.0, 0.5], &rules), []);
+    let found = courses(&[0.9, -1.0, -1.0, 0.5, -1.0, 0.6, -1.0], &rules);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].opened, found[0].noticed), (minute(3), minute(6)));
+    assert_eq!((found[0].windows, found[0].peak.unwrap().score), (2, 0.6));
+}
+
+#[test]
+fn a_sensor_is_silent_after_three_times_its_longest_pause_and_at_once() {
+    let rules = Rules {
+        silent_after: Duration::from_secs(5 * 60),
+        ..rules()
+    };
+    let windows = |numbers: &[i64]| {
+        numbers
+            .iter()
+            .map(|number| window(*number, -1.0))
+            .collect::<Vec<_>>()
+    };
+    // Each minute: five minutes after the last window.
+    let each = windows(&[0, 1, 2, 3, 4]);
+    assert_eq!(of_windows(each.clone(), minute(10), &rules), []);
+    let found = of_windows(each.clone(), minute(11), &rules);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].kind, found[0].opened, found[0].noticed),
+        (IncidentKind::Silent, minute(5), minute(10))
+    );
+    // It ends with the next window, and was one incident.
+    let again = each.into_iter().chain(windows(&[60, 61]));
+    let found = of_windows(again, minute(62), &rules);
+    assert_eq!((found[0].until, found[0].closed), (minute(60), Some(minute(60))));
+    // Every quarter of an hour: 45 minutes after the start of the last window.
+    let quarters = windows(&[0, 15, 30, 45, 60]);
+    assert_eq!(of_windows(quarters.clone(), minute(105), &rules), []);
+    assert_eq!(of_windows(quarters, minute(106), &rules)[0].noticed, minute(105));
+    // A sensor of which hardly anything is known cannot be missed.
+    assert_eq!(of_windows(windows(&[0, 1, 2]), minute(500), &rules), []);
+}
+
+#[test]
+fn a_sensor_that_reports_less_often_is_missed_a_few_times_and_not_for_ever() {
+    let dense = (0..50).map(|number| window(number, -1.0));
+    let sparse = (1..30).map(|day| window(50 + day * 1_440, -1.0));
+    let found = of_windows(dense.chain(sparse), minute(50 + 29 * 1_440), &Rules::default());
+    assert!((1..=10).contains(&found.len()), "{}", found.len());
+}
+
+#[test]
+fn only_a_sensor_that_used_to_vary_is_stuck() {
+    let flat = |number: i64, value: f64| Window {
+        value: Some(value),
+        ..window(number, -1.0)
+    };
+    let rules = Rules {
+        stuck_after: 10,
+        ..rules()
+    };
+    let varied = (0..100).map(|number| window(number, -1.0));
+    let stuck = (100..130).map(|number| flat(number, 7.0));
+    let found = of_windows(varied.clone().chain(stuck.clone()), minute(130), &rules);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].kind, found[0].opened, found[0].noticed),
+        (IncidentKind::Stuck, minute(100), minute(110))
+    );
+    assert_eq!((found[0].windows, found[0].closed), (30, None));
+    let over = varied.chain(stuck).chain([flat(130, 7.5)]);
+    assert_eq!(of_windows(over, minute(131), &rules)[0].closed, Some(minute(131)));
+    // A set point, and a status bit that changes now and then.
+    let set_point = (0..500).map(|number| flat(number, 7.0));
+    assert_eq!(of_windows(set_point, minute(500), &rules), []);
+    let bit = (0..2_000).map(|number| flat(number, ((number / 90) % 2) as f64));
+    assert_eq!(of_windows(bit, minute(2_000), &rules), []);
+}

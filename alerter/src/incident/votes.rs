@@ -1,0 +1,118 @@
+//! When anomalous windows open an incident, and when it closes.
+
+use serde::{Deserialize, Serialize};
+use windrow_common::{Course, EventTime, IncidentKind, Peak};
+
+use super::{Rules, Window};
+
+/// Most windows that vote on an incident.
+pub(super) const MOST_VOTERS: u32 = 1_000;
+
+/// The anomalous windows of a sensor that are not over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Votes {
+    /// The anomalous ones of the last windows, each with the number of windows since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cast: Vec<Vote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Vote {
+    ago: u32,
+    start: EventTime,
+    score: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Open {
+    course: Course,
+    /// Number of normal windows since the last anomalous one.
+    quiet: u32,
+}
+
+impl Votes {
+    /// Takes the next window, and returns the incident that it closes.
+    pub(super) fn take(&mut self, window: &Window, rules: &Rules) -> Option<Course> {
+        let anomalous = window.score > rules.threshold;
+        if let Some(open) = &mut self.open {
+            return match open.take(window, anomalous, rules) {
+                None => None,
+                closed => {
+                    self.open = None;
+                    closed
+                }
+            };
+        }
+        if !anomalous && self.cast.is_empty() {
+            return None;
+        }
+        self.cast.retain_mut(|vote| {
+            vote.ago += 1;
+            vote.ago < rules.of
+        });
+        if anomalous {
+            self.cast.push(Vote {
+                ago: 0,
+                start: window.start,
+                score: window.score,
+            });
+        }
+        if self.cast.len() >= rules.open_after as usize && anomalous {
+            self.open(window, rules);
+        }
+        None
+    }
+
+    fn open(&mut self, window: &Window, rules: &Rules) {
+        let Some(first) = self.cast.first() else { return };
+        let mut course = Course {
+            kind: IncidentKind::Anomaly,
+            opened: first.start,
+            noticed: window.end,
+            escalated: None,
+            until: window.end,
+            closed: None,
+            windows: 0,
+            peak: None,
+        };
+        for vote in self.cast.drain(..) {
+            add(&mut course, vote.start, vote.score, rules);
+        }
+        self.open = Some(Open { course, quiet: 0 });
+    }
+
+    /// Returns the incident that is open.
+    pub(super) fn course(&self) -> Option<Course> {
+        self.open.map(|open| open.course)
+    }
+}
+
+impl Open {
+    fn take(&mut self, window: &Window, anomalous: bool, rules: &Rules) -> Option<Course> {
+        if anomalous {
+            self.quiet = 0;
+            self.course.until = window.end;
+            add(&mut self.course, window.start, window.score, rules);
+            return None;
+        }
+        self.quiet += 1;
+        if self.quiet < rules.quiet {
+            return None;
+        }
+        self.course.closed = Some(window.end);
+        Some(self.course)
+    }
+}
+
+/// Adds an anomalous window to an incident.
+fn add(course: &mut Course, start: EventTime, score: f64, rules: &Rules) {
+    course.windows += 1;
+    if course.peak.is_none_or(|peak| score > peak.score) {
+        course.peak = Some(Peak { score, at: start });
+    }
+    if score > rules.critical && course.escalated.is_none() {
+        course.escalated = Some(start);
+    }
+}

@@ -1,0 +1,137 @@
+//! Incidents: what people are told of.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EventTime, Length, SensorId};
+
+/// What is wrong with a sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentKind {
+    /// Its windows are anomalies.
+    Anomaly,
+    /// It no longer sends readings.
+    Silent,
+    /// It repeats one value, though it used to vary.
+    Stuck,
+}
+
+/// How urgent an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Someone should look at it.
+    Warning,
+    /// Someone should look at it now.
+    Critical,
+}
+
+/// An incident of one sensor.
+///
+/// Its key is (sensor, window length, kind, opened): two incidents with the same key are the same incident, perhaps at
+/// different times of its course.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// The sensor.
+    pub sensor: SensorId,
+    /// Length of the sensor's windows.
+    pub window_length: Length,
+    /// What happened, and when.
+    pub course: Course,
+}
+
+/// The course of an incident, in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Course {
+    /// What is wrong.
+    pub kind: IncidentKind,
+    /// When it began: the start of the first window that is part of it, or the end of the last window before the silence.
+    pub opened: EventTime,
+    /// The event time at which it could be noticed: later than `opened` if several windows are needed for that.
+    pub noticed: EventTime,
+    /// The start of the window that made it critical.
+    pub escalated: Option<EventTime>,
+    /// The end of the last window that is part of it, or of the silence so far.
+    pub until: EventTime,
+    /// The event time at which it was over; `None` while it is open.
+    pub closed: Option<EventTime>,
+    /// Number of windows that are part of it; 0 for silence.
+    pub windows: u64,
+    /// The highest score of its windows, and the start of that window; only for anomalies.
+    pub peak: Option<Peak>,
+}
+
+/// The highest score of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The score.
+    pub score: f64,
+    /// Start of the window.
+    pub at: EventTime,
+}
+
+impl IncidentKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Anomaly, Self::Silent, Self::Stuck];
+
+    /// Returns its name in tables and alerts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anomaly => "anomaly",
+            Self::Silent => "silent",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl fmt::Display for IncidentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for IncidentKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        known.ok_or_else(|| format!("`{text}` is not a kind of incident: use anomaly, silent or stuck"))
+    }
+}
+
+impl Severity {
+    /// Returns its name in tables and alerts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Course {
+    /// Returns how urgent it is.
+    pub fn severity(&self) -> Severity {
+        match self.escalated {
+            Some(_) => Severity::Critical,
+            None => Severity::Warning,
+        }
+    }
+}
+
+impl Incident {
+    /// Returns its id: the same whoever computes it, and whenever.
+    pub fn id(&self) -> String {
+        let Course { kind, opened, .. } = &self.course;
+        format!("{}@{}/{opened}/{kind}", self.sensor, self.window_length)
+    }
+}
