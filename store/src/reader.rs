@@ -23,6 +23,25 @@ pub struct Hour {
     parts: Vec<Blob>,
 }
 
+impl Hour {
+    /// Returns when it begins.
+    pub fn start(&self) -> Option<EventTime> {
+        let (date, hour) = self.name.strip_prefix("date=")?.split_once("/hour=")?;
+        format!("{date}T{hour}:00:00Z").parse().ok()
+    }
+
+    /// Returns its parts, ordered by path.
+    pub fn parts(&self) -> &[Blob] {
+        &self.parts
+    }
+
+    /// Leaves out the parts that are not wanted, so that they are not read.
+    pub fn only(mut self, wanted: impl Fn(&Blob) -> bool) -> Self {
+        self.parts.retain(wanted);
+        self
+    }
+}
+
 /// The windows of one hour that were dispatched.
 #[derive(Clone, Debug)]
 pub struct DispatchedHour {
@@ -47,7 +66,8 @@ impl Store {
             .collect())
     }
 
-    /// Lists the parts of a table. Lists only the days from `from` to `to`, because listing a year takes long.
+    /// Lists the parts of a table. Lists only the days from `from` to `to`, because listing a year takes long, and of the
+    /// first day only the hours from `from` on, because whoever follows a table lists it again and again.
     async fn parts(
         &self,
         table: &str,
@@ -66,8 +86,19 @@ impl Store {
         for folder in self.folders(table).await? {
             let wanted = first.as_ref().is_none_or(|first| folder >= *first)
                 && last.as_ref().is_none_or(|last| folder <= *last);
-            if wanted {
-                parts.extend(self.list(&format!("{table}/{folder}")).await?);
+            if !wanted {
+                continue;
+            }
+            let day = format!("{table}/{folder}");
+            let Some(from) = from.filter(|_| first.as_ref() == Some(&folder)) else {
+                parts.extend(self.list(&day).await?);
+                continue;
+            };
+            let from = from.hive_partition();
+            for hour in self.folders(&day).await? {
+                if format!("{folder}/{hour}") >= from {
+                    parts.extend(self.list(&format!("{day}/{hour}")).await?);
+                }
             }
         }
         Ok(parts)

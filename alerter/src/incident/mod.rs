@@ -11,6 +11,7 @@ mod track;
 mod votes;
 
 pub use rules::{Rules, RulesError};
+pub(crate) use series::Point;
 pub use series::{Inserted, Series};
 pub use track::Track;
 

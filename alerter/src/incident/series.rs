@@ -55,6 +55,14 @@ impl Series {
         }
     }
 
+    /// Returns the same windows after another base.
+    pub(crate) fn rebased(&self, base: Track) -> Self {
+        Self {
+            points: self.points.clone(),
+            ..Self::new(base)
+        }
+    }
+
     /// Adds a window.
     pub(crate) fn insert(&mut self, point: Point) -> Inserted {
         let start = point.window.start;
@@ -120,23 +128,29 @@ impl Series {
         self.ended.iter().copied().chain(open).collect()
     }
 
-    /// Moves the base past the windows that start before `time`, which are forgotten.
-    pub fn settle(&mut self, time: EventTime, rules: &Rules) {
+    /// Returns whether the sensor is silent at the event time `now`, as far as its windows were looked at.
+    pub(crate) fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
+        self.current.is_silent(now, rules)
+    }
+
+    /// Moves the base past the windows that start before `time`, which are forgotten. Returns the incidents that closed
+    /// with them, which are final.
+    pub fn settle(&mut self, time: EventTime, rules: &Rules) -> Vec<Course> {
         let settled = self.points.partition_point(|point| point.window.start < time);
         let mut ended = Vec::new();
         for point in self.points.drain(..settled) {
             self.base.take(&point.window, rules, &mut ended);
         }
-        self.taken = self.taken.saturating_sub(settled);
-        // The incidents that closed before the base are the first of those that closed.
-        match ended.len() <= self.ended.len() {
-            true => drop(self.ended.drain(..ended.len())),
-            false => self.ended.clear(),
-        }
-        if self.taken == 0 {
+        if self.taken > settled {
+            self.taken -= settled;
+            // The first that closed are those that closed before the base.
+            self.ended.drain(..ended.len());
+        } else {
+            self.taken = 0;
             self.current = self.base.clone();
             self.ended.clear();
         }
+        ended
     }
 
     /// Returns where the sensor stood before the windows that are held.

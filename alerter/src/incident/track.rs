@@ -25,6 +25,11 @@ impl Track {
         ended.extend(self.stuck.take(window, rules));
     }
 
+    /// Returns whether the sensor is silent at the event time `now`.
+    pub(super) fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
+        self.silence.course(now, rules).is_some()
+    }
+
     /// Returns the incidents that are open at the event time `now`, which the fleet has reached.
     pub fn open(&self, now: EventTime, rules: &Rules) -> impl Iterator<Item = Course> {
         let silence = self.silence.course(now, rules);

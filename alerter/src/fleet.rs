@@ -1,0 +1,323 @@
+//! The series of all sensors, and what became of their incidents.
+
+use std::collections::{HashMap, HashSet};
+
+use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
+
+use crate::incident::{Inserted, Point, Rules, Series, Track, Window};
+
+/// A sensor with windows of one length; another length makes another series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) sensor: SensorId,
+    pub(crate) window_length: Length,
+}
+
+impl Key {
+    pub(crate) fn of(row: &Prediction) -> Self {
+        Self {
+            sensor: row.sensor.clone(),
+            window_length: row.window_length,
+        }
+    }
+}
+
+/// What changed for a sensor: an incident as it was told last, and as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) key: Key,
+    /// `None` if it is new.
+    pub(crate) before: Option<Course>,
+    /// `None` if windows that came late left nothing of it.
+    pub(crate) now: Option<Course>,
+}
+
+/// What became of the rows that were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Windows that were not known.
+    pub(crate) windows: u64,
+    /// Rows of windows that were known; they are of no account.
+    pub(crate) repeats: u64,
+    /// Whether a window was known with another result that cannot be compared.
+    pub(crate) conflict: bool,
+}
+
+/// The series of a fleet.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    rules: Rules,
+    series: HashMap<Key, Watched>,
+    changed: HashSet<Key>,
+    /// The end of the newest window.
+    reached: EventTime,
+    /// Number of windows that are held.
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    series: Series,
+    /// The incidents since the base, as they were told.
+    told: Vec<Course>,
+}
+
+impl Fleet {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            series: HashMap::new(),
+            changed: HashSet::new(),
+            reached: EventTime::MIN,
+            held: 0,
+        }
+    }
+
+    /// Sets where a sensor stood before the windows to come.
+    pub(crate) fn begin(&mut self, key: Key, base: Track) {
+        let watched = Watched {
+            series: Series::new(base),
+            told: Vec::new(),
+        };
+        self.series.insert(key, watched);
+    }
+
+    pub(crate) fn reached(&self) -> EventTime {
+        self.reached
+    }
+
+    /// Says that the fleet has reached a time, as a saved state knows.
+    pub(crate) fn reach(&mut self, time: EventTime) {
+        self.reached = self.reached.max(time);
+    }
+
+    /// Returns the number of windows that are held.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Returns the number of series, and of their open incidents of a kind.
+    pub(crate) fn open(&self, kind: IncidentKind) -> u64 {
+        let all = self.series.values().flat_map(|watched| &watched.told);
+        all.filter(|course| course.kind == kind && course.closed.is_none())
+            .count() as u64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Takes rows of predictions in any order.
+    pub(crate) fn take(&mut self, rows: &[Prediction]) -> Taken {
+        let mut taken = Taken::default();
+        // Rows of a sensor come together, so it is looked up once for all of them.
+        for rows in rows.chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length) {
+            let Some(first) = rows.first() else { continue };
+            let key = Key::of(first);
+            let series = &mut self.series.entry(key.clone()).or_default().series;
+            let mut changed = false;
+            for row in rows {
+                let point = point(row);
+                self.reached = self.reached.max(point.window.end);
+                match series.insert(point) {
+                    Inserted::New => {
+                        taken.windows += 1;
+                        changed = true;
+                    }
+                    Inserted::Replaced => changed = true,
+                    Inserted::Repeat | Inserted::Superseded => taken.repeats += 1,
+                    Inserted::Conflict => taken.conflict = true,
+                }
+            }
+            if changed {
+                self.changed.insert(key);
+            }
+        }
+        self.held += taken.windows as usize;
+        taken
+    }
+
+    /// Takes the rows that count of a whole hour, which decide where rows were in conflict.
+    pub(crate) fn overwrite(&mut self, rows: &[Prediction]) {
+        for row in rows {
+            let key = Key::of(row);
+            if let Some(watched) = self.series.get_mut(&key) {
+                watched.series.overwrite(point(row));
+                self.changed.insert(key);
+            }
+        }
+    }
+
+    /// Says what was told of a sensor in an earlier life.
+    pub(crate) fn was_told(&mut self, key: &Key, course: Course) {
+        self.series.entry(key.clone()).or_default().told.push(course);
+        self.changed.insert(key.clone());
+    }
+
+    /// Puts a sensor back to where it stood before windows that are to be taken again.
+    pub(crate) fn put_back(&mut self, key: &Key, base: Track) {
+        let watched = self.series.entry(key.clone()).or_default();
+        watched.series = watched.series.rebased(base);
+        watched.told.clear();
+        self.changed.insert(key.clone());
+    }
+
+    /// Returns the incidents since the base, as they were told.
+    pub(crate) fn incidents(&self) -> impl Iterator<Item = Incident> {
+        self.series.iter().flat_map(|(key, watched)| {
+            watched.told.iter().map(|course| Incident {
+                sensor: key.sensor.clone(),
+                window_length: key.window_length,
+                course: *course,
+            })
+        })
+    }
+
+    /// Returns what changed since the last call, ordered by sensor. Sensors that fell silent are among it.
+    pub(crate) fn changes(&mut self) -> Vec<Change> {
+        let (now, rules) = (self.reached, self.rules);
+        let mut changes = Vec::new();
+        for (key, watched) in &mut self.series {
+            if !self.changed.contains(key) && !watched.is_silent_anew(now, &rules) {
+                continue;
+            }
+            let courses = watched.series.incidents(now, &rules);
+            compare(key, &watched.told, &courses, &mut changes);
+            watched.told = courses;
+        }
+        self.changed.clear();
+        changes.sort_by(|a, b| order(a).cmp(&order(b)));
+        changes
+    }
+
+    /// Moves the base of all sensors to `time`. Returns what changed for the incidents that are final by that.
+    pub(crate) fn settle(&mut self, time: EventTime) -> Vec<Change> {
+        let rules = self.rules;
+        let mut changes = Vec::new();
+        self.held = 0;
+        for (key, watched) in &mut self.series {
+            watched.settle(key, time, &rules, &mut changes);
+            self.held += watched.series.len();
+        }
+        changes.sort_by(|a, b| order(a).cmp(&order(b)));
+        changes
+    }
+
+    /// Does the same for some sensors.
+    pub(crate) fn settle_only(&mut self, keys: &HashSet<Key>, time: EventTime) -> Vec<Change> {
+        let rules = self.rules;
+        let mut changes = Vec::new();
+        for key in keys {
+            if let Some(watched) = self.series.get_mut(key) {
+                let held = watched.series.len();
+                watched.settle(key, time, &rules, &mut changes);
+                self.held -= held - watched.series.len();
+            }
+        }
+        changes.sort_by(|a, b| order(a).cmp(&order(b)));
+        changes
+    }
+
+    /// Returns where each sensor stood at the base, ordered by sensor.
+    pub(crate) fn bases(&self) -> Vec<(&Key, &Track)> {
+        let mut bases: Vec<_> = self
+            .series
+            .iter()
+            .map(|(key, watched)| (key, watched.series.base()))
+            .collect();
+        bases.sort_by_key(|(key, _)| *key);
+        bases
+    }
+}
+
+impl Watched {
+    /// Moves the base to `time`, and adds what changed for the incidents that are final by that.
+    fn settle(&mut self, key: &Key, time: EventTime, rules: &Rules, changes: &mut Vec<Change>) {
+        for course in self.series.settle(time, rules) {
+            let at = self.told.iter().position(|told| is_same(told, &course));
+            let before = at.map(|at| self.told.remove(at));
+            if before != Some(course) {
+                changes.push(Change {
+                    key: key.clone(),
+                    before,
+                    now: Some(course),
+                });
+            }
+        }
+    }
+
+    /// Returns whether the sensor is silent now, and this was not told.
+    fn is_silent_anew(&self, now: EventTime, rules: &Rules) -> bool {
+        let is_open = |course: &Course| course.kind == IncidentKind::Silent && course.closed.is_none();
+        self.series.is_silent(now, rules) && !self.told.iter().any(is_open)
+    }
+}
+
+/// Adds what differs between the incidents of a sensor as they were told and as they are.
+fn compare(key: &Key, told: &[Course], courses: &[Course], changes: &mut Vec<Change>) {
+    for course in courses {
+        let before = told.iter().find(|told| is_same(told, course));
+        if before != Some(course) {
+            changes.push(Change {
+                key: key.clone(),
+                before: before.copied(),
+                now: Some(*course),
+            });
+        }
+    }
+    for told in told {
+        if !courses.iter().any(|course| is_same(told, course)) {
+            changes.push(Change {
+                key: key.clone(),
+                before: Some(*told),
+                now: None,
+            });
+        }
+    }
+}
+
+fn is_same(a: &Course, b: &Course) -> bool {
+    (a.kind, a.opened) == (b.kind, b.opened)
+}
+
+fn order(change: &Change) -> (&Key, Option<(EventTime, IncidentKind)>) {
+    let course = change.now.or(change.before);
+    (&change.key, course.map(|course| (course.opened, course.kind)))
+}
+
+fn point(row: &Prediction) -> Point {
+    let aggregate = &row.aggregate;
+    let end = aggregate
+        .window_start
+        .saturating_add(row.window_length.as_duration());
+    Point {
+        window: Window {
+            start: aggregate.window_start,
+            end,
+            score: score(row),
+            value: (aggregate.min.to_bits() == aggregate.max.to_bits()).then_some(aggregate.min),
+        },
+        count: aggregate.count,
+        version: version(&row.model_version),
+    }
+}
+
+/// Returns the score of a prediction. Those written before there were scores have their flag: an anomaly is far above any
+/// threshold, and far below critical.
+fn score(row: &Prediction) -> f64 {
+    match (None::<f64>, row.anomaly) {
+        (Some(score), _) => score,
+        (None, true) => 1.0,
+        (None, false) => -1.0,
+    }
+}
+
+/// Returns the rank of a version: its text, which is 16 hexadecimal digits, as a number.
+fn version(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).unwrap_or_else(|_| {
+        let mut bytes = [0; 8];
+        let first = text.len().min(8);
+        bytes[..first].copy_from_slice(&text.as_bytes()[..first]);
+        u64::from_be_bytes(bytes)
+    })
+}

@@ -1,0 +1,138 @@
+//! Which parts of the predictions were read, and which are new.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use windrow_common::EventTime;
+use windrow_store::{Blob, Hour, Store, StoreError};
+
+/// How much the clocks of a store's machines may differ.
+const SKEW: Duration = Duration::from_secs(120);
+
+/// The parts of an hour that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SeenHour {
+    /// Start of the hour.
+    pub(crate) hour: EventTime,
+    /// Number of its parts.
+    pub(crate) parts: u64,
+    /// When the newest of them was written, by the store's clock.
+    pub(crate) newest: EventTime,
+}
+
+/// An hour with parts that were not read.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) start: EventTime,
+    /// All of its parts.
+    pub(crate) whole: Hour,
+    /// The parts that were not read.
+    pub(crate) new: Hour,
+}
+
+/// The parts that were read: by name since the base, by number before it.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    store: Store,
+    base: EventTime,
+    read: BTreeMap<EventTime, Read>,
+    seen: BTreeMap<EventTime, SeenHour>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    parts: HashSet<String>,
+    newest: Option<EventTime>,
+}
+
+impl Follower {
+    /// Creates a follower of the predictions in `store` that has read what a state says.
+    pub(crate) fn new(store: Store, base: EventTime, seen: Vec<SeenHour>) -> Self {
+        Self {
+            store,
+            base,
+            read: BTreeMap::new(),
+            seen: seen.into_iter().map(|seen| (seen.hour, seen)).collect(),
+        }
+    }
+
+    pub(crate) fn base(&self) -> EventTime {
+        self.base
+    }
+
+    /// Returns the hours from the base on that have new parts, oldest first.
+    pub(crate) async fn news(&self) -> Result<Vec<News>, StoreError> {
+        let from = (self.base > EventTime::MIN).then_some(self.base);
+        let hours = self.store.hours("predictions", from, None).await?;
+        let news = hours.into_iter().filter_map(|whole| {
+            let start = whole.start()?;
+            let read = self.read.get(&start);
+            let is_new = |part: &Blob| read.is_none_or(|read| !read.parts.contains(&part.path));
+            let new = whole.clone().only(is_new);
+            (!new.parts().is_empty()).then_some(News { start, whole, new })
+        });
+        Ok(news.collect())
+    }
+
+    /// Notes that the new parts of an hour were read.
+    pub(crate) fn note(&mut self, news: &News) {
+        let read = self.read.entry(news.start).or_default();
+        for part in news.new.parts() {
+            read.parts.insert(part.path.clone());
+            read.newest = read.newest.max(Some(part.modified));
+        }
+    }
+
+    /// Moves the base to `base`. Of the hours before it only the number of parts is kept, as far back as `keep_from`.
+    pub(crate) fn settle(&mut self, base: EventTime, keep_from: EventTime) {
+        self.base = base;
+        let later = self.read.split_off(&base);
+        for (hour, read) in std::mem::replace(&mut self.read, later) {
+            let seen = SeenHour {
+                hour,
+                parts: read.parts.len() as u64,
+                newest: read.newest.unwrap_or(hour),
+            };
+            self.seen.insert(hour, seen);
+        }
+        self.seen = self.seen.split_off(&keep_from);
+    }
+
+    /// Returns what was read of the hours before the base.
+    pub(crate) fn seen(&self) -> Vec<SeenHour> {
+        self.seen.values().copied().collect()
+    }
+
+    /// Returns the hours before the base, and not before `from`, that got parts since they were read.
+    pub(crate) async fn late(&self, from: EventTime) -> Result<Vec<News>, StoreError> {
+        let to = Some(self.base);
+        let hours = self.store.hours("predictions", Some(from), to).await?;
+        let late = hours.into_iter().filter_map(|whole| {
+            let start = whole
+                .start()
+                .filter(|start| *start >= from && *start < self.base)?;
+            let seen = self.seen.get(&start);
+            let number = whole.parts().len() as u64;
+            if seen.is_some_and(|seen| seen.parts == number) {
+                return None;
+            }
+            let since = seen.map(|seen| seen.newest.saturating_sub(SKEW));
+            let is_new = |part: &Blob| since.is_none_or(|since| part.modified >= since);
+            let new = whole.clone().only(is_new);
+            Some(News { start, whole, new })
+        });
+        Ok(late.collect())
+    }
+
+    /// Notes the parts of an hour before the base.
+    pub(crate) fn note_late(&mut self, news: &News) {
+        let newest = news.whole.parts().iter().map(|part| part.modified).max();
+        let seen = SeenHour {
+            hour: news.start,
+            parts: news.whole.parts().len() as u64,
+            newest: newest.unwrap_or(news.start),
+        };
+        self.seen.insert(news.start, seen);
+    }
+}

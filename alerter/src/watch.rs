@@ -1,0 +1,341 @@
+//! Follows the predictions in the store, and keeps the table of incidents and the outbox up to date.
+//!
+//! What is read is never lost, and what is worked out never depends on when it was read: the same predictions make the
+//! same table. Each step writes the outbox, then the table, and at times the state. A crash in between is harmless, since
+//! the next life works out the same changes again from the state before.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use windrow_common::{Course, EventTime, IncidentKind, Length};
+use windrow_store::{Store, StoreError};
+
+use crate::event::{Event, Outbox, Stage, events_of};
+use crate::fleet::{Change, Fleet, Key};
+use crate::follow::{Follower, News};
+use crate::incident::{Rules, Track};
+use crate::state::{self, Head};
+use crate::table::Table;
+
+/// How a watch follows the predictions.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// The rules by which windows become incidents.
+    pub rules: Rules,
+    /// The names of those who are told; each event is kept until all have taken it.
+    pub receivers: Vec<String>,
+    /// What happened longer ago than this is written, and not told.
+    pub tell_within: Duration,
+    /// Windows are held for this much event time, to sort in those that come later.
+    pub hold: Duration,
+    /// An hour is settled once it has had no news for this long.
+    pub calm: Duration,
+    /// Most windows to hold; when there are more, hours are settled earlier.
+    pub most_held: usize,
+    /// How far back parts that come even later are looked for.
+    pub look_back: Duration,
+    /// How often they are looked for.
+    pub look_back_every: Duration,
+}
+
+/// What a watch did, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// Windows that were taken.
+    pub windows: u64,
+    /// Events that were put into the outbox or, without receivers, would have been.
+    pub events: u64,
+    /// Events that were too old to be told.
+    pub untold: u64,
+    /// Sensors whose incidents were worked out again because of parts that came very late.
+    pub reworked: u64,
+}
+
+/// A watch over the predictions of a store.
+#[derive(Debug)]
+pub struct Watch {
+    store: Store,
+    options: WatchOptions,
+    fleet: Fleet,
+    follower: Follower,
+    table: Table,
+    outbox: Outbox,
+    /// Changes that are not in the table.
+    pending: Vec<Change>,
+    counts: WatchCounts,
+    news: Instant,
+    looked_back: Instant,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            receivers: Vec::new(),
+            tell_within: Duration::from_secs(24 * 3_600),
+            hold: Duration::from_secs(3_600),
+            calm: Duration::from_secs(60),
+            most_held: 10_000_000,
+            look_back: Duration::from_secs(7 * 24 * 3_600),
+            look_back_every: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Watch {
+    /// Begins where the last watch of the store left off.
+    pub async fn open(store: Store, options: WatchOptions) -> Result<Self, StoreError> {
+        let saved = state::load(&store, None).await?;
+        let Head {
+            base, reached, hours, ..
+        } = saved.head;
+        let mut table = Table::new(store.clone());
+        let mut outbox = Outbox::open(store.clone()).await?;
+        let forgotten = outbox.keep_only(&options.receivers);
+        if forgotten > 0 {
+            tracing::warn!(
+                forgotten,
+                "events that waited for receivers that are no longer configured are not told"
+            );
+        }
+        let mut fleet = Fleet::new(options.rules);
+        fleet.reach(reached);
+        let mut opened = Vec::new();
+        for (key, track) in saved.tracks {
+            opened.extend(track.open(reached, &options.rules).map(|course| course.opened));
+            fleet.begin(key, track);
+        }
+        let from = (base > EventTime::MIN).then_some(base);
+        table
+            .read(opened.iter().copied(), Some(from.unwrap_or(EventTime::MIN)))
+            .await?;
+        let mut watch = Self {
+            follower: Follower::new(store.clone(), base, hours),
+            store,
+            options,
+            fleet,
+            table,
+            outbox,
+            pending: Vec::new(),
+            counts: WatchCounts::default(),
+            news: Instant::now(),
+            looked_back: Instant::now(),
+        };
+        watch.recall(&HashSet::from_iter(opened), base, |_| true);
+        Ok(watch)
+    }
+
+    /// Recalls what the table says of incidents that may still change: those that opened from `base` on, or that were open
+    /// then.
+    fn recall(&mut self, opened: &HashSet<EventTime>, base: EventTime, wanted: impl Fn(&Key) -> bool) {
+        let may_change = |course: &Course| {
+            let was_open = || course.closed.is_none_or(|closed| closed >= base);
+            course.opened >= base || opened.contains(&course.opened) && was_open()
+        };
+        for (key, course) in self.table.courses() {
+            if may_change(course) && wanted(key) {
+                self.fleet.was_told(key, *course);
+            }
+        }
+    }
+
+    /// Reads what is new, and writes what follows from it. An error is of no harm: the next step goes on.
+    pub async fn step(&mut self) -> Result<(), StoreError> {
+        for news in self.follower.news().await? {
+            self.take(&news).await?;
+            for back in [self.options.hold, Duration::ZERO] {
+                if self.fleet.held() > self.options.most_held {
+                    self.settle(news.start.saturating_sub(back)).await?;
+                }
+            }
+        }
+        self.publish().await?;
+        if self.news.elapsed() >= self.options.calm {
+            let time = self.fleet.reached().saturating_sub(self.options.hold);
+            self.settle(time).await?;
+        }
+        if self.looked_back.elapsed() >= self.options.look_back_every {
+            self.look_back().await?;
+            self.looked_back = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Reads to the end of what is there, and settles all of it that is old enough.
+    pub async fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.step().await?;
+        self.look_back().await?;
+        let time = self.fleet.reached().saturating_sub(self.options.hold);
+        self.settle(time).await
+    }
+
+    async fn take(&mut self, news: &News) -> Result<(), StoreError> {
+        let read = self.store.predictions(&news.new).await?;
+        let taken = self.fleet.take(&read.rows);
+        if taken.conflict || read.conflicts > 0 {
+            let whole = self.store.predictions(&news.whole).await?;
+            self.fleet.overwrite(&whole.rows);
+        }
+        self.counts.windows += taken.windows;
+        self.follower.note(news);
+        self.news = Instant::now();
+        Ok(())
+    }
+
+    /// Writes what has changed.
+    async fn publish(&mut self) -> Result<(), StoreError> {
+        self.pending.extend(self.fleet.changes());
+        self.write().await
+    }
+
+    /// Writes the changes that are pending: first what is to be told, then the table.
+    async fn write(&mut self) -> Result<(), StoreError> {
+        let course = |change: &Change| change.now.or(change.before);
+        let opened: BTreeSet<EventTime> = self
+            .pending
+            .iter()
+            .filter_map(course)
+            .map(|course| course.opened)
+            .collect();
+        self.table.read(opened, None).await?;
+        let applied = self.table.apply(std::mem::take(&mut self.pending));
+        for event in applied.iter().flat_map(events_of) {
+            self.tell(event);
+        }
+        self.outbox.write().await?;
+        self.table.write().await
+    }
+
+    fn tell(&mut self, event: Event) {
+        if event.at() < EventTime::now().saturating_sub(self.options.tell_within) {
+            self.counts.untold += 1;
+            return;
+        }
+        self.counts.events += 1;
+        self.outbox.add(event, &self.options.receivers);
+    }
+
+    /// Settles the hours that end before `time`.
+    async fn settle(&mut self, time: EventTime) -> Result<(), StoreError> {
+        let base = time.floor(Length::HOUR);
+        if base <= self.follower.base() {
+            return Ok(());
+        }
+        let keep_from = base.saturating_sub(self.options.look_back);
+        self.pending.extend(self.fleet.settle(base));
+        self.write().await?;
+        self.follower.settle(base, keep_from.floor(Length::HOUR));
+        self.table.forget_before(base);
+        let head = Head::new(base, self.fleet.reached(), self.follower.seen());
+        state::save(&self.store, &head, self.fleet.bases(), keep_from).await
+    }
+
+    /// Looks for parts of settled hours, and works the incidents of their sensors out again.
+    async fn look_back(&mut self) -> Result<(), StoreError> {
+        let base = self.follower.base();
+        if base == EventTime::MIN {
+            return Ok(());
+        }
+        let from = base.saturating_sub(self.options.look_back).floor(Length::HOUR);
+        let late = self.follower.late(from).await?;
+        let Some(first) = late.first().map(|news| news.start) else {
+            return Ok(());
+        };
+        let mut keys = HashSet::new();
+        for news in &late {
+            for row in self.store.predictions(&news.new).await?.rows {
+                keys.insert(Key::of(&row));
+            }
+        }
+        tracing::warn!(
+            hours = late.len(),
+            sensors = keys.len(),
+            first = %first,
+            "predictions of settled hours came late; the incidents of their sensors are worked out again"
+        );
+        self.rework(&keys, first).await?;
+        for news in &late {
+            self.follower.note_late(news);
+        }
+        self.publish().await
+    }
+
+    /// Works the incidents of some sensors out again, from the last state before `time` on.
+    async fn rework(&mut self, keys: &HashSet<Key>, time: EventTime) -> Result<(), StoreError> {
+        let saved = state::load(&self.store, Some(time)).await?;
+        let (from, to) = (saved.head.base, self.follower.base());
+        let mut tracks: HashMap<Key, Track> = saved
+            .tracks
+            .into_iter()
+            .filter(|(key, _)| keys.contains(key))
+            .collect();
+        let open = tracks
+            .values()
+            .flat_map(|track| track.open(from, &self.options.rules));
+        let opened: HashSet<EventTime> = open.map(|course| course.opened).collect();
+        self.table.read(opened.iter().copied(), Some(from)).await?;
+        for key in keys {
+            self.fleet.put_back(key, tracks.remove(key).unwrap_or_default());
+        }
+        self.recall(&opened, from, |key| keys.contains(key));
+        let from = (from > EventTime::MIN).then_some(from);
+        for hour in self.store.hours("predictions", from, Some(to)).await? {
+            let mut rows = self.store.predictions(&hour).await?.rows;
+            rows.retain(|row| keys.contains(&Key::of(row)));
+            self.fleet.take(&rows);
+            if let Some(start) = hour.start() {
+                self.pending.extend(self.fleet.settle_only(keys, start));
+            }
+        }
+        self.pending.extend(self.fleet.settle_only(keys, to));
+        self.counts.reworked += keys.len() as u64;
+        Ok(())
+    }
+
+    /// Returns the events that a receiver has not taken.
+    pub fn waiting(&self, receiver: &str) -> Vec<Event> {
+        self.outbox.waiting(receiver)
+    }
+
+    /// Notes that a receiver has taken events, so that they are not told again.
+    pub async fn taken(&mut self, receiver: &str, events: &[Event]) -> Result<(), StoreError> {
+        self.outbox.taken(receiver, events);
+        self.outbox.write().await
+    }
+
+    /// Returns the incidents that are open and new enough to be told, as events of their opening.
+    pub fn open_incidents(&self) -> Vec<Event> {
+        if self.fleet.reached() < EventTime::now().saturating_sub(self.options.tell_within) {
+            return Vec::new();
+        }
+        let open = self
+            .fleet
+            .incidents()
+            .filter(|incident| incident.course.closed.is_none());
+        open.map(|incident| Event::new(&incident, Stage::Opened))
+            .collect()
+    }
+
+    /// Returns the number of open incidents of a kind.
+    pub fn open_of(&self, kind: IncidentKind) -> u64 {
+        self.fleet.open(kind)
+    }
+
+    /// Returns what it did.
+    pub fn counts(&self) -> WatchCounts {
+        self.counts
+    }
+
+    /// Returns the number of sensors, of windows that are held, and of events that wait to be told.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.fleet.len(), self.fleet.held(), self.outbox.len())
+    }
+
+    /// Returns the end of the newest window.
+    pub fn reached(&self) -> EventTime {
+        self.fleet.reached()
+    }
+}
+
+#[cfg(test)]
+mod tests;
