@@ -213,7 +213,7 @@ mod tests {
             assert!(
                 (got - right).abs() < 1e-14 * right.abs().max(1.0),
                 "{got}, {right}"
-            )
+            );
         };
         let envelope = EllipticEnvelope::new(vec![1.0], vec![1.0], -4.0).unwrap().into();
         near(scored(&envelope, 7.0).1, 9.0_f64.ln());
