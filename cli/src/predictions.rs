@@ -15,7 +15,7 @@ use crate::show;
 /// Maximum number of rows in a table for people.
 const TABLE_ROWS: usize = 1_000;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "device",
     "tag",
     "window_start",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 14] = [
     "first",
     "last",
     "decision",
+    "score",
     "anomaly",
     "model_version",
 ];
@@ -167,7 +168,7 @@ impl Sink {
             Format::Table => {
                 let rows = self.held.iter().map(table_row).collect();
                 let headings = [
-                    "sensor", "window", "readings", "mean", "decision", "anomaly", "model",
+                    "sensor", "window", "readings", "mean", "decision", "score", "anomaly", "model",
                 ];
                 last = format!("{}\n", show::table_text(&headings, rows)).into_bytes();
                 if self.rows > TABLE_ROWS {
@@ -193,6 +194,7 @@ fn table_row(row: &Prediction) -> Vec<String> {
         row.aggregate.count.to_string(),
         format!("{:.6}", row.aggregate.mean),
         format!("{:+.6}", row.decision),
+        row.score.map(|score| format!("{score:+.3}")).unwrap_or_default(),
         if row.anomaly { "ANOMALY" } else { "" }.to_owned(),
         row.model_version.to_string(),
     ]
@@ -202,7 +204,7 @@ fn csv_line(row: &Prediction) -> String {
     let a = &row.aggregate;
     // Rust writes the shortest decimal that reads back as the same f64.
     format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         csv_cell(&row.sensor.device),
         csv_cell(&row.sensor.tag),
         a.window_start,
@@ -215,6 +217,7 @@ fn csv_line(row: &Prediction) -> String {
         a.first,
         a.last,
         row.decision,
+        row.score.map(|score| score.to_string()).unwrap_or_default(),
         row.anomaly,
         row.model_version
     )
@@ -236,7 +239,7 @@ fn json_line(row: &Prediction) -> String {
         "window_start": a.window_start.to_string(), "window_ms": row.window_length.as_millis(),
         "count": a.count, "mean": a.mean, "std": a.std, "min": a.min, "max": a.max,
         "first": a.first, "last": a.last,
-        "decision": row.decision, "anomaly": row.anomaly, "model_version": &*row.model_version,
+        "decision": row.decision, "score": row.score, "anomaly": row.anomaly, "model_version": &*row.model_version,
     })
     .to_string()
 }

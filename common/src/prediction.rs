@@ -18,6 +18,9 @@ pub struct Prediction {
     pub aggregate: Aggregate,
     /// The model's signed score; above 0 is normal.
     pub decision: f64,
+    /// How far the window is beyond the boundary, comparable between sensors: at least 0 exactly if it is an anomaly.
+    /// `None` if it was stored by a version that computed none.
+    pub score: Option<f64>,
     /// Whether the window is an anomaly: `!(decision > 0)`.
     pub anomaly: bool,
     /// Version of the sensor's model that scored the window.

@@ -1,6 +1,6 @@
-//! Compares the scoring loop with linfa-svm's own predict, in rows per second.
+//! Compares the scoring loop with linfa-svm's own predict, in rows per second, and deciding alone with scores as well.
 //!
-//! Run it with `cargo bench -p windrow-model`. Each figure is the median of several repeats. The contenders take turns,
+//! Run it with `cargo bench -p windrow-model --bench kernel`. Each figure is the median of several repeats. The contenders take turns,
 //! so that a slow moment of the machine affects all of them.
 
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use linfa::dataset::Pr;
 use linfa::traits::{Fit, PredictInplace};
 use linfa_svm::Svm;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
-use windrow_model::{CodePath, Features, Kernel, Model, OneClassSvm, Scratch};
+use windrow_model::{CodePath, Features, Kernel, Model, OneClassSvm, Scores, Scratch};
 
 const DIMENSION: usize = 4;
 const REPEATS: usize = 9;
@@ -36,6 +36,20 @@ impl Numbers {
         let normal = |_| (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0;
         (0..count * DIMENSION).map(normal).collect()
     }
+}
+
+/// Scores some rows once, for a tool that counts instructions: `KERNEL_COUNT=decide` or `score`.
+#[inline(never)]
+fn counted(model: &Model, rows: &[f64], with_scores: bool) -> Result<(), Error> {
+    let (mut scratch, mut decisions, mut scores) = (Scratch::default(), Vec::new(), Scores::default());
+    for _ in 0..20 {
+        match with_scores {
+            true => model.score_rows_on(CodePath::best(), black_box(rows), &mut scratch, &mut scores)?,
+            false => model.decide_rows(black_box(rows), &mut scratch, &mut decisions)?,
+        }
+        black_box((&decisions, &scores));
+    }
+    Ok(())
 }
 
 type Run<'a> = dyn FnMut(&[f64], usize) + 'a;
@@ -84,8 +98,11 @@ fn measure(contender: &mut Contender<'_>, rows: &[f64], call: usize) {
 }
 
 fn main() -> Result<(), Error> {
+    if let Ok(what) = std::env::var("KERNEL_COUNT") {
+        return counted(&models(100)?.1, &Numbers(99).rows(1_000), what == "score");
+    }
     println!(
-        "{:>7}  {:>8}  {:<22} {:>9}  {:>8}",
+        "{:>7}  {:>8}  {:<26} {:>9}  {:>8}",
         "vectors", "rows/call", "who", "M rows/s", "x linfa"
     );
     for wanted in [2, 100, 500] {
@@ -122,6 +139,21 @@ fn main() -> Result<(), Error> {
                     rates: Vec::new(),
                 });
             }
+            let far: Vec<f64> = rows.iter().map(|value| value * 1e3 + 1e5).collect();
+            for (name, far) in [("with scores", None), ("the same, far rows", Some(far))] {
+                let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
+                contenders.push(Contender {
+                    name: format!("windrow {name}"),
+                    run: Box::new(move |rows, call| {
+                        for rows in far.as_deref().unwrap_or(rows).chunks_exact(call * DIMENSION) {
+                            let path = CodePath::best();
+                            let scored = model.score_rows_on(path, rows, &mut scratch, &mut scores);
+                            let _ = black_box((scored, &scores));
+                        }
+                    }),
+                    rates: Vec::new(),
+                });
+            }
             for _ in 0..REPEATS {
                 for contender in &mut contenders {
                     measure(contender, &rows, call);
@@ -134,7 +166,7 @@ fn main() -> Result<(), Error> {
             let medians: Vec<f64> = contenders.iter_mut().map(|one| median(&mut one.rates)).collect();
             for (contender, rate) in contenders.iter().zip(&medians) {
                 println!(
-                    "{:>7}  {:>8}  {:<22} {:>9.3}  {:>8.1}",
+                    "{:>7}  {:>8}  {:<26} {:>9.3}  {:>8.2}",
                     model.svm().map_or(0, |svm| svm.coefficients().len()),
                     call,
                     contender.name,

@@ -6,7 +6,8 @@
 //! | build a model from arrays | [`Model::new`] of [`Features`], [`Scaler`], [`OneClassSvm`] with a [`Kernel`] |
 //! | train one | [`train()`] with [`TrainOptions`] |
 //! | import one from scikit-learn | [`import()`]; nothing in the file is ever run |
-//! | score aggregates, or plain rows | [`Model::decide`], [`Model::decide_rows`], then [`is_anomaly`] |
+//! | decide about aggregates, or plain rows | [`Model::decide`], [`Model::decide_rows`], then [`is_anomaly`] |
+//! | get scores that compare between sensors, too | [`Model::score`] |
 //! | write it to bytes, and read it back | [`Model::to_bytes`], [`Model::from_bytes`], [`Model::version`] |
 //!
 //! A decision depends on the model and one row alone, not on the batch or the CPU. See [`CodePath`].
@@ -40,7 +41,7 @@ pub use detector::{
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
 pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};
-pub use model::{Model, ModelError, ScoreError, Scratch, is_anomaly};
+pub use model::{Model, ModelError, ScoreError, Scores, Scratch, is_anomaly};
 pub use step::{Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
 pub use train::{Gamma, Replaced, TrainError, TrainKernel, TrainOptions, train, train_and_tell};

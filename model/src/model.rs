@@ -29,6 +29,18 @@ pub struct Scratch {
     spare: Vec<f64>,
 }
 
+/// What a model says about rows, one number of each kind for every row.
+#[derive(Clone, Debug, Default)]
+pub struct Scores {
+    /// The decisions: above 0 is normal. Their scale differs from model to model; see [`is_anomaly`].
+    pub decisions: Vec<f64>,
+    /// The scores: the logarithm of how far the row is beyond the boundary, which compares between sensors.
+    ///
+    /// At least 0 exactly if the decision means an anomaly, and always finite. For an RBF one-class SVM it is ln ρ −
+    /// ln Σ α K, which goes on growing with the distance where the decision no longer changes.
+    pub scores: Vec<f64>,
+}
+
 /// An error in the arrays and numbers of a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ModelError {
@@ -320,14 +332,66 @@ impl Model {
         self.decide_scratch(path, scratch, decisions)
     }
 
+    /// Replaces the contents of `scores` with one decision and one score for each aggregate.
+    ///
+    /// The decisions are those of [`Model::decide`], bit for bit.
+    pub fn score(
+        &self,
+        aggregates: &[Aggregate],
+        scratch: &mut Scratch,
+        scores: &mut Scores,
+    ) -> Result<(), ScoreError> {
+        scratch.rows.clear();
+        self.features.extract(aggregates, &mut scratch.rows);
+        self.score_scratch(CodePath::best(), scratch, scores)
+    }
+
+    /// Runs [`Model::score`] on rows of features back to back and a chosen code path; every path computes the same
+    /// bits.
+    pub fn score_rows_on(
+        &self,
+        path: CodePath,
+        rows: &[f64],
+        scratch: &mut Scratch,
+        scores: &mut Scores,
+    ) -> Result<(), ScoreError> {
+        scratch.rows.clear();
+        scratch.rows.extend_from_slice(rows);
+        self.score_scratch(path, scratch, scores)
+    }
+
+    fn score_scratch(
+        &self,
+        path: CodePath,
+        scratch: &mut Scratch,
+        scores: &mut Scores,
+    ) -> Result<(), ScoreError> {
+        let Scores { decisions, scores } = scores;
+        scores.clear();
+        decisions.clear();
+        let rows = self.prepare(scratch)?;
+        decisions.resize(rows.len() / self.detector.dimension(), 0.0);
+        scores.resize(decisions.len(), 0.0);
+        self.detector.score(path, rows, decisions, scores);
+        check_decisions(decisions)
+    }
+
     fn decide_scratch(
         &self,
         path: CodePath,
         scratch: &mut Scratch,
         decisions: &mut Vec<f64>,
     ) -> Result<(), ScoreError> {
-        let (rows, dimension) = (&mut scratch.rows, self.features.len());
         decisions.clear();
+        let rows = self.prepare(scratch)?;
+        decisions.resize(rows.len() / self.detector.dimension(), 0.0);
+        self.detector.decide(path, rows, decisions);
+        check_decisions(decisions)
+    }
+
+    /// Checks the rows of features, and returns them as the detector takes them.
+    fn prepare<'a>(&self, scratch: &'a mut Scratch) -> Result<&'a [f64], ScoreError> {
+        let (rows, dimension) = (&mut scratch.rows, self.features.len());
         if rows.len() % dimension != 0 {
             return Err(ScoreError::Rows {
                 numbers: rows.len(),
@@ -342,18 +406,20 @@ impl Model {
                 value: rows[at],
             });
         }
-        decisions.resize(rows.len() / dimension, 0.0);
         for step in &self.steps {
             step.apply(rows, &mut scratch.spare);
         }
-        self.detector.decide(path, rows, decisions);
-        match first_not_finite(decisions) {
-            None => Ok(()),
-            Some(row) => Err(ScoreError::Decision {
-                row,
-                decision: decisions[row],
-            }),
-        }
+        Ok(rows)
+    }
+}
+
+fn check_decisions(decisions: &[f64]) -> Result<(), ScoreError> {
+    match first_not_finite(decisions) {
+        None => Ok(()),
+        Some(row) => Err(ScoreError::Decision {
+            row,
+            decision: decisions[row],
+        }),
     }
 }
 

@@ -39,6 +39,11 @@ pub(super) trait Rival {
     /// Orders the rows of one window: the greatest counts. Equal rows are equal bit for bit.
     fn by_precedence(&self, other: &Self) -> Ordering;
 
+    /// Orders rows that are equal by precedence: the greatest has what versions before this one did not write.
+    fn by_completeness(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+
     /// Returns whether two rows of one window should be equal, because the same model scored as many readings.
     fn should_equal(&self, other: &Self) -> bool;
 }
@@ -68,6 +73,10 @@ impl Rival for Prediction {
             .then_with(|| self.anomaly.cmp(&other.anomaly))
     }
 
+    fn by_completeness(&self, other: &Self) -> Ordering {
+        self.score.map(f64::to_bits).cmp(&other.score.map(f64::to_bits))
+    }
+
     fn should_equal(&self, other: &Self) -> bool {
         self.aggregate.count == other.aggregate.count && self.model_version == other.model_version
     }
@@ -93,7 +102,11 @@ impl Rival for Dispatched {
 /// Keeps the row of each window that counts.
 pub(super) fn counting<T: Rival>(mut rows: Vec<T>) -> HourRows<T> {
     // The row that counts comes first in its window.
-    rows.sort_by(|a, b| a.by_window(b).then_with(|| b.by_precedence(a)));
+    rows.sort_by(|a, b| {
+        a.by_window(b)
+            .then_with(|| b.by_precedence(a))
+            .then_with(|| b.by_completeness(a))
+    });
     let all = rows.len();
     rows.dedup_by(|next, kept| kept.by_window(next).is_eq() && kept.by_precedence(next).is_eq());
     let repeats = all - rows.len();
@@ -148,6 +161,7 @@ mod tests {
                 last: 1.0,
             },
             decision,
+            score: Some(-decision),
             anomaly: decision <= 0.0,
             model_version: version.into(),
         }
@@ -200,6 +214,21 @@ mod tests {
         assert_eq!(
             (counted.repeats, counted.superseded, counted.conflicts),
             (1, 2, 1)
+        );
+    }
+
+    #[test]
+    fn a_row_of_a_version_without_scores_repeats_the_one_with_its_score() {
+        let with_score = prediction(0, 3, "aa", 0.5);
+        let without = Prediction {
+            score: None,
+            ..with_score.clone()
+        };
+        let counted = counts(&[without.clone(), with_score.clone(), without]);
+        assert_eq!(counted.rows, [with_score]);
+        assert_eq!(
+            (counted.repeats, counted.superseded, counted.conflicts),
+            (2, 0, 0)
         );
     }
 

@@ -39,14 +39,17 @@ impl Row for Dispatched {
 }
 
 fn encode(windows: &[Dispatched]) -> Result<Bytes, TableError> {
-    let schema = table::schema(&[
-        ("device", DataType::Utf8),
-        ("tag", DataType::Utf8),
-        ("window_start", table::timestamp_type()),
-        ("window_ms", DataType::Int64),
-        ("count", DataType::Int64),
-        ("source", DataType::Utf8),
-    ]);
+    let schema = table::schema(
+        &[
+            ("device", DataType::Utf8),
+            ("tag", DataType::Utf8),
+            ("window_start", table::timestamp_type()),
+            ("window_ms", DataType::Int64),
+            ("count", DataType::Int64),
+            ("source", DataType::Utf8),
+        ],
+        &[],
+    );
     let starts = windows.iter().map(|window| window.window_start.as_millis());
     let counts = windows
         .iter()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
 use arrow_schema::DataType;
 use bytes::Bytes;
@@ -28,7 +29,7 @@ impl Row for Prediction {
 
 fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
     let float = DataType::Float64;
-    let schema = table::schema(&[
+    let columns = [
         ("device", DataType::Utf8),
         ("tag", DataType::Utf8),
         ("window_start", table::timestamp_type()),
@@ -40,10 +41,12 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         ("max", float.clone()),
         ("first", float.clone()),
         ("last", float.clone()),
-        ("decision", float),
+        ("decision", float.clone()),
+        ("score", float),
         ("anomaly", DataType::Boolean),
         ("model_version", DataType::Utf8),
-    ]);
+    ];
+    let schema = table::schema(&columns, &["score"]);
     let text = |of: fn(&Prediction) -> &str| -> ArrayRef {
         Arc::new(predictions.iter().map(|p| Some(of(p))).collect::<StringArray>())
     };
@@ -67,6 +70,7 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         float(|p| p.aggregate.first),
         float(|p| p.aggregate.last),
         float(|p| p.decision),
+        Arc::new(predictions.iter().map(|p| p.score).collect::<Float64Array>()),
         Arc::new(
             predictions
                 .iter()
@@ -89,6 +93,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
         let float = |name| primitive::<Float64Type>(&batch, name);
         let (mean, std, min, max) = (float("mean")?, float("std")?, float("min")?, float("max")?);
         let (first, last, decision) = (float("first")?, float("last")?, float("decision")?);
+        let score = table::newer::<Float64Type>(&batch, "score")?;
         let anomaly = batch
             .column_by_name("anomaly")
             .and_then(|column| column.as_boolean_opt());
@@ -128,6 +133,9 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                     last: last.value(row),
                 },
                 decision: decision.value(row),
+                score: score
+                    .filter(|score| score.is_valid(row))
+                    .map(|score| score.value(row)),
                 anomaly: anomaly.value(row),
                 model_version,
             });
@@ -139,6 +147,27 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn prediction() -> Prediction {
+        Prediction {
+            sensor: SensorId::new("d", "t").unwrap(),
+            window_length: Length::from_millis(60_000),
+            aggregate: Aggregate {
+                window_start: EventTime::from_millis(0),
+                count: 1,
+                mean: 1.0,
+                std: 0.0,
+                min: 1.0,
+                max: 1.0,
+                first: 1.0,
+                last: 1.0,
+            },
+            decision: 1.0,
+            score: Some(-0.5),
+            anomaly: false,
+            model_version: "v1".into(),
+        }
+    }
 
     #[test]
     fn predictions_read_back_bit_for_bit_and_bad_bytes_are_an_error() {
@@ -157,6 +186,7 @@ mod tests {
                     last: 1e-310,
                 },
                 decision: 1.0 / (i as f64 + 1.0),
+                score: (i % 7 != 0).then_some(-0.3 * i as f64),
                 anomaly: i % 3 == 0,
                 model_version: "v1".into(),
             })
@@ -168,25 +198,24 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_makes_the_library_panic() {
-        let prediction = Prediction {
-            sensor: SensorId::new("d", "t").unwrap(),
-            window_length: Length::from_millis(60_000),
-            aggregate: Aggregate {
-                window_start: EventTime::from_millis(0),
-                count: 1,
-                mean: 1.0,
-                std: 0.0,
-                min: 1.0,
-                max: 1.0,
-                first: 1.0,
-                last: 1.0,
-            },
-            decision: 1.0,
-            anomaly: false,
-            model_version: "v1".into(),
+    fn a_part_of_a_version_without_scores_is_read_without_them() {
+        let with_score = [prediction()];
+        let batch = table::read(encode(&with_score).unwrap()).unwrap().remove(0);
+        let columns: Vec<usize> = (0..batch.num_columns())
+            .filter(|at| batch.schema().field(*at).name() != "score")
+            .collect();
+        let older = table::write(&batch.project(&columns).unwrap()).unwrap();
+        let [with_score] = with_score;
+        let without = Prediction {
+            score: None,
+            ..with_score
         };
-        let bytes = encode(&[prediction]).unwrap();
+        assert_eq!(decode(older).unwrap(), [without]);
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_the_library_panic() {
+        let bytes = encode(&[prediction()]).unwrap();
         let mut refused = 0;
         // The sign of a number is the lowest bit of its first byte, in the file's footer as elsewhere.
         for at in 0..bytes.len() {

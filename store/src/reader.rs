@@ -167,6 +167,7 @@ mod tests {
                 last: 1.0,
             },
             decision,
+            score: Some(-decision),
             anomaly: decision <= 0.0,
             model_version: "v".into(),
         }

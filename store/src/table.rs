@@ -45,11 +45,12 @@ pub(super) fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
 
-pub(super) fn schema(columns: &[(&str, DataType)]) -> Arc<Schema> {
+/// Returns the schema of these columns, of which those named in `nullable` may have nulls.
+pub(super) fn schema(columns: &[(&str, DataType)], nullable: &[&str]) -> Arc<Schema> {
     Arc::new(Schema::new(
         columns
             .iter()
-            .map(|(name, kind)| Field::new(*name, kind.clone(), false))
+            .map(|(name, kind)| Field::new(*name, kind.clone(), nullable.contains(name)))
             .collect::<Vec<_>>(),
     ))
 }
@@ -86,6 +87,17 @@ pub(super) fn primitive<'a, T: ArrowPrimitiveType>(
         .column_by_name(name)
         .and_then(|column| column.as_primitive_opt::<T>());
     column.ok_or(TableError::Column(name))
+}
+
+/// Returns a column that older versions did not write, or `None` if it is not there.
+pub(super) fn newer<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<Option<&'a arrow_array::PrimitiveArray<T>>, TableError> {
+    match batch.column_by_name(name) {
+        None => Ok(None),
+        Some(_) => primitive(batch, name).map(Some),
+    }
 }
 
 pub(super) fn strings<'a>(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use windrow_common::{Prediction, ScoringMessage};
-use windrow_model::{Scratch, is_anomaly};
+use windrow_model::{Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
@@ -76,6 +76,7 @@ struct Anomalies<'a> {
 struct AnomalousWindow {
     start: String,
     decision: f64,
+    score: Option<f64>,
     count: u64,
     mean: f64,
     std: f64,
@@ -87,31 +88,30 @@ struct AnomalousWindow {
 pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
-    let mut decisions = Vec::new();
+    let mut scores = Scores::default();
     for Scorable {
         envelope,
         message,
         model,
     } in batch
     {
-        decisions.clear();
         // The kernel is not known to panic. If one message makes it panic, only that message becomes a dead letter.
         let decided = catch_unwind(AssertUnwindSafe(|| {
-            model
-                .model
-                .decide(&message.aggregates, &mut scratch, &mut decisions)
+            model.model.score(&message.aggregates, &mut scratch, &mut scores)
         }));
         let (code, why) = match decided {
             Ok(Ok(())) => {
                 let first = scored.predictions.len();
-                let of_windows = message.aggregates.iter().zip(&decisions);
+                let scored_windows = scores.decisions.iter().zip(&scores.scores);
+                let of_windows = message.aggregates.iter().zip(scored_windows);
                 scored
                     .predictions
-                    .extend(of_windows.map(|(aggregate, &decision)| Prediction {
+                    .extend(of_windows.map(|(aggregate, (&decision, &score))| Prediction {
                         sensor: message.sensor.clone(),
                         window_length: message.window_length,
                         aggregate: *aggregate,
                         decision,
+                        score: Some(score),
                         anomaly: is_anomaly(decision),
                         model_version: Arc::clone(&model.version),
                     }));
@@ -157,10 +157,14 @@ fn announcement(
         .filter(|prediction| prediction.anomaly)
         .map(
             |Prediction {
-                 aggregate, decision, ..
+                 aggregate,
+                 decision,
+                 score,
+                 ..
              }| AnomalousWindow {
                 start: aggregate.window_start.to_string(),
                 decision: *decision,
+                score: *score,
                 count: aggregate.count,
                 mean: aggregate.mean,
                 std: aggregate.std,
@@ -207,6 +211,7 @@ mod tests {
                 last: 2.5,
             },
             decision: -0.5,
+            score: Some(0.75),
             anomaly,
             model_version: "v".into(),
         };
@@ -220,5 +225,6 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&announced.body).unwrap();
         assert_eq!(body["windows"].as_array().unwrap().len(), 2);
         assert_eq!(body["windows"][1]["start"], "1970-01-01T00:02:00Z");
+        assert_eq!(body["windows"][1]["score"], 0.75);
     }
 }

@@ -163,6 +163,7 @@ mod tests {
                 last: 0.0,
             },
             decision: 1.0,
+            score: Some(-1.0),
             anomaly: false,
             model_version: "v".into(),
         }

@@ -180,6 +180,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         window_length,
         aggregate: aggregate(minute),
         decision: -0.25,
+        score: Some(0.5),
         anomaly: true,
         model_version: "0123456789abcdef".into(),
     };

@@ -64,10 +64,11 @@ impl EllipticEnvelope {
         (self.location.len() + self.precision.len()) * size_of::<f64>()
     }
 
-    pub(crate) fn decide(&self, rows: &[f64], decisions: &mut [f64]) {
+    /// Writes the squared distance of each row.
+    pub(crate) fn measure(&self, rows: &[f64], distances: &mut [f64]) {
         let dimension = self.dimension();
         let mut delta = [0.0; Feature::ALL.len()];
-        for (row, decision) in rows.chunks_exact(dimension).zip(decisions) {
+        for (row, distance) in rows.chunks_exact(dimension).zip(distances) {
             for ((delta, value), centre) in delta.iter_mut().zip(row).zip(&self.location) {
                 *delta = value - centre;
             }
@@ -83,7 +84,7 @@ impl EllipticEnvelope {
                         .sum();
                     own * sum
                 });
-            *decision = -weighed.sum::<f64>() - self.offset;
+            *distance = weighed.sum::<f64>();
         }
     }
 }

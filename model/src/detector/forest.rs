@@ -106,8 +106,9 @@ impl IsolationForest {
         trees.sum::<usize>() + size_of_val(&*self.trees)
     }
 
-    pub(crate) fn decide(&self, rows: &[f64], decisions: &mut [f64]) {
-        for (row, decision) in rows.chunks_exact(self.dimension).zip(decisions) {
+    /// Writes for each row how easily it is isolated, between 0 and 1.
+    pub(crate) fn measure(&self, rows: &[f64], measures: &mut [f64]) {
+        for (row, measure) in rows.chunks_exact(self.dimension).zip(measures) {
             let mut narrow = [0.0_f32; Feature::ALL.len()];
             for (narrow, value) in narrow.iter_mut().zip(row) {
                 #[allow(clippy::cast_possible_truncation)] // scikit-learn's trees compare 32-bit values.
@@ -116,7 +117,7 @@ impl IsolationForest {
             }
             // scikit-learn refuses what 32 bits cannot hold.
             if !narrow.iter().all(|value| value.is_finite()) {
-                *decision = f64::NAN;
+                *measure = f64::NAN;
                 continue;
             }
             let depths: f64 = self.trees.iter().map(|tree| depth(tree, &narrow)).sum();
@@ -125,7 +126,7 @@ impl IsolationForest {
             } else {
                 depths / self.scale
             };
-            *decision = -(-depth).exp2() - self.offset;
+            *measure = (-depth).exp2();
         }
     }
 }

@@ -7,6 +7,10 @@
 //! | elliptic envelope | `detector/envelope.rs` | the squared distance from the centre, in deviations |
 //! | local outlier factor | `detector/neighbours.rs` | how dense the rows around are, against those of the neighbours |
 //!
+//! A score says the same on a scale that does not depend on the model: the logarithm of how far the row is beyond the
+//! boundary, as a ratio of what the detector measures. Where there is no such ratio it is the decision over the
+//! boundary's own size, which is the first term of that logarithm.
+//!
 //! A decision above 0 is normal, as in scikit-learn. For all but the SVM scikit-learn counts exactly 0 as normal too;
 //! such a decision is returned as the smallest normal number above 0, so that one rule holds for all.
 
@@ -19,7 +23,8 @@ pub(crate) use forest::average_depth;
 pub use forest::{IsolationForest, MAX_NODES, Tree, TreeNode};
 pub use neighbours::{LocalOutlierFactor, MAX_TRAINING_ROWS, Metric};
 
-use crate::{CodePath, OneClassSvm};
+use crate::svm::{Reference, ln_ratio};
+use crate::{CodePath, OneClassSvm, is_anomaly};
 
 /// What decides about prepared rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,23 +72,109 @@ impl Detector {
 
     /// Writes one decision for each of the prepared `rows`; the lengths must agree.
     pub(crate) fn decide(&self, path: CodePath, rows: &[f64], decisions: &mut [f64]) {
-        match self {
-            Self::OneClassSvm(svm) => return svm.decide(path, rows, decisions),
-            Self::IsolationForest(forest) => forest.decide(rows, decisions),
-            Self::EllipticEnvelope(envelope) => envelope.decide(rows, decisions),
-            Self::LocalOutlierFactor(factor) => factor.decide(rows, decisions),
-        }
+        let offset = match self.measure(rows, decisions) {
+            Measured::Beyond { offset } => offset,
+            Measured::Not(svm) => return svm.decide(path, rows, decisions),
+        };
         for decision in decisions {
-            if *decision == 0.0 {
-                *decision = f64::MIN_POSITIVE;
-            }
+            *decision = decision_of(*decision, offset);
         }
+    }
+
+    /// Writes one decision and one score for each of the prepared `rows`; the lengths must agree.
+    pub(crate) fn score(&self, path: CodePath, rows: &[f64], decisions: &mut [f64], scores: &mut [f64]) {
+        let offset = match self.measure(rows, scores) {
+            Measured::Beyond { offset } => offset,
+            Measured::Not(svm) => return svm.score(path, rows, decisions, scores),
+        };
+        let boundary = Reference::of(-offset);
+        for (decision, score) in decisions.iter_mut().zip(scores) {
+            *decision = decision_of(*score, offset);
+            let beyond = match boundary {
+                // What is no normal number, as the distance of the centre itself, counts as the smallest.
+                Some(boundary) => ln_ratio(score.clamp(f64::MIN_POSITIVE, f64::MAX), boundary),
+                None => first_order(*decision, offset),
+            };
+            *score = agreeing(*decision, beyond);
+        }
+    }
+
+    /// Writes what a detector other than the SVM measures of each row.
+    fn measure(&self, rows: &[f64], measures: &mut [f64]) -> Measured<'_> {
+        let offset = match self {
+            Self::OneClassSvm(svm) => return Measured::Not(svm),
+            Self::IsolationForest(forest) => {
+                forest.measure(rows, measures);
+                forest.offset()
+            }
+            Self::EllipticEnvelope(envelope) => {
+                envelope.measure(rows, measures);
+                envelope.offset()
+            }
+            Self::LocalOutlierFactor(factor) => {
+                factor.measure(rows, measures);
+                factor.offset()
+            }
+        };
+        Measured::Beyond { offset }
+    }
+}
+
+/// What came of measuring rows.
+enum Measured<'a> {
+    /// A number that is the greater, the less normal a row is; minus the offset is that of the boundary.
+    Beyond { offset: f64 },
+    /// Nothing: an SVM has a loop of its own.
+    Not(&'a OneClassSvm),
+}
+
+/// Returns the decision about what was measured, by scikit-learn's formula.
+fn decision_of(measure: f64, offset: f64) -> f64 {
+    let decision = -measure - offset;
+    if decision == 0.0 {
+        f64::MIN_POSITIVE
+    } else {
+        decision
+    }
+}
+
+/// Returns the first term of the log score: the decision in units of the boundary's own number, if it is not 0.
+pub(crate) fn first_order(decision: f64, boundary: f64) -> f64 {
+    let unit = if boundary == 0.0 { 1.0 } else { boundary.abs() };
+    (-decision / unit).clamp(f64::MIN, f64::MAX)
+}
+
+/// Returns the score, moved by a rounding error where it must be: it is at least 0 exactly if the decision means an
+/// anomaly.
+pub(crate) fn agreeing(decision: f64, score: f64) -> f64 {
+    if is_anomaly(decision) {
+        score.max(0.0)
+    } else {
+        score.min(-f64::MIN_POSITIVE)
     }
 }
 
 impl From<OneClassSvm> for Detector {
     fn from(svm: OneClassSvm) -> Self {
         Self::OneClassSvm(svm)
+    }
+}
+
+impl From<IsolationForest> for Detector {
+    fn from(forest: IsolationForest) -> Self {
+        Self::IsolationForest(forest)
+    }
+}
+
+impl From<EllipticEnvelope> for Detector {
+    fn from(envelope: EllipticEnvelope) -> Self {
+        Self::EllipticEnvelope(envelope)
+    }
+}
+
+impl From<LocalOutlierFactor> for Detector {
+    fn from(factor: LocalOutlierFactor) -> Self {
+        Self::LocalOutlierFactor(factor)
     }
 }
 
@@ -106,6 +197,54 @@ mod tests {
         assert!(decided(envelope(), 3.000_001) < 0.0);
         let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], -3.0, crate::Kernel::Linear).unwrap();
         assert_eq!(decided(svm, 3.0), 0.0);
+    }
+
+    /// Returns the decision and the score.
+    fn scored(detector: &Detector, row: f64) -> (f64, f64) {
+        let (mut decisions, mut scores) = ([f64::NAN], [f64::NAN]);
+        detector.score(CodePath::best(), &[row], &mut decisions, &mut scores);
+        assert_eq!(decisions[0].to_bits(), decided(detector.clone(), row).to_bits());
+        (decisions[0], scores[0])
+    }
+
+    #[test]
+    fn a_score_is_the_logarithm_of_how_far_beyond_the_boundary_a_row_is() {
+        let near = |got: f64, right: f64| {
+            assert!(
+                (got - right).abs() < 1e-14 * right.abs().max(1.0),
+                "{got}, {right}"
+            );
+        };
+        let envelope = EllipticEnvelope::new(vec![1.0], vec![1.0], -4.0).unwrap().into();
+        near(scored(&envelope, 7.0).1, 9.0_f64.ln());
+        near(scored(&envelope, 2.0).1, 0.25_f64.ln());
+        // On the boundary a row is normal, and so is its score; in the centre the score is still a number.
+        assert_eq!(scored(&envelope, 3.0), (f64::MIN_POSITIVE, -f64::MIN_POSITIVE));
+        near(scored(&envelope, 1.0).1, (f64::MIN_POSITIVE / 4.0).ln());
+        let tree = |depth| {
+            let forest = IsolationForest::new(1, vec![vec![TreeNode::Leaf { depth }]], 1.0, -0.5);
+            Detector::from(forest.unwrap())
+        };
+        near(scored(&tree(0.25), 0.0).1, 0.75 * 2.0_f64.ln());
+        near(scored(&tree(3.0), 0.0).1, -2.0 * 2.0_f64.ln());
+        let factor = LocalOutlierFactor::new(1, Metric::Euclidean, vec![1.0], vec![1.0], vec![1.0], -1.5);
+        // scikit-learn adds 1e-10 to the mean distance.
+        near(
+            scored(&factor.unwrap().into(), 7.0).1,
+            ((6.0_f64 + 1e-10) / 1.5).ln(),
+        );
+    }
+
+    #[test]
+    fn a_detector_without_a_ratio_has_the_first_term_of_its_logarithm() {
+        for (offset, row, right) in [
+            (4.0, 3.0, (-8.0, 2.0)),
+            (0.0, 3.0, (-4.0, 4.0)),
+            (1e-310, 3.0, (-4.0, f64::MAX)),
+        ] {
+            let envelope = EllipticEnvelope::new(vec![1.0], vec![1.0], offset).unwrap();
+            assert_eq!(scored(&envelope.into(), row), right);
+        }
     }
 
     #[test]

@@ -130,12 +130,13 @@ impl LocalOutlierFactor {
         (self.rows.len() + self.reaches.len() + self.densities.len()) * size_of::<f64>()
     }
 
-    pub(crate) fn decide(&self, rows: &[f64], decisions: &mut [f64]) {
+    /// Writes the factor of each row.
+    pub(crate) fn measure(&self, rows: &[f64], factors: &mut [f64]) {
         let mut nearest = Vec::with_capacity(self.neighbours + 1);
-        for (row, decision) in rows.chunks_exact(self.dimension).zip(decisions) {
+        for (row, factor) in rows.chunks_exact(self.dimension).zip(factors) {
             // `f64::max` would hide a NaN.
             if !row.iter().all(|value| value.is_finite()) {
-                *decision = f64::NAN;
+                *factor = f64::NAN;
                 continue;
             }
             self.find(row, &mut nearest);
@@ -146,7 +147,7 @@ impl LocalOutlierFactor {
                 .map(|near| near.distance.max(self.reaches[near.row]));
             let density = 1.0 / (reached.sum::<f64>() / count + 1e-10);
             let ratios = nearest.iter().map(|near| self.densities[near.row] / density);
-            *decision = -(ratios.sum::<f64>() / count) - self.offset;
+            *factor = ratios.sum::<f64>() / count;
         }
     }
 

@@ -123,6 +123,7 @@ fn every_cpu_gives_the_same_bits_however_rows_are_batched() {
             let model = model(kernel, vectors, dimension, true);
             let rows = numbers(vectors as u64, 29 * dimension);
             let baseline = CodePath::available()[0];
+            let mut scores = Vec::new();
             model
                 .decide_rows_on(baseline, &rows, &mut scratch, &mut together)
                 .unwrap();
@@ -131,6 +132,22 @@ fn every_cpu_gives_the_same_bits_however_rows_are_batched() {
                     .decide_rows_on(path, &rows, &mut scratch, &mut other)
                     .unwrap();
                 assert_eq!(bits(&other), bits(&together), "{path} {kernel:?} {vectors}");
+                let (mut scored, mut one) = (Scores::default(), Scores::default());
+                let mut score = |rows: &[f64], into: &mut Scores| {
+                    model.score_rows_on(path, rows, &mut scratch, into).unwrap();
+                };
+                score(&rows, &mut scored);
+                assert_eq!(
+                    bits(&scored.decisions),
+                    bits(&together),
+                    "{path} {kernel:?} {vectors}"
+                );
+                scores.push(bits(&scored.scores));
+                assert_eq!(scores.first(), scores.last(), "{path} {kernel:?} {vectors}");
+                for (row, right) in rows.chunks_exact(dimension).zip(&scored.scores) {
+                    score(row, &mut one);
+                    assert_eq!(bits(&one.scores), bits(&[*right]), "{path} {kernel:?} {vectors}");
+                }
                 for (row, decision) in rows.chunks_exact(dimension).zip(&together) {
                     model.decide_rows_on(path, row, &mut scratch, &mut other).unwrap();
                     assert_eq!(bits(&other), bits(&[*decision]), "{path} {kernel:?} {vectors}");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::log_score::LogScore;
 use super::score::{self, Linear, Polynomial, Rbf, Sigmoid, Similarity};
 use super::{Kernel, OneClassSvm};
 
@@ -55,30 +56,51 @@ impl CodePath {
         Self(CpuFeatures::Baseline)
     }
 
-    /// Writes one decision for each row; the lengths must agree.
-    pub(super) fn run(self, svm: &OneClassSvm, rows: &[f64], decisions: &mut [f64]) {
+    /// Writes one sum, which is a decision without its intercept, for each row; the lengths must agree.
+    pub(super) fn sums(self, svm: &OneClassSvm, rows: &[f64], sums: &mut [f64]) {
         match svm.kernel {
-            Kernel::Linear => self.with(Linear, svm, rows, decisions),
-            Kernel::Rbf { gamma } => self.with(Rbf { minus_gamma: -gamma }, svm, rows, decisions),
+            Kernel::Linear => self.with(Linear, svm, rows, sums),
+            Kernel::Rbf { gamma } => self.with(Rbf { minus_gamma: -gamma }, svm, rows, sums),
             Kernel::Polynomial { gamma, coef0, degree } => {
-                self.with(Polynomial { gamma, coef0, degree }, svm, rows, decisions);
+                self.with(Polynomial { gamma, coef0, degree }, svm, rows, sums);
             }
-            Kernel::Sigmoid { gamma, coef0 } => self.with(Sigmoid { gamma, coef0 }, svm, rows, decisions),
+            Kernel::Sigmoid { gamma, coef0 } => self.with(Sigmoid { gamma, coef0 }, svm, rows, sums),
         }
     }
 
-    fn with<S: Similarity>(self, similarity: S, svm: &OneClassSvm, rows: &[f64], decisions: &mut [f64]) {
+    /// Writes one log score for each row and its sum; the lengths must agree.
+    #[allow(unsafe_code)]
+    pub(super) fn log_scores(
+        self,
+        log_score: &LogScore,
+        svm: &OneClassSvm,
+        rows: &[f64],
+        sums: &[f64],
+        scores: &mut [f64],
+    ) {
+        match self.0 {
+            CpuFeatures::Baseline => log_score.of(svm, rows, sums, scores),
+            // SAFETY: only `available` and `best` create a `CodePath`, and both check the CPU's features.
+            #[cfg(target_arch = "x86_64")]
+            CpuFeatures::Avx2 => unsafe { log_scores_avx2(log_score, svm, rows, sums, scores) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            CpuFeatures::Avx512 => unsafe { log_scores_avx512(log_score, svm, rows, sums, scores) },
+        }
+    }
+
+    fn with<S: Similarity>(self, similarity: S, svm: &OneClassSvm, rows: &[f64], sums: &mut [f64]) {
         match svm.dimension {
-            1 => self.sized::<S, 1>(similarity, svm, rows, decisions),
-            2 => self.sized::<S, 2>(similarity, svm, rows, decisions),
-            3 => self.sized::<S, 3>(similarity, svm, rows, decisions),
-            4 => self.sized::<S, 4>(similarity, svm, rows, decisions),
-            5 => self.sized::<S, 5>(similarity, svm, rows, decisions),
-            6 => self.sized::<S, 6>(similarity, svm, rows, decisions),
-            7 => self.sized::<S, 7>(similarity, svm, rows, decisions),
-            8 => self.sized::<S, 8>(similarity, svm, rows, decisions),
-            9 => self.sized::<S, 9>(similarity, svm, rows, decisions),
-            _ => self.sized::<S, 10>(similarity, svm, rows, decisions),
+            1 => self.sized::<S, 1>(similarity, svm, rows, sums),
+            2 => self.sized::<S, 2>(similarity, svm, rows, sums),
+            3 => self.sized::<S, 3>(similarity, svm, rows, sums),
+            4 => self.sized::<S, 4>(similarity, svm, rows, sums),
+            5 => self.sized::<S, 5>(similarity, svm, rows, sums),
+            6 => self.sized::<S, 6>(similarity, svm, rows, sums),
+            7 => self.sized::<S, 7>(similarity, svm, rows, sums),
+            8 => self.sized::<S, 8>(similarity, svm, rows, sums),
+            9 => self.sized::<S, 9>(similarity, svm, rows, sums),
+            _ => self.sized::<S, 10>(similarity, svm, rows, sums),
         }
     }
 
@@ -88,16 +110,16 @@ impl CodePath {
         similarity: S,
         svm: &OneClassSvm,
         rows: &[f64],
-        decisions: &mut [f64],
+        sums: &mut [f64],
     ) {
         match self.0 {
-            CpuFeatures::Baseline => score::decide::<S, D>(similarity, svm, rows, decisions),
+            CpuFeatures::Baseline => score::sums::<S, D>(similarity, svm, rows, sums),
             // SAFETY: only `available` and `best` create a `CodePath`, and both check the CPU's features.
             #[cfg(target_arch = "x86_64")]
-            CpuFeatures::Avx2 => unsafe { decide_avx2::<S, D>(similarity, svm, rows, decisions) },
+            CpuFeatures::Avx2 => unsafe { sums_avx2::<S, D>(similarity, svm, rows, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            CpuFeatures::Avx512 => unsafe { decide_avx512::<S, D>(similarity, svm, rows, decisions) },
+            CpuFeatures::Avx512 => unsafe { sums_avx512::<S, D>(similarity, svm, rows, sums) },
         }
     }
 }
@@ -128,22 +150,40 @@ fn has_avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn decide_avx2<S: Similarity, const D: usize>(
+fn sums_avx2<S: Similarity, const D: usize>(
     similarity: S,
     svm: &OneClassSvm,
     rows: &[f64],
-    decisions: &mut [f64],
+    sums: &mut [f64],
 ) {
-    score::decide::<S, D>(similarity, svm, rows, decisions);
+    score::sums::<S, D>(similarity, svm, rows, sums);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-fn decide_avx512<S: Similarity, const D: usize>(
+fn sums_avx512<S: Similarity, const D: usize>(
     similarity: S,
     svm: &OneClassSvm,
     rows: &[f64],
-    decisions: &mut [f64],
+    sums: &mut [f64],
 ) {
-    score::decide::<S, D>(similarity, svm, rows, decisions);
+    score::sums::<S, D>(similarity, svm, rows, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn log_scores_avx2(log_score: &LogScore, svm: &OneClassSvm, rows: &[f64], sums: &[f64], scores: &mut [f64]) {
+    log_score.of(svm, rows, sums, scores);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+fn log_scores_avx512(
+    log_score: &LogScore,
+    svm: &OneClassSvm,
+    rows: &[f64],
+    sums: &[f64],
+    scores: &mut [f64],
+) {
+    log_score.of(svm, rows, sums, scores);
 }

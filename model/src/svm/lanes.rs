@@ -15,7 +15,7 @@ pub(super) const LANES: usize = 8;
 pub(super) struct Lanes(pub(super) [f64; LANES]);
 
 /// The arithmetic that kernels need, on one number or on eight in lanes.
-pub(super) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+pub(crate) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// Returns the same number in every lane.
     fn splat(value: f64) -> Self;
     /// Applies `f` to every lane.
@@ -138,6 +138,86 @@ pub(super) fn exp_of_nonpositive<N: Number>(x: N) -> N {
     scale + scale * p
 }
 
+/// A positive number that others are compared with by [`ln_ratio`], in parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reference {
+    /// Between 1 and 2.
+    mantissa: f64,
+    /// Its exponent as it is stored, plus what [`EXPONENT`] adds.
+    exponent: f64,
+    /// Where a mantissa is so far from this one that its neighbour of another exponent is nearer.
+    far_below: f64,
+    far_above: f64,
+}
+
+/// The bits of 2^52: with an exponent's bits in its lowest ones, the number is 2^52 plus that exponent.
+const EXPONENT: u64 = 0x4330_0000_0000_0000;
+const MANTISSA_BITS: u64 = (1 << 52) - 1;
+const MANTISSA_OF_1: u64 = 1.0_f64.to_bits();
+
+impl Reference {
+    /// Returns the reference of a number; none of what is not positive and normal.
+    pub(crate) fn of(value: f64) -> Option<Self> {
+        let usable = value.is_normal() && value > 0.0;
+        let mantissa = mantissa(value);
+        usable.then(|| Self {
+            mantissa,
+            exponent: exponent(value),
+            far_below: mantissa * std::f64::consts::FRAC_1_SQRT_2,
+            far_above: mantissa * std::f64::consts::SQRT_2,
+        })
+    }
+}
+
+#[inline(always)]
+fn mantissa(value: f64) -> f64 {
+    f64::from_bits(value.to_bits() & MANTISSA_BITS | MANTISSA_OF_1)
+}
+
+#[inline(always)]
+fn exponent(value: f64) -> f64 {
+    f64::from_bits(value.to_bits() >> 52 | EXPONENT)
+}
+
+/// fdlibm's polynomial for (ln((1 + z) / (1 − z)) − 2z) / z in z², for |z| ≤ 0.1716, the first coefficient first.
+const LG: [f64; 7] = [
+    0.666_666_666_666_673_5,
+    0.399_999_999_994_094_2,
+    0.285_714_287_436_623_9,
+    0.222_221_984_321_497_84,
+    0.181_835_721_616_180_5,
+    0.153_138_376_992_093_73,
+    0.147_981_986_051_165_86,
+];
+
+/// Returns ln(value / reference) for a positive normal value, to within 2 ulp, with the exact sign: 0 only if they are
+/// equal.
+///
+/// With m and r, the numbers scaled to be within a factor of √2, it is a multiple of ln 2 and 2·atanh((m − r) / (m + r)).
+/// The difference is exact (Sterbenz), so nothing cancels near the reference.
+#[inline(always)]
+pub(crate) fn ln_ratio<N: Number>(value: N, reference: Reference) -> N {
+    let Reference {
+        far_below, far_above, ..
+    } = reference;
+    let own = value.map(mantissa);
+    let carried = own.map(|m| f64::from(u8::from(m > far_above)) - f64::from(u8::from(m < far_below)));
+    let scaled = own.map(|m| {
+        let m = if m > far_above { m * 0.5 } else { m };
+        if m < far_below { m * 2.0 } else { m }
+    });
+    let two = value.map(exponent) - N::splat(reference.exponent) + carried;
+    let r = N::splat(reference.mantissa);
+    let z = (scaled - r).zip(scaled + r, |above, below| above / below);
+    let lg = |at: usize| N::splat(LG[at]);
+    let z2 = z * z;
+    let z4 = z2 * z2;
+    let odd = lg(0) + z4 * (lg(2) + z4 * (lg(4) + z4 * lg(6)));
+    let even = lg(1) + z4 * (lg(3) + z4 * lg(5));
+    let rest = z * (z2 * (odd + z2 * even));
+    two * N::splat(LN_2_HIGH) + ((z + z) + (rest + two * N::splat(LN_2_LOW)))
+}
+
 /// Returns tanh(x), to within 4 ulp: −expm1(−2|x|) / (expm1(−2|x|) + 2), with the sign of x.
 #[inline(always)]
 pub(super) fn tanh<N: Number>(x: N) -> N {
@@ -198,6 +278,43 @@ mod tests {
     }
 
     #[test]
+    fn a_logarithm_is_within_two_ulp_of_the_systems_and_its_sign_is_exact() {
+        let numbers = || {
+            points(700.0, 200_000)
+                .map(|x| (350.0 - x).exp())
+                .chain(points(4.0, 200_000).skip(1))
+        };
+        let one = Reference::of(1.0).unwrap();
+        let worst = numbers()
+            .filter(|x| *x != 1.0)
+            .map(|x| ulps(ln_ratio(x, one), x.ln()))
+            .fold(0.0, f64::max);
+        assert!(worst <= 2.0, "{worst}");
+        for reference in numbers()
+            .step_by(997)
+            .chain([f64::MIN_POSITIVE, f64::MAX, 1.0, 2.0, 1.5])
+        {
+            let of = Reference::of(reference).unwrap();
+            assert_eq!(ln_ratio(reference, of), 0.0);
+            assert!(
+                ln_ratio(reference.next_down().max(f64::MIN_POSITIVE), of) < 0.0
+                    || reference == f64::MIN_POSITIVE
+            );
+            assert!(ln_ratio(reference.next_up().min(f64::MAX), of) > 0.0 || reference == f64::MAX);
+            for value in numbers().step_by(4_999) {
+                let (got, right) = (ln_ratio(value, of), value.ln() - reference.ln());
+                assert!(
+                    (got - right).abs() <= 1e-13 * (1.0 + right.abs()),
+                    "{value} / {reference}: {got}, {right}"
+                );
+            }
+        }
+        for unusable in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-310] {
+            assert_eq!(Reference::of(unusable), None);
+        }
+    }
+
+    #[test]
     fn tanh_is_within_four_ulp_of_the_systems() {
         let worst = points(30.0, 1_000_000)
             .chain(points(-0.5, 1_000_000))
@@ -225,6 +342,12 @@ mod tests {
             let lanes = Lanes(std::array::from_fn(|lane| chunk[lane]));
             assert_eq!(exp_of_nonpositive(lanes).0, lanes.0.map(exp_of_nonpositive));
             assert_eq!(tanh(lanes).0, lanes.0.map(tanh));
+            let positive = lanes.map(|x| 1e-9 - x);
+            let reference = Reference::of(33.3).unwrap();
+            assert_eq!(
+                ln_ratio(positive, reference).0,
+                positive.0.map(|x| ln_ratio(x, reference))
+            );
         }
     }
 }

@@ -2,11 +2,15 @@
 
 mod dispatch;
 mod lanes;
+mod log_score;
 mod score;
 
+use crate::detector::{agreeing, first_order};
 use crate::{Feature, ModelError};
 pub use dispatch::CodePath;
 use lanes::{LANES, Lanes};
+pub(crate) use lanes::{Reference, ln_ratio};
+use log_score::LogScore;
 
 /// Most support vectors a model may have: with so many, a row takes a millisecond to score and the model takes 64 MiB.
 pub const MAX_SUPPORT_VECTORS: usize = 1 << 20;
@@ -62,6 +66,8 @@ pub struct OneClassSvm {
     blocks: Box<[Lanes]>,
     /// The coefficients of each block; 0 for padding.
     weights: Box<[Lanes]>,
+    /// How to compute log scores; `None` if the sums do not have logarithms.
+    log_score: Option<LogScore>,
 }
 
 impl Kernel {
@@ -143,6 +149,7 @@ impl OneClassSvm {
             })));
         }
         Ok(Self {
+            log_score: LogScore::new(&coefficients, intercept, kernel),
             dimension,
             vectors: vectors.into(),
             coefficients: coefficients.into(),
@@ -188,6 +195,28 @@ impl OneClassSvm {
     /// Writes one decision for each of the scaled `rows`; the lengths must agree.
     pub(crate) fn decide(&self, path: CodePath, rows: &[f64], decisions: &mut [f64]) {
         debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
-        path.run(self, rows, decisions);
+        path.sums(self, rows, decisions);
+        self.add_intercept(decisions);
+    }
+
+    /// Writes one decision and one score for each of the scaled `rows`; the lengths must agree.
+    pub(crate) fn score(&self, path: CodePath, rows: &[f64], decisions: &mut [f64], scores: &mut [f64]) {
+        debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
+        path.sums(self, rows, decisions);
+        if let Some(log_score) = &self.log_score {
+            path.log_scores(log_score, self, rows, decisions, scores);
+            self.add_intercept(decisions);
+            return;
+        }
+        self.add_intercept(decisions);
+        for (decision, score) in decisions.iter().zip(scores) {
+            *score = agreeing(*decision, first_order(*decision, self.intercept));
+        }
+    }
+
+    fn add_intercept(&self, sums: &mut [f64]) {
+        for sum in sums {
+            *sum += self.intercept;
+        }
     }
 }

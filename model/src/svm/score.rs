@@ -87,22 +87,22 @@ impl Similarity for Sigmoid {
     }
 }
 
-/// Decides every row; inlined into one function for each code path, kernel and number of features.
+/// Writes every row's sum Σ coefficientᵢ · K(vectorᵢ, row); inlined into one function for each code path, kernel and number of features.
 ///
 /// The number of features is a constant: a sum over an inner loop of unknown length costs a third more, and there are
 /// only ten features.
 #[inline(always)]
-pub(super) fn decide<S: Similarity, const D: usize>(
+pub(super) fn sums<S: Similarity, const D: usize>(
     similarity: S,
     svm: &OneClassSvm,
     rows: &[f64],
-    decisions: &mut [f64],
+    sums: &mut [f64],
 ) {
     let (rows, _) = rows.as_chunks::<D>();
     if svm.coefficients.len() <= FEW {
-        few(similarity, svm, rows, decisions);
+        few(similarity, svm, rows, sums);
     } else {
-        many(similarity, svm, rows, decisions);
+        many(similarity, svm, rows, sums);
     }
 }
 
@@ -112,17 +112,17 @@ pub(super) fn decide<S: Similarity, const D: usize>(
 /// the stores: it would start from the pairs of that addition, and make the whole loop two lanes wide instead of eight.
 const TILE: usize = 8;
 
-/// Decides with many vectors: eight of them at a time against one row.
+/// Sums over many vectors: eight of them at a time against one row.
 #[inline(always)]
 fn many<S: Similarity, const D: usize>(
     similarity: S,
     svm: &OneClassSvm,
     rows: &[[f64; D]],
-    decisions: &mut [f64],
+    sums: &mut [f64],
 ) {
     let (blocks, _) = svm.blocks.as_chunks::<D>();
     let mut totals = [Lanes::splat(0.0); TILE];
-    for (rows, decisions) in rows.chunks(TILE).zip(decisions.chunks_mut(TILE)) {
+    for (rows, sums) in rows.chunks(TILE).zip(sums.chunks_mut(TILE)) {
         for (row, into) in rows.iter().zip(&mut totals) {
             let row = row.map(Lanes::splat);
             let mut total = Lanes::splat(0.0);
@@ -131,30 +131,25 @@ fn many<S: Similarity, const D: usize>(
             }
             *into = total;
         }
-        for (decision, total) in decisions.iter_mut().zip(&totals) {
-            *decision = total.sum() + svm.intercept;
+        for (sum, total) in sums.iter_mut().zip(&totals) {
+            *sum = total.sum();
         }
     }
 }
 
-/// Decides with few vectors: one at a time against eight rows, then against each remaining row.
+/// Sums over few vectors: one at a time against eight rows, then against each remaining row.
 ///
 /// A row goes through the same operations in the same order either way.
 #[inline(always)]
-fn few<S: Similarity, const D: usize>(
-    similarity: S,
-    svm: &OneClassSvm,
-    rows: &[[f64; D]],
-    decisions: &mut [f64],
-) {
+fn few<S: Similarity, const D: usize>(similarity: S, svm: &OneClassSvm, rows: &[[f64; D]], sums: &mut [f64]) {
     let (groups, left) = rows.as_chunks::<LANES>();
-    let (decided, left_decisions) = decisions.as_chunks_mut::<LANES>();
-    for (group, decisions) in groups.iter().zip(decided) {
+    let (summed, left_sums) = sums.as_chunks_mut::<LANES>();
+    for (group, sums) in groups.iter().zip(summed) {
         let columns = std::array::from_fn(|feature| Lanes(group.map(|row| row[feature])));
-        *decisions = sum_of_few::<S, Lanes, D>(similarity, svm, &columns).0;
+        *sums = sum_of_few::<S, Lanes, D>(similarity, svm, &columns).0;
     }
-    for (row, decision) in left.iter().zip(left_decisions) {
-        *decision = sum_of_few::<S, f64, D>(similarity, svm, row);
+    for (row, sum) in left.iter().zip(left_sums) {
+        *sum = sum_of_few::<S, f64, D>(similarity, svm, row);
     }
 }
 
@@ -165,5 +160,5 @@ fn sum_of_few<S: Similarity, N: Number, const D: usize>(similarity: S, svm: &One
     for (vector, coefficient) in vectors.iter().zip(&svm.coefficients) {
         total = total + N::splat(*coefficient) * similarity.of(&vector.map(N::splat), row);
     }
-    total + N::splat(svm.intercept)
+    total
 }

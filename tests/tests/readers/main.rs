@@ -24,6 +24,7 @@ fn rivals(window: i64) -> Vec<Prediction> {
             last: mean,
         },
         decision,
+        score: Some(-decision),
         anomaly: decision <= 0.0,
         model_version: version.into(),
     };
@@ -80,7 +81,7 @@ fn counts_the_same(code: &str) {
             let cells: Vec<&str> = row.split(',').collect();
             format!(
                 "{} {} {} {} {}",
-                cells[2], cells[4], cells[13], cells[5], cells[11]
+                cells[2], cells[4], cells[14], cells[5], cells[11]
             )
         })
         .collect();

@@ -80,7 +80,7 @@ fn reference_predictions_are_reproduced() {
         let ours: f64 = fields[11].parse().unwrap();
         largest = largest.max((ours - decision).abs());
         if decision.abs() > 1e-12 {
-            assert_eq!(fields[12] == "true", anomaly, "{line}");
+            assert_eq!(fields[13] == "true", anomaly, "{line}");
             compared += 1;
         }
     }
