@@ -305,7 +305,7 @@ fn point(row: &Prediction) -> Point {
 /// Returns the score of a prediction. Those written before there were scores have their flag: an anomaly is far above any
 /// threshold, and far below critical.
 fn score(row: &Prediction) -> f64 {
-    match (None::<f64>, row.anomaly) {
+    match (row.score, row.anomaly) {
         (Some(score), _) => score,
         (None, true) => 1.0,
         (None, false) => -1.0,

@@ -1,122 +1,45 @@
 //! Models in a store, by sensor.
 //!
-//! `models/<device>/<tag>/<version>.model` never changes once written; `models/<device>/<tag>/current` names the
-//! version that scores. If a name is too long for a path and was shortened, `models/<device>/<tag>/sensor` holds the
-//! sensor's text.
+//! `models/<device>/<tag>/<version>.model` never changes once written, and `<version>.json` beside it tells where the version
+//! comes from; `models/<device>/<tag>/current` names the version that scores, and `registry.json` what was current before.
+//! If a name is too long for a path and was shortened, `models/<device>/<tag>/sensor` holds the sensor's text.
 
-use std::collections::BTreeMap;
+mod error;
+mod fleet;
+mod gc;
+mod metadata;
+mod promote;
+mod registry;
+mod shadows;
+mod share;
+mod time_text;
 
-use futures::{StreamExt, TryStreamExt};
-use windrow_common::{EventTime, HasRemedy, Remedy, SensorId, is_shortened};
-use windrow_store::{Store, StoreError};
+use serde::Serialize;
+use windrow_common::{SensorId, is_shortened};
+use windrow_model::{Model, version_of};
+use windrow_store::{Store, StoreError, Version};
 
-use windrow_model::{FormatError, Model, version_of};
+pub use error::RepositoryError;
+pub use fleet::{ModelEntry, SensorModels};
+pub use gc::{Collected, Keep};
+pub use metadata::{Kind, Metadata, SourceFile, Training, sha256_of, sha256_of_rows};
+pub use promote::{Back, Pins, Promoted, Release, Released, RolledBack};
+pub use registry::{Cause, Promotion, Registry};
+pub use shadows::Shadows;
+pub use share::{Share, ShareError};
 
 const PREFIX: &str = "models";
 
-/// How many `current` blobs to read at once when listing all models.
+/// How many blobs to read at once where those of all sensors are read.
 const READS_IN_FLIGHT: usize = 16;
+
+/// How often a conditional write is tried when other commands write the same blob.
+const ATTEMPTS: usize = 20;
 
 /// A repository that holds the models of a store.
 #[derive(Clone, Debug)]
 pub struct ModelRepository {
     store: Store,
-}
-
-/// A model in a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelEntry {
-    /// The sensor it scores.
-    pub sensor: SensorId,
-    /// Its version.
-    pub version: String,
-    /// Whether it is the version that scores.
-    pub current: bool,
-    /// Size of its file, in bytes.
-    pub bytes: u64,
-    /// When it was stored.
-    pub modified: EventTime,
-}
-
-/// An error from the models of a store.
-#[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
-    /// The version does not exist.
-    #[error("{sensor} has no model of version {version}: {path} does not exist")]
-    Missing {
-        /// The sensor.
-        sensor: SensorId,
-        /// The version that was asked for.
-        version: String,
-        /// The path of the missing file.
-        path: String,
-    },
-    /// The file exists but is not a usable model.
-    #[error("{path} cannot be used: {source}")]
-    Damaged {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-    /// The file holds a model of another version.
-    #[error("{path} holds a model of version {found}: restore the file, or import the model again")]
-    Misnamed {
-        /// The file.
-        path: String,
-        /// The version that it holds.
-        found: String,
-    },
-    /// The `current` blob does not name a version.
-    #[error("{path} does not name a version (16 hexadecimal digits): import or train the model again")]
-    Current {
-        /// The blob.
-        path: String,
-    },
-    /// The blob that holds the name of a sensor with a shortened path is missing or names another sensor.
-    #[error("{path} does not name the sensor whose models are beside it: import or train its model again")]
-    Unnamed {
-        /// The blob.
-        path: String,
-    },
-    /// The model cannot be written as a file.
-    #[error("the model of {sensor} cannot be stored: {source}")]
-    Encode {
-        /// The sensor it scores.
-        sensor: SensorId,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl HasRemedy for RepositoryError {
-    fn remedy(&self) -> Remedy {
-        match self {
-            Self::Store(error) => error.remedy(),
-            _ => Remedy::GiveUp,
-        }
-    }
-}
-
-impl RepositoryError {
-    /// Returns whether the error affects one model only.
-    ///
-    /// When the whole store refuses (missing rights, a wrong URL), every message would fail in the same way, and a
-    /// person has to repair the store first.
-    pub fn is_of_one_model(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_of_one_blob(),
-            _ => true,
-        }
-    }
-
-    /// Returns whether the model was moved to a tier from which it cannot be read.
-    pub fn is_archived(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Archived { .. }))
-    }
 }
 
 impl ModelRepository {
@@ -125,22 +48,32 @@ impl ModelRepository {
         Self { store }
     }
 
-    /// Stores a model, makes it the sensor's current one, and returns its version.
+    /// Stores a model and makes it the sensor's current one, and returns its version. It is an error if the sensor is
+    /// pinned.
     ///
-    /// Storing the same model twice has the effect of storing it once.
+    /// Storing the same model twice has the effect of storing it once. [`ModelRepository::release`] does more.
     pub async fn put(&self, sensor: &SensorId, model: &Model) -> Result<String, RepositoryError> {
-        let bytes = model.to_bytes().map_err(|source| RepositoryError::Encode {
-            sensor: sensor.clone(),
-            source,
-        })?;
-        let version = version_of(&bytes);
-        // First, so that no model is without the name of its sensor.
-        self.put_name(sensor).await?;
-        let path = model_path(sensor, &version);
+        let release = Release::Promote(Pins::Respect);
+        let released = self.release(sensor, model, None, Cause::Put, release).await?;
+        match released.promoted {
+            Some(Promoted::Pinned) => Err(RepositoryError::Pinned {
+                sensor: sensor.clone(),
+            }),
+            _ => Ok(released.version),
+        }
+    }
+
+    /// Stores a model's file under its version, which is a hash of the contents.
+    async fn put_model(
+        &self,
+        sensor: &SensorId,
+        version: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), RepositoryError> {
+        let path = model_path(sensor, version);
         match self.store.put_if(&path, bytes.clone(), None).await {
             Ok(_) => {}
-            // The name is a hash of the contents, so the model is already stored. If it was damaged since, this repairs
-            // it.
+            // It is already stored. If it was damaged since, this repairs it.
             Err(StoreError::Conflict { .. }) => {
                 if self.store.get(&path).await?.is_none_or(|stored| stored != bytes) {
                     self.store.put(&path, bytes).await?;
@@ -148,14 +81,7 @@ impl ModelRepository {
             }
             Err(error) => return Err(error.into()),
         }
-        // Last, so that `current` never names a model that does not exist.
-        let current = self.current(sensor).await;
-        if !matches!(&current, Ok(Some(current)) if *current == version) {
-            self.store
-                .put(&current_path(sensor), format!("{version}\n"))
-                .await?;
-        }
-        Ok(version)
+        Ok(())
     }
 
     /// Stores the sensor's name if its path does not tell it.
@@ -190,15 +116,26 @@ impl ModelRepository {
 
     /// Returns the version that scores the sensor, or `None` if it has no model.
     pub async fn current(&self, sensor: &SensorId) -> Result<Option<String>, RepositoryError> {
-        let path = current_path(sensor);
-        let Some(bytes) = self.store.get(&path).await? else {
+        match self.read_current(sensor).await? {
+            Some((Some(version), _)) => Ok(Some(version)),
+            Some((None, _)) => Err(RepositoryError::Current {
+                path: current_path(sensor),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads `current` for a conditional write; the version in it is `None` if it names none.
+    async fn read_current(
+        &self,
+        sensor: &SensorId,
+    ) -> Result<Option<(Option<String>, Version)>, RepositoryError> {
+        let Some((bytes, stored)) = self.store.get_versioned(&current_path(sensor)).await? else {
             return Ok(None);
         };
-        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        match std::str::from_utf8(text) {
-            Ok(version) if is_version(version) => Ok(Some(version.to_owned())),
-            _ => Err(RepositoryError::Current { path }),
-        }
+        let text = std::str::from_utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+        let version = text.ok().filter(|text| is_version(text)).map(str::to_owned);
+        Ok(Some((version, stored)))
     }
 
     /// Loads one version of the sensor's model.
@@ -225,66 +162,10 @@ impl ModelRepository {
 
     /// Returns the sensor's stored versions, the oldest first.
     pub async fn versions(&self, sensor: &SensorId) -> Result<Vec<String>, RepositoryError> {
-        let mut files = self.files(&folder(sensor)).await?;
+        let mut files = self.files(sensor).await?.models;
         files.sort_by(|a, b| (a.modified, &a.version).cmp(&(b.modified, &b.version)));
         Ok(files.into_iter().map(|file| file.version).collect())
     }
-
-    /// Returns every stored model, ordered by sensor.
-    pub async fn list(&self) -> Result<Vec<ModelEntry>, RepositoryError> {
-        let mut files: BTreeMap<String, Vec<File>> = BTreeMap::new();
-        for file in self.files(PREFIX).await? {
-            files.entry(file.folder.clone()).or_default().push(file);
-        }
-        let of_sensors = futures::stream::iter(files)
-            .map(|(folder, files)| async move { self.entries(&folder, files).await })
-            .buffered(READS_IN_FLIGHT);
-        let mut entries: Vec<ModelEntry> = of_sensors.try_concat().await?;
-        entries.sort_by(|a, b| (&a.sensor, a.modified, &a.version).cmp(&(&b.sensor, b.modified, &b.version)));
-        Ok(entries)
-    }
-
-    /// Returns the models in a sensor's folder.
-    async fn entries(&self, folder: &str, files: Vec<File>) -> Result<Vec<ModelEntry>, RepositoryError> {
-        let Some(sensor) = self.sensor_of(folder).await? else {
-            return Ok(Vec::new());
-        };
-        let current = self.current(&sensor).await?;
-        let entries = files.into_iter().map(|file| ModelEntry {
-            sensor: sensor.clone(),
-            current: current.as_ref() == Some(&file.version),
-            version: file.version,
-            bytes: file.bytes,
-            modified: file.modified,
-        });
-        Ok(entries.collect())
-    }
-
-    /// Returns the files under `prefix` that have a model's name; files of people or other programs are ignored.
-    async fn files(&self, prefix: &str) -> Result<Vec<File>, RepositoryError> {
-        let blobs = self.store.list(prefix).await?;
-        let file = |blob: windrow_store::Blob| {
-            let (folder, name) = blob.path.rsplit_once('/')?;
-            let version = name
-                .strip_suffix(".model")
-                .filter(|version| is_version(version))?;
-            Some(File {
-                folder: folder.to_owned(),
-                version: version.to_owned(),
-                bytes: blob.bytes,
-                modified: blob.modified,
-            })
-        };
-        Ok(blobs.into_iter().filter_map(file).collect())
-    }
-}
-
-/// A file with a model's name.
-struct File {
-    folder: String,
-    version: String,
-    bytes: u64,
-    modified: EventTime,
 }
 
 fn folder(sensor: &SensorId) -> String {
@@ -297,6 +178,16 @@ fn name_path(folder: &str) -> String {
 
 fn model_path(sensor: &SensorId, version: &str) -> String {
     format!("{}/{version}.model", folder(sensor))
+}
+
+/// Returns a record as indented JSON, which people read too.
+fn json(path: &str, record: &impl Serialize) -> Result<Vec<u8>, RepositoryError> {
+    let mut bytes = serde_json::to_vec_pretty(record).map_err(|error| RepositoryError::NoJson {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 fn current_path(sensor: &SensorId) -> String {

@@ -1,12 +1,13 @@
 use super::*;
+use windrow_common::{HasRemedy, Remedy};
 use windrow_model::{Kernel, OneClassSvm};
 
-fn model(intercept: f64) -> Model {
+pub(crate) fn model(intercept: f64) -> Model {
     let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], intercept, Kernel::Rbf { gamma: 1.0 }).unwrap();
     Model::new("mean".parse().unwrap(), None, svm, "test").unwrap()
 }
 
-fn repository() -> (ModelRepository, Store, SensorId) {
+pub(crate) fn repository() -> (ModelRepository, Store, SensorId) {
     let store = Store::create("memory:///").unwrap();
     (
         ModelRepository::new(store.clone()),

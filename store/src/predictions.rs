@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Row;
 use super::table::{self, TableError, integers, primitive, strings, times};
-use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
+use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId, Shadow};
 
 impl Row for Prediction {
     const TABLE: &'static str = "predictions";
@@ -42,11 +42,17 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         ("first", float.clone()),
         ("last", float.clone()),
         ("decision", float.clone()),
-        ("score", float),
+        ("score", float.clone()),
         ("anomaly", DataType::Boolean),
         ("model_version", DataType::Utf8),
+        ("shadow_version", DataType::Utf8),
+        ("shadow_decision", float.clone()),
+        ("shadow_score", float),
     ];
-    let schema = table::schema(&columns, &["score"]);
+    let schema = table::schema(
+        &columns,
+        &["score", "shadow_version", "shadow_decision", "shadow_score"],
+    );
     let text = |of: fn(&Prediction) -> &str| -> ArrayRef {
         Arc::new(predictions.iter().map(|p| Some(of(p))).collect::<StringArray>())
     };
@@ -78,6 +84,24 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
                 .collect::<BooleanArray>(),
         ),
         text(|p| &p.model_version),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| p.shadow.as_ref().map(|shadow| &*shadow.version))
+                .collect::<StringArray>(),
+        ),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| p.shadow.as_ref().map(|shadow| shadow.decision))
+                .collect::<Float64Array>(),
+        ),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| p.shadow.as_ref().map(|shadow| shadow.score))
+                .collect::<Float64Array>(),
+        ),
     ];
     table::write(&RecordBatch::try_new(schema, columns)?)
 }
@@ -98,8 +122,10 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
             .column_by_name("anomaly")
             .and_then(|column| column.as_boolean_opt());
         let anomaly = anomaly.ok_or(TableError::Column("anomaly"))?;
+        let shadows = Shadows::of(&batch)?;
         // Rows of one sensor are adjacent, so they share its names and version instead of copying them.
         let mut previous: Option<(SensorId, Arc<str>)> = None;
+        let mut shadow: Option<Shadow> = None;
         for row in 0..batch.num_rows() {
             let same = previous.take().filter(|(sensor, version)| {
                 *sensor.device == *devices.value(row)
@@ -119,6 +145,9 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                 }
             };
             previous = Some((sensor.clone(), Arc::clone(&model_version)));
+            shadow = shadows
+                .as_ref()
+                .and_then(|shadows| shadows.row(row, shadow.take()));
             predictions.push(Prediction {
                 sensor,
                 window_length: Length::from_millis(window_ms(row)),
@@ -138,10 +167,46 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                     .map(|score| score.value(row)),
                 anomaly: anomaly.value(row),
                 model_version,
+                shadow: shadow.clone(),
             });
         }
     }
     Ok(predictions)
+}
+
+/// The columns of the shadow versions.
+struct Shadows<'a> {
+    versions: &'a StringArray,
+    decisions: &'a Float64Array,
+    scores: &'a Float64Array,
+}
+
+impl<'a> Shadows<'a> {
+    /// Returns the columns; `None` in parts of versions that had none.
+    fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
+        if batch.column_by_name("shadow_version").is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            versions: strings(batch, "shadow_version")?,
+            decisions: primitive::<Float64Type>(batch, "shadow_decision")?,
+            scores: primitive::<Float64Type>(batch, "shadow_score")?,
+        }))
+    }
+
+    /// Returns a row's shadow. Rows of one version share its name.
+    fn row(&self, row: usize, previous: Option<Shadow>) -> Option<Shadow> {
+        if self.versions.is_null(row) || self.decisions.is_null(row) || self.scores.is_null(row) {
+            return None;
+        }
+        let name = self.versions.value(row);
+        let same = previous.filter(|shadow| *shadow.version == *name);
+        Some(Shadow {
+            version: same.map_or_else(|| Arc::from(name), |shadow| shadow.version),
+            decision: self.decisions.value(row),
+            score: self.scores.value(row),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +231,7 @@ mod tests {
             score: Some(-0.5),
             anomaly: false,
             model_version: "v1".into(),
+            shadow: None,
         }
     }
 
@@ -189,10 +255,24 @@ mod tests {
                 score: (i % 7 != 0).then_some(-0.3 * i as f64),
                 anomaly: i % 3 == 0,
                 model_version: "v1".into(),
+                shadow: (i % 4 != 0).then(|| Shadow {
+                    version: format!("s{}", i / 20).into(),
+                    decision: -0.1 * i as f64,
+                    score: 0.1 * i as f64,
+                }),
             })
             .collect();
         let bytes = encode(&predictions).unwrap();
         assert_eq!(decode(bytes.clone()).unwrap(), predictions);
+        // Parts of versions without shadows have no columns for them.
+        let batch = table::read(bytes.clone()).unwrap().remove(0);
+        let old: Vec<usize> = (0..batch.num_columns() - 2).collect();
+        let old = table::write(&batch.project(&old).unwrap()).unwrap();
+        let without = predictions.iter().cloned().map(|prediction| Prediction {
+            shadow: None,
+            ..prediction
+        });
+        assert_eq!(decode(old).unwrap(), without.collect::<Vec<_>>());
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
     }

@@ -170,6 +170,7 @@ mod tests {
             score: Some(-decision),
             anomaly: decision <= 0.0,
             model_version: "v".into(),
+            shadow: None,
         }
     }
 

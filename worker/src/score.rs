@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{Prediction, ScoringMessage};
+use windrow_common::{Prediction, ScoringMessage, Shadow};
 use windrow_model::{Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
+use crate::shadows;
 use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
 
 /// A message with everything needed to score it.
@@ -88,7 +89,7 @@ struct AnomalousWindow {
 pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
-    let mut scores = Scores::default();
+    let (mut scores, mut of_shadow) = (Scores::default(), Scores::default());
     for Scorable {
         envelope,
         message,
@@ -102,19 +103,28 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
         let (code, why) = match decided {
             Ok(Ok(())) => {
                 let first = scored.predictions.len();
+                let shadow = model.shadow.as_ref();
+                let shadow = shadow.filter(|_| shadows::score(&model, &message, &mut of_shadow, stats));
                 let scored_windows = scores.decisions.iter().zip(&scores.scores);
-                let of_windows = message.aggregates.iter().zip(scored_windows);
+                let of_windows = message.aggregates.iter().zip(scored_windows).enumerate();
                 scored
                     .predictions
-                    .extend(of_windows.map(|(aggregate, (&decision, &score))| Prediction {
-                        sensor: message.sensor.clone(),
-                        window_length: message.window_length,
-                        aggregate: *aggregate,
-                        decision,
-                        score: Some(score),
-                        anomaly: is_anomaly(decision),
-                        model_version: Arc::clone(&model.version),
-                    }));
+                    .extend(
+                        of_windows.map(|(at, (aggregate, (&decision, &score)))| Prediction {
+                            sensor: message.sensor.clone(),
+                            window_length: message.window_length,
+                            aggregate: *aggregate,
+                            decision,
+                            score: Some(score),
+                            anomaly: is_anomaly(decision),
+                            model_version: Arc::clone(&model.version),
+                            shadow: shadow.map(|shadow| Shadow {
+                                version: Arc::clone(&shadow.version),
+                                decision: of_shadow.decisions[at],
+                                score: of_shadow.scores[at],
+                            }),
+                        }),
+                    );
                 if announce {
                     let id = &envelope.message.id;
                     match announcement(id, &scored.predictions[first..]) {
@@ -214,6 +224,7 @@ mod tests {
             score: Some(0.75),
             anomaly,
             model_version: "v".into(),
+            shadow: None,
         };
         assert_eq!(announcement("m", &[prediction(0, false)]).unwrap(), None);
         let announced = announcement(

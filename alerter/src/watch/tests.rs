@@ -25,8 +25,10 @@ fn prediction(sensor: u8, number: i64, anomaly: bool) -> Prediction {
             last: mean,
         },
         decision: if anomaly { -1.0 } else { 1.0 },
+        score: Some(if anomaly { 1.0 } else { -1.0 }),
         anomaly,
         model_version: "00000000000000aa".into(),
+        shadow: None,
     }
 }
 

@@ -166,6 +166,7 @@ mod tests {
             score: Some(-1.0),
             anomaly: false,
             model_version: "v".into(),
+            shadow: None,
         }
     }
 

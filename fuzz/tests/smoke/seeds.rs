@@ -183,6 +183,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         score: Some(0.5),
         anomaly: true,
         model_version: "0123456789abcdef".into(),
+        shadow: None,
     };
     let dispatched = |minute| Dispatched {
         sensor: sensor(),
