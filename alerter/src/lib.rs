@@ -1,12 +1,18 @@
 //! Incidents: the few things that people are told of, from the many windows that are scored.
 
+mod alerter;
+pub mod args;
+pub mod deliver;
 mod event;
 mod fleet;
 mod follow;
 pub mod incident;
 mod state;
+mod stats;
 mod table;
 mod watch;
 
+pub use alerter::{Alerter, AlerterError, Outages};
 pub use event::{Event, Stage};
+pub use stats::Stats;
 pub use watch::{Watch, WatchCounts, WatchOptions};

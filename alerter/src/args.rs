@@ -1,0 +1,159 @@
+//! The options of incidents and receivers, which `windrow-alerter` and `windrow run` share.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use windrow_common::parse_duration;
+
+use crate::incident::{Rules, RulesError};
+
+/// When windows become an incident.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Incidents")]
+pub struct RulesArgs {
+    /// A window with a score above this is anomalous; 0 is the boundary of the model
+    #[arg(
+        long,
+        value_name = "SCORE",
+        default_value_t = 0.3,
+        env = "WINDROW_THRESHOLD",
+        allow_negative_numbers = true
+    )]
+    threshold: f64,
+    /// How many of how many windows in a row have to be anomalous for an incident to open, as N/M
+    #[arg(long, value_name = "N/M", default_value = "1/1", env = "WINDROW_OPEN_AFTER")]
+    open_after: Votes,
+    /// How many windows in a row have to be normal for an incident to close
+    #[arg(long, value_name = "WINDOWS", default_value_t = 60, env = "WINDROW_QUIET")]
+    quiet: u32,
+    /// An incident with a score above this is critical
+    #[arg(
+        long,
+        value_name = "SCORE",
+        default_value_t = 3.0,
+        env = "WINDROW_CRITICAL",
+        allow_negative_numbers = true
+    )]
+    critical: f64,
+    /// Shortest time without windows after which a sensor is silent, while others go on; a sensor that rests longer at
+    /// times has three times its longest recent pause. 0s turns it off
+    #[arg(long, value_name = "DURATION", default_value = "15m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
+    silent_after: Duration,
+    /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck. 0 turns it off
+    #[arg(
+        long,
+        value_name = "WINDOWS",
+        default_value_t = 60,
+        env = "WINDROW_STUCK_AFTER"
+    )]
+    stuck_after: u32,
+    /// What happened longer ago than this, by event time, is written to the store, and nobody is told
+    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_TELL_WITHIN", value_parser = parse_duration)]
+    pub tell_within: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Votes {
+    open_after: u32,
+    of: u32,
+}
+
+impl FromStr for Votes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (open_after, of) = text.split_once('/').unwrap_or((text, text));
+        let number = |text: &str| text.trim().parse::<u32>();
+        match (number(open_after), number(of)) {
+            (Ok(open_after), Ok(of)) => Ok(Self { open_after, of }),
+            _ => Err("write it as 2/3: 2 of the last 3 windows".to_owned()),
+        }
+    }
+}
+
+impl RulesArgs {
+    /// Returns the rules, if they make sense.
+    pub fn rules(&self) -> Result<Rules, RulesError> {
+        let rules = Rules {
+            threshold: self.threshold,
+            open_after: self.open_after.open_after,
+            of: self.open_after.of,
+            quiet: self.quiet,
+            critical: self.critical,
+            silent_after: self.silent_after,
+            stuck_after: self.stuck_after,
+        };
+        rules.check()?;
+        Ok(rules)
+    }
+}
+
+fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// Who is told of incidents.
+#[cfg(feature = "deliver")]
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Receivers")]
+pub struct ReceiverArgs {
+    /// Alertmanager that raises, routes and silences alerts, such as http://alertmanager:9093
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WINDROW_ALERTMANAGER",
+        hide_env_values = true
+    )]
+    alertmanager: Option<String>,
+    /// File that holds the bearer token for Alertmanager
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_ALERTMANAGER_TOKEN_FILE",
+        requires = "alertmanager"
+    )]
+    alertmanager_token_file: Option<std::path::PathBuf>,
+    /// How often Alertmanager is reminded of open incidents; an alert ends by itself after four times this
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_REMIND_EVERY", value_parser = parse_duration)]
+    remind_every: Duration,
+    /// Webhook that gets each event as a POST of JSON
+    #[arg(long, value_name = "URL", env = "WINDROW_WEBHOOK", hide_env_values = true)]
+    webhook: Option<String>,
+    /// File that holds the key by which events are signed (HMAC-SHA256)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WINDROW_WEBHOOK_SECRET_FILE",
+        requires = "webhook"
+    )]
+    webhook_secret_file: Option<std::path::PathBuf>,
+}
+
+#[cfg(feature = "deliver")]
+impl ReceiverArgs {
+    /// Returns the receivers, if their addresses can be used and their secrets be read.
+    pub fn receivers(
+        &self,
+    ) -> Result<Vec<Box<dyn crate::deliver::Receiver>>, Box<dyn std::error::Error + Send + Sync>> {
+        use crate::deliver::{Alertmanager, Receiver, Webhook};
+        use windrow_store::SecretFile;
+        let secret = |option, path: &Option<std::path::PathBuf>| {
+            let file = path.as_ref().map(|path| SecretFile::new(option, path));
+            file.map(|file| file.read().map(|_| file)).transpose()
+        };
+        let mut receivers: Vec<Box<dyn Receiver>> = Vec::new();
+        if let Some(url) = &self.alertmanager {
+            let token = secret("--alertmanager-token-file", &self.alertmanager_token_file)?;
+            receivers.push(Box::new(Alertmanager::new(url, token, self.remind_every)?));
+        }
+        if let Some(url) = &self.webhook {
+            let key = secret("--webhook-secret-file", &self.webhook_secret_file)?;
+            receivers.push(Box::new(Webhook::new(url, key)?));
+        }
+        Ok(receivers)
+    }
+}

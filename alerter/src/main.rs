@@ -1,0 +1,124 @@
+//! `windrow-alerter`: makes incidents of predictions, and tells people.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use windrow_alerter::args::{ReceiverArgs, RulesArgs};
+use windrow_alerter::{Alerter, Outages, Stats, WatchOptions};
+use windrow_common::parse_duration;
+use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, check_health, run_service};
+use windrow_store::StoreArg;
+
+/// Follows the predictions in a store, makes incidents of anomalous windows, of silence and of stuck values, and tells
+/// Alertmanager and webhooks. Of several on one store, one works and the others wait.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "\
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Every option can also be set with the environment variable that its text names in brackets.
+Example:
+  windrow-alerter --store /var/lib/windrow --alertmanager http://alertmanager:9093"
+)]
+struct Cli {
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    rules: RulesArgs,
+    #[command(flatten)]
+    receivers: ReceiverArgs,
+    #[command(flatten)]
+    following: FollowArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Following")]
+struct FollowArgs {
+    /// How often new predictions are looked for
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    look_every: Duration,
+    /// Event time for which windows are held in memory, so that those that come later can be sorted in
+    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
+    hold: Duration,
+    /// Most windows to hold, at about 60 bytes each
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5_000_000,
+        env = "WINDROW_MOST_HELD"
+    )]
+    most_held: usize,
+    /// Event time for which predictions that come even later are looked for, every ten minutes
+    #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_LOOK_BACK", value_parser = parse_duration)]
+    look_back: Duration,
+    /// How long another alerter waits before it takes over from one that is gone
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_ALERTER_LEASE", value_parser = parse_duration)]
+    lease: Duration,
+}
+
+fn main() -> ExitCode {
+    if let Some(checked) = check_health() {
+        return checked;
+    }
+    run(Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-alerter"))
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let store = cli.store.open().map_err(Failure::usage)?;
+    let rules = cli.rules.rules().map_err(Failure::usage)?;
+    let receivers = cli.receivers.receivers().map_err(Failure::usage)?;
+    let names: Vec<String> = receivers
+        .iter()
+        .map(|receiver| receiver.name().to_owned())
+        .collect();
+    let stats = Arc::new(Stats::default());
+    let mut registry = Registry::default();
+    stats.register(&mut registry, &names);
+    let outages = Outages::default();
+    let (blobs, predictions, told) = (store.clone(), outages.clone(), outages.clone());
+    let readiness = Readiness::default()
+        .depend_on("store", move || blobs.outage())
+        .depend_on("predictions", move || predictions.of_predictions())
+        .depend_on("receivers", move || told.of_receivers());
+    let endpoints = Endpoints {
+        registry,
+        readiness,
+        ..Endpoints::default()
+    };
+    let alerter = Alerter {
+        store: store.clone(),
+        watch: WatchOptions {
+            rules,
+            receivers: names,
+            tell_within: cli.rules.tell_within,
+            hold: cli.following.hold,
+            most_held: cli.following.most_held,
+            look_back: cli.following.look_back,
+            ..WatchOptions::default()
+        },
+        receivers,
+        every: cli.following.look_every,
+        lease: cli.following.lease,
+        stats,
+        outages,
+    };
+    Ok(run_service(
+        "windrow-alerter",
+        &cli.service,
+        endpoints,
+        async |mut shutdown| {
+            tokio::select! {
+                // A role takes minutes to apply, so a restart may help.
+                reached = store.watch() => reached.map_err(Failure::of)?,
+                () = shutdown.stopping() => return Ok(()),
+            }
+            alerter.run(shutdown).await.map_err(Failure::of)
+        },
+    ))
+}
