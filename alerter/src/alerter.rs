@@ -73,6 +73,16 @@ pub enum AlerterError {
     Store(#[from] StoreError),
 }
 
+impl HasRemedy for AlerterError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Other { .. } => Remedy::GiveUp,
+            Self::Lease { .. } => Remedy::Wait,
+            Self::Store(error) => error.remedy(),
+        }
+    }
+}
+
 /// A receiver, and when it is told next.
 struct Line {
     receiver: Box<dyn Receiver>,

@@ -43,6 +43,8 @@ pub struct WatchOptions {
 pub struct WatchCounts {
     /// Windows that were taken.
     pub windows: u64,
+    /// Incidents that were not known.
+    pub opened: u64,
     /// Events that were put into the outbox or, without receivers, would have been.
     pub events: u64,
     /// Events that were too old to be told.
@@ -207,6 +209,7 @@ impl Watch {
     }
 
     fn tell(&mut self, event: Event) {
+        self.counts.opened += u64::from(event.stage == Stage::Opened);
         if event.at() < EventTime::now().saturating_sub(self.options.tell_within) {
             self.counts.untold += 1;
             return;

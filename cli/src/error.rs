@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use windrow_common::{HasRemedy, Remedy};
 
+use windrow_alerter::AlerterError;
 use windrow_models::RepositoryError;
 use windrow_producer::Unusable;
 use windrow_producer::checkpoint::CheckpointError;
@@ -46,6 +47,9 @@ pub(crate) enum CliError {
     /// A model cannot be read or stored.
     #[error(transparent)]
     Models(#[from] RepositoryError),
+    /// Incidents cannot be brought up to date.
+    #[error(transparent)]
+    Alerter(#[from] AlerterError),
     /// A table cannot be encoded.
     #[error("cannot encode the table: {0}")]
     Table(#[from] TableError),
@@ -129,6 +133,7 @@ impl HasRemedy for CliError {
             Self::Input(error) => error.remedy(),
             Self::Checkpoint(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
+            Self::Alerter(error) => error.remedy(),
             Self::Models(error) => error.remedy(),
             Self::Worker(_)
             | Self::Table(_)

@@ -7,6 +7,7 @@ mod cost;
 mod dead_letters;
 mod demo;
 mod error;
+mod incidents;
 mod input;
 mod inspect;
 mod models;
@@ -87,6 +88,9 @@ enum Command {
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
+    /// Find and list incidents: what people are told of
+    #[command(subcommand)]
+    Incidents(incidents::IncidentsCommand),
     /// Check that every reading is in a window or in quarantine, and that every window has a prediction or a dead letter
     Audit(audit::AuditArgs),
     /// Show the depth and the message rates of the scoring queue in RabbitMQ
@@ -133,6 +137,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
+            Command::Incidents(command) => command.run().await,
             Command::Audit(args) => args.run().await,
             #[cfg(feature = "cluster")]
             Command::Queue(args) => args.run().await,

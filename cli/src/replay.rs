@@ -148,7 +148,7 @@ impl ReplayArgs {
         let ran = within(DRAIN_WITHIN, shutdown, &store, running).await;
         bar.finish();
         let Ran { counts, .. } = ran?;
-        summarise(&counts, self.output.output)?;
+        summarise(&counts, None, self.output.output)?;
         Ok(counts.produced.windows)
     }
 

@@ -14,6 +14,7 @@ use windrow_service::{Shutdown, stop_on_signals};
 use windrow_store::StoreArg;
 
 use crate::error::CliError;
+use crate::incidents::{AlertArgs, Found, update};
 use crate::input::InputArgs;
 use crate::output::{OutputArg, OutputFormat};
 use crate::pipeline::{Counts, Ran, Run, Work, within};
@@ -39,6 +40,11 @@ pub(crate) struct RunArgs {
     /// How long a stop may take before unfinished work is left to the next run
     #[arg(long, value_name = "DURATION", default_value = "25s", env = "WINDROW_DRAIN_TIMEOUT", value_parser = parse_duration)]
     drain_timeout: Duration,
+    /// Do not look for incidents in the predictions
+    #[arg(long, env = "WINDROW_NO_INCIDENTS")]
+    no_incidents: bool,
+    #[command(flatten)]
+    alerts: AlertArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -62,6 +68,7 @@ impl RunArgs {
                 store.url()
             )));
         }
+        let alerter = self.alerts.alerter(&store)?;
         let (trigger, shutdown) = Shutdown::new();
         stop_on_signals(Arc::new(trigger)).map_err(CliError::Signals)?;
         let bar = RunBar::new("reading");
@@ -73,10 +80,24 @@ impl RunArgs {
             producer: self.read.options(&self.input.source),
         };
         let running = run.run(shutdown.clone(), |counts| bar.show(counts));
-        let ran = within(self.drain_timeout, shutdown, &store, running).await;
+        let follows = until == Until::Stopped && !self.no_incidents;
+        let (alerter, following) = match follows {
+            true => (None, Some(tokio::spawn(alerter.run(shutdown.clone())))),
+            false => (Some(alerter).filter(|_| !self.no_incidents), None),
+        };
+        let ran = within(self.drain_timeout, shutdown.clone(), &store, running).await;
         bar.finish();
         let Ran { counts, usable } = ran?;
-        summarise(&counts, self.output.output)?;
+        if let Some(following) = following {
+            following
+                .await
+                .map_err(|error| CliError::Panicked(error.to_string()))??;
+        }
+        let found = match alerter {
+            Some(alerter) => Some(within(self.drain_timeout, shutdown, &store, update(alerter)).await?),
+            None => None,
+        };
+        summarise(&counts, found.as_ref(), self.output.output)?;
         match until {
             Until::CaughtUp => Ok(usable?),
             Until::Stopped => Ok(()),
@@ -85,7 +106,11 @@ impl RunArgs {
 }
 
 /// Prints what a run did.
-pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), CliError> {
+pub(crate) fn summarise(
+    counts: &Counts,
+    found: Option<&Found>,
+    output: OutputFormat,
+) -> Result<(), CliError> {
     let Counts {
         produced,
         worked,
@@ -112,6 +137,7 @@ pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), Cli
             "anomalies": worked.anomalies,
             "dead_letters": worked.dead_letters,
             "models_loaded": worked.models_loaded,
+            "incidents": found.map(Found::json),
             "seconds": elapsed.as_secs_f64(),
         }));
     }
@@ -121,6 +147,10 @@ pub(crate) fn summarise(counts: &Counts, output: OutputFormat) -> Result<(), Cli
         ("messages", show::count(produced.messages)),
         ("predictions", show::count(worked.predictions)),
         ("anomalies", show::share(worked.anomalies, worked.predictions)),
+        (
+            "incidents",
+            found.map_or_else(|| "not looked for".to_owned(), Found::text),
+        ),
         ("dead letters", show::count(worked.dead_letters)),
         ("quarantined", {
             let by_reason: Vec<_> = quarantined

@@ -123,20 +123,25 @@ impl Store {
         hour: &Hour,
         decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
     ) -> Result<Vec<T>, StoreError> {
-        let reads = hour.parts.iter().map(|part| async move {
-            // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
-            let Some(bytes) = self.get(&part.path).await? else {
-                return Ok(Vec::new());
-            };
-            let damaged = |why: String| StoreError::Damaged {
-                path: part.path.clone(),
-                why,
-            };
-            run_blocking(move || decode(bytes))
-                .await
-                .map_err(damaged)?
-                .map_err(|error| damaged(error.to_string()))
-        });
+        // A list: a lazy map over references would make whoever reads unable to move to another thread.
+        let reads: Vec<_> = hour
+            .parts
+            .iter()
+            .map(|part| async move {
+                // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
+                let Some(bytes) = self.get(&part.path).await? else {
+                    return Ok(Vec::new());
+                };
+                let damaged = |why: String| StoreError::Damaged {
+                    path: part.path.clone(),
+                    why,
+                };
+                run_blocking(move || decode(bytes))
+                    .await
+                    .map_err(damaged)?
+                    .map_err(|error| damaged(error.to_string()))
+            })
+            .collect();
         futures::stream::iter(reads)
             .buffered(READS_IN_FLIGHT)
             .try_concat()

@@ -18,8 +18,8 @@ RUST = "windrow-test/rust"
 TARGETS = {"producer": "windrow-producer", "worker": "windrow-worker", "scaler": "windrow-scaler",
            "test-hub": "windrow-test-hub", "cli": "windrow"}
 TAG = "dev"
-# What this machine reaches the package registries through, in both spellings.
-PROXIES = [spelled for name in ["http_proxy", "https_proxy", "no_proxy"] for spelled in (name, name.upper())]
+# What this machine reaches the package registries through.
+PROXIES = ["http_proxy", "https_proxy", "no_proxy"]
 # `make test-containers-full` compiles everything in one step.
 BUILD_ENDS_WITHIN = 7200
 # Takes the place of Cargo in the short form: it "builds" the programs that were built outside.
@@ -68,8 +68,11 @@ def base_images(engine, cache, suite):
 
 
 def build(engine, context, *options):
-    """Builds an image and returns what the build said. Its RUN steps need the host's network."""
-    proxies = [word for name in PROXIES if name in os.environ for word in ("--build-arg", name)]
+    """Builds an image and returns what the build said. Its RUN steps need the host's network.
+
+    Compose hands the proxies on even if there are none, and the engine finds a step built only if both do."""
+    value = {name: os.environ.get(name, os.environ.get(name.upper(), "")) for name in PROXIES}
+    proxies = [word for name in PROXIES for word in ("--build-arg", f"{name}={value[name]}")]
     return engine.docker("build", "--network", "host", *proxies, *options, context, timeout=BUILD_ENDS_WITHIN).stdout
 
 
@@ -136,6 +139,11 @@ def programs_list_their_dependencies(engine):
         if ".dep-v0" not in run(["readelf", "--sections", "--wide", str(copied)]).stdout:
             raise Failed(f"{program} does not list its dependencies")
         copied.unlink()
+
+
+def ids(engine):
+    """Returns the ids of Windrow's images."""
+    return {target: engine.docker("image", "inspect", "--format", "{{.Id}}", f"windrow/{target}:{TAG}").stdout for target in TARGETS}
 
 
 def sizes(engine):

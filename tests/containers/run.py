@@ -143,7 +143,10 @@ def run_stack(step, stack, keys):
     """Runs docker-compose.yml as it is."""
     up, look = stack.of_the_readme()
     with step(" ".join(up)):
+        built = images.ids(stack.engine)
         stack.compose(*up)
+        if images.ids(stack.engine) != built:
+            raise Failed("`up --build` built again what the same Dockerfile had just built")
     with step(" ".join(look)) as found:
         found.append(f"{stack.anomalies_within_half_a_minute(look):.0f} s after that there are some")
     stack.healthy("worker", 2)
