@@ -34,7 +34,7 @@ check: target/.toolchain
 	$(CARGO) build --workspace --locked --examples
 	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation
 
-test: target/.toolchain target/.rabbitmq target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed target/hub-clients/.installed
+test: target/.toolchain target/.rabbitmq target/.alertmanager target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed target/hub-clients/.installed
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked
 
 # This machine's RabbitMQ, and those of these Debian releases: 4.0 and the newest. `TESTS=` runs everything that uses RabbitMQ.
@@ -118,6 +118,11 @@ target/.toolchain:
 # Tests start their own nodes; RUNLEVEL=1 keeps the package from starting one during installation.
 target/.rabbitmq:
 	$(call need,test -x /usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
+	@mkdir -p target && touch $@
+
+# The tests start their own, too.
+target/.alertmanager:
+	$(call need,which prometheus-alertmanager,prometheus-alertmanager)
 	@mkdir -p target && touch $@
 
 # 200 MB each. Delete the folder to have sid's newest.

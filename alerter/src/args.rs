@@ -96,6 +96,12 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Returns an address, unless it is empty, as Compose passes a variable that is not set.
+#[cfg(feature = "deliver")]
+fn given(address: &Option<String>) -> Option<&str> {
+    address.as_deref().filter(|address| !address.is_empty())
+}
+
 /// Who is told of incidents.
 #[cfg(feature = "deliver")]
 #[derive(Args, Clone, Debug)]
@@ -146,11 +152,11 @@ impl ReceiverArgs {
             file.map(|file| file.read().map(|_| file)).transpose()
         };
         let mut receivers: Vec<Box<dyn Receiver>> = Vec::new();
-        if let Some(url) = &self.alertmanager {
+        if let Some(url) = given(&self.alertmanager) {
             let token = secret("--alertmanager-token-file", &self.alertmanager_token_file)?;
             receivers.push(Box::new(Alertmanager::new(url, token, self.remind_every)?));
         }
-        if let Some(url) = &self.webhook {
+        if let Some(url) = given(&self.webhook) {
             let key = secret("--webhook-secret-file", &self.webhook_secret_file)?;
             receivers.push(Box::new(Webhook::new(url, key)?));
         }

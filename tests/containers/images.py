@@ -16,7 +16,7 @@ AZURITE = "windrow-test/azurite"
 RUST = "windrow-test/rust"
 # Windrow's images, by target.
 TARGETS = {"producer": "windrow-producer", "worker": "windrow-worker", "scaler": "windrow-scaler",
-           "test-hub": "windrow-test-hub", "cli": "windrow"}
+           "alerter": "windrow-alerter", "test-hub": "windrow-test-hub", "cli": "windrow"}
 TAG = "dev"
 # What this machine reaches the package registries through.
 PROXIES = ["http_proxy", "https_proxy", "no_proxy"]

@@ -155,6 +155,8 @@ def run_stack(step, stack, keys):
         stack.healthy("worker", 1)
     with step("predictions") as found:
         found.append(f"{stack.predictions_go_on()} windows")
+    with step("incidents") as found:
+        found.append(f"{stack.incidents()}")
     with step("containers are hardened"):
         stack.hardened()
     with step("secrets are not shown"):

@@ -85,6 +85,12 @@ class Stack:
         before = self.predictions()
         return wait("new predictions", SOON, lambda: (now := self.predictions()) >= before + at_least and now)
 
+    def incidents(self):
+        """Waits for the alerter's first incident; returns their number."""
+        self.healthy("alerter")
+        words = ["run", "--rm", "-T", "cli", "incidents", "list", "--output", "json"]
+        return wait("incidents", SOON, lambda: len(json.loads(self.compose(*words).stdout)))
+
     def kill_a_worker_in_its_work(self):
         """Holds the worker until messages wait for it to settle them, kills it with SIGKILL, and waits for its successor."""
         [worker] = self.containers("worker")

@@ -8,6 +8,7 @@
     clippy::missing_panics_doc
 )]
 
+mod alertmanager;
 pub mod arm;
 mod azurite;
 mod broker;
@@ -27,6 +28,7 @@ mod service;
 mod stage;
 mod wait;
 
+pub use alertmanager::Alertmanager;
 pub use azurite::Azurite;
 pub use broker::{Broker, Encryption, signal};
 pub use bystanders::Bystanders;

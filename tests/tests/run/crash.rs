@@ -78,6 +78,9 @@ fn ten_kills_change_nothing() {
     let (left, right) = (exported(text(&whole)), exported(text(&killed)));
     assert_eq!(left.lines().count(), 100 * 120 + 1);
     assert!(left == right, "the predictions differ");
+    let incidents = |store| windrow(&["incidents", "list", "--store", store]).json();
+    assert_eq!(incidents(text(&whole)), incidents(text(&killed)));
+    assert_ne!(incidents(text(&whole)).as_array().unwrap().len(), 0);
     let (whole, killed) = (audited(text(&whole)), audited(text(&killed)));
     println!("{killed}");
     assert_eq!(whole["dispatched"], 12_000);
