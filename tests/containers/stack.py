@@ -11,8 +11,8 @@ SOON = 120
 # `up` waits for the images of the services before, and for the training.
 COMPOSE_ENDS_WITHIN = 300
 # Windrow's own services; the others run other people's images.
-WINDROW = ["hub", "train", "simulator", "producer", "worker"]
-LONG_RUNNING = ["hub", "simulator", "producer", "worker"]
+WINDROW = ["hub", "train", "simulator", "producer", "worker", "alerter"]
+LONG_RUNNING = ["hub", "simulator", "producer", "worker", "alerter"]
 
 
 class Stack:
@@ -88,8 +88,8 @@ class Stack:
     def incidents(self):
         """Waits for the alerter's first incident; returns their number."""
         self.healthy("alerter")
-        words = ["run", "--rm", "-T", "cli", "incidents", "list", "--output", "json"]
-        return wait("incidents", SOON, lambda: len(json.loads(self.compose(*words).stdout)))
+        listed = lambda: json.loads(self.windrow("incidents", "list", "--output", "json").stdout)
+        return wait("incidents", SOON, lambda: len(listed()))
 
     def kill_a_worker_in_its_work(self):
         """Holds the worker until messages wait for it to settle them, kills it with SIGKILL, and waits for its successor."""

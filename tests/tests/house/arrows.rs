@@ -70,8 +70,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "windrow-alerter",
+        &["windrow-common", "windrow-service", "windrow-store"],
+    ),
+    (
         "windrow",
         &[
+            "windrow-alerter",
             "windrow-common",
             "windrow-eventhubs",
             "windrow-model",

@@ -7,11 +7,12 @@ use windrow_tests::built;
 
 use super::page_is;
 
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     "windrow",
     "windrow-producer",
     "windrow-worker",
     "windrow-scaler",
+    "windrow-alerter",
     "windrow-test-hub",
 ];
 

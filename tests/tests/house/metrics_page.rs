@@ -101,5 +101,8 @@ fn every_metric_is_on_the_page() {
     let mut agent = Registry::default();
     windrow_scaler::agent::Agent::default().register(&mut agent);
     append(&mut page, "`windrow-scaler agent`", &agent);
+    let mut alerter = Registry::default();
+    windrow_alerter::Stats::default().register(&mut alerter, &["webhook".to_owned()]);
+    append(&mut page, "`windrow-alerter`", &alerter);
     page_is("docs/metrics.md", &page);
 }
