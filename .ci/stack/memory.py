@@ -30,6 +30,9 @@ CATCHING_UP = 2.8 * KB
 BATCHED, OPEN_WINDOW = 0.75 * KB, 150
 # Event bodies that wait to be decoded, all partitions together.
 BODIES = 64 * MIB
+# What an alerter reads at once, what it holds of a window, and what it knows of a sensor.
+PARTS_AT_ONCE, FLUSH_ROWS, PREDICTION_READ = 8, 100_000, 250
+HELD_WINDOW, FOLLOWED_SENSOR = 80, 700
 # The client of Event Hubs bounds its buffer in events. `windrow send` writes events of at most 64 KiB.
 PARTITIONS, EVENT = 8, 64 << 10
 
@@ -53,6 +56,12 @@ def of_producer(told):
     return BUSY_PRODUCER + SENSORS * sensor + BODIES + fetched
 
 
+def of_alerter(told):
+    """Returns the bytes that an alerter needs: the newest hour at least, whatever --most-held says."""
+    held = max(int(told.get("WINDROW_MOST_HELD", 5_000_000)), SENSORS * WINDOWS)
+    return IDLE_WORKER + PARTS_AT_ONCE * FLUSH_ROWS * PREDICTION_READ + held * HELD_WINDOW + SENSORS * FOLLOWED_SENSOR
+
+
 def quantity(text):
     """Returns the bytes of a Kubernetes quantity, such as 512Mi."""
     number, unit = re.fullmatch(r"(\d+)([KMG]i)?", text).groups()
@@ -61,7 +70,7 @@ def quantity(text):
 
 def too_little(manifests):
     """Yields services whose limit lacks the margin above what their settings need, or whose request is below that."""
-    for name, needs in (("worker", of_worker), ("producer", of_producer)):
+    for name, needs in (("worker", of_worker), ("producer", of_producer), ("alerter", of_alerter)):
         for manifest, pod in with_container(manifests, name):
             needed = needs(settings(manifests, manifest))
             resources = pod["containers"][0]["resources"]

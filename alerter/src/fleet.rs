@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
 
-use crate::incident::{Inserted, Point, Rules, Series, Track, Window};
+use crate::incident::{Inserted, Point, Rules, Series, Track};
 
 /// A sensor with windows of one length; another length makes another series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ pub(crate) struct Fleet {
     held: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Watched {
     series: Series,
     /// The incidents since the base, as they were told.
@@ -75,11 +75,13 @@ impl Fleet {
 
     /// Sets where a sensor stood before the windows to come.
     pub(crate) fn begin(&mut self, key: Key, base: Track) {
-        let watched = Watched {
-            series: Series::new(base),
-            told: Vec::new(),
-        };
+        let watched = Watched::new(&key, base);
         self.series.insert(key, watched);
+    }
+
+    fn watched(&mut self, key: &Key) -> &mut Watched {
+        let new = || Watched::new(key, Track::default());
+        self.series.entry(key.clone()).or_insert_with(new)
     }
 
     pub(crate) fn reached(&self) -> EventTime {
@@ -110,16 +112,17 @@ impl Fleet {
     /// Takes rows of predictions in any order.
     pub(crate) fn take(&mut self, rows: &[Prediction]) -> Taken {
         let mut taken = Taken::default();
+        let mut reached = self.reached;
         // Rows of a sensor come together, so it is looked up once for all of them.
         for rows in rows.chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length) {
             let Some(first) = rows.first() else { continue };
             let key = Key::of(first);
-            let series = &mut self.series.entry(key.clone()).or_default().series;
+            let series = &mut self.watched(&key).series;
             let mut changed = false;
             for row in rows {
-                let point = point(row);
-                self.reached = self.reached.max(point.window.end);
-                match series.insert(point) {
+                let start = row.aggregate.window_start;
+                reached = reached.max(start.saturating_add(row.window_length.as_duration()));
+                match series.insert(point(row)) {
                     Inserted::New => {
                         taken.windows += 1;
                         changed = true;
@@ -133,6 +136,7 @@ impl Fleet {
                 self.changed.insert(key);
             }
         }
+        self.reached = reached;
         self.held += taken.windows as usize;
         taken
     }
@@ -150,13 +154,13 @@ impl Fleet {
 
     /// Says what was told of a sensor in an earlier life.
     pub(crate) fn was_told(&mut self, key: &Key, course: Course) {
-        self.series.entry(key.clone()).or_default().told.push(course);
+        self.watched(key).told.push(course);
         self.changed.insert(key.clone());
     }
 
     /// Puts a sensor back to where it stood before windows that are to be taken again.
     pub(crate) fn put_back(&mut self, key: &Key, base: Track) {
-        let watched = self.series.entry(key.clone()).or_default();
+        let watched = self.watched(key);
         watched.series = watched.series.rebased(base);
         watched.told.clear();
         self.changed.insert(key.clone());
@@ -231,6 +235,13 @@ impl Fleet {
 }
 
 impl Watched {
+    fn new(key: &Key, base: Track) -> Self {
+        Self {
+            series: Series::new(key.window_length, base),
+            told: Vec::new(),
+        }
+    }
+
     /// Moves the base to `time`, and adds what changed for the incidents that are final by that.
     fn settle(&mut self, key: &Key, time: EventTime, rules: &Rules, changes: &mut Vec<Change>) {
         for course in self.series.settle(time, rules) {
@@ -287,18 +298,13 @@ fn order(change: &Change) -> (&Key, Option<(EventTime, IncidentKind)>) {
 
 fn point(row: &Prediction) -> Point {
     let aggregate = &row.aggregate;
-    let end = aggregate
-        .window_start
-        .saturating_add(row.window_length.as_duration());
+    let has_one_value = aggregate.min.to_bits() == aggregate.max.to_bits();
     Point {
-        window: Window {
-            start: aggregate.window_start,
-            end,
-            score: score(row),
-            value: (aggregate.min.to_bits() == aggregate.max.to_bits()).then_some(aggregate.min),
-        },
-        count: aggregate.count,
+        start: aggregate.window_start,
+        score: score(row),
+        value: if has_one_value { aggregate.min } else { f64::NAN },
         version: version(&row.model_version),
+        count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
     }
 }
 

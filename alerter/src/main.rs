@@ -46,7 +46,7 @@ struct FollowArgs {
     /// Event time for which windows are held in memory, so that those that come later can be sorted in
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
     hold: Duration,
-    /// Most windows to hold, at about 60 bytes each
+    /// Most windows to hold, at 40 to 80 bytes each; those of the newest hour are held anyway
     #[arg(
         long,
         value_name = "N",

@@ -17,6 +17,9 @@ use crate::incident::{Rules, Track};
 use crate::state::{self, Head};
 use crate::table::Table;
 
+/// Number of parts whose rows are in memory at once.
+const PARTS_AT_ONCE: usize = 8;
+
 /// How a watch follows the predictions.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -172,13 +175,17 @@ impl Watch {
     }
 
     async fn take(&mut self, news: &News) -> Result<(), StoreError> {
-        let read = self.store.predictions(&news.new).await?;
-        let taken = self.fleet.take(&read.rows);
-        if taken.conflict || read.conflicts > 0 {
+        let mut conflict = false;
+        for parts in news.new.in_groups(PARTS_AT_ONCE) {
+            let read = self.store.predictions(&parts).await?;
+            let taken = self.fleet.take(&read.rows);
+            conflict |= taken.conflict || read.conflicts > 0;
+            self.counts.windows += taken.windows;
+        }
+        if conflict {
             let whole = self.store.predictions(&news.whole).await?;
             self.fleet.overwrite(&whole.rows);
         }
-        self.counts.windows += taken.windows;
         self.follower.note(news);
         self.news = Instant::now();
         Ok(())

@@ -35,6 +35,14 @@ impl Hour {
         &self.parts
     }
 
+    /// Returns the same hour several times, each time with some of its parts.
+    pub fn in_groups(&self, parts: usize) -> impl Iterator<Item = Self> + '_ {
+        self.parts.chunks(parts.max(1)).map(|parts| Self {
+            name: self.name.clone(),
+            parts: parts.to_vec(),
+        })
+    }
+
     /// Leaves out the parts that are not wanted, so that they are not read.
     pub fn only(mut self, wanted: impl Fn(&Blob) -> bool) -> Self {
         self.parts.retain(wanted);

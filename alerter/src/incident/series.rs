@@ -1,6 +1,6 @@
 //! The windows of one sensor, brought into order.
 
-use windrow_common::{Course, EventTime};
+use windrow_common::{Course, EventTime, Length};
 
 use super::{Rules, Track, Window};
 
@@ -8,8 +8,9 @@ use super::{Rules, Track, Window};
 ///
 /// Windows arrive in any order, more than once, and sometimes a second time with more readings. Those that came late are
 /// sorted in, and everything after the base is worked out again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Series {
+    window_length: Length,
     /// Where the sensor stood before the first of `points`.
     base: Track,
     points: Vec<Point>,
@@ -20,14 +21,34 @@ pub struct Series {
     ended: Vec<Course>,
 }
 
-/// A window, and what decides which of two rows of it counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A window, and what decides which of two rows of it counts. Millions are held, so it is small.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
-    pub(crate) window: Window,
-    /// Number of its readings.
-    pub(crate) count: u64,
+    pub(crate) start: EventTime,
+    pub(crate) score: f64,
+    /// The value, if all readings have the same; otherwise NaN.
+    pub(crate) value: f64,
     /// Rank of the model's version among all versions, by name.
     pub(crate) version: u64,
+    /// Number of its readings.
+    pub(crate) count: u32,
+}
+
+impl Point {
+    fn window(&self, length: Length) -> Window {
+        Window {
+            start: self.start,
+            end: self.start.saturating_add(length.as_duration()),
+            score: self.score,
+            value: (!self.value.is_nan()).then_some(self.value),
+        }
+    }
+
+    /// Compares what incidents depend on, bit for bit.
+    fn is_same(&self, other: &Self) -> bool {
+        let bits = |point: &Self| (point.score.to_bits(), point.value.to_bits());
+        bits(self) == bits(other)
+    }
 }
 
 /// What became of a window.
@@ -46,12 +67,15 @@ pub enum Inserted {
 }
 
 impl Series {
-    /// Creates the series of a sensor that stands at `base`.
-    pub fn new(base: Track) -> Self {
+    /// Creates the series of a sensor with windows of this length that stands at `base`.
+    pub fn new(window_length: Length, base: Track) -> Self {
         Self {
+            window_length,
             current: base.clone(),
             base,
-            ..Self::default()
+            points: Vec::new(),
+            taken: 0,
+            ended: Vec::new(),
         }
     }
 
@@ -59,21 +83,18 @@ impl Series {
     pub(crate) fn rebased(&self, base: Track) -> Self {
         Self {
             points: self.points.clone(),
-            ..Self::new(base)
+            ..Self::new(self.window_length, base)
         }
     }
 
     /// Adds a window.
     pub(crate) fn insert(&mut self, point: Point) -> Inserted {
-        let start = point.window.start;
-        if self.points.last().is_none_or(|last| last.window.start < start) {
+        let start = point.start;
+        if self.points.last().is_none_or(|last| last.start < start) {
             self.points.push(point);
             return Inserted::New;
         }
-        match self
-            .points
-            .binary_search_by_key(&start, |point| point.window.start)
-        {
+        match self.points.binary_search_by_key(&start, |point| point.start) {
             Err(at) => {
                 self.points.insert(at, point);
                 self.forget_from(at);
@@ -89,7 +110,7 @@ impl Series {
                         Inserted::Replaced
                     }
                     std::cmp::Ordering::Less => Inserted::Superseded,
-                    std::cmp::Ordering::Equal if is_same(&known.window, &point.window) => Inserted::Repeat,
+                    std::cmp::Ordering::Equal if known.is_same(&point) => Inserted::Repeat,
                     std::cmp::Ordering::Equal => Inserted::Conflict,
                 }
             }
@@ -98,11 +119,9 @@ impl Series {
 
     /// Puts a window in the place of the one that is known, whichever counts.
     pub(crate) fn overwrite(&mut self, point: Point) {
-        let start = point.window.start;
-        if let Ok(at) = self
-            .points
-            .binary_search_by_key(&start, |point| point.window.start)
-            && self.points[at] != point
+        let start = point.start;
+        if let Ok(at) = self.points.binary_search_by_key(&start, |point| point.start)
+            && !self.points[at].is_same(&point)
         {
             self.points[at] = point;
             self.forget_from(at);
@@ -121,7 +140,8 @@ impl Series {
     /// Returns the incidents since the base at the event time `now`: those that closed, then those that are open.
     pub fn incidents(&mut self, now: EventTime, rules: &Rules) -> Vec<Course> {
         for point in &self.points[self.taken..] {
-            self.current.take(&point.window, rules, &mut self.ended);
+            let window = point.window(self.window_length);
+            self.current.take(&window, rules, &mut self.ended);
         }
         self.taken = self.points.len();
         let open = self.current.open(now, rules);
@@ -136,10 +156,15 @@ impl Series {
     /// Moves the base past the windows that start before `time`, which are forgotten. Returns the incidents that closed
     /// with them, which are final.
     pub fn settle(&mut self, time: EventTime, rules: &Rules) -> Vec<Course> {
-        let settled = self.points.partition_point(|point| point.window.start < time);
+        let settled = self.points.partition_point(|point| point.start < time);
         let mut ended = Vec::new();
         for point in self.points.drain(..settled) {
-            self.base.take(&point.window, rules, &mut ended);
+            self.base
+                .take(&point.window(self.window_length), rules, &mut ended);
+        }
+        // A backlog leaves room for far more than is held later.
+        if self.points.capacity() > 4 * self.points.len() {
+            self.points.shrink_to(2 * self.points.len());
         }
         if self.taken > settled {
             self.taken -= settled;
@@ -167,12 +192,6 @@ impl Series {
     pub fn is_empty(&self) -> bool {
         self.points.is_empty()
     }
-}
-
-/// Compares bit for bit.
-fn is_same(a: &Window, b: &Window) -> bool {
-    let bits = |window: &Window| (window.score.to_bits(), window.value.map(f64::to_bits));
-    bits(a) == bits(b)
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@ use proptest::prelude::*;
 use super::*;
 
 const MINUTE: i64 = 60_000;
+const LENGTH: Length = Length::from_millis(MINUTE);
 
 fn point(number: i64, score: f64, value: Option<f64>) -> Point {
     Point {
-        window: Window {
-            start: EventTime::from_millis(number * MINUTE),
-            end: EventTime::from_millis((number + 1) * MINUTE),
-            score,
-            value,
-        },
-        count: 1,
+        start: EventTime::from_millis(number * MINUTE),
+        score,
+        value: value.unwrap_or(f64::NAN),
         version: 1,
+        count: 1,
     }
+}
+
+fn empty() -> Series {
+    Series::new(LENGTH, Track::default())
 }
 
 fn rules() -> Rules {
@@ -31,10 +33,10 @@ fn rules() -> Rules {
 /// Returns the incidents of points that came in order.
 fn in_order(points: &[Point], now: EventTime) -> Vec<Course> {
     let mut points = points.to_vec();
-    points.sort_by_key(|point| point.window.start);
+    points.sort_by_key(|point| point.start);
     let (mut track, mut all) = (Track::default(), Vec::new());
     for point in points {
-        track.take(&point.window, &rules(), &mut all);
+        track.take(&point.window(LENGTH), &rules(), &mut all);
     }
     all.extend(track.open(now, &rules()));
     all
@@ -65,7 +67,7 @@ proptest! {
     ) {
         let now = EventTime::from_millis(3_000 * MINUTE);
         let right = in_order(&points, now);
-        let mut series = Series::default();
+        let mut series = empty();
         // In any order, some of them several times, with looks in between; then all of them.
         let first = order.iter().map(|index| *index.get(&points)).chain(points.iter().copied());
         for (at, point) in first.enumerate() {
@@ -77,14 +79,14 @@ proptest! {
         }
         prop_assert_eq!(series.incidents(now, &rules()), right.clone());
         // What was settled is not reported again, and changes nothing after it.
-        let time = settle.get(&points).window.start;
+        let time = settle.get(&points).start;
         if looks & 1 == 1 {
             series = Series { taken: 0, current: series.base.clone(), ended: Vec::new(), ..series };
         }
         series.settle(time, &rules());
         let left = series.incidents(now, &rules());
         prop_assert!(right.ends_with(&left), "{right:?} {left:?}");
-        let again = Series::new(series.base().clone());
+        let again = Series::new(LENGTH, series.base().clone());
         let held = series.points.clone();
         let mut again = held.into_iter().fold(again, |mut again, point| { again.insert(point); again });
         prop_assert_eq!(again.incidents(now, &rules()), left);
@@ -101,7 +103,7 @@ fn of_two_rows_of_a_window_the_one_with_more_readings_counts_then_the_later_vers
         version,
         ..point
     };
-    let mut series = Series::default();
+    let mut series = empty();
     assert_eq!(series.insert(with(calm, 2, 7)), Inserted::New);
     assert!(series.incidents(now, &rules).is_empty());
     assert_eq!(series.insert(with(loud, 1, 9)), Inserted::Superseded);
