@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use windrow_alerter::args::RulesArgs;
+use windrow_alerter::{Watch, WatchOptions};
 use windrow_common::{format_duration, parse_duration};
 use windrow_model::{Features, Gamma, TrainOptions};
 use windrow_models::ModelRepository;
@@ -86,6 +88,8 @@ pub(crate) struct DemoArgs {
     #[command(flatten)]
     windows: WindowArgs,
     #[command(flatten)]
+    rules: RulesArgs,
+    #[command(flatten)]
     output: OutputArg,
 }
 
@@ -101,6 +105,10 @@ struct Outcome {
 impl DemoArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let windowing = self.windows.windowing()?;
+        let rules = self
+            .rules
+            .rules()
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let options = TrainOptions {
             nu: self.nu,
             gamma: self.gamma,
@@ -156,6 +164,11 @@ impl DemoArgs {
         self.say("3/3  auditing and writing the report");
         let scope = Scope::begin(&store, None, None).await?;
         let audit = scope.audit(&StoredDeadLetters::of(&store).list().await?).await?;
+        let options = WatchOptions {
+            rules,
+            ..WatchOptions::default()
+        };
+        Watch::open(store.clone(), options).await?.catch_up().await?;
         let detected = detection::detect(&store, labels).await?;
         let report = self.folder.join("report.html");
         let outcome = Outcome {
@@ -167,6 +180,12 @@ impl DemoArgs {
         };
         self.write_report(&store, &outcome).await?;
         self.summarise(&outcome)
+    }
+
+    fn false_per_sensor_month(&self, detected: &Detected) -> f64 {
+        let sensors = u64::from(self.devices) * u64::from(self.tags);
+        let days = self.duration.as_secs_f64() / 86_400.0;
+        detected.incidents.false_per_sensor_month(sensors, days)
     }
 
     /// Prints progress for people; it is not part of the result.
@@ -225,6 +244,9 @@ impl DemoArgs {
                 "readings": produced.accepted, "windows": produced.windows, "messages": produced.messages,
                 "predictions": worked.predictions, "anomalies": worked.anomalies,
                 "precision": detected.precision(), "recall": detected.recall(),
+                "incidents": detected.incidents.all, "right_incidents": detected.incidents.right,
+                "anomalies_in_incidents": detected.incidents.found, "true_anomalies": detected.episodes(),
+                "false_incidents_per_sensor_month": self.false_per_sensor_month(detected),
                 "seconds": elapsed.as_secs_f64(), "audit": audit.all,
                 "folder": self.folder, "report": outcome.report,
             }))?;
@@ -249,6 +271,17 @@ impl DemoArgs {
                         "{} of {} true anomalies were noticed",
                         show::share(detected.noticed(), detected.episodes()),
                         show::count(detected.episodes())
+                    ),
+                ),
+                (
+                    "incidents",
+                    format!(
+                        "{} of {} were right; {} of {} true anomalies are in one; {:.1} false ones a sensor and month",
+                        show::count(detected.incidents.right),
+                        show::count(detected.incidents.all),
+                        show::count(detected.incidents.found),
+                        show::count(detected.episodes()),
+                        self.false_per_sensor_month(detected)
                     ),
                 ),
                 ("audit", audit.all.verdict()),

@@ -1,8 +1,8 @@
 //! Compares the flagged windows with the true anomalies of the simulation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use windrow_common::{EventTime, Prediction, SensorId};
+use windrow_common::{EventTime, Incident, Prediction, SensorId};
 use windrow_producer::source::simulator::{Anomaly, AnomalyKind};
 use windrow_store::Store;
 
@@ -18,6 +18,27 @@ pub(super) struct Detected {
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether a window that touches it was flagged.
     pub(super) anomalies: Vec<(Anomaly, bool)>,
+    /// What people would have been told.
+    pub(super) incidents: FoundIncidents,
+}
+
+/// The result of comparing incidents with true anomalies.
+#[derive(Debug, Default)]
+pub(super) struct FoundIncidents {
+    /// Number of incidents.
+    pub(super) all: u64,
+    /// Of these, incidents that touch a true anomaly.
+    pub(super) right: u64,
+    /// True anomalies that an incident touches.
+    pub(super) found: u64,
+}
+
+impl FoundIncidents {
+    /// Returns the number of false incidents that a sensor has in 30 days.
+    #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+    pub(super) fn false_per_sensor_month(&self, sensors: u64, days: f64) -> f64 {
+        (self.all - self.right) as f64 / sensors as f64 / days * 30.0
+    }
 }
 
 impl Detected {
@@ -67,6 +88,7 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
         right: 0,
         false_alarms: BTreeMap::new(),
         anomalies: truth.into_iter().map(|anomaly| (anomaly, false)).collect(),
+        incidents: FoundIncidents::default(),
     };
     for hour in store.hours("predictions", None, None).await? {
         for prediction in store.predictions(&hour).await?.rows {
@@ -88,7 +110,33 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
             }
         }
     }
+    let incidents = store.incidents(None, None).await?;
+    detected.incidents = compare(&incidents, &by_sensor, &detected.anomalies);
     Ok(detected)
+}
+
+/// Compares incidents with the true anomalies of their sensors.
+fn compare(
+    incidents: &[Incident],
+    by_sensor: &HashMap<SensorId, Vec<usize>>,
+    anomalies: &[(Anomaly, bool)],
+) -> FoundIncidents {
+    let mut found = HashSet::new();
+    let mut right = 0;
+    for Incident { sensor, course, .. } in incidents {
+        let of_sensor = by_sensor.get(sensor).into_iter().flatten();
+        let touched = of_sensor.filter(|at| {
+            let anomaly = &anomalies[**at].0;
+            course.opened < anomaly.to && anomaly.from < course.until
+        });
+        let touches = touched.map(|at| found.insert(*at)).count() > 0;
+        right += u64::from(touches);
+    }
+    FoundIncidents {
+        all: incidents.len() as u64,
+        right,
+        found: found.len() as u64,
+    }
 }
 
 fn touches(prediction: &Prediction, from: EventTime, to: EventTime) -> bool {

@@ -57,3 +57,24 @@ fn every_variable_that_is_set_belongs_to_an_option() {
         .collect();
     assert!(unknown.is_empty(), "no program reads {unknown:?}");
 }
+
+/// An image that lacks a package cannot be built, which only the long form of the container test would show.
+#[test]
+fn images_are_built_from_all_packages() {
+    let manifest = std::fs::read_to_string(repository("Cargo.toml")).unwrap();
+    let members = manifest
+        .split_once("members = [")
+        .unwrap()
+        .1
+        .split_once(']')
+        .unwrap()
+        .0;
+    let copied = std::fs::read_to_string(repository(".dockerignore")).unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        let folder = member.split('/').next().unwrap();
+        assert!(
+            copied.lines().any(|line| line == format!("!{folder}")),
+            ".dockerignore keeps out {member}"
+        );
+    }
+}
