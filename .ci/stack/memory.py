@@ -30,8 +30,8 @@ CATCHING_UP = 2.8 * KB
 BATCHED, OPEN_WINDOW = 0.75 * KB, 150
 # Event bodies that wait to be decoded, all partitions together.
 BODIES = 64 * MIB
-# The client of Event Hubs bounds its buffer in events. `windrow send` writes events of at most 64 KiB.
-PARTITIONS, EVENT = 8, 64 << 10
+# An event of each partition waits for room among these bodies; a namespace takes none that are larger.
+PARTITIONS, EVENT = 8, MIB
 
 
 def of_worker(told):
@@ -49,7 +49,7 @@ def of_worker(told):
 def of_producer(told):
     """Returns the bytes that a producer needs, in a stream or for an hourly batch."""
     sensor = BATCHED + WINDOWS * OPEN_WINDOW if told.get("WINDROW_INTERVAL") == "1h" else CATCHING_UP
-    fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH", 300)) * PARTITIONS * EVENT
+    fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH_MIB", 128)) * MIB + PARTITIONS * EVENT
     return BUSY_PRODUCER + SENSORS * sensor + BODIES + fetched
 
 
