@@ -5,7 +5,7 @@ mod columns;
 use std::io;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, StringArray};
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
@@ -335,7 +335,7 @@ impl ParquetDecoder {
         let (columns::Times::Texts(dates), Some(times)) = (&columns.time, &columns.time_of_day) else {
             return columns.time.time(row, &mut self.text, &mut self.cells);
         };
-        if !arrow_array::Array::is_valid(dates, row) || !arrow_array::Array::is_valid(times, row) {
+        if dates.is_null(row) || times.is_null(row) {
             return None;
         }
         self.text.clear();
@@ -344,4 +344,28 @@ impl ParquetDecoder {
         self.text.push_str(times.value(row).trim());
         Some(self.cells.time(self.text.as_bytes()))
     }
+}
+
+/// Returns the columns at the top of a Parquet file, each with the texts of its first rows that are not null.
+pub(in crate::source) fn first_rows(file: &InputFile, most: usize) -> io::Result<Vec<(String, Vec<String>)>> {
+    let read = || -> Result<Vec<(String, Vec<String>)>, ParquetError> {
+        let opened = file
+            .open()
+            .map_err(|error| ParquetError::External(error.into()))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
+        let mut reader = builder.with_batch_size(most).with_limit(most).build()?;
+        let batch = reader.next().transpose()?;
+        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(reader.schema()));
+        let schema = batch.schema();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| {
+            let texts = (0..batch.num_rows()).filter(|&row| column.is_valid(row));
+            let texts = texts.filter_map(|row| array_value_to_string(column, row).ok());
+            (field.name().clone(), texts.collect())
+        });
+        Ok(columns.collect())
+    };
+    // The library panics on some damage.
+    let read = caught(read).map_err(io::Error::other)?;
+    read.map_err(io::Error::other)
 }
