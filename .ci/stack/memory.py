@@ -30,11 +30,11 @@ CATCHING_UP = 2.8 * KB
 BATCHED, OPEN_WINDOW = 0.75 * KB, 150
 # Event bodies that wait to be decoded, all partitions together.
 BODIES = 64 * MIB
+# An event of each partition waits for room among these bodies; a namespace takes none that are larger.
+PARTITIONS, EVENT = 8, MIB
 # What an alerter reads at once, what it holds of a window, and what it knows of a sensor.
 PARTS_AT_ONCE, FLUSH_ROWS, PREDICTION_READ = 8, 100_000, 250
 HELD_WINDOW, FOLLOWED_SENSOR = 80, 700
-# The client of Event Hubs bounds its buffer in events. `windrow send` writes events of at most 64 KiB.
-PARTITIONS, EVENT = 8, 64 << 10
 
 
 def of_worker(told):
@@ -52,7 +52,7 @@ def of_worker(told):
 def of_producer(told):
     """Returns the bytes that a producer needs, in a stream or for an hourly batch."""
     sensor = BATCHED + WINDOWS * OPEN_WINDOW if told.get("WINDROW_INTERVAL") == "1h" else CATCHING_UP
-    fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH", 300)) * PARTITIONS * EVENT
+    fetched = int(told.get("WINDROW_EVENTHUBS_PREFETCH_MIB", 128)) * MIB + PARTITIONS * EVENT
     return BUSY_PRODUCER + SENSORS * sensor + BODIES + fetched
 
 

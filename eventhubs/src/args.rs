@@ -54,9 +54,15 @@ pub struct ReadHubArgs {
     /// 2026-01-31T00:00:00Z
     #[arg(long, value_name = "WHERE", default_value = "earliest", env = "WINDROW_START", value_parser = start)]
     start: Start,
-    /// Events to prefetch per partition; they wait in memory, whatever their size
+    /// Most events to prefetch per partition; fewer if they are so large that they would not fit into
+    /// --eventhubs-prefetch-mib
     #[arg(long, value_name = "N", default_value = "300", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     eventhubs_prefetch: u32,
+    /// Memory for the events prefetched in all partitions that this producer reads, in MiB, as far as the sizes of the last
+    /// thousand events of each partition tell. A larger event ends its partition's prefetch, of which at most
+    /// --eventhubs-prefetch events have arrived by then. Another 64 MiB are for events that wait to be decoded
+    #[arg(long, value_name = "MIB", default_value = "128", env = "WINDROW_EVENTHUBS_PREFETCH_MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    eventhubs_prefetch_mib: u32,
     /// How long a producer may be silent before the others take over its partitions; it renews its claims every third
     /// of that time
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_OWNERSHIP_EXPIRY", value_parser = ownership_expiry)]
@@ -109,6 +115,7 @@ impl ReadHubArgs {
             consumer_group: self.consumer_group.clone(),
             start: self.start,
             prefetch: self.eventhubs_prefetch,
+            prefetch_bytes: (self.eventhubs_prefetch_mib as usize) << 20,
             ownership_expiry: self.ownership_expiry,
             mapping,
             until,

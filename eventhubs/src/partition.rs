@@ -10,6 +10,7 @@ use windrow_common::EventTime;
 use crate::decode::EventDecoder;
 use crate::event::Event;
 use crate::hub_clock::HubClock;
+use windrow_producer::Stats;
 use windrow_producer::sensors::SensorTable;
 use windrow_producer::source::decode::{ColumnMapping, ROWS_PER_BATCH, RowSink};
 use windrow_producer::source::{
@@ -21,7 +22,33 @@ pub(crate) struct Incoming {
     pub(crate) event: Event,
     /// Held only for its drop, which frees the room.
     #[allow(dead_code)]
-    pub(crate) room: OwnedSemaphorePermit,
+    pub(crate) room: Room,
+}
+
+/// The room that a received event occupies; dropping it frees the room.
+pub(crate) struct Room {
+    pub(crate) bytes: usize,
+    /// Absent while the event waits for it.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    stats: Arc<Stats>,
+}
+
+impl Room {
+    /// Counts an event that has arrived.
+    pub(crate) fn new(stats: Arc<Stats>, bytes: usize) -> Self {
+        stats.hold_event(bytes);
+        Self {
+            bytes,
+            permit: None,
+            stats,
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.stats.release_event(self.bytes);
+    }
 }
 
 /// How far a partition has been read, for measuring its lag.

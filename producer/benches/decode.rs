@@ -2,8 +2,12 @@
 //! `cargo bench -p windrow-producer --bench decode`.
 //!
 //! It measures the same readings in two orders. In step (every sensor, then the next second), the timestamps and the
-//! order of the sensors repeat; shuffled, nothing repeats. For comparison, it reads the same files into rows of strings
-//! and a number with the `csv` and `serde_json` crates, as most programs do.
+//! order of the sensors repeat; shuffled, nothing repeats. The wide files hold as many readings, eight to a row. For
+//! comparison, it reads the long files into rows of strings and a number with the `csv` and `serde_json` crates, as most
+//! programs do.
+//!
+//! `-- FOLDER` keeps the files there, and `-- FOLDER 'in step/r.csv'` only decodes this one of them, once: for programs that
+//! count instructions, such as callgrind.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -11,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arrow_array::{Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use rand::seq::SliceRandom;
@@ -28,6 +32,8 @@ use windrow_producer::window::{Emitted, Position, WindowConfig, Windower};
 const READINGS: usize = 2_000_000;
 const DEVICES: usize = 100;
 const TAGS: [&str; 5] = ["temperature", "pressure", "vibration", "flow", "current"];
+/// Measurements in a wide row.
+const WIDE: usize = 8;
 /// Odd, so that the median is one of the measurements.
 const ROUNDS: usize = 5;
 
@@ -42,7 +48,15 @@ struct Row {
 }
 
 fn main() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let told: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    if let [folder, file] = &told[..] {
+        return decode(&Path::new(folder).join(file));
+    }
+    let temporary = tempfile::tempdir()?;
+    let folder = told.first().map_or(temporary.path(), Path::new);
     println!(
         "{READINGS} readings of {} sensors, M readings/s, median of {ROUNDS} rounds\n",
         DEVICES * TAGS.len()
@@ -53,10 +67,11 @@ fn main() -> Result<()> {
     );
     let mut rows = in_step();
     for order in ["in step", "shuffled"] {
-        for file in write_all(&folder.path().join(order), &rows)? {
+        for file in write_all(&folder.join(order), &rows)? {
             let decoded = rate(median(|| decode(&file))?);
             let windowed = rate(median(|| window(&file))?);
             let crates = match file.extension().and_then(|ending| ending.to_str()) {
+                _ if is_wide(&file) => None,
                 Some("csv") => Some(rate(median(|| with_csv(&file))?)),
                 Some("ndjson") => Some(rate(median(|| with_serde_json(&file))?)),
                 _ => None,
@@ -77,9 +92,27 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Returns whether a file has several measurements in a row.
+fn is_wide(file: &Path) -> bool {
+    file.file_stem().is_some_and(|stem| stem == "wide")
+}
+
+/// Returns the options for a file.
+fn mapping_of(file: &Path) -> Result<ColumnMapping> {
+    let tags = if is_wide(file) {
+        vec!["*".parse()?]
+    } else {
+        Vec::new()
+    };
+    Ok(ColumnMapping {
+        tags,
+        ..ColumnMapping::default()
+    })
+}
+
 /// Reads a file to its end.
 fn decode(file: &Path) -> Result<()> {
-    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::Stopped)?;
+    let mut source = FileSource::open(file, &mapping_of(file)?, Until::Stopped)?;
     let (mut sensors, mut batch, mut readings) = (SensorTable::new(), Batch::default(), 0);
     while source.read(&mut sensors, &mut batch)? == Read::Batch {
         readings += batch.readings.len();
@@ -90,7 +123,7 @@ fn decode(file: &Path) -> Result<()> {
 
 /// Reads a file to its end and cuts it into one-minute windows, as the producer's ingest thread does.
 fn window(file: &Path) -> Result<()> {
-    let mut source = FileSource::open(file, &ColumnMapping::default(), Until::Stopped)?;
+    let mut source = FileSource::open(file, &mapping_of(file)?, Until::Stopped)?;
     let windowing = WindowConfig::default().validate()?;
     let mut windower = Windower::of_source(windowing, &Position::start(1), &source, Instant::now());
     let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
@@ -238,10 +271,50 @@ fn write_all(folder: &Path, rows: &[Row]) -> Result<Vec<PathBuf>> {
     writer.write(&batch)?;
     writer.close()?;
     files.push(path);
+    files.extend(write_wide(folder, rows)?);
     // A compressed file that was written just now is decompressed once before it is read, to see whether it is whole.
     let long_ago = SystemTime::now() - Duration::from_secs(3_600);
     for file in &files {
         File::options().write(true).open(file)?.set_modified(long_ago)?;
     }
     Ok(files)
+}
+
+/// Writes the values again, eight to a row: the time and the device of each row are those of its first reading.
+fn write_wide(folder: &Path, rows: &[Row]) -> Result<[PathBuf; 2]> {
+    let tags: Vec<String> = (0..WIDE).map(|tag| format!("tag_{tag}")).collect();
+    let mut csv = format!("ts,device,{}\n", tags.join(",")).into_bytes();
+    for row in rows.chunks(WIDE) {
+        write!(csv, "{},{}", EventTime::from_millis(row[0].time), row[0].device)?;
+        for cell in row {
+            write!(csv, ",{}", cell.value)?;
+        }
+        csv.push(b'\n');
+    }
+    let text = folder.join("wide.csv");
+    fs::write(&text, csv)?;
+    let firsts = || rows.chunks(WIDE).map(|row| &row[0]);
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        (
+            "ts".to_owned(),
+            Arc::new(TimestampMillisecondArray::from_iter_values(
+                firsts().map(|row| row.time),
+            )),
+        ),
+        (
+            "device".to_owned(),
+            Arc::new(StringArray::from_iter_values(firsts().map(|row| &row.device))),
+        ),
+    ];
+    for (at, tag) in tags.into_iter().enumerate() {
+        let values = rows.chunks(WIDE).map(|row| row[at].value.parse());
+        let values: std::result::Result<Vec<f64>, _> = values.collect();
+        columns.push((tag, Arc::new(Float64Array::from(values?))));
+    }
+    let batch = RecordBatch::try_from_iter(columns)?;
+    let path = folder.join("wide.parquet");
+    let mut writer = ArrowWriter::try_new(File::create(&path)?, batch.schema(), None)?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok([text, path])
 }

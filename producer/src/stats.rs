@@ -37,6 +37,8 @@ pub struct Stats {
     pub(crate) source_total: Gauge,
     lag_events: Family<OfPartition, Gauge>,
     lag_seconds: Family<OfPartition, Gauge<f64, AtomicU64>>,
+    waiting_event_bytes: Gauge,
+    prefetch_bytes: Family<OfPartition, Gauge>,
     source_outage: Mutex<Option<String>>,
     pub(crate) rejects: Rejects,
     last_report: Mutex<LastReport>,
@@ -208,6 +210,19 @@ impl Stats {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        registry.register_with_unit(
+            "waiting_events",
+            "Size of the events of an Event Hub that have been received and wait to be decoded",
+            Unit::Bytes,
+            self.waiting_event_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "prefetch",
+            "Size that the events prefetched in a partition of an Event Hub may have besides, if none is larger than the \
+             largest of the last thousand",
+            Unit::Bytes,
+            self.prefetch_bytes.clone(),
+        );
         registry.register(
             "lag_events",
             "Events of a partition that have not been read yet",
@@ -293,6 +308,38 @@ impl Stats {
     /// Counts an event of a hub that has no sequence number, and returns how many there were.
     pub fn count_unnumbered_event(&self) -> u64 {
         self.unnumbered_events.inc() + 1
+    }
+
+    /// Counts an event of so many bytes that waits to be decoded.
+    pub fn hold_event(&self, bytes: usize) {
+        self.waiting_event_bytes.inc_by(bytes as i64);
+    }
+
+    /// Counts that it waits no longer.
+    pub fn release_event(&self, bytes: usize) {
+        self.waiting_event_bytes.dec_by(bytes as i64);
+    }
+
+    /// Returns how many bytes of events wait to be decoded.
+    pub fn waiting_event_bytes(&self) -> u64 {
+        u64::try_from(self.waiting_event_bytes.get()).unwrap_or_default()
+    }
+
+    /// Sets how many bytes of events of a partition may be prefetched.
+    pub fn set_prefetch(&self, partition: &str, bytes: usize) {
+        let of = OfPartition {
+            partition: partition.to_owned(),
+        };
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.prefetch_bytes.get_or_create(&of).set(bytes);
+    }
+
+    /// Removes the prefetch of a partition that this process no longer reads.
+    pub fn forget_prefetch(&self, partition: &str) {
+        let of = OfPartition {
+            partition: partition.to_owned(),
+        };
+        self.prefetch_bytes.remove(&of);
     }
 
     /// Sets how far behind a partition is.

@@ -1,9 +1,12 @@
 //! Shares the hub's partitions among the producers of one source.
 //!
 //! The client's event processor decides which partitions this process reads (`session`). Claims are in the store
-//! (`ownership`), positions in the checkpoints. `opening` begins a session, `receiver` feeds each partition's pipeline,
-//! `lag` measures how far behind the partitions are, and `foreign` notes who else takes them.
+//! (`ownership`), positions in the checkpoints. `opening` begins a session, `receiver` feeds each partition's pipeline with
+//! what `fetch` gets, as far ahead as `credit` allows. `lag` measures how far behind the partitions are, and `foreign`
+//! notes who else takes them.
 
+mod credit;
+mod fetch;
 mod foreign;
 mod lag;
 mod opening;
@@ -23,6 +26,8 @@ pub(crate) use session::run;
 /// First and longest wait between attempts to reach an unavailable hub.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for a session or a connection to open.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
 /// How many times a claim is renewed within its expiry.
 const RENEWALS: u32 = 3;
 
@@ -35,8 +40,11 @@ pub struct EventHubSource {
     pub consumer_group: String,
     /// Where to start in a partition without a checkpoint.
     pub start: Start,
-    /// Events to prefetch per partition.
+    /// Most events to prefetch per partition.
     pub prefetch: u32,
+    /// Bytes for the prefetched events of all partitions: fewer events are prefetched if the largest recent ones would not
+    /// fit.
+    pub prefetch_bytes: usize,
     /// How long a producer may be silent before the others take over its partitions.
     pub ownership_expiry: Duration,
     /// Which fields of an event hold the time, device, tag and value.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use azure_messaging_eventhubs::models::{EventHubPartitionProperties, StartPositions};
+use azure_messaging_eventhubs::models::EventHubPartitionProperties;
 use azure_messaging_eventhubs::{EventHubsError, EventProcessor, StartLocation, StartPosition};
 use windrow_common::EventTime;
 use windrow_queue::Queue;
@@ -25,6 +25,8 @@ pub(crate) struct Opened {
     pub(crate) ownerships: Arc<Ownerships>,
     /// The hub's partitions.
     pub(crate) partitions: HashMap<String, Bounds>,
+    /// Where the receivers of partitions without a checkpoint begin.
+    pub(crate) positions: HashMap<String, StartPosition>,
     /// The hub's clock.
     pub(crate) clock: Arc<HubClock>,
 }
@@ -44,11 +46,7 @@ pub(crate) async fn open<Q: Queue>(
     let properties = client.get_eventhub_properties().await.map_err(failed)?;
     let mut partitions = HashMap::new();
     let clock = HubClock::default();
-    let mut positions = StartPositions::default();
-    (positions.default.location, positions.default.inclusive) = match source.start {
-        Start::Earliest | Start::Latest => (StartLocation::Earliest, false),
-        Start::At(time) => (StartLocation::EnqueuedTime(system_time(time)), true),
-    };
+    let mut positions = HashMap::new();
     for partition in properties.partition_ids {
         let asked = (Instant::now(), EventTime::now());
         let state = client
@@ -63,15 +61,7 @@ pub(crate) async fn open<Q: Queue>(
         let is_new = !known.is_empty() && !known.contains(&partition);
         let start = if is_new { Start::Earliest } else { source.start };
         let bounds = bounds_of(&state, start, source.until, asked);
-        if let Some(begin) = bounds.start {
-            // A number, because `@latest` would skip events that arrive between now and the attach.
-            let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
-            let position = StartPosition {
-                location: StartLocation::SequenceNumber(before),
-                inclusive: false,
-            };
-            positions.per_partition.insert(partition.clone(), position);
-        }
+        positions.insert(partition.clone(), first_position(source.start, bounds.start));
         partitions.insert(partition, bounds);
     }
     clock.note_opening();
@@ -85,8 +75,6 @@ pub(crate) async fn open<Q: Queue>(
     let processor = EventProcessor::builder()
         .with_update_interval(span(source.ownership_expiry / RENEWALS))
         .with_partition_expiration_duration(span(source.ownership_expiry))
-        .with_prefetch(source.prefetch)
-        .with_start_positions(positions)
         .build(client, Arc::clone(&ownerships) as _)
         .await
         .map_err(failed)?;
@@ -94,8 +82,34 @@ pub(crate) async fn open<Q: Queue>(
         processor,
         ownerships,
         partitions,
+        positions,
         clock: Arc::new(clock),
     })
+}
+
+/// Returns where a receiver begins: at `begin`, or by time if the number is not known. A number, because `@latest` would
+/// skip events that arrive between now and the attach.
+fn first_position(start: Start, begin: Option<Offset>) -> StartPosition {
+    match (begin, start) {
+        (Some(begin), _) => from(begin),
+        (None, Start::Earliest | Start::Latest) => StartPosition {
+            location: StartLocation::Earliest,
+            inclusive: false,
+        },
+        (None, Start::At(time)) => StartPosition {
+            location: StartLocation::EnqueuedTime(system_time(time)),
+            inclusive: true,
+        },
+    }
+}
+
+/// Returns the position before an event.
+pub(super) fn from(begin: Offset) -> StartPosition {
+    let before = i64::try_from(begin.0).unwrap_or(i64::MAX) - 1;
+    StartPosition {
+        location: StartLocation::SequenceNumber(before),
+        inclusive: false,
+    }
 }
 
 /// Notes the partition's newest event, which the hub has just named.

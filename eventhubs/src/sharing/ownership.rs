@@ -19,6 +19,7 @@ use windrow_common::{EventTime, encode_file_name, encode_segment};
 use windrow_store::{Store, StoreError, Version, wait_out};
 
 use windrow_producer::checkpoint::{Checkpoint, Opening};
+use windrow_producer::source::Offset;
 
 /// The ownerships of one source's partitions.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Ownerships {
     /// This process's last claim of each partition.
     mine: Mutex<HashMap<String, String>>,
     claimed_at: Mutex<Instant>,
+    /// Where the partitions with a checkpoint begin, as far as the client has asked.
+    begins: Mutex<HashMap<String, Offset>>,
 }
 
 /// The names of the hub in the client library.
@@ -57,6 +60,7 @@ impl Ownerships {
             hub,
             mine: Mutex::default(),
             claimed_at: Mutex::new(Instant::now()),
+            begins: Mutex::default(),
         }
     }
 
@@ -169,6 +173,16 @@ impl Ownerships {
         claimed_at.elapsed() > expiry
     }
 
+    /// Returns the first event still needed of a partition that has been handed out, if it has a checkpoint.
+    pub(crate) fn begin(&self, partition: &str) -> Option<Offset> {
+        self.begins().get(partition).copied()
+    }
+
+    fn begins(&self) -> MutexGuard<'_, HashMap<String, Offset>> {
+        // Nothing panics while it is locked.
+        self.begins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the partitions that another process claimed less than `expiry` ago.
     pub(crate) async fn of_others(&self, expiry: Duration) -> Result<HashSet<String>, StoreError> {
         let oldest = EventTime::now().saturating_sub(expiry);
@@ -233,6 +247,8 @@ impl CheckpointStore for Ownerships {
     async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
         let resumes = Checkpoint::resumes(&self.store, &self.opening).await;
         let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+        let begins = resumes.iter().map(|resume| (resume.partition.clone(), resume.at));
+        *self.begins() = begins.collect();
         let positions = resumes.into_iter().map(|resume| Position {
             fully_qualified_namespace: self.hub.namespace.clone(),
             event_hub_name: self.hub.name.clone(),

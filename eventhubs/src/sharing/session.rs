@@ -10,25 +10,26 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use azure_messaging_eventhubs::EventProcessor;
 use azure_messaging_eventhubs::processor::PartitionClient;
+use azure_messaging_eventhubs::{EventProcessor, StartPosition};
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, interval, timeout};
 use windrow_common::{Backoff, HasRemedy, Remedy};
 use windrow_queue::Queue;
 use windrow_service::{Shutdown, ShutdownTrigger};
 
+use super::credit::Credit;
+use super::fetch::{Fetch, room_for_bodies};
 use super::foreign::Foreign;
 use super::lag::{Watched, watch};
-use super::opening::{Opened, open};
+use super::opening::{Opened, from, open};
 use super::ownership::Ownerships;
-use super::receiver::{Ended, Receiver, room_for_bodies};
-use super::{EventHubSource, FIRST_WAIT, LONGEST_WAIT, RENEWALS};
+use super::receiver::{Ended, Receiver};
+use super::{EventHubSource, FIRST_WAIT, LONGEST_WAIT, OPEN_WITHIN, RENEWALS};
 use crate::client::part_with;
 use crate::hub_clock::HubClock;
 use crate::partition::{Bounds, PartitionSource};
@@ -39,8 +40,6 @@ use windrow_producer::source::Until;
 
 /// Events between the receiver and the pipeline's thread: about as many as one batch decodes.
 const EVENTS_AHEAD: usize = 4_096;
-/// Longest wait for a session to open.
-const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reads the partitions that this producer owns, until a stop is requested. With [`Until::CaughtUp`], also stops once
 /// all partitions have been read to their end.
@@ -112,6 +111,7 @@ async fn session<Q: Queue>(
         processor,
         ownerships,
         partitions,
+        positions,
         clock,
     } = opened;
     known.extend(partitions.keys().cloned());
@@ -121,9 +121,11 @@ async fn session<Q: Queue>(
         pipeline,
         ownerships: &ownerships,
         bounds: partitions,
+        positions,
         watched: &watched,
         clock: &clock,
         room: room_for_bodies(),
+        shares: watch::Sender::new(0),
         reading: HashMap::new(),
         waiting: HashMap::new(),
         finished: HashMap::new(),
@@ -154,9 +156,12 @@ struct Session<'a, Q> {
     pipeline: &'a Pipeline<Q>,
     ownerships: &'a Ownerships,
     bounds: HashMap<String, Bounds>,
+    positions: HashMap<String, StartPosition>,
     watched: &'a Watched,
     clock: &'a Arc<HubClock>,
     room: Arc<Semaphore>,
+    /// How many partitions share the memory for prefetched events.
+    shares: watch::Sender<usize>,
     reading: HashMap<String, ActivePartition>,
     /// Clients of partitions that were handed out again while the previous pipeline is still stopping.
     waiting: HashMap<String, Arc<PartitionClient>>,
@@ -274,13 +279,27 @@ impl<Q: Queue> Session<'_, Q> {
             .pipeline
             .clone()
             .run_group(Box::new(source), group, stop.clone());
+        let position = match self.ownerships.begin(&partition) {
+            Some(begin) => from(begin),
+            None => self.positions.get(&partition).cloned().unwrap_or_default(),
+        };
+        self.shares.send_replace(self.reading.len());
+        let fetch = Fetch {
+            hub: self.source.hub.clone(),
+            consumer_group: self.source.consumer_group.clone(),
+            partition: partition.clone(),
+            position,
+            credit: Credit::new(self.source.prefetch, self.source.prefetch_bytes),
+            partitions: self.shares.subscribe(),
+            events,
+            room: Arc::clone(&self.room),
+            stats: Arc::clone(&self.pipeline.stats),
+        };
         let receiver = Receiver {
             client,
             superseded,
-            events,
-            room: Arc::clone(&self.room),
+            fetch,
             source: self.source.clone(),
-            stats: Arc::clone(&self.pipeline.stats),
             trigger,
             stop,
         };
@@ -291,6 +310,7 @@ impl<Q: Queue> Session<'_, Q> {
 
     async fn note_end(&mut self, partition: String, ended: Ended) {
         self.reading.remove(&partition);
+        self.shares.send_replace(self.reading.len());
         match ended {
             // If it is ours once more by now, another producer had it in between.
             Ended::Lost(Some(why))

@@ -23,6 +23,9 @@ use windrow_common::{Backoff, Counted, HasRemedy, Remedy};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the broker to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a broker that takes no messages: it reads nothing more from a connection that has published, so it answers no
+/// close. Waiting for it has made an idle worker exceed its drain timeout.
+const BLOCKED_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Waits between attempts: short at first, for a broker that restarts, and never so long that a person gives up first.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -423,8 +426,12 @@ impl Link {
             return;
         };
         *self.seen() = None;
+        let within = match connection.status().blocked() {
+            true => BLOCKED_CLOSE_TIMEOUT,
+            false => CLOSE_TIMEOUT,
+        };
         // A connection that is already lost needs no close.
-        _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
+        _ = tokio::time::timeout(within, connection.close(200, "done".into())).await;
     }
 }
 

@@ -172,9 +172,7 @@ impl AmqpConsumer {
     /// Adds a cancelled subscription to those whose deliveries are not all settled.
     fn retire(&mut self, subscription: Subscription) {
         let only_dead = |retiring: &Subscription| retiring.dead() == retiring.unsettled.len();
-        if self.retiring.len() >= MOST_RETIRING
-            && let Some(oldest) = self.retiring.iter().position(only_dead)
-        {
+        if let Some(oldest) = given_up(self.retiring.iter().map(only_dead)) {
             let oldest = self.retiring.remove(oldest);
             let messages = oldest.unsettled.len();
             tracing::info!(
@@ -231,6 +229,14 @@ impl AmqpConsumer {
         let mut subscriptions = self.subscription.iter_mut().chain(&mut self.retiring);
         subscriptions.find(|subscription| subscription.epoch == receipt.epoch)
     }
+}
+
+/// Returns which cancelled subscription is given up before another is added: once there are [`MOST_RETIRING`], the oldest of
+/// those in which `only_dead` letters wait. One that is being worked on soon ends by itself, and is never given up.
+fn given_up(only_dead: impl ExactSizeIterator<Item = bool>) -> Option<usize> {
+    let are_too_many = only_dead.len() >= MOST_RETIRING;
+    let oldest = only_dead.into_iter().position(|only_dead| only_dead);
+    oldest.filter(|_| are_too_many)
 }
 
 impl Consumer for AmqpConsumer {
@@ -368,5 +374,22 @@ impl Consumer for AmqpConsumer {
         if let Some(subscription) = &mut self.subscription {
             subscription.cancel_by.get_or_insert(stop_by);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_eight_cancelled_subscriptions_the_oldest_with_only_dead_letters_is_given_up() {
+        let given_up = |only_dead: &[bool]| given_up(only_dead.iter().copied());
+        assert_eq!(given_up(&[true; 7]), None);
+        assert_eq!(given_up(&[true; 8]), Some(0));
+        let mut mixed = [false, false, true, true, false, true, true, true];
+        assert_eq!(given_up(&mixed), Some(2));
+        mixed[2] = false;
+        assert_eq!(given_up(&mixed), Some(3));
+        assert_eq!(given_up(&[false; 20]), None);
     }
 }

@@ -127,6 +127,25 @@ async fn watch(status: ChannelStatus, lost: CancellationToken) {
     lost.cancel();
 }
 
+/// Waits for the broker after a cancel. Returns `None`, which ends the deliveries, if it takes too long.
+async fn answered<T>(cancelled_at: Instant, answer: impl Future<Output = T>) -> Option<T> {
+    let answered = timeout_at(cancelled_at + CANCEL_WITHIN, answer).await.ok();
+    if answered.is_none() {
+        tracing::warn!(
+            waited = ?CANCEL_WITHIN,
+            "RabbitMQ does not answer the cancel of a consumer; what it sends from now on is delivered again"
+        );
+    }
+    answered
+}
+
+/// Waits until the broker has taken the acks, before a channel is closed of which everything is acked.
+async fn acks_are_taken(all_acked: bool) {
+    if all_acked {
+        tokio::time::sleep(SETTLES_WITHIN).await;
+    }
+}
+
 impl Subscription {
     /// Returns the next delivery, an error, or the end.
     ///
@@ -147,28 +166,16 @@ impl Subscription {
             let now = *self.cancelled_at.insert(Instant::now());
             let tag = self.deliveries.tag();
             let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
-            match timeout_at(now + CANCEL_WITHIN, cancel).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Some(Err(error)),
-                Err(_) => return self.unanswered(),
+            match answered(now, cancel).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Some(Err(error)),
+                None => return None,
             }
         }
         let Some(cancelled_at) = self.cancelled_at else {
             return self.deliveries.next().await;
         };
-        match timeout_at(cancelled_at + CANCEL_WITHIN, self.deliveries.next()).await {
-            Ok(next) => next,
-            Err(_) => self.unanswered(),
-        }
-    }
-
-    /// Ends the deliveries although the broker has not answered the cancel.
-    fn unanswered(&self) -> Option<Result<Delivered, lapin::Error>> {
-        tracing::warn!(
-            waited = ?CANCEL_WITHIN,
-            "RabbitMQ does not answer the cancel of a consumer; what it sends from now on is delivered again"
-        );
-        None
+        answered(cancelled_at, self.deliveries.next()).await.flatten()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -188,9 +195,7 @@ impl Subscription {
     /// Closes the channel of a cancelled subscription. What is not settled is delivered again.
     pub(super) fn close(self) {
         tokio::spawn(async move {
-            if self.unsettled.is_empty() {
-                tokio::time::sleep(SETTLES_WITHIN).await;
-            }
+            acks_are_taken(self.unsettled.is_empty()).await;
             // What the cancel has overtaken goes back to the queue.
             self.channel.close(200, "done".into()).await
         });
@@ -236,5 +241,35 @@ impl Subscription {
             .map(|tag| self.channel.basic_ack(tag, BasicAckOptions::default()));
         futures::future::try_join_all(acks).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancel_is_waited_for_for_ten_seconds_together_with_what_arrives_after_it() {
+        let cancelled_at = Instant::now();
+        assert_eq!(answered(cancelled_at, ready(7)).await, Some(7));
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            8
+        };
+        assert_eq!(answered(cancelled_at, late).await, Some(8));
+        assert_eq!(cancelled_at.elapsed(), Duration::from_secs(9));
+        assert_eq!(answered(cancelled_at, pending::<u8>()).await, None);
+        assert_eq!(cancelled_at.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_stays_open_for_five_seconds_after_its_last_ack_and_not_for_what_goes_back() {
+        let began = Instant::now();
+        acks_are_taken(false).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        acks_are_taken(true).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
     }
 }

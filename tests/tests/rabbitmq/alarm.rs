@@ -100,7 +100,7 @@ fn out_of_disk(stage: &Stage) {
         "--flush-age",
         "100ms",
         "--drain-timeout",
-        "10s",
+        "5s",
     ];
     let mut worker = stage.worker("drains", &words);
     eventually(SOON, "every message is scored", || {
@@ -124,6 +124,12 @@ fn out_of_disk(stage: &Stage) {
     });
     producer.signal("TERM");
     assert_eq!(producer.wait(Duration::from_secs(20)), 4, "{}", producer.log());
+    // It holds nothing. It has published, so the broker does not even answer the close of that connection.
+    assert!(
+        worker.metric("windrow_worker_dropped_announcements_total") > Some(0.0),
+        "{}",
+        worker.log()
+    );
     worker.signal("TERM");
     assert_eq!(worker.wait(Duration::from_secs(20)), 0, "{}", worker.log());
 

@@ -1,6 +1,6 @@
 //! Converts the cells of a row to a reading, and remembers what repeats from row to row.
 
-use windrow_common::{EventTime, SensorId};
+use windrow_common::{EventTime, LocalTime, SensorId};
 
 use crate::sensors::{SensorError, SensorIndex, SensorTable};
 use crate::source::{Offset, Reading};
@@ -86,6 +86,12 @@ impl Cells {
     #[inline]
     pub(in crate::source) fn time(&mut self, text: &[u8]) -> Result<EventTime, CellError> {
         self.times.parse(text)
+    }
+
+    /// Returns the instant of a time without a zone.
+    #[inline]
+    pub(in crate::source) fn local_time(&mut self, local: LocalTime) -> Result<EventTime, CellError> {
+        self.times.instant(local)
     }
 
     /// Parses a value.
@@ -209,6 +215,8 @@ struct TimeMemo {
     text: [u8; Self::LENGTH],
     length: usize,
     time: EventTime,
+    /// The last time without a zone that was no text, and its instant.
+    local: Option<(LocalTime, EventTime)>,
     reader: TimeReader,
 }
 
@@ -218,6 +226,7 @@ impl Default for TimeMemo {
             text: [0; Self::LENGTH],
             length: 0,
             time: EventTime::MIN,
+            local: None,
             reader: TimeReader::default(),
         }
     }
@@ -225,6 +234,19 @@ impl Default for TimeMemo {
 
 impl TimeMemo {
     const LENGTH: usize = 40;
+
+    #[inline]
+    fn instant(&mut self, local: LocalTime) -> Result<EventTime, CellError> {
+        if let Some((before, time)) = self.local
+            && before == local
+        {
+            return Ok(time);
+        }
+        let time = self.reader.instant(local);
+        let time = time.map_err(|why| CellError::Cell(Role::Timestamp, why))?;
+        self.local = Some((local, time));
+        Ok(time)
+    }
 
     #[inline]
     fn parse(&mut self, text: &[u8]) -> Result<EventTime, CellError> {

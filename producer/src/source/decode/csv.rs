@@ -11,7 +11,7 @@ use super::dialect::{Dialect, HEAD_BYTES, Hint};
 use super::kind::InputFile;
 use super::lines::{Found, LastLine, Lines, skip_too_long};
 use super::mapping::{ColumnMapping, Role};
-use super::plan::{Device, Plan, Values};
+use super::plan::Plan;
 use super::quoted::{Quoted, QuotedRow};
 use super::row::{Refused, RowReader};
 use super::sink::{RowSink, Step, shown};
@@ -357,14 +357,8 @@ impl Columns {
     }
 
     fn name_by(&self, plan: &Plan, role: Role) -> &str {
-        let place = match (role, &plan.device, &plan.values) {
-            (Role::Timestamp, ..) => Some(plan.time),
-            (Role::Device, &Device::Column(place) | &Device::Segment(place, _), _) => Some(place),
-            (Role::Tag, _, &Values::Long { tag, .. }) => Some(tag),
-            (Role::Value, _, &Values::Long { value, .. }) => Some(value),
-            _ => None,
-        };
-        place.map_or(role.name(), |place| &self.names[place])
+        plan.place_of(role)
+            .map_or(role.name(), |place| &self.names[place])
     }
 }
 

@@ -133,7 +133,7 @@ impl Decoder {
         match self {
             Self::Csv(decoder) => decoder.summary(),
             Self::Ndjson(decoder) => decoder.summary(),
-            Self::Parquet(_) => "Parquet",
+            Self::Parquet(decoder) => decoder.summary(),
             Self::Envelope(_) | Self::Avro(_) => "events",
         }
     }
@@ -151,7 +151,8 @@ impl Decoder {
         match self {
             Self::Csv(decoder) => decoder.noticed(),
             Self::Ndjson(decoder) => decoder.noticed(),
-            Self::Parquet(_) | Self::Envelope(_) | Self::Avro(_) => Noticed::default(),
+            Self::Parquet(decoder) => decoder.noticed(),
+            Self::Envelope(_) | Self::Avro(_) => Noticed::default(),
         }
     }
 

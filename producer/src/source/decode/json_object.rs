@@ -121,6 +121,17 @@ impl ObjectReader {
         }
     }
 
+    /// Returns whether `object` has one of the fields that hold measurements, whatever it holds. Objects that name their tags
+    /// have.
+    #[cold]
+    pub(in crate::source) fn names_measurement(&mut self, object: &[u8], out: &mut RowSink<'_>) -> bool {
+        self.would_read(object, DefaultNames::default(), out);
+        match &self.form {
+            Form::Flat(_) => true,
+            Form::Shaped(reader) => reader.names_measurement(),
+        }
+    }
+
     /// Returns whether an object is flat, and holds one reading.
     pub(in crate::source) fn is_flat(&self) -> bool {
         matches!(self.form, Form::Flat(_))

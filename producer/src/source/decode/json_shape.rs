@@ -123,6 +123,12 @@ impl ShapeReader {
         }
     }
 
+    /// Returns whether the document that was read last names a measurement, whatever its value.
+    pub(super) fn names_measurement(&self) -> bool {
+        let mut leaves = self.walk.leaves.iter();
+        leaves.any(|leaf| matches!(leaf.slot, Slot::Measurement(_)))
+    }
+
     /// Returns how many readings a document would have, at least one.
     fn measurements(&self) -> u64 {
         let measurements = (0..self.walk.leaves.len()).filter(|&at| self.is_measurement(at));

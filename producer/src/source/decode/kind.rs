@@ -11,6 +11,8 @@ use percent_encoding::percent_decode_str;
 use crate::source::SourceError;
 
 use super::avro::AVRO_MARK;
+use super::decoder::first_bytes;
+use super::dialect::split;
 use super::envelope::{MARKED_WITHIN, is_envelope};
 
 /// The format of a file's rows.
@@ -37,6 +39,10 @@ pub(in crate::source) enum Compression {
 /// The known file name endings, for messages.
 pub(in crate::source) const ENDINGS: &str =
     ".csv, .tsv, .ndjson, .jsonl, .json (each also with .gz or .zst appended), .parquet or .avro";
+
+/// How much of a file of another ending is looked at.
+const SNIFFED_BYTES: usize = 64 << 10;
+const SNIFFED_LINES: usize = 200;
 
 /// A file that is read as one partition.
 #[derive(Clone, Debug)]
@@ -112,6 +118,42 @@ impl InputFile {
         })
     }
 
+    /// Returns the file at `path` under `name` if it holds text that may be read, whatever its ending.
+    fn text(path: PathBuf, name: String) -> Option<Self> {
+        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        let lower = name.to_ascii_lowercase();
+        let compression = match lower.rsplit_once('.') {
+            Some((_, "gz")) => Compression::Gzip,
+            Some((_, "zst")) => Compression::Zstd,
+            _ => Compression::None,
+        };
+        let mut file = Self {
+            path,
+            first_name: name.clone(),
+            name,
+            kind: Kind::Ndjson,
+            compression,
+            handle: None,
+        };
+        // One that cannot be read holds no text.
+        let head = first_bytes(&file, SNIFFED_BYTES).ok()?;
+        // A character may be cut at the end.
+        let is_text = std::str::from_utf8(&head).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+        if !is_text || head.iter().any(is_control) {
+            return None;
+        }
+        match head.trim_ascii_start() {
+            [b'{', ..] => {}
+            [b'[', rest @ ..] if rest.trim_ascii_start().starts_with(b"{") => {}
+            _ if is_delimited(&head) => file.kind = Kind::Csv { delimiter: b',' },
+            _ => return None,
+        }
+        Some(file)
+    }
+
     /// Returns the `name=value` segments of the path below the given folder, as Hive, Spark and Delta write them. A value is
     /// `None` where they write a null.
     pub(in crate::source) fn named_segments(&self) -> impl Iterator<Item = (&str, Option<String>)> {
@@ -152,12 +194,27 @@ impl InputFile {
     }
 }
 
-/// Returns the file at `path`.
+/// Returns the file at `path`. One of another ending is read if it holds delimited text or JSON: whoever names a file means it.
 pub(in crate::source) fn single(path: &Path) -> Result<InputFile, SourceError> {
     let name = utf8_name(path)?;
-    InputFile::recognised(path.to_owned(), name).ok_or_else(|| SourceError::NoInput {
-        path: path.to_owned(),
-        why: format!("unknown file name ending; a file to read is named {ENDINGS}"),
+    let found = InputFile::recognised(path.to_owned(), name.clone());
+    found
+        .or_else(|| InputFile::text(path.to_owned(), name))
+        .ok_or_else(|| SourceError::NoInput {
+            path: path.to_owned(),
+            why: format!(
+                "unknown file name ending; a file to read is named {ENDINGS}, or holds delimited text"
+            ),
+        })
+}
+
+/// Returns whether a text begins as a table: two lines one after the other have as many cells, and more than one.
+fn is_delimited(head: &[u8]) -> bool {
+    let lines = head.split(|&byte| byte == b'\n').take(SNIFFED_LINES);
+    let lines: Vec<_> = lines.filter(|line| !line.trim_ascii().is_empty()).collect();
+    [b',', b';', b'\t', b'|'].into_iter().any(|delimiter| {
+        let cells: Vec<_> = lines.iter().map(|line| split(line, delimiter).len()).collect();
+        cells.windows(2).any(|pair| pair[0] > 1 && pair[0] == pair[1])
     })
 }
 

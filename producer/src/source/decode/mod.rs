@@ -51,6 +51,7 @@ pub(super) use lines::LastLine;
 pub(super) use lines::MAX_ROW_BYTES;
 pub use mapping::ColumnMapping;
 pub(super) use mapping::Role;
+pub(super) use parquet::first_rows as first_parquet_rows;
 pub use pattern::{Condition, DeviceFrom, TagPattern};
 pub use preset::Preset;
 pub(super) use sink::Step;

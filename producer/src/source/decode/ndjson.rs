@@ -6,13 +6,16 @@ use std::path::Path;
 
 use memchr::memchr;
 use serde::de::IgnoredAny;
+use windrow_common::EventTime;
 
-use crate::source::SourceError;
+use crate::sensors::SensorTable;
+use crate::source::{Batch, SourceError};
 
 use super::json_object::{DefaultNames, ObjectReader};
 use super::kind::InputFile;
 use super::lines::{Found, LastLine, Lines, MAX_ROW_BYTES, skip_too_long};
 use super::mapping::{ColumnMapping, Role};
+use super::plan::tags_text;
 use super::sink::{RowSink, Step};
 use super::time_format::Noticed;
 
@@ -105,7 +108,7 @@ impl NdjsonDecoder {
     /// Checks that the required fields appear in the first objects. One may lack a field, but hardly all of them do.
     pub(in crate::source) fn check_fields(&mut self, path: &Path) -> Result<(), SourceError> {
         if !self.objects.is_flat() {
-            return Ok(());
+            return self.check_tags(path);
         }
         let mut names: Vec<String> = Vec::new();
         for object in self.first_objects() {
@@ -129,6 +132,45 @@ impl NdjsonDecoder {
             Some(role) if !names.is_empty() => Err(self.mapping.missing(path, role, &names)),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that one of the first objects has a field that `--tags` means, as the columns of a table are checked.
+    fn check_tags(&self, path: &Path) -> Result<(), SourceError> {
+        if self.mapping.tags.is_empty() {
+            return Ok(());
+        }
+        // This reader's own memory stays as it is.
+        let mut objects = ObjectReader::new(&self.mapping);
+        let (mut sensors, mut batch) = (SensorTable::new(), Batch::default());
+        let mut out = RowSink {
+            sensors: &mut sensors,
+            batch: &mut batch,
+            arrival: EventTime::MIN,
+            limit: usize::MAX,
+        };
+        let mut names: Vec<String> = Vec::new();
+        for object in self.first_objects() {
+            let Ok(fields) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(object) else {
+                continue;
+            };
+            if objects.names_measurement(object, &mut out) {
+                return Ok(());
+            }
+            names.extend(fields.into_keys());
+        }
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(SourceError::Options {
+            path: path.to_owned(),
+            why: format!(
+                "no field is a measurement by --tags {}; the first objects have {}",
+                tags_text(&self.mapping.tags),
+                names.join(", ")
+            ),
+        })
     }
 
     /// Returns the objects at the start of the file that are in memory.

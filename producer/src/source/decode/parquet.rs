@@ -1,15 +1,13 @@
 //! Apache Parquet, row by row.
 
-use std::fmt::Write;
+mod columns;
+
 use std::io;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow_cast::cast;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, StringArray};
 use arrow_cast::display::array_value_to_string;
-use arrow_schema::{ArrowError, DataType, TimeUnit};
+use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
@@ -17,31 +15,39 @@ use windrow_common::{EventTime, caught};
 
 use crate::source::{Offset, Reading, SourceError};
 
-use super::cells::{CellError, Cells, DecimalComma, number, trim};
+use self::columns::{Columns, Measured, misfit, text_at};
+use super::cells::{CellError, Cells, DecimalComma, trim};
 use super::kind::InputFile;
 use super::mapping::{ColumnMapping, Role};
-use super::sink::{ROWS_PER_BATCH, RowSink, Step};
+use super::pattern::segment;
+use super::plan::{Device, Plan, Values};
+use super::row::{Refused, named};
+use super::sink::{ROWS_PER_BATCH, RowSink, Step, shown};
+use super::time_format::Noticed;
 
 /// A decoder for the rows of a Parquet file.
 pub(in crate::source) struct ParquetDecoder {
     reader: ParquetRecordBatchReader,
-    /// For each [`Role`], the index of its column among the columns read, and after them those of `of_path`.
-    places: [usize; 4],
-    names: [String; 4],
+    /// Its places are those of the columns read, and after them those of `of_path`.
+    plan: Plan,
+    /// The names of all these.
+    names: Vec<String>,
+    summary: String,
     /// The values that hold for all rows, because they are in the file's path.
     of_path: Vec<Option<String>>,
     /// The batch that was read and is not used up yet.
     pending: Option<Pending>,
     next_row: u64,
     rows: u64,
+    /// Room for a number or a time in two columns.
     text: String,
     cells: Cells,
 }
 
 struct Pending {
     columns: Columns,
-    /// As read, by role, for messages.
-    used: [ArrayRef; 4],
+    /// As read, for messages.
+    all: Vec<ArrayRef>,
     rows: usize,
     next: usize,
 }
@@ -85,32 +91,34 @@ impl ParquetDecoder {
             .into_iter()
             .chain(segments.iter().map(|(name, _)| *name))
             .collect();
-        let places = mapping.resolve(path, &names)?;
-        for role in Role::ALL {
-            let Some(field) = fields.get(places[role as usize]) else {
+        let plan = mapping.plan_of_typed(path, &input.first_name, &names, fields.len())?;
+        let used = plan.places();
+        for &place in &used {
+            let Some(field) = fields.get(place) else {
                 continue;
             };
-            if !fits(role, field.data_type()) {
+            if let Some(role) = misfit(&plan, place, field.data_type()) {
+                let hint = match (role, &plan.values) {
+                    ("value", Values::Wide(_)) => {
+                        "; a column that is no measurement is left out with --ignore"
+                    }
+                    _ => "",
+                };
                 return Err(format(format!(
-                    "column {} is of type {}, which is no {}",
+                    "column {} is of type {}, which is no {role}{hint}",
                     field.name(),
                     field.data_type(),
-                    role.name()
                 )));
             }
         }
-        let mut of_path: Vec<usize> = places
-            .into_iter()
-            .filter(|&place| place >= fields.len())
-            .collect();
-        of_path.sort_unstable();
-        let of_path = of_path
+        let of_path = used
             .iter()
-            .map(|place| segments[place - fields.len()].1.clone());
-        let of_path = of_path.collect();
-        let in_file = places.into_iter().filter(|&place| place < fields.len());
+            .filter_map(|&place| segments.get(place.checked_sub(fields.len())?));
+        let of_path = of_path.map(|(_, value)| value.clone()).collect();
+        let in_file = used.iter().copied().filter(|&place| place < fields.len());
         let mask = ProjectionMask::roots(builder.parquet_schema(), in_file);
-        let names = places.map(|place| names[place].to_owned());
+        let summary = format!("Parquet; {}", plan.summary(&names, mapping));
+        let names = used.iter().map(|&place| names[place].to_owned()).collect();
         let groups = builder.metadata().row_groups();
         let rows = groups.iter().map(|group| group.num_rows().max(0) as u64);
         let rows = rows.fold(0, u64::saturating_add);
@@ -138,11 +146,12 @@ impl ParquetDecoder {
             .build()
             .map_err(not_parquet)?;
         // The columns read keep the order they have in the file.
-        let rank = |place: usize| places.iter().filter(|&&other| other < place).count();
+        let rank = |place: usize| used.partition_point(|&other| other < place);
         Ok(Self {
             reader,
-            places: places.map(rank),
+            plan: plan.renumbered(rank),
             names,
+            summary,
             of_path,
             pending: None,
             next_row: from,
@@ -150,6 +159,16 @@ impl ParquetDecoder {
             text: String::new(),
             cells: Cells::new(mapping, DecimalComma::No),
         })
+    }
+
+    /// Returns how the file is understood.
+    pub(in crate::source) fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// Returns what was noticed about the times.
+    pub(in crate::source) fn noticed(&self) -> Noticed {
+        self.cells.noticed()
     }
 
     /// Returns the number of the next row.
@@ -195,190 +214,158 @@ impl ParquetDecoder {
             let column: StringArray = std::iter::repeat_n(value.as_deref(), batch.num_rows()).collect();
             all.push(Arc::new(column));
         }
-        let used = self.places.map(|place| Arc::clone(&all[place]));
         Ok(Pending {
-            columns: Columns::new(&used)?,
+            columns: Columns::new(&self.plan, &all)?,
             rows: batch.num_rows(),
-            used,
+            all,
             next: 0,
         })
     }
 
     fn row(&mut self, pending: &Pending, out: &mut RowSink<'_>) {
-        let (columns, row) = (&pending.columns, pending.next);
-        match self.reading(columns, row, out) {
-            Ok(reading) => out.batch.readings.push(reading),
-            Err(error) => {
-                let detail = match error {
-                    CellError::Row(why) => why,
-                    CellError::Sensor(error) => error.to_string(),
-                    CellError::Cell(role, why) => format!("column {}: {why}", self.names[role as usize]),
-                };
-                let mut raw = String::new();
-                for role in Role::ALL {
-                    let column = &pending.used[role as usize];
-                    let text = array_value_to_string(column, row).unwrap_or_default();
-                    let comma = if raw.is_empty() { "" } else { "," };
-                    let _ = write!(raw, "{comma}{text}");
-                }
-                out.unreadable(self.next_row, None, detail, raw.as_bytes());
+        if let Err(refused) = self.readings(&pending.columns, pending.next, out) {
+            self.refuse(pending, refused, out);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, pending: &Pending, refused: Refused, out: &mut RowSink<'_>) {
+        out.batch.bad_times += usize::from(refused.is_time());
+        let detail = match refused.error {
+            CellError::Row(why) => why,
+            CellError::Sensor(error) => error.to_string(),
+            CellError::Cell(role, why) => format!("column {}: {why}", self.name_of(role)),
+        };
+        // The usual columns in the usual order, for any order in the file.
+        let places = match self.plan.plain() {
+            Some(places) => places.to_vec(),
+            None => (0..pending.all.len()).collect(),
+        };
+        let cells = places
+            .into_iter()
+            .map(|place| array_value_to_string(&pending.all[place], pending.next).unwrap_or_default());
+        let raw = cells.collect::<Vec<_>>().join(",");
+        out.refuse_row(self.next_row, None, refused.readings, detail, raw.as_bytes());
+    }
+
+    fn name_of(&self, role: Role) -> &str {
+        let place = self.plan.place_of(role);
+        place.map_or(role.name(), |place| &self.names[place])
+    }
+
+    /// Appends the readings of a row, where a null of several measurements is none.
+    #[inline]
+    fn readings(&mut self, columns: &Columns, row: usize, out: &mut RowSink<'_>) -> Result<(), Refused> {
+        let conditions = self.plan.conditions.iter().zip(&columns.conditions);
+        for ((_, condition), texts) in conditions {
+            if !condition.holds(trim(text_at(texts, row).unwrap_or_default())) {
+                out.batch.left_out += 1;
+                return Ok(());
             }
+        }
+        let refused = |error| Refused {
+            error,
+            readings: columns.values.count(row),
+            is_partial: false,
+        };
+        let null = |role| CellError::Cell(role, "is null or cannot be converted".to_owned());
+        let time = self.time(columns, row);
+        let time = time
+            .unwrap_or_else(|| Err(null(Role::Timestamp)))
+            .map_err(refused)?;
+        let device = match (&self.plan.device, &columns.device) {
+            (Device::Fixed(name), _) => name.as_bytes(),
+            (_, None) => &[],
+            (device, Some(texts)) => {
+                let text = text_at(texts, row).ok_or_else(|| refused(null(Role::Device)))?;
+                match device {
+                    Device::Segment(_, part) => {
+                        segment(text.split(|&byte| byte == b'/'), *part).ok_or_else(|| {
+                            let why = format!("\"{}\" has no part {part}", shown(text));
+                            refused(CellError::Cell(Role::Device, why))
+                        })?
+                    }
+                    Device::Column(_) | Device::Fixed(_) => text,
+                }
+            }
+        };
+        let (arrival, offset) = (out.arrival, Offset(self.next_row));
+        let reading = |sensor, value| Reading {
+            sensor,
+            time,
+            arrival,
+            value,
+            offset,
+        };
+        match (&columns.values, &self.plan.values) {
+            (Measured::Long { tag, value }, _) => {
+                let tag = text_at(tag, row).ok_or_else(|| refused(null(Role::Tag)))?;
+                let sensor = self.cells.sensor(device, tag, out.sensors).map_err(refused)?;
+                let value = value.value(row);
+                let value = value.unwrap_or_else(|| Err(null(Role::Value))).map_err(refused)?;
+                out.batch.readings.push(reading(sensor, value));
+                Ok(())
+            }
+            (Measured::Wide(values), Values::Wide(tags)) => {
+                let (mut wrong, before): (Option<Refused>, _) = (None, out.batch.readings.len());
+                for (column, (_, tag)) in values.iter().zip(tags) {
+                    let Some(value) = column.value(row) else {
+                        continue;
+                    };
+                    let read = value.map_err(|error| named(error, tag)).and_then(|value| {
+                        let sensor = self.cells.sensor(device, tag.as_bytes(), out.sensors)?;
+                        Ok(reading(sensor, value))
+                    });
+                    match (read, &mut wrong) {
+                        (Ok(reading), _) => out.batch.readings.push(reading),
+                        (Err(_), Some(wrong)) => wrong.readings += 1,
+                        (Err(error), None) => wrong = Some(Refused::one(error)),
+                    }
+                }
+                let is_partial = out.batch.readings.len() > before;
+                wrong.map_or(Ok(()), |wrong| Err(Refused { is_partial, ..wrong }))
+            }
+            // The columns are those of the plan.
+            (Measured::Wide(_), Values::Long { .. }) => Ok(()),
         }
     }
 
     #[inline]
-    fn reading(
-        &mut self,
-        columns: &Columns,
-        row: usize,
-        out: &mut RowSink<'_>,
-    ) -> Result<Reading, CellError> {
-        let null = |role| CellError::Cell(role, "is null or cannot be converted".to_owned());
+    fn time(&mut self, columns: &Columns, row: usize) -> Option<Result<EventTime, CellError>> {
+        let (columns::Times::Texts(dates), Some(times)) = (&columns.time, &columns.time_of_day) else {
+            return columns.time.time(row, &mut self.text, &mut self.cells);
+        };
+        if dates.is_null(row) || times.is_null(row) {
+            return None;
+        }
         self.text.clear();
-        // Writing to a string cannot fail.
-        let time = match &columns.time {
-            Times::Ticks(ticks, _) if ticks.is_null(row) => return Err(null(Role::Timestamp)),
-            Times::Ticks(ticks, unit) => time_of_ticks(ticks.value(row), *unit)?,
-            Times::Integers(numbers) if numbers.is_valid(row) => {
-                let _ = write!(self.text, "{}", numbers.value(row));
-                self.cells.time(self.text.as_bytes())?
-            }
-            Times::Floats(numbers) if numbers.is_valid(row) => {
-                let _ = write!(self.text, "{}", numbers.value(row));
-                self.cells.time(self.text.as_bytes())?
-            }
-            Times::Texts(texts) if texts.is_valid(row) => {
-                self.cells.time(texts.value(row).trim_ascii().as_bytes())?
-            }
-            Times::Integers(_) | Times::Floats(_) | Times::Texts(_) => return Err(null(Role::Timestamp)),
-        };
-        if columns.device.is_null(row) {
-            return Err(null(Role::Device));
-        }
-        if columns.tag.is_null(row) {
-            return Err(null(Role::Tag));
-        }
-        let sensor = self.cells.sensor(
-            columns.device.value(row).as_bytes(),
-            columns.tag.value(row).as_bytes(),
-            out.sensors,
-        )?;
-        let value = match &columns.value {
-            Values::Numbers(numbers) if numbers.is_valid(row) => numbers.value(row),
-            Values::Texts(texts) if texts.is_valid(row) => number(trim(texts.value(row).as_bytes()))?,
-            Values::Numbers(_) | Values::Texts(_) => return Err(null(Role::Value)),
-        };
-        Ok(Reading {
-            sensor,
-            time,
-            arrival: out.arrival,
-            value,
-            offset: Offset(self.next_row),
-        })
+        self.text.push_str(dates.value(row).trim());
+        self.text.push(' ');
+        self.text.push_str(times.value(row).trim());
+        Some(self.cells.time(self.text.as_bytes()))
     }
 }
 
-/// The columns of a batch, by role.
-struct Columns {
-    time: Times,
-    device: StringArray,
-    tag: StringArray,
-    value: Values,
-}
-
-/// A column of values: numbers, or texts of which each may be one.
-enum Values {
-    Numbers(Float64Array),
-    Texts(StringArray),
-}
-
-/// A timestamp column of any supported type.
-enum Times {
-    Ticks(Int64Array, TimeUnit),
-    Integers(Int64Array),
-    Floats(Float64Array),
-    Texts(StringArray),
-}
-
-impl Columns {
-    fn new([time, device, tag, value]: &[ArrayRef; 4]) -> Result<Self, ArrowError> {
-        let integers = |column: &ArrayRef| -> Result<Int64Array, ArrowError> {
-            Ok(cast(column, &DataType::Int64)?
-                .as_primitive::<Int64Type>()
-                .clone())
-        };
-        let floats = |column: &ArrayRef| -> Result<Float64Array, ArrowError> {
-            Ok(cast(column, &DataType::Float64)?
-                .as_primitive::<Float64Type>()
-                .clone())
-        };
-        let texts = |column: &ArrayRef| -> Result<StringArray, ArrowError> {
-            Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
-        };
-        Ok(Self {
-            time: match time.data_type() {
-                DataType::Timestamp(unit, _) => Times::Ticks(integers(time)?, *unit),
-                DataType::Date32 | DataType::Date64 => {
-                    let midnights = cast(time, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
-                    Times::Ticks(integers(&midnights)?, TimeUnit::Millisecond)
-                }
-                kind if kind.is_integer() => Times::Integers(integers(time)?),
-                kind if kind.is_floating() => Times::Floats(floats(time)?),
-                _ => Times::Texts(texts(time)?),
-            },
-            device: texts(device)?,
-            tag: texts(tag)?,
-            value: match is_text(value.data_type()) {
-                true => Values::Texts(texts(value)?),
-                false => Values::Numbers(floats(value)?),
-            },
-        })
-    }
-}
-
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, of) => is_text(of),
-        _ => false,
-    }
-}
-
-/// Returns whether a column of this type can be read for a role. Its rows are then judged one by one, also if a day of a
-/// sensor holds nothing but nulls.
-fn fits(role: Role, kind: &DataType) -> bool {
-    match kind {
-        DataType::Null => true,
-        DataType::Boolean => role == Role::Value,
-        kind if is_text(kind) => true,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            matches!(role, Role::Device | Role::Tag)
-        }
-        DataType::Dictionary(_, of) => fits(role, of),
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => role == Role::Timestamp,
-        kind if kind.is_integer() => true,
-        kind if kind.is_floating() => matches!(role, Role::Timestamp | Role::Value),
-        kind if kind.is_numeric() => role == Role::Value,
-        _ => false,
-    }
-}
-
-#[inline]
-fn time_of_ticks(ticks: i64, unit: TimeUnit) -> Result<EventTime, CellError> {
-    // Digits past the millisecond are dropped; `div_euclid` does this before 1970 too.
-    let millis = match unit {
-        TimeUnit::Second => ticks.saturating_mul(1_000),
-        TimeUnit::Millisecond => ticks,
-        TimeUnit::Microsecond => ticks.div_euclid(1_000),
-        TimeUnit::Nanosecond => ticks.div_euclid(1_000_000),
+/// Returns the columns at the top of a Parquet file, each with the texts of its first rows that are not null.
+pub(in crate::source) fn first_rows(file: &InputFile, most: usize) -> io::Result<Vec<(String, Vec<String>)>> {
+    let read = || -> Result<Vec<(String, Vec<String>)>, ParquetError> {
+        let opened = file
+            .open()
+            .map_err(|error| ParquetError::External(error.into()))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
+        let mut reader = builder.with_batch_size(most).with_limit(most).build()?;
+        let batch = reader.next().transpose()?;
+        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(reader.schema()));
+        let schema = batch.schema();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| {
+            let texts = (0..batch.num_rows()).filter(|&row| column.is_valid(row));
+            let texts = texts.filter_map(|row| array_value_to_string(column, row).ok());
+            (field.name().clone(), texts.collect())
+        });
+        Ok(columns.collect())
     };
-    let time = EventTime::from_millis(millis);
-    if time.as_millis() == millis {
-        Ok(time)
-    } else {
-        Err(CellError::Cell(
-            Role::Timestamp,
-            "is outside the years 1 to 9999".to_owned(),
-        ))
-    }
+    // The library panics on some damage.
+    let read = caught(read).map_err(io::Error::other)?;
+    read.map_err(io::Error::other)
 }

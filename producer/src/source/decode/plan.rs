@@ -54,9 +54,63 @@ impl Plan {
             _ => None,
         }
     }
-}
 
-impl Plan {
+    /// Returns the columns that it needs, in order, each once.
+    pub(in crate::source) fn places(&self) -> Vec<usize> {
+        let mut places = vec![self.time];
+        places.extend(self.time_of_day);
+        match self.device {
+            Device::Column(place) | Device::Segment(place, _) => places.push(place),
+            Device::Fixed(_) => {}
+        }
+        match &self.values {
+            Values::Long { tag, value } => places.extend([tag, value]),
+            Values::Wide(columns) => places.extend(columns.iter().map(|(place, _)| place)),
+        }
+        places.extend(self.conditions.iter().map(|(place, _)| place));
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Returns the same plan for columns at other places.
+    pub(in crate::source) fn renumbered(self, place: impl Fn(usize) -> usize) -> Self {
+        Self {
+            time: place(self.time),
+            time_of_day: self.time_of_day.map(&place),
+            device: match self.device {
+                Device::Column(at) => Device::Column(place(at)),
+                Device::Segment(at, part) => Device::Segment(place(at), part),
+                fixed @ Device::Fixed(_) => fixed,
+            },
+            values: match self.values {
+                Values::Long { tag, value } => Values::Long {
+                    tag: place(tag),
+                    value: place(value),
+                },
+                Values::Wide(columns) => {
+                    Values::Wide(columns.into_iter().map(|(at, tag)| (place(at), tag)).collect())
+                }
+            },
+            conditions: self
+                .conditions
+                .into_iter()
+                .map(|(at, condition)| (place(at), condition))
+                .collect(),
+        }
+    }
+
+    /// Returns the column of a role, if it has one.
+    pub(in crate::source) fn place_of(&self, role: Role) -> Option<usize> {
+        match (role, &self.device, &self.values) {
+            (Role::Timestamp, ..) => Some(self.time),
+            (Role::Device, &Device::Column(place) | &Device::Segment(place, _), _) => Some(place),
+            (Role::Tag, _, &Values::Long { tag, .. }) => Some(tag),
+            (Role::Value, _, &Values::Long { value, .. }) => Some(value),
+            _ => None,
+        }
+    }
+
     /// Returns which column is what, for a person.
     pub(in crate::source) fn summary<S: AsRef<str>>(&self, names: &[S], mapping: &ColumnMapping) -> String {
         let name = |place: usize| names[place].as_ref().trim();
@@ -92,55 +146,33 @@ impl ColumnMapping {
         name: &str,
         found: &[S],
     ) -> Result<Plan, SourceError> {
-        self.plan_of(path, name, found, false)
+        let columns = Columns {
+            mapping: self,
+            path,
+            found: found.iter().map(|name| name.as_ref().trim()).collect(),
+            own: found.len(),
+            columns_are_typed: false,
+        };
+        columns.plan(name)
     }
 
-    fn plan_of<S: AsRef<str>>(
+    /// Does the same for a file whose columns have types. Only the first `own` are the file's: what its path names is no
+    /// measurement, unless an option says so.
+    pub(in crate::source) fn plan_of_typed<S: AsRef<str>>(
         &self,
         path: &Path,
         name: &str,
         found: &[S],
-        columns_are_typed: bool,
+        own: usize,
     ) -> Result<Plan, SourceError> {
         let columns = Columns {
             mapping: self,
             path,
             found: found.iter().map(|name| name.as_ref().trim()).collect(),
-            columns_are_typed,
+            own,
+            columns_are_typed: true,
         };
-        let (time, time_of_day) = columns.time()?;
-        let device = match &self.device_from {
-            None => Device::Column(columns.of(Role::Device)?),
-            Some(DeviceFrom::Segment(column, part)) => {
-                Device::Segment(columns.named(column, "device")?, *part)
-            }
-            Some(from) => match from.of_file(name) {
-                Some(Ok(name)) => Device::Fixed(name),
-                Some(Err(why)) => return Err(columns.refuse(why)),
-                None => Device::Column(columns.of(Role::Device)?),
-            },
-        };
-        let conditions = self.conditions.iter().map(|condition| {
-            Ok((
-                columns.named(&condition.column, "condition --where")?,
-                condition.clone(),
-            ))
-        });
-        let mut plan = Plan {
-            time,
-            time_of_day,
-            device,
-            values: Values::Wide(Vec::new()),
-            conditions: conditions.collect::<Result<_, SourceError>>()?,
-        };
-        plan.values = match self.tags.is_empty() {
-            true => Values::Long {
-                tag: columns.of(Role::Tag)?,
-                value: columns.of(Role::Value)?,
-            },
-            false => Values::Wide(columns.measurements(&plan)?),
-        };
-        Ok(plan)
+        columns.plan(name)
     }
 
     /// Returns the columns of the four roles, for sources that need one for each.
@@ -149,7 +181,7 @@ impl ColumnMapping {
         path: &Path,
         found: &[S],
     ) -> Result<[usize; 4], SourceError> {
-        let plan = self.plan_of(path, "", found, true)?;
+        let plan = self.plan_of_typed(path, "", found, found.len())?;
         plan.plain().ok_or_else(|| SourceError::Options {
             path: path.to_owned(),
             why: "options for wide rows, for the device, for two columns of time and --where do not apply to this kind of \
@@ -164,11 +196,48 @@ struct Columns<'a> {
     mapping: &'a ColumnMapping,
     path: &'a Path,
     found: Vec<&'a str>,
+    /// How many of them are the file's own, and not names in its path.
+    own: usize,
     /// Whether a time is known by its column's type, so that it is never in two.
     columns_are_typed: bool,
 }
 
 impl Columns<'_> {
+    /// Finds the columns of the file `name`.
+    fn plan(&self, name: &str) -> Result<Plan, SourceError> {
+        let (time, time_of_day) = self.time()?;
+        let device = match &self.mapping.device_from {
+            None => Device::Column(self.of(Role::Device)?),
+            Some(DeviceFrom::Segment(column, part)) => Device::Segment(self.named(column, "device")?, *part),
+            Some(from) => match from.of_file(name) {
+                Some(Ok(name)) => Device::Fixed(name),
+                Some(Err(why)) => return Err(self.refuse(why)),
+                None => Device::Column(self.of(Role::Device)?),
+            },
+        };
+        let conditions = self.mapping.conditions.iter().map(|condition| {
+            Ok((
+                self.named(&condition.column, "condition --where")?,
+                condition.clone(),
+            ))
+        });
+        let mut plan = Plan {
+            time,
+            time_of_day,
+            device,
+            values: Values::Wide(Vec::new()),
+            conditions: conditions.collect::<Result<_, SourceError>>()?,
+        };
+        plan.values = match self.mapping.tags.is_empty() {
+            true => Values::Long {
+                tag: self.of(Role::Tag)?,
+                value: self.of(Role::Value)?,
+            },
+            false => Values::Wide(self.measurements(&plan)?),
+        };
+        Ok(plan)
+    }
+
     fn refuse(&self, why: String) -> SourceError {
         SourceError::Options {
             path: self.path.to_owned(),
@@ -267,7 +336,10 @@ impl Columns<'_> {
             for (place, &column) in self.found.iter().enumerate() {
                 let is_meant = matches(pattern, column)
                     && (!pattern.contains('*')
-                        || (!is_taken(place) && !column.is_empty() && !self.is_ignored(column)));
+                        || (place < self.own
+                            && !is_taken(place)
+                            && !column.is_empty()
+                            && !self.is_ignored(column)));
                 if is_meant && !std::mem::replace(&mut known[place], true) {
                     measurements.push((place, name.as_deref().unwrap_or(column).to_owned()));
                 }

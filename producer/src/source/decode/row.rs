@@ -138,7 +138,7 @@ impl RowReader {
 
 /// Says which column a wrong measurement is in.
 #[cold]
-fn named(error: CellError, tag: &str) -> CellError {
+pub(super) fn named(error: CellError, tag: &str) -> CellError {
     match error {
         CellError::Cell(_, why) => CellError::Row(format!(
             "column {}: {why}; a column that is no measurement is left out with --ignore",

@@ -133,7 +133,7 @@ impl TimeReader {
 
     /// Returns the instant of a time without a zone. Of two, it is the first: before the clocks were put back.
     #[inline]
-    fn instant(&mut self, local: LocalTime) -> Result<EventTime, String> {
+    pub(in crate::source) fn instant(&mut self, local: LocalTime) -> Result<EventTime, String> {
         self.noticed.without_zone = true;
         match &self.zone {
             None => Ok(local.in_utc()),

@@ -8,6 +8,7 @@ mod follow;
 mod identity;
 mod odd_text;
 mod shapes;
+mod wide_columns;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::source::decode::{InputFile, Kind, LastLine, first_bytes, split};
+use crate::source::decode::{InputFile, Kind, LastLine, Role, first_bytes, first_parquet_rows, split};
 
 /// How much of a file is looked at.
 const HEAD_BYTES: usize = 256 << 10;
@@ -57,11 +57,12 @@ impl Field {
 }
 
 impl Sample {
-    /// Looks at the start of a file; `None` if it is of a kind whose columns have types and are read as they are.
+    /// Looks at the start of a file; `None` if it holds events, whose bodies may be anything.
     pub(super) fn of(file: &InputFile) -> io::Result<Option<Self>> {
         let head = match file.kind {
             Kind::Csv { .. } | Kind::Ndjson => first_bytes(file, HEAD_BYTES)?,
-            _ => return Ok(None),
+            Kind::Parquet => return Self::of_columns(file).map(Some),
+            Kind::Avro => return Ok(None),
         };
         Ok(Some(match file.kind {
             Kind::Csv { delimiter } => Self::of_table(&head, delimiter),
@@ -132,6 +133,30 @@ impl Sample {
             fields,
             is_json: false,
         }
+    }
+
+    /// Takes the columns of a Parquet file, and the devices and tags that its path names.
+    fn of_columns(file: &InputFile) -> io::Result<Self> {
+        let columns = first_parquet_rows(file, MOST_ROWS)?.into_iter().take(MOST_FIELDS);
+        let mut fields: Vec<Field> = columns.map(|(path, texts)| Field { path, texts }).collect();
+        for (name, value) in file.named_segments() {
+            let is_usual = |role: Role| {
+                role.usual_names()
+                    .iter()
+                    .any(|usual| usual.eq_ignore_ascii_case(name))
+            };
+            let is_new = fields.iter().all(|field| !field.path.eq_ignore_ascii_case(name));
+            if is_new && (is_usual(Role::Device) || is_usual(Role::Tag)) {
+                fields.push(Field {
+                    path: name.to_owned(),
+                    texts: Vec::from_iter(value),
+                });
+            }
+        }
+        Ok(Self {
+            fields,
+            is_json: false,
+        })
     }
 
     fn of_documents(head: &[u8]) -> Self {

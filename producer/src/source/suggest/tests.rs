@@ -106,6 +106,73 @@ fn documents_are_understood() {
 }
 
 #[test]
+fn columns_of_parquet_are_understood() {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1_767_571_200_000; 2]));
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), Some(2.0)]));
+    let [time, name, number] = [&times, &names, &numbers];
+    for (columns, path, options) in [
+        (
+            vec![("ts", time), ("device", name), ("tag", name), ("value", number)],
+            "a.parquet",
+            "",
+        ),
+        (
+            vec![
+                ("ts", time),
+                ("device", name),
+                ("temp", number),
+                ("press", number),
+            ],
+            "a.parquet",
+            "--tags *",
+        ),
+        (
+            vec![
+                ("read_at", time),
+                ("note", name),
+                ("temp", number),
+                ("press", number),
+            ],
+            "a.parquet",
+            "--column-time read_at --tags * --ignore note --device-from file",
+        ),
+        (
+            vec![("ts", time), ("temp", number), ("press", number)],
+            "device=p7/a.parquet",
+            "--tags *",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let batch = RecordBatch::try_from_iter(
+            columns
+                .into_iter()
+                .map(|(name, column)| (name, Arc::clone(column))),
+        );
+        let batch = batch.unwrap();
+        let mut writer = ::parquet::arrow::ArrowWriter::try_new(
+            std::fs::File::create(&file).unwrap(),
+            batch.schema(),
+            None,
+        )
+        .unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let suggestions = suggest(folder.path(), &ColumnMapping::default()).unwrap();
+        let best = suggestions.first().map(|best| &best.mapping);
+        let found: Vec<_> = column_options(best.unwrap())
+            .map(|(option, value)| format!("{option} {value}"))
+            .collect();
+        assert_eq!(found.join(" "), options, "{path}");
+    }
+}
+
+#[test]
 fn what_is_given_is_kept() {
     let given = ColumnMapping {
         device_from: "const:plant".parse().ok(),

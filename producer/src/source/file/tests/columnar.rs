@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::*;
 
 /// Writes the columns in groups of a few rows, so that a file has several groups.
-fn written(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+pub(super) fn written(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )

@@ -300,3 +300,62 @@ fn a_renamed_file_keeps_the_device_that_its_name_gave() {
         ("pump-7", "temp")
     );
 }
+
+#[test]
+fn documents_without_any_of_the_tags_are_refused_at_the_start_as_tables_are() {
+    let text = "{\"ts\":1,\"device\":\"d\",\"temp\":1}\n{\"ts\":2,\"device\":\"d\",\"press\":1}\n";
+    let refused = refused_with("a.ndjson", text, |mapping| tags(mapping, &["flow", "volt_*"]));
+    assert!(
+        refused.contains(
+            "no field is a measurement by --tags flow,volt_*; the first objects have device, press, temp, ts"
+        ),
+        "{refused}"
+    );
+    // A tag of later documents, or one without a value yet, is no mistake.
+    let (readings, _) = read_with("a.ndjson", text, |mapping| tags(mapping, &["press", "flow"]));
+    assert_eq!(readings, ["d/press 2 1"]);
+    let none = "{\"ts\":1,\"device\":\"d\",\"temp\":null}\n";
+    let (readings, unreadable) = read_with("a.ndjson", none, |mapping| tags(mapping, &["temp"]));
+    assert_eq!((readings.len(), unreadable.len()), (0, 0));
+}
+
+#[test]
+fn a_file_that_is_named_is_read_by_its_content_if_its_ending_says_nothing() {
+    let table = "ts;device;tag;value\n1;d;t;1,5\n2;d;t;2\n";
+    for name in ["a.txt", "LOG.DAT", "export", "a.2026-01-05", ".hidden"] {
+        let (readings, unreadable) = read_with(name, table, |_| ());
+        assert_eq!(
+            (readings, unreadable.len()),
+            (vec!["d/t 1 1.5".to_owned(), "d/t 2 2".to_owned()], 0),
+            "{name}"
+        );
+    }
+    for text in [
+        "{\"ts\":1,\"device\":\"d\",\"tag\":\"t\",\"value\":1.5}\n",
+        "[ {\"ts\":1,\"device\":\"d\",\"tag\":\"t\",\"value\":1.5} ]",
+    ] {
+        assert_eq!(read_with("export.log", text, |_| ()).0, ["d/t 1 1.5"]);
+    }
+    let packed = gzip(table.as_bytes());
+    assert_eq!(read("a.dat.gz", packed).readings.len(), 2);
+    // No table: prose, one column, bytes; and in a folder, nobody has meant such a file.
+    for (name, bytes) in [
+        (
+            "a.txt",
+            &b"It was a dark night.\nNothing happened, at all.\nThen the lights went out.\n"[..],
+        ),
+        ("a.dat", b"1\n2\n3\n"),
+        ("a.bin", b"a,b\n\0,1\n"),
+        ("a.xyz", b"a,b\n\xff\xfe,1\nx,y\n"),
+        ("a", b""),
+    ] {
+        let refused = refusal(name, bytes);
+        assert!(
+            refused.contains("unknown file name ending") && refused.contains("delimited text"),
+            "{name}: {refused}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.txt"), table).unwrap();
+    assert!(FileSource::open(folder.path(), &any_epoch(), Until::CaughtUp).is_err());
+}
