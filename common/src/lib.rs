@@ -27,7 +27,7 @@ pub use error_text::{one_line, sentence};
 pub use length::{Interval, Length};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
 pub use panics::{Panicked, caught};
-pub use prediction::Prediction;
+pub use prediction::{Prediction, Shadow};
 pub use random::{random, seed_random};
 pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{

@@ -22,4 +22,15 @@ pub struct Prediction {
     pub anomaly: bool,
     /// Version of the sensor's model that scored the window.
     pub model_version: Arc<str>,
+    /// The result of the sensor's shadow version, if it has one that could score the window.
+    pub shadow: Option<Shadow>,
+}
+
+/// The result of a version that is scored beside the current one, to compare them. It announces no anomaly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    /// The version.
+    pub version: Arc<str>,
+    /// Its signed score; above 0 is normal.
+    pub decision: f64,
 }

@@ -2,8 +2,8 @@
 //!
 //! A window (sensor, window start, window length) may have several rows: a crash wrote one twice, a message was delivered
 //! again after another model had become current, or late readings made a correction. Exactly one of them counts: **the
-//! one with the most readings, then with the greatest model version, then with the greatest values in column order**. The
-//! rule looks at the rows alone, so neither the names of parts nor the order in which they are read matter. People apply
+//! one with the most readings, then with the greatest model version, then with the greatest values in column order**, where
+//! no shadow is less than any. The rule looks at the rows alone, so neither the names of parts nor the order in which they are read matter. People apply
 //! it in SQL (docs/formats.md).
 //!
 //! A model's version is a hash, so the greatest is not the newest. Nothing in a row says which model is newer; with the
@@ -66,11 +66,22 @@ impl Rival for Prediction {
                     .unwrap_or(Ordering::Equal)
             })
             .then_with(|| self.anomaly.cmp(&other.anomaly))
+            .then_with(|| shadow_version(self).cmp(&shadow_version(other)))
+            .then_with(|| {
+                let decision = |p: &Self| p.shadow.as_ref().map_or(0.0, |shadow| shadow.decision);
+                decision(self).total_cmp(&decision(other))
+            })
     }
 
     fn should_equal(&self, other: &Self) -> bool {
-        self.aggregate.count == other.aggregate.count && self.model_version == other.model_version
+        self.aggregate.count == other.aggregate.count
+            && self.model_version == other.model_version
+            && shadow_version(self) == shadow_version(other)
     }
+}
+
+fn shadow_version(prediction: &Prediction) -> Option<&str> {
+    prediction.shadow.as_ref().map(|shadow| &*shadow.version)
 }
 
 impl Rival for Dispatched {
@@ -131,7 +142,7 @@ pub(super) fn readings_by_source(rows: &[Dispatched]) -> BTreeMap<Arc<str>, u64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Aggregate, EventTime, Length, SensorId};
+    use windrow_common::{Aggregate, EventTime, Length, SensorId, Shadow};
 
     fn prediction(start: i64, count: u64, version: &str, decision: f64) -> Prediction {
         Prediction {
@@ -150,6 +161,7 @@ mod tests {
             decision,
             anomaly: decision <= 0.0,
             model_version: version.into(),
+            shadow: None,
         }
     }
 
@@ -200,6 +212,30 @@ mod tests {
         assert_eq!(
             (counted.repeats, counted.superseded, counted.conflicts),
             (1, 2, 1)
+        );
+    }
+
+    #[test]
+    fn a_row_with_a_shadow_counts_rather_than_one_without_and_is_no_conflict() {
+        let with = |version: &str, decision| Prediction {
+            shadow: Some(Shadow {
+                version: version.into(),
+                decision,
+            }),
+            ..prediction(0, 3, "aa", 0.5)
+        };
+        // A shadow was set, and then another one, before the message was delivered again.
+        let counted = counts(&[prediction(0, 3, "aa", 0.5), with("11", 0.5), with("22", -0.5)]);
+        assert_eq!(counted.rows, [with("22", -0.5)]);
+        assert_eq!(
+            (counted.repeats, counted.superseded, counted.conflicts),
+            (0, 2, 0)
+        );
+        let counted = counts(&[with("11", 0.5), with("11", 0.25), with("11", 0.5)]);
+        assert_eq!(counted.rows, [with("11", 0.5)]);
+        assert_eq!(
+            (counted.repeats, counted.superseded, counted.conflicts),
+            (1, 0, 1)
         );
     }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
 use arrow_schema::DataType;
 use bytes::Bytes;
 
 use super::Row;
 use super::table::{self, TableError, integers, primitive, strings, times};
-use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
+use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId, Shadow};
 
 impl Row for Prediction {
     const TABLE: &'static str = "predictions";
@@ -28,22 +29,25 @@ impl Row for Prediction {
 
 fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
     let float = DataType::Float64;
-    let schema = table::schema(&[
-        ("device", DataType::Utf8),
-        ("tag", DataType::Utf8),
-        ("window_start", table::timestamp_type()),
-        ("window_ms", DataType::Int64),
-        ("count", DataType::Int64),
-        ("mean", float.clone()),
-        ("std", float.clone()),
-        ("min", float.clone()),
-        ("max", float.clone()),
-        ("first", float.clone()),
-        ("last", float.clone()),
-        ("decision", float),
-        ("anomaly", DataType::Boolean),
-        ("model_version", DataType::Utf8),
-    ]);
+    let schema = table::schema_with_nulls(
+        &[
+            ("device", DataType::Utf8),
+            ("tag", DataType::Utf8),
+            ("window_start", table::timestamp_type()),
+            ("window_ms", DataType::Int64),
+            ("count", DataType::Int64),
+            ("mean", float.clone()),
+            ("std", float.clone()),
+            ("min", float.clone()),
+            ("max", float.clone()),
+            ("first", float.clone()),
+            ("last", float.clone()),
+            ("decision", float.clone()),
+            ("anomaly", DataType::Boolean),
+            ("model_version", DataType::Utf8),
+        ],
+        &[("shadow_version", DataType::Utf8), ("shadow_decision", float)],
+    );
     let text = |of: fn(&Prediction) -> &str| -> ArrayRef {
         Arc::new(predictions.iter().map(|p| Some(of(p))).collect::<StringArray>())
     };
@@ -74,6 +78,18 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
                 .collect::<BooleanArray>(),
         ),
         text(|p| &p.model_version),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| p.shadow.as_ref().map(|shadow| &*shadow.version))
+                .collect::<StringArray>(),
+        ),
+        Arc::new(
+            predictions
+                .iter()
+                .map(|p| p.shadow.as_ref().map(|shadow| shadow.decision))
+                .collect::<Float64Array>(),
+        ),
     ];
     table::write(&RecordBatch::try_new(schema, columns)?)
 }
@@ -93,8 +109,10 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
             .column_by_name("anomaly")
             .and_then(|column| column.as_boolean_opt());
         let anomaly = anomaly.ok_or(TableError::Column("anomaly"))?;
+        let shadows = Shadows::of(&batch)?;
         // Rows of one sensor are adjacent, so they share its names and version instead of copying them.
         let mut previous: Option<(SensorId, Arc<str>)> = None;
+        let mut shadow: Option<Shadow> = None;
         for row in 0..batch.num_rows() {
             let same = previous.take().filter(|(sensor, version)| {
                 *sensor.device == *devices.value(row)
@@ -114,6 +132,9 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                 }
             };
             previous = Some((sensor.clone(), Arc::clone(&model_version)));
+            shadow = shadows
+                .as_ref()
+                .and_then(|shadows| shadows.row(row, shadow.take()));
             predictions.push(Prediction {
                 sensor,
                 window_length: Length::from_millis(window_ms(row)),
@@ -130,10 +151,43 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                 decision: decision.value(row),
                 anomaly: anomaly.value(row),
                 model_version,
+                shadow: shadow.clone(),
             });
         }
     }
     Ok(predictions)
+}
+
+/// The columns of the shadow versions.
+struct Shadows<'a> {
+    versions: &'a StringArray,
+    decisions: &'a Float64Array,
+}
+
+impl<'a> Shadows<'a> {
+    /// Returns the columns; `None` in parts of versions that had none.
+    fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
+        if batch.column_by_name("shadow_version").is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            versions: strings(batch, "shadow_version")?,
+            decisions: primitive::<Float64Type>(batch, "shadow_decision")?,
+        }))
+    }
+
+    /// Returns a row's shadow. Rows of one version share its name.
+    fn row(&self, row: usize, previous: Option<Shadow>) -> Option<Shadow> {
+        if self.versions.is_null(row) || self.decisions.is_null(row) {
+            return None;
+        }
+        let name = self.versions.value(row);
+        let same = previous.filter(|shadow| *shadow.version == *name);
+        Some(Shadow {
+            version: same.map_or_else(|| Arc::from(name), |shadow| shadow.version),
+            decision: self.decisions.value(row),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -159,10 +213,23 @@ mod tests {
                 decision: 1.0 / (i as f64 + 1.0),
                 anomaly: i % 3 == 0,
                 model_version: "v1".into(),
+                shadow: (i % 4 != 0).then(|| Shadow {
+                    version: format!("s{}", i / 20).into(),
+                    decision: -0.1 * i as f64,
+                }),
             })
             .collect();
         let bytes = encode(&predictions).unwrap();
         assert_eq!(decode(bytes.clone()).unwrap(), predictions);
+        // Parts of versions without shadows have no columns for them.
+        let batch = table::read(bytes.clone()).unwrap().remove(0);
+        let old: Vec<usize> = (0..batch.num_columns() - 2).collect();
+        let old = table::write(&batch.project(&old).unwrap()).unwrap();
+        let without = predictions.iter().cloned().map(|prediction| Prediction {
+            shadow: None,
+            ..prediction
+        });
+        assert_eq!(decode(old).unwrap(), without.collect::<Vec<_>>());
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
     }
@@ -185,6 +252,7 @@ mod tests {
             decision: 1.0,
             anomaly: false,
             model_version: "v1".into(),
+            shadow: None,
         };
         let bytes = encode(&[prediction]).unwrap();
         let mut refused = 0;

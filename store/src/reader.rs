@@ -138,6 +138,7 @@ mod tests {
             decision,
             anomaly: decision <= 0.0,
             model_version: "v".into(),
+            shadow: None,
         }
     }
 

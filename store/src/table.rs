@@ -46,11 +46,15 @@ pub(super) fn timestamp_type() -> DataType {
 }
 
 pub(super) fn schema(columns: &[(&str, DataType)]) -> Arc<Schema> {
+    schema_with_nulls(columns, &[])
+}
+
+/// Returns a schema with columns that may have nulls after those that have none.
+pub(super) fn schema_with_nulls(columns: &[(&str, DataType)], nullable: &[(&str, DataType)]) -> Arc<Schema> {
+    let field = |nulls| move |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), nulls);
+    let fields = columns.iter().map(field(false));
     Arc::new(Schema::new(
-        columns
-            .iter()
-            .map(|(name, kind)| Field::new(*name, kind.clone(), false))
-            .collect::<Vec<_>>(),
+        fields.chain(nullable.iter().map(field(true))).collect::<Vec<_>>(),
     ))
 }
 

@@ -9,6 +9,7 @@ mod consume;
 mod models;
 mod progress;
 mod score;
+mod shadows;
 mod stats;
 mod suspects;
 

@@ -10,6 +10,7 @@ use windrow_model::Model;
 use windrow_models::{ModelRepository, RepositoryError};
 use windrow_store::{Store, wait_out};
 
+use crate::shadows::{LoadedShadow, ShadowIndex};
 use crate::stats::Stats;
 
 /// Limits of a [`ModelCache`].
@@ -36,6 +37,7 @@ impl Default for CacheOptions {
 pub struct ModelCache {
     loaded: Cache<SensorId, Arc<LoadedModel>>,
     repository: ModelRepository,
+    shadows: ShadowIndex,
     refresh_after: Duration,
     origin: Instant,
     stats: Arc<Stats>,
@@ -44,8 +46,10 @@ pub struct ModelCache {
 /// A model, its version, and when that version was last checked.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
-    pub(crate) model: Model,
+    pub(crate) model: Arc<Model>,
     pub(crate) version: Arc<str>,
+    /// The version that is scored beside it.
+    pub(crate) shadow: Option<LoadedShadow>,
     /// When `current` was last read, in milliseconds since the cache's origin.
     checked_ms: AtomicU64,
 }
@@ -57,14 +61,18 @@ impl ModelCache {
     /// Creates an empty cache of the models in `store`.
     pub fn new(store: Store, options: CacheOptions, stats: Arc<Stats>) -> Self {
         let weigh = |_: &SensorId, loaded: &Arc<LoadedModel>| {
-            u32::try_from(loaded.model.memory_bytes()).unwrap_or(u32::MAX)
+            let shadow = loaded.shadow.as_ref().and_then(|shadow| shadow.model.as_ref());
+            let bytes = loaded.model.memory_bytes() + shadow.map_or(0, |model| model.memory_bytes());
+            u32::try_from(bytes).unwrap_or(u32::MAX)
         };
+        let repository = ModelRepository::new(store);
         Self {
             loaded: Cache::builder()
                 .max_capacity(options.bytes)
                 .weigher(weigh)
                 .build(),
-            repository: ModelRepository::new(store),
+            shadows: ShadowIndex::new(repository.clone(), options.refresh_after, Arc::clone(&stats)),
+            repository,
             refresh_after: options.refresh_after,
             origin: Instant::now(),
             stats,
@@ -124,7 +132,7 @@ impl ModelCache {
         self.origin.elapsed().as_millis() as u64
     }
 
-    /// Replaces a model whose `current` names another version. On failure, the loaded model continues to score.
+    /// Replaces a model whose `current` names another version, or whose sensor has another shadow. On failure, the loaded model continues to score.
     async fn refresh(&self, sensor: &SensorId, loaded: Arc<LoadedModel>) -> ModelFound {
         match self.load(sensor, Some(&loaded)).await {
             Ok(Some(newer)) if !Arc::ptr_eq(&newer, &loaded) => {
@@ -148,24 +156,46 @@ impl ModelCache {
         }
     }
 
-    /// Reads the sensor's current model, or returns `known` if it has the current version.
+    /// Reads the sensor's current model and its shadow, or returns `known` if it has both.
     async fn load(&self, sensor: &SensorId, known: Option<&Arc<LoadedModel>>) -> ModelFound {
         let read = wait_out("reading a model", || async {
             let Some(version) = self.repository.current(sensor).await? else {
                 return Ok(None);
             };
             if let Some(known) = known.filter(|known| *known.version == *version) {
-                return Ok(Some(Arc::clone(known)));
+                return Ok(Some((Arc::clone(&known.model), Arc::clone(&known.version))));
             }
             let model = self.repository.load(sensor, &version).await?;
             self.stats.models_loaded.inc();
-            Ok(Some(Arc::new(LoadedModel {
-                model,
-                version: version.into(),
-                checked_ms: AtomicU64::new(self.now_ms()),
-            })))
+            Ok(Some((Arc::new(model), Arc::from(version))))
         });
-        read.await.map_err(Arc::new)
+        let Some((model, version)) = read.await.map_err(Arc::new)? else {
+            return Ok(None);
+        };
+        // Once it is promoted, a shadow would say the same twice.
+        let wanted = self.shadows.version_of(sensor).await;
+        let wanted = wanted.filter(|shadow| *shadow != version);
+        let known_shadow = known.and_then(|known| known.shadow.as_ref());
+        let shadow = match wanted {
+            Some(wanted) => Some(self.shadows.load(sensor, wanted, known_shadow).await),
+            None => None,
+        };
+        let is_same = |known: &&Arc<LoadedModel>| {
+            known.version == version
+                && match (&known.shadow, &shadow) {
+                    (Some(known), Some(shadow)) => known.is_same(shadow),
+                    (known, shadow) => known.is_none() && shadow.is_none(),
+                }
+        };
+        if let Some(known) = known.filter(is_same) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        Ok(Some(Arc::new(LoadedModel {
+            model,
+            version,
+            shadow,
+            checked_ms: AtomicU64::new(self.now_ms()),
+        })))
     }
 }
 

@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{Prediction, ScoringMessage};
+use windrow_common::{Prediction, ScoringMessage, Shadow};
 use windrow_model::{Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
+use crate::shadows;
 use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
 
 /// A message with everything needed to score it.
@@ -87,7 +88,7 @@ struct AnomalousWindow {
 pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scored {
     let mut scored = Scored::default();
     let mut scratch = Scratch::default();
-    let mut decisions = Vec::new();
+    let (mut decisions, mut of_shadow) = (Vec::new(), Vec::new());
     for Scorable {
         envelope,
         message,
@@ -104,16 +105,22 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
         let (code, why) = match decided {
             Ok(Ok(())) => {
                 let first = scored.predictions.len();
-                let of_windows = message.aggregates.iter().zip(&decisions);
+                let shadow = model.shadow.as_ref();
+                let shadow = shadow.filter(|_| shadows::decide(&model, &message, &mut of_shadow, stats));
+                let of_windows = message.aggregates.iter().zip(&decisions).enumerate();
                 scored
                     .predictions
-                    .extend(of_windows.map(|(aggregate, &decision)| Prediction {
+                    .extend(of_windows.map(|(at, (aggregate, &decision))| Prediction {
                         sensor: message.sensor.clone(),
                         window_length: message.window_length,
                         aggregate: *aggregate,
                         decision,
                         anomaly: is_anomaly(decision),
                         model_version: Arc::clone(&model.version),
+                        shadow: shadow.map(|shadow| Shadow {
+                            version: Arc::clone(&shadow.version),
+                            decision: of_shadow[at],
+                        }),
                     }));
                 if announce {
                     let id = &envelope.message.id;
@@ -209,6 +216,7 @@ mod tests {
             decision: -0.5,
             anomaly,
             model_version: "v".into(),
+            shadow: None,
         };
         assert_eq!(announcement("m", &[prediction(0, false)]).unwrap(), None);
         let announced = announcement(

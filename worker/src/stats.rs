@@ -75,6 +75,8 @@ pub struct Stats {
     pub(crate) models_loaded: Counter,
     pub(crate) cache_hits: Counter,
     pub(crate) cache_misses: Counter,
+    pub(crate) without_shadow: Counter,
+    pub(crate) failed_shadow_reads: Counter,
 }
 
 /// Why a message was set aside.
@@ -122,6 +124,8 @@ impl Default for Stats {
             models_loaded: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            without_shadow: Counter::default(),
+            failed_shadow_reads: Counter::default(),
         }
     }
 }
@@ -164,6 +168,16 @@ impl Stats {
                 "model_cache_misses",
                 "Models not found in the cache",
                 &self.cache_misses,
+            ),
+            (
+                "without_shadow",
+                "Messages scored without the shadow version of their sensor, because it cannot be read or cannot score",
+                &self.without_shadow,
+            ),
+            (
+                "failed_shadow_reads",
+                "Failed reads of shadow versions, or of the list of them",
+                &self.failed_shadow_reads,
             ),
         ] {
             registry.register(name, help, counter.clone());

@@ -165,6 +165,7 @@ mod tests {
             decision: 1.0,
             anomaly: false,
             model_version: "v".into(),
+            shadow: None,
         }
     }
 

@@ -182,6 +182,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         decision: -0.25,
         anomaly: true,
         model_version: "0123456789abcdef".into(),
+        shadow: None,
     };
     let dispatched = |minute| Dispatched {
         sensor: sensor(),

@@ -26,6 +26,7 @@ fn rivals(window: i64) -> Vec<Prediction> {
         decision,
         anomaly: decision <= 0.0,
         model_version: version.into(),
+        shadow: None,
     };
     let all = [
         row(6, "9a", 71.5, 0.5),

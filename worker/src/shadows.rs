@@ -1,0 +1,169 @@
+//! Shadow versions: scored beside the current ones, and never in their way.
+//!
+//! Whatever goes wrong with a shadow is counted and logged once. It fails no message, and no outage is waited for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use windrow_common::{ScoringMessage, SensorId};
+use windrow_model::{Model, Scratch};
+use windrow_models::{ModelRepository, Shadows};
+
+use crate::models::LoadedModel;
+use crate::stats::Stats;
+
+/// Longest time that a message waits for a shadow to be read.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// Which sensors have a shadow, from one blob that is read again at most once for each refresh.
+#[derive(Clone, Debug)]
+pub(crate) struct ShadowIndex {
+    known: Arc<Mutex<Known>>,
+    repository: ModelRepository,
+    refresh_after: Duration,
+    stats: Arc<Stats>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    shadows: Shadows,
+    checked: Option<Instant>,
+    /// Whether the last read failed, which is logged once.
+    failed: bool,
+}
+
+/// A sensor's shadow version.
+#[derive(Debug)]
+pub(crate) struct LoadedShadow {
+    pub(crate) version: Arc<str>,
+    /// `None` if it cannot be read. The next refresh tries again.
+    pub(crate) model: Option<Arc<Model>>,
+    /// Whether it was logged that it cannot score.
+    told: AtomicBool,
+}
+
+impl ShadowIndex {
+    pub(crate) fn new(repository: ModelRepository, refresh_after: Duration, stats: Arc<Stats>) -> Self {
+        Self {
+            known: Arc::default(),
+            repository,
+            refresh_after,
+            stats,
+        }
+    }
+
+    /// Returns the sensor's shadow version.
+    pub(crate) async fn version_of(&self, sensor: &SensorId) -> Option<Arc<str>> {
+        let mut known = self.known.lock().await;
+        if known
+            .checked
+            .is_none_or(|checked| checked.elapsed() >= self.refresh_after)
+        {
+            let failure = match timeout(READ_WITHIN, self.repository.shadows()).await {
+                Ok(Ok(shadows)) => {
+                    known.shadows = shadows;
+                    None
+                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("the store did not answer within {READ_WITHIN:?}")),
+            };
+            if let Some(error) = &failure {
+                self.stats.failed_shadow_reads.inc();
+                if !known.failed {
+                    tracing::warn!(
+                        error,
+                        "cannot read which models have a shadow; keeping what is known"
+                    );
+                }
+            }
+            known.failed = failure.is_some();
+            known.checked = Some(Instant::now());
+        }
+        known.shadows.get(sensor).map(Arc::clone)
+    }
+
+    /// Reads a shadow version, unless it is the one of `known`.
+    pub(crate) async fn load(
+        &self,
+        sensor: &SensorId,
+        version: Arc<str>,
+        known: Option<&LoadedShadow>,
+    ) -> LoadedShadow {
+        let known = known.filter(|known| known.version == version);
+        if let Some(model) = known.and_then(|known| known.model.clone()) {
+            return LoadedShadow::new(version, Some(model));
+        }
+        let failure = match timeout(READ_WITHIN, self.repository.load(sensor, &version)).await {
+            Ok(Ok(model)) => {
+                self.stats.models_loaded.inc();
+                return LoadedShadow::new(version, Some(Arc::new(model)));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the store did not answer within {READ_WITHIN:?}"),
+        };
+        self.stats.failed_shadow_reads.inc();
+        if known.is_none() {
+            tracing::warn!(%sensor, version = &*version, error = failure, "cannot read the shadow version; scoring without it");
+        }
+        LoadedShadow::new(version, None)
+    }
+}
+
+impl LoadedShadow {
+    pub(crate) fn new(version: Arc<str>, model: Option<Arc<Model>>) -> Self {
+        Self {
+            version,
+            model,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns whether both are the same version, and both can be scored or neither.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.version == other.version && self.model.is_some() == other.model.is_some()
+    }
+}
+
+/// Scores a message with the sensor's shadow version, if it has one. Returns whether `decisions` now holds its decisions.
+pub(crate) fn decide(
+    loaded: &LoadedModel,
+    message: &ScoringMessage,
+    decisions: &mut Vec<f64>,
+    stats: &Stats,
+) -> bool {
+    let Some(shadow) = &loaded.shadow else {
+        return false;
+    };
+    decisions.clear();
+    let Some(model) = &shadow.model else {
+        stats.without_shadow.inc();
+        return false;
+    };
+    // A scratch of its own, so that a panic leaves nothing behind for the next message.
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        model.decide(&message.aggregates, &mut Scratch::default(), decisions)
+    }));
+    let why = match decided {
+        Ok(Ok(())) if decisions.len() == message.aggregates.len() => return true,
+        Ok(Ok(())) => "it decided on another number of windows".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "scoring panicked".to_owned(),
+    };
+    stats.without_shadow.inc();
+    if !shadow.told.swap(true, Relaxed) {
+        tracing::warn!(
+            sensor = %message.sensor,
+            version = &*shadow.version,
+            error = why,
+            "the shadow version cannot score; scoring without it"
+        );
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;
