@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use windrow_common::{format_duration, parse_duration};
 use windrow_model::{Features, Gamma, TrainOptions};
-use windrow_models::ModelRepository;
+use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::WindowArgs;
 use windrow_producer::checkpoint::{Opening, Origin};
 use windrow_producer::source::Until;
@@ -145,6 +145,7 @@ impl DemoArgs {
             &options,
             &repository,
             Whose::All,
+            Release::Promote(Pins::Respect),
         )
         .await?;
         self.say(&format!(

@@ -15,7 +15,7 @@ use crate::show;
 /// Maximum number of rows in a table for people.
 const TABLE_ROWS: usize = 1_000;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 16] = [
     "device",
     "tag",
     "window_start",
@@ -30,6 +30,8 @@ const COLUMNS: [&str; 14] = [
     "decision",
     "anomaly",
     "model_version",
+    "shadow_version",
+    "shadow_decision",
 ];
 
 #[derive(Subcommand, Debug)]
@@ -202,7 +204,7 @@ fn csv_line(row: &Prediction) -> String {
     let a = &row.aggregate;
     // Rust writes the shortest decimal that reads back as the same f64.
     format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         csv_cell(&row.sensor.device),
         csv_cell(&row.sensor.tag),
         a.window_start,
@@ -216,7 +218,12 @@ fn csv_line(row: &Prediction) -> String {
         a.last,
         row.decision,
         row.anomaly,
-        row.model_version
+        row.model_version,
+        row.shadow.as_ref().map_or("", |shadow| &shadow.version),
+        row.shadow
+            .as_ref()
+            .map(|shadow| shadow.decision.to_string())
+            .unwrap_or_default()
     )
 }
 
@@ -237,6 +244,8 @@ fn json_line(row: &Prediction) -> String {
         "count": a.count, "mean": a.mean, "std": a.std, "min": a.min, "max": a.max,
         "first": a.first, "last": a.last,
         "decision": row.decision, "anomaly": row.anomaly, "model_version": &*row.model_version,
+        "shadow_version": row.shadow.as_ref().map(|shadow| &*shadow.version),
+        "shadow_decision": row.shadow.as_ref().map(|shadow| shadow.decision),
     })
     .to_string()
 }

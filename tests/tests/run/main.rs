@@ -13,6 +13,7 @@ mod places;
 mod quarantine;
 mod readings;
 mod reference;
+mod registry;
 mod scale;
 mod shapes;
 mod stop;
