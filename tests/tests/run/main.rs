@@ -7,6 +7,7 @@ mod counting;
 mod crash;
 mod dead_letters;
 mod input;
+mod mlflow;
 mod models;
 mod order;
 mod places;
