@@ -62,7 +62,18 @@ impl Outcomes {
             })
             .buffer_unordered(IN_FLIGHT);
         let mut all = Self::default();
-        while let Some((sensor, outcome)) = outcomes.try_next().await? {
+        loop {
+            let (sensor, outcome) = match outcomes.try_next().await {
+                Ok(Some(one)) => one,
+                Ok(None) => break,
+                Err(error) => {
+                    let done = show::count(all.changed.len() as u64);
+                    eprintln!(
+                        "windrow: {done} sensors were changed before the store failed: run the command again"
+                    );
+                    return Err(error.into());
+                }
+            };
             match outcome {
                 Ok(Outcome::Changed(change)) => _ = all.changed.insert(sensor, change),
                 Ok(Outcome::Left(why)) => all.leave(sensor, why),
