@@ -43,7 +43,7 @@ impl ShadowArgs {
             true => self.stop(&repository).await?,
             false => self.begin(&repository).await?,
         };
-        let verb = if self.stop { "without a shadow" } else { "shadowed" };
+        let verb = if self.stop { "stopped" } else { "shadowed" };
         outcomes.show(verb, self.output.output)
     }
 
