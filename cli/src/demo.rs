@@ -14,7 +14,7 @@ use windrow_alerter::args::RulesArgs;
 use windrow_alerter::{Watch, WatchOptions};
 use windrow_common::{format_duration, parse_duration};
 use windrow_model::{Features, Gamma, TrainOptions};
-use windrow_models::ModelRepository;
+use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::WindowArgs;
 use windrow_producer::checkpoint::{Opening, Origin};
 use windrow_producer::source::Until;
@@ -153,6 +153,7 @@ impl DemoArgs {
             &options,
             &repository,
             Whose::All,
+            Release::Promote(Pins::Respect),
         )
         .await?;
         self.say(&format!(

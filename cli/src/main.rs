@@ -82,7 +82,7 @@ enum Command {
     /// Send readings to an Event Hub
     #[cfg(feature = "cluster")]
     Send(send::SendArgs),
-    /// Train, import, list and show models
+    /// Train, import, promote, compare and delete models
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Export predictions

@@ -1,20 +1,33 @@
-//! `windrow models`: imports, trains, lists and shows the models of a store.
+//! `windrow models`: the models of a store, from import and training to promotion, rollback and deletion.
 
+mod chosen;
+mod diff;
+mod gc;
 mod import;
 mod names;
+mod pin;
+mod promote;
+mod rollback;
+mod shadow;
+mod show_one;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use windrow_common::SensorId;
-use windrow_model::{Detector, Model, Step};
-use windrow_models::{ModelEntry, ModelRepository};
+use windrow_models::{ModelEntry, ModelRepository, SensorModels, Shadows};
 use windrow_store::StoreArg;
 
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 use crate::train::TrainArgs;
+use diff::DiffArgs;
+use gc::GcArgs;
 use import::ImportArgs;
+use pin::PinArgs;
+use promote::PromoteArgs;
+use rollback::RollbackArgs;
+use shadow::ShadowArgs;
+use show_one::ShowArgs;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ModelsCommand {
@@ -24,24 +37,28 @@ pub(crate) enum ModelsCommand {
     Train(Box<TrainArgs>),
     /// List the models of a store
     List(ListArgs),
-    /// Show a sensor's current model
+    /// Show a model of a sensor: where it comes from, and what was current before it
     Show(ShowArgs),
+    /// Make candidates, or a given version, the current models
+    Promote(PromoteArgs),
+    /// Make the models current again that were current before
+    Rollback(RollbackArgs),
+    /// Keep the current models of sensors: training, import and promotion do not replace them
+    Pin(PinArgs),
+    /// Let the current models of sensors be replaced again
+    Unpin(PinArgs),
+    /// Score a version beside the current one, without raising anomalies, to compare them
+    Shadow(ShadowArgs),
+    /// Compare two versions of a sensor's model, also on its stored predictions
+    Diff(DiffArgs),
+    /// Delete versions that are neither in use nor among the last ones
+    Gc(GcArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     store: StoreArg,
-    #[command(flatten)]
-    output: OutputArg,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ShowArgs {
-    #[command(flatten)]
-    store: StoreArg,
-    /// Sensor, as DEVICE/TAG; write a slash inside a name as %2F
-    sensor: SensorId,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -53,21 +70,33 @@ impl ModelsCommand {
             Self::Train(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
+            Self::Promote(args) => args.run().await,
+            Self::Rollback(args) => args.run().await,
+            Self::Pin(args) => args.pin().await,
+            Self::Unpin(args) => args.unpin().await,
+            Self::Shadow(args) => args.run().await,
+            Self::Diff(args) => args.run().await,
+            Self::Gc(args) => args.run().await,
         }
     }
 }
 
 impl ListArgs {
     async fn run(self) -> Result<(), CliError> {
-        let entries = ModelRepository::new(self.store.open()?).list().await?;
+        let repository = ModelRepository::new(self.store.open()?);
+        let (sensors, shadows) = futures::try_join!(repository.sensors(), repository.shadows())?;
+        let entries = sensors.iter().flat_map(|sensor| {
+            let marks = |entry| (entry, marks(sensor, entry, &shadows));
+            sensor.models.iter().map(marks)
+        });
         if self.output.output == OutputFormat::Json {
-            return show::json(&entries.iter().map(entry_json).collect());
+            return show::json(&entries.map(|(entry, marks)| entry_json(entry, &marks)).collect());
         }
-        let rows = entries.iter().map(|entry| {
+        let rows = entries.map(|(entry, marks)| {
             vec![
                 entry.sensor.to_string(),
                 entry.version.clone(),
-                if entry.current { "current" } else { "" }.to_owned(),
+                marks.join(", "),
                 show::count(entry.bytes),
                 entry.modified.to_string(),
             ]
@@ -76,80 +105,27 @@ impl ListArgs {
     }
 }
 
-fn entry_json(entry: &ModelEntry) -> serde_json::Value {
+/// Returns what a version is to its sensor.
+fn marks(sensor: &SensorModels, entry: &ModelEntry, shadows: &Shadows) -> Vec<&'static str> {
+    let shadow = shadows.get(&sensor.sensor);
+    let marks = [
+        (entry.current, "current"),
+        (entry.current && sensor.registry.pinned.is_some(), "pinned"),
+        (
+            sensor.registry.candidate.as_ref() == Some(&entry.version),
+            "candidate",
+        ),
+        (shadow.is_some_and(|shadow| **shadow == *entry.version), "shadow"),
+    ];
+    let marks = marks.into_iter().filter(|(is, _)| *is);
+    marks.map(|(_, mark)| mark).collect()
+}
+
+fn entry_json(entry: &ModelEntry, marks: &[&str]) -> serde_json::Value {
+    let is = |mark| marks.contains(&mark);
     json!({
         "sensor": entry.sensor.to_string(), "version": entry.version, "current": entry.current,
+        "pinned": is("pinned"), "candidate": is("candidate"), "shadow": is("shadow"),
         "bytes": entry.bytes, "stored": entry.modified.to_string(),
     })
-}
-
-impl ShowArgs {
-    async fn run(self) -> Result<(), CliError> {
-        let repository = ModelRepository::new(self.store.open()?);
-        let Some(version) = repository.current(&self.sensor).await? else {
-            return Err(CliError::Usage(format!(
-                "{} has no model in this store; `windrow models list` shows the sensors that have one",
-                self.sensor
-            )));
-        };
-        let model = repository.load(&self.sensor, &version).await?;
-        if self.output.output == OutputFormat::Json {
-            let mut shown = json!({
-                "sensor": self.sensor.to_string(), "version": version,
-                "features": model.features().to_string(), "detector": model.detector().name(),
-                "steps": model.steps().iter().map(step_name).collect::<Vec<_>>(),
-                "provenance": model.provenance(), "versions": repository.versions(&self.sensor).await?,
-            });
-            if let Some(svm) = model.svm() {
-                shown["kernel"] = json!(format!("{:?}", svm.kernel()));
-                shown["support_vectors"] = json!(svm.coefficients().len());
-                shown["intercept"] = json!(svm.intercept());
-                shown["scaler_mean"] = json!(model.scaler().map(|scaler| scaler.mean()));
-                shown["scaler_scale"] = json!(model.scaler().map(|scaler| scaler.scale()));
-            }
-            return show::json(&shown);
-        }
-        let mut facts = vec![
-            ("sensor", self.sensor.to_string()),
-            ("version", version),
-            ("features", model.features().to_string()),
-            ("detector", model.detector().name().to_owned()),
-        ];
-        facts.extend(detector_facts(&model));
-        facts.push(("provenance", model.provenance().to_owned()));
-        show::facts(&facts)
-    }
-}
-
-fn step_name(step: &Step) -> &'static str {
-    match step {
-        Step::Scale(_) => "scale",
-        Step::Stretch(_) => "stretch",
-        Step::Project(_) => "project",
-    }
-}
-
-/// Returns what people ask about a model of its kind.
-fn detector_facts(model: &Model) -> Vec<(&'static str, String)> {
-    let count = |count: usize| show::count(count as u64);
-    let mut facts = match model.detector() {
-        Detector::OneClassSvm(svm) => vec![
-            ("kernel", format!("{:?}", svm.kernel())),
-            ("support vectors", count(svm.coefficients().len())),
-        ],
-        Detector::IsolationForest(forest) => vec![("trees", count(forest.trees().len()))],
-        Detector::EllipticEnvelope(envelope) => vec![("centre", format!("{:?}", envelope.location()))],
-        Detector::LocalOutlierFactor(factor) => vec![
-            ("neighbours", count(factor.neighbours())),
-            ("training rows", count(factor.densities().len())),
-        ],
-    };
-    let steps: Vec<&str> = model.steps().iter().map(step_name).collect();
-    let scaler = match model.scaler() {
-        Some(_) => "yes".to_owned(),
-        None if steps.is_empty() => "no".to_owned(),
-        None => steps.join(", "),
-    };
-    facts.push(("scaler", scaler));
-    facts
 }

@@ -15,7 +15,7 @@ use crate::show;
 /// Maximum number of rows in a table for people.
 const TABLE_ROWS: usize = 1_000;
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 18] = [
     "device",
     "tag",
     "window_start",
@@ -31,6 +31,9 @@ const COLUMNS: [&str; 15] = [
     "score",
     "anomaly",
     "model_version",
+    "shadow_version",
+    "shadow_decision",
+    "shadow_score",
 ];
 
 #[derive(Subcommand, Debug)]
@@ -204,7 +207,7 @@ fn csv_line(row: &Prediction) -> String {
     let a = &row.aggregate;
     // Rust writes the shortest decimal that reads back as the same f64.
     format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         csv_cell(&row.sensor.device),
         csv_cell(&row.sensor.tag),
         a.window_start,
@@ -219,7 +222,16 @@ fn csv_line(row: &Prediction) -> String {
         row.decision,
         row.score.map(|score| score.to_string()).unwrap_or_default(),
         row.anomaly,
-        row.model_version
+        row.model_version,
+        row.shadow.as_ref().map_or("", |shadow| &shadow.version),
+        row.shadow
+            .as_ref()
+            .map(|shadow| shadow.decision.to_string())
+            .unwrap_or_default(),
+        row.shadow
+            .as_ref()
+            .map(|shadow| shadow.score.to_string())
+            .unwrap_or_default()
     )
 }
 
@@ -240,6 +252,9 @@ fn json_line(row: &Prediction) -> String {
         "count": a.count, "mean": a.mean, "std": a.std, "min": a.min, "max": a.max,
         "first": a.first, "last": a.last,
         "decision": row.decision, "score": row.score, "anomaly": row.anomaly, "model_version": &*row.model_version,
+        "shadow_version": row.shadow.as_ref().map(|shadow| &*shadow.version),
+        "shadow_decision": row.shadow.as_ref().map(|shadow| shadow.decision),
+        "shadow_score": row.shadow.as_ref().map(|shadow| shadow.score),
     })
     .to_string()
 }

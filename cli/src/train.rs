@@ -1,33 +1,32 @@
 //! `windrow models train`: trains a model per sensor on the windows of the past.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+mod fleet;
+mod sample;
+
+use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
 use serde_json::json;
-use tokio::task::JoinSet;
-use windrow_common::{ScoringMessage, SensorId};
-use windrow_model::{
-    Features, Gamma, Model, Replaced, TrainError, TrainKernel, TrainOptions, train_and_tell,
-};
-use windrow_models::ModelRepository;
+use windrow_common::SensorId;
+use windrow_model::{Features, Gamma, Replaced, TrainKernel, TrainOptions};
+use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::{SourceArgs, WindowArgs};
-use windrow_producer::source::{Source, Until};
-use windrow_producer::window::Windowing;
-use windrow_producer::{HistoryCounts, read_history};
+use windrow_producer::source::Until;
 use windrow_store::StoreArg;
 
 use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
-use crate::progress::steps;
-use crate::run::cores;
 use crate::show;
+
+pub(crate) use fleet::{Trained, train_fleet};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example: train a model per sensor on a folder of history, with four features of each one-minute window
-  windrow models train --source history/ --store ./store --window 1m --features mean,std,min,max")]
+  windrow models train --source history/ --store ./store --window 1m --features mean,std,min,max
+
+Example: train new models, and let the present ones score until `windrow models promote`
+  windrow models train --source history/ --store ./store --candidate")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     source: SourceArgs,
@@ -71,7 +70,30 @@ pub(crate) struct TrainArgs {
     #[arg(long, env = "WINDROW_MISSING")]
     missing: bool,
     #[command(flatten)]
+    release: ReleaseArgs,
+    #[command(flatten)]
     output: OutputArg,
+}
+
+/// What becomes of new models.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct ReleaseArgs {
+    /// Store the models as candidates, which do not score until `windrow models promote`
+    #[arg(long, env = "WINDROW_CANDIDATE")]
+    candidate: bool,
+    /// Replace the models of pinned sensors too
+    #[arg(long, conflicts_with = "candidate", env = "WINDROW_FORCE")]
+    force: bool,
+}
+
+impl ReleaseArgs {
+    pub(crate) fn release(self) -> Release {
+        match self {
+            Self { candidate: true, .. } => Release::Candidate,
+            Self { force: true, .. } => Release::Promote(Pins::Override),
+            Self { .. } => Release::Promote(Pins::Respect),
+        }
+    }
 }
 
 /// The sensors to train.
@@ -117,7 +139,17 @@ impl TrainArgs {
             true => Whose::Missing,
             false => Whose::All,
         };
-        let trained = train_fleet(source, windowing, &self.features, &options, &repository, whose).await?;
+        let release = self.release.release();
+        let trained = train_fleet(
+            source,
+            windowing,
+            &self.features,
+            &options,
+            &repository,
+            whose,
+            release,
+        )
+        .await?;
         for (sensor, why) in &trained.failed {
             eprintln!("windrow: {sensor}: {why}");
         }
@@ -125,6 +157,11 @@ impl TrainArgs {
             show::json(&json!({
                 "readings": trained.history.readings, "left_out": trained.history.left_out,
                 "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
+                "candidates": match release {
+                    Release::Candidate => trained.models,
+                    Release::Promote(_) => trained.pinned.len() as u64,
+                },
+                "pinned": trained.pinned.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "replaced": trained.replaced.iter().map(|(sensor, why)| json!({
                     "sensor": sensor.to_string(), "why": why.to_string(),
                 })).collect::<Vec<_>>(),
@@ -139,7 +176,13 @@ impl TrainArgs {
             if trained.kept > 0 {
                 line += &format!("; {} sensors had one", show::count(trained.kept));
             }
+            if release == Release::Candidate {
+                line += "; they are candidates, until `windrow models promote`";
+            }
             show::line(&line)?;
+            if !trained.pinned.is_empty() {
+                show::line(&pinned_text(&trained.pinned))?;
+            }
             if !trained.replaced.is_empty() {
                 show::line(&replaced_text(&trained.replaced))?;
             }
@@ -154,20 +197,19 @@ impl TrainArgs {
     }
 }
 
-/// The result of training a fleet.
-pub(crate) struct Trained {
-    pub(crate) history: HistoryCounts,
-    pub(crate) models: u64,
-    /// Number of sensors that already had a model and keep it.
-    pub(crate) kept: u64,
-    /// Sensors whose model is not the plain fit, and why, by sensor.
-    pub(crate) replaced: BTreeMap<SensorId, Replaced>,
-    /// Sensors that could not be trained, and why.
-    pub(crate) failed: Vec<(SensorId, TrainError)>,
-}
-
 /// Most sensors to name in a text for people.
 const MOST_NAMED: usize = 10;
+
+/// Says that the models of pinned sensors wait.
+pub(crate) fn pinned_text(pinned: &[SensorId]) -> String {
+    let count = show::count(pinned.len() as u64);
+    let named: Vec<String> = pinned.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+    let more = if pinned.len() > MOST_NAMED { ", …" } else { "" };
+    format!(
+        "{count} of them are of pinned sensors, and candidates: {}{more}",
+        named.join(", ")
+    )
+}
 
 /// Names the sensors whose models are not plain fits, with the reasons.
 fn replaced_text(replaced: &BTreeMap<SensorId, Replaced>) -> String {
@@ -182,169 +224,4 @@ fn replaced_text(replaced: &BTreeMap<SensorId, Replaced>) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// Trains a model for every sensor of `source` and stores it as the current one.
-pub(crate) async fn train_fleet(
-    source: Box<dyn Source>,
-    windowing: Windowing,
-    features: &Features,
-    options: &TrainOptions,
-    repository: &ModelRepository,
-    whose: Whose,
-) -> Result<Trained, CliError> {
-    let (rows_features, max_rows) = (features.clone(), options.max_rows);
-    let gathered = tokio::task::spawn_blocking(move || gather(source, windowing, &rows_features, max_rows));
-    let (mut rows, history) = gathered.await.map_err(died)??;
-    let in_all = rows.len();
-    if whose == Whose::Missing {
-        let entries = repository.list().await?.into_iter();
-        let there: HashSet<SensorId> = entries
-            .filter_map(|entry| entry.current.then_some(entry.sensor))
-            .collect();
-        rows.retain(|sensor, _| !there.contains(sensor));
-    }
-    let kept = (in_all - rows.len()) as u64;
-    let bar = steps("training", rows.len() as u64);
-    let mut rows = rows.into_iter();
-    let mut training = JoinSet::new();
-    let (mut models, mut replaced, mut failed) = (0, BTreeMap::new(), Vec::new());
-    loop {
-        while training.len() < cores()
-            && let Some((sensor, sample)) = rows.next()
-        {
-            let (features, options) = (features.clone(), options.clone());
-            training.spawn_blocking(move || (sensor, train_and_tell(&sample.values, features, &options)));
-        }
-        let Some(ended) = training.join_next().await else {
-            break;
-        };
-        let (sensor, fitted): (SensorId, Result<Fitted, TrainError>) = ended.map_err(died)?;
-        bar.inc(1);
-        match fitted {
-            Ok((model, why)) => {
-                repository.put(&sensor, &model).await?;
-                models += 1;
-                if let Some(why) = why {
-                    replaced.insert(sensor, why);
-                }
-            }
-            Err(why) => failed.push((sensor, why)),
-        }
-    }
-    bar.finish_and_clear();
-    Ok(Trained {
-        history,
-        models,
-        kept,
-        replaced,
-        failed,
-    })
-}
-
-/// A model, and why it is not the plain fit.
-type Fitted = (Model, Option<Replaced>);
-
-#[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
-fn died(error: tokio::task::JoinError) -> CliError {
-    CliError::Panicked(error.to_string())
-}
-
-type Samples = BTreeMap<SensorId, Sample>;
-
-fn gather(
-    source: Box<dyn Source>,
-    windowing: Windowing,
-    features: &Features,
-    max_rows: usize,
-) -> Result<(Samples, HistoryCounts), CliError> {
-    let bar = ProgressBar::no_length();
-    bar.set_style(crate::progress::style(
-        "{spinner} reading history [{bar:24}] {percent:>3} %",
-    ));
-    let mut samples = Samples::new();
-    let take = |message: ScoringMessage| {
-        let sample = samples.entry(message.sensor).or_default();
-        for aggregate in message.aggregates {
-            sample.add(&aggregate, features, max_rows);
-        }
-    };
-    let last = AtomicU64::new(0);
-    let history = read_history(source, windowing, take, |progress| {
-        if let Some(total) = progress.total
-            && last.swap(progress.done, Relaxed) != progress.done
-        {
-            bar.set_length(total);
-            bar.set_position(progress.done);
-        }
-    })?;
-    bar.finish_and_clear();
-    Ok((samples, history))
-}
-
-/// A sensor's training rows, thinned evenly so that memory stays bounded for any length of history.
-#[derive(Debug)]
-struct Sample {
-    values: Vec<f64>,
-    seen: usize,
-    keep_every: usize,
-}
-
-impl Default for Sample {
-    fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            seen: 0,
-            keep_every: 1,
-        }
-    }
-}
-
-impl Sample {
-    fn add(&mut self, aggregate: &windrow_common::Aggregate, features: &Features, max_rows: usize) {
-        if self.seen.is_multiple_of(self.keep_every) {
-            features.extract(std::slice::from_ref(aggregate), &mut self.values);
-        }
-        self.seen += 1;
-        let row = features.len();
-        if self.values.len() >= 2 * max_rows * row {
-            let rows = self.values.len() / row;
-            for kept in 0..rows.div_ceil(2) {
-                self.values
-                    .copy_within(2 * kept * row..(2 * kept + 1) * row, kept * row);
-            }
-            self.values.truncate(rows.div_ceil(2) * row);
-            self.keep_every *= 2;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use windrow_common::{Aggregate, EventTime};
-
-    #[test]
-    fn a_long_history_is_thinned_evenly() {
-        let features: Features = "mean,count".parse().unwrap();
-        let mut sample = Sample::default();
-        for at in 0..100_u32 {
-            let mean = f64::from(at);
-            let aggregate = Aggregate {
-                window_start: EventTime::from_millis(0),
-                count: 1,
-                mean,
-                std: 0.0,
-                min: mean,
-                max: mean,
-                first: mean,
-                last: mean,
-            };
-            sample.add(&aggregate, &features, 8);
-        }
-        let means: Vec<f64> = sample.values.iter().step_by(2).copied().collect();
-        let right: Vec<f64> = (0..100_u32).step_by(8).map(f64::from).collect();
-        assert_eq!(means, right);
-        assert!(sample.values.iter().skip(1).step_by(2).all(|count| *count == 1.0));
-    }
 }

@@ -121,7 +121,7 @@ impl ModelRepository {
     pub(crate) async fn files(&self, sensor: &SensorId) -> Result<Files, RepositoryError> {
         let mut files = Files::default();
         for blob in self.store.list(&folder(sensor)).await? {
-            files.add(blob);
+            files.add(&blob);
         }
         Ok(files)
     }
@@ -131,7 +131,7 @@ impl ModelRepository {
         let mut folders: BTreeMap<String, Files> = BTreeMap::new();
         for blob in self.store.list(PREFIX).await? {
             if let Some((folder, _)) = blob.path.rsplit_once('/') {
-                folders.entry(folder.to_owned()).or_default().add(blob);
+                folders.entry(folder.to_owned()).or_default().add(&blob);
             }
         }
         folders.retain(|_, files| !files.models.is_empty() || !files.metadata.is_empty());
@@ -140,7 +140,7 @@ impl ModelRepository {
 }
 
 impl Files {
-    fn add(&mut self, blob: Blob) {
+    fn add(&mut self, blob: &Blob) {
         let name = blob.path.rsplit_once('/').map_or(&*blob.path, |(_, name)| name);
         self.has_registry |= name == "registry.json";
         let (version, of_kind) = match name.rsplit_once('.') {

@@ -101,6 +101,8 @@ impl ModelRepository {
         collected.bytes = doomed.bytes;
         if !dry_run {
             collected.restored = self.delete(sensor, &doomed).await?;
+            collected.versions -= collected.restored;
+            collected.kept += collected.restored;
         }
         Ok(collected)
     }

@@ -149,7 +149,17 @@ impl ModelRepository {
         back: Back,
         pins: Pins,
     ) -> Result<RolledBack, RepositoryError> {
-        let mut state = self.state(sensor).await?;
+        let state = self.state(sensor).await?;
+        self.roll_back_from(sensor, back, pins, state).await
+    }
+
+    async fn roll_back_from(
+        &self,
+        sensor: &SensorId,
+        back: Back,
+        pins: Pins,
+        mut state: State,
+    ) -> Result<RolledBack, RepositoryError> {
         let Some(replaced) = state.current.clone() else {
             return Ok(RolledBack::Nothing);
         };

@@ -172,13 +172,14 @@ impl Registry {
     /// Returns the version that was current before everything that was promoted at or after `time`. Returns `None` if
     /// nothing was, or if nothing is known to have been current before.
     pub fn before(&self, time: EventTime) -> Option<&str> {
+        self.first_since(time)?.replaced.as_deref()
+    }
+
+    /// Returns the first promotion at or after `time`.
+    pub fn first_since(&self, time: EventTime) -> Option<&Promotion> {
         // The first one may stand for what was current before there was a record; it was not promoted when it was added.
         let was_there = |one: &Promotion| one.by == Cause::Unrecorded && one.replaced.is_none();
-        let first = self
-            .history
-            .iter()
-            .find(|one| one.at >= time && !was_there(one))?;
-        first.replaced.as_deref()
+        self.history.iter().find(|one| one.at >= time && !was_there(one))
     }
 
     /// Returns the versions that were current last, the newest first.

@@ -1,4 +1,4 @@
-//! Versions that are scored beside the current ones, for all sensors: `shadows.json`.
+//! Versions that are scored beside the current ones, for all sensors: `models/.shadows.json`.
 //!
 //! One blob for the fleet, and not a blob or a line beside each `current`: a worker has to learn that a sensor has a shadow
 //! without another read for each sensor and refresh, and most fleets have no shadow at all. It reads this blob once for each
@@ -16,7 +16,8 @@ use windrow_store::StoreError;
 
 use crate::{ATTEMPTS, ModelRepository, RepositoryError, is_version};
 
-const PATH: &str = "shadows.json";
+/// No device is stored under a name that begins with a dot.
+const PATH: &str = "models/.shadows.json";
 
 /// The shadow versions, by sensor.
 pub type Shadows = HashMap<SensorId, Arc<str>>;

@@ -1,13 +1,15 @@
 //! `windrow models import`: imports models that other programs fitted.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod mlflow;
+mod report;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
-use windrow_common::SensorId;
+use windrow_common::{EventTime, SensorId};
 use windrow_model::{Features, ImportOptions, Imported, MAX_IMPORT_BYTES, import_with};
-use windrow_models::ModelRepository;
+use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, SourceFile, sha256_of};
 use windrow_producer::args::{ColumnArgs, SourceArgs};
 use windrow_producer::read_history;
 use windrow_producer::source::{Source, Until};
@@ -16,12 +18,10 @@ use windrow_store::StoreArg;
 
 use super::names::NamePattern;
 use crate::error::CliError;
-use crate::output::{OutputArg, OutputFormat};
+use crate::output::OutputArg;
 use crate::progress::steps;
-use crate::show;
-
-/// Most sensors to name in a text for people.
-const MOST_NAMED: usize = 20;
+use crate::train::ReleaseArgs;
+use report::{One, Report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -63,28 +63,13 @@ pub(crate) struct ImportArgs {
     #[command(flatten)]
     columns: ColumnArgs,
     #[command(flatten)]
+    release: ReleaseArgs,
+    #[command(flatten)]
     output: OutputArg,
-    /// Files to import: pickles or files of joblib, also compressed
+    /// Files to import: pickles or files of joblib, also compressed, and other formats; or model directories of MLflow,
+    /// whose own names tell the sensors
     #[arg(required = true, value_name = "FILES")]
     files: Vec<PathBuf>,
-}
-
-/// What became of the files.
-#[derive(Default)]
-struct Report {
-    imported: BTreeMap<SensorId, One>,
-    failed: Vec<(PathBuf, String)>,
-    scalers: usize,
-    /// What was guessed or ignored, and in which files.
-    notes: BTreeMap<String, Vec<PathBuf>>,
-}
-
-/// An imported model.
-struct One {
-    file: PathBuf,
-    version: String,
-    detector: &'static str,
-    features: String,
 }
 
 /// The patterns of the names of models and scalers.
@@ -112,15 +97,17 @@ impl ImportArgs {
         let repository = ModelRepository::new(self.store.create().await?);
         let mut report = Report::default();
         let bar = steps("importing", self.files.len() as u64);
+        let release = self.release.release();
         for file in &self.files {
             bar.inc(1);
+            let file = &mlflow::directory(file).unwrap_or(file).to_owned();
             if patterns.is_scaler(file) {
                 report.scalers += 1;
                 continue;
             }
             let known = |sensor: &SensorId| known.as_ref().is_some_and(|known| known.contains(sensor));
             match self.read(file, &patterns, known) {
-                Ok((sensor, _)) if report.imported.contains_key(&sensor) => {
+                Ok((sensor, ..)) if report.imported.contains_key(&sensor) => {
                     let other = &report.imported[&sensor].file;
                     let why = format!(
                         "it is a model of {sensor}, and so is {}: give one of them",
@@ -128,10 +115,34 @@ impl ImportArgs {
                     );
                     report.failed.push((file.clone(), why));
                 }
-                Ok((sensor, Imported { model, notes })) => {
+                Ok((sensor, Imported { model, notes }, files)) => {
+                    let metadata = Metadata {
+                        created: EventTime::now(),
+                        kind: Kind::Imported,
+                        features: model.features().to_string(),
+                        provenance: model.provenance().to_owned(),
+                        training: None,
+                        files,
+                    };
+                    let released =
+                        repository.release(&sensor, &model, Some(&metadata), Cause::Import, release);
+                    let released = match released.await {
+                        Err(error) if error.is_of_one_model() => {
+                            report.failed.push((file.clone(), error.to_string()));
+                            continue;
+                        }
+                        released => released?,
+                    };
+                    if released.promoted == Some(Promoted::Pinned) {
+                        report.pinned.push(sensor.clone());
+                    }
                     let one = One {
                         file: file.clone(),
-                        version: repository.put(&sensor, &model).await?,
+                        version: released.version,
+                        is_current: matches!(
+                            released.promoted,
+                            Some(Promoted::Now { .. } | Promoted::Already)
+                        ),
                         detector: model.detector().name(),
                         features: model.features().to_string(),
                     };
@@ -153,9 +164,21 @@ impl ImportArgs {
         file: &Path,
         patterns: &Patterns,
         known: impl Fn(&SensorId) -> bool,
-    ) -> Result<(SensorId, Imported), String> {
+    ) -> Result<(SensorId, Imported, Vec<SourceFile>), String> {
         let sensor = patterns.model.sensor_of(file, known)?;
-        let model = contents(file)?;
+        let mut files = Vec::new();
+        let mut contents = |path: &Path| {
+            let bytes = contents(path)?;
+            files.push(SourceFile {
+                path: path.display().to_string(),
+                sha256: sha256_of(&bytes),
+            });
+            Ok::<_, String>(bytes)
+        };
+        let model = match mlflow::directory(file) {
+            Some(directory) => contents(&mlflow::model_in(directory)?)?,
+            None => contents(file)?,
+        };
         let scaler = match &patterns.scaler {
             Some(pattern) => {
                 let paths = pattern.beside(file, &patterns.model, &sensor);
@@ -174,7 +197,7 @@ impl ImportArgs {
             scaler: scaler.as_deref(),
         };
         let imported = import_with(&model, &options).map_err(|error| error.to_string())?;
-        Ok((sensor, imported))
+        Ok((sensor, imported, files))
     }
 }
 
@@ -223,92 +246,4 @@ async fn sensors_of(source: SourceArgs) -> Result<BTreeSet<SensorId>, CliError> 
     reading
         .await
         .map_err(|error| CliError::Panicked(error.to_string()))?
-}
-
-impl Report {
-    fn show(&self, format: OutputFormat, known: Option<&BTreeSet<SensorId>>) -> Result<(), CliError> {
-        let without_readings: Vec<&SensorId> = match known {
-            Some(known) => self
-                .imported
-                .keys()
-                .filter(|sensor| !known.contains(sensor))
-                .collect(),
-            None => Vec::new(),
-        };
-        let without_models: Vec<&SensorId> = match known {
-            Some(known) => known
-                .iter()
-                .filter(|sensor| !self.imported.contains_key(*sensor))
-                .collect(),
-            None => Vec::new(),
-        };
-        for (file, why) in &self.failed {
-            eprintln!("windrow: {}: {why}", file.display());
-        }
-        for (note, files) in &self.notes {
-            match &files[..] {
-                [file] => eprintln!("windrow: {}: {note}", file.display()),
-                [file, ..] => eprintln!("windrow: {} and {} more: {note}", file.display(), files.len() - 1),
-                [] => {}
-            }
-        }
-        if format == OutputFormat::Json {
-            show::json(&json!({
-                "imported": self.imported.iter().map(|(sensor, one)| json!({
-                    "sensor": sensor.to_string(), "file": one.file, "version": one.version,
-                    "detector": one.detector, "features": one.features,
-                })).collect::<Vec<_>>(),
-                "failed": self.failed.iter().map(|(file, why)| json!({"file": file, "why": why})).collect::<Vec<_>>(),
-                "scalers": self.scalers, "notes": self.notes,
-                "without_readings": without_readings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "without_models": without_models.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            }))?;
-        } else {
-            self.show_table()?;
-            for (what, sensors) in [
-                ("no reading is for the models of", &without_readings),
-                ("no model was imported for", &without_models),
-            ] {
-                if !sensors.is_empty() {
-                    show::line(&format!("{what} {}", named(sensors)))?;
-                }
-            }
-        }
-        match self.failed.len() {
-            0 => Ok(()),
-            failed => Err(CliError::Partial(format!("{failed} files could not be imported"))),
-        }
-    }
-
-    fn show_table(&self) -> Result<(), CliError> {
-        let rows = self.imported.iter().take(MOST_NAMED).map(|(sensor, one)| {
-            let file = one.file.file_name().unwrap_or_default().to_string_lossy();
-            vec![
-                sensor.to_string(),
-                one.detector.to_owned(),
-                one.features.clone(),
-                file.into_owned(),
-            ]
-        });
-        if !self.imported.is_empty() {
-            show::table(&["sensor", "detector", "features", "file"], rows.collect())?;
-        }
-        if let Some(more @ 1..) = self.imported.len().checked_sub(MOST_NAMED) {
-            let more = show::count(more as u64);
-            show::line(&format!("and {more} more; `windrow models list` shows all"))?;
-        }
-        let models = self.imported.len() + self.failed.len();
-        show::line(&format!("imported {} of {models} models", self.imported.len()))
-    }
-}
-
-/// Names the first of the sensors, and says how many there are.
-fn named(sensors: &[&SensorId]) -> String {
-    let first: Vec<String> = sensors.iter().take(MOST_NAMED).map(ToString::to_string).collect();
-    let count = show::count(sensors.len() as u64);
-    match sensors.len() {
-        1 => format!("1 sensor: {}", first.join(", ")),
-        all if all > MOST_NAMED => format!("{count} sensors: {}, …", first.join(", ")),
-        _ => format!("{count} sensors: {}", first.join(", ")),
-    }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tests::{model, repository};
 
-fn versions(registry: &Registry) -> Vec<(&str, Option<&str>, Cause)> {
+fn recorded(registry: &Registry) -> Vec<(&str, Option<&str>, Cause)> {
     let history = registry.history.iter();
     history
         .map(|one| (&*one.version, one.replaced.as_deref(), one.by))
@@ -51,7 +51,7 @@ async fn a_candidate_is_promoted_and_rolled_back() {
     let registry = repository.registry(&sensor).await.unwrap();
     assert_eq!(registry.candidate, None);
     assert_eq!(
-        versions(&registry),
+        recorded(&registry),
         [
             (&*first, None, Cause::Put),
             (&*second, Some(&*first), Cause::Promote),
@@ -149,7 +149,7 @@ async fn a_promotion_that_was_not_recorded_is_recorded_by_the_next_command() {
         (&*first, None, Cause::Put),
         (&*second, Some(&*first), Cause::Unrecorded),
     ];
-    assert_eq!(versions(&registry), right);
+    assert_eq!(recorded(&registry), right);
     assert_eq!(registry.candidate, None);
 
     // And if the next command is a rollback, it goes back from what was not recorded.
@@ -182,6 +182,48 @@ async fn models_of_a_store_without_records_are_promoted_and_rolled_back() {
     assert!(named && error.is_of_one_model(), "{error}");
 }
 
+#[tokio::test]
+async fn a_promotion_that_was_decided_on_what_is_no_longer_current_is_decided_again() {
+    let (repository, _, sensor) = repository();
+    repository.put(&sensor, &model(0.1)).await.unwrap();
+    let second = candidate(&repository, &sensor, 0.2).await;
+    let third = candidate(&repository, &sensor, 0.3).await;
+    let stale = || repository.state(&sensor);
+    let (before, pinned_later) = (stale().await.unwrap(), stale().await.unwrap());
+    repository.promote(&sensor, &second, Pins::Respect).await.unwrap();
+    let promoted = repository
+        .replace(&sensor, &third, Cause::Promote, Pins::Respect, before)
+        .await
+        .unwrap();
+    let right = Promoted::Now {
+        replaced: Some(second.clone()),
+    };
+    assert_eq!(
+        promoted, right,
+        "not the first one, which another command has replaced"
+    );
+    // A rollback is refused: it would go back from a version that it has not seen.
+    let (stale, back) = (repository.state(&sensor).await.unwrap(), Back::Previous);
+    let fourth = candidate(&repository, &sensor, 0.4).await;
+    repository.promote(&sensor, &fourth, Pins::Respect).await.unwrap();
+    let refused = repository
+        .roll_back_from(&sensor, back, Pins::Respect, stale)
+        .await;
+    assert!(
+        matches!(refused, Err(RepositoryError::Changed { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(repository.current(&sensor).await.unwrap(), Some(fourth.clone()));
+    // And whether it may be promoted at all is decided again too.
+    repository.pin(&sensor).await.unwrap();
+    let promoted = repository
+        .replace(&sensor, &second, Cause::Promote, Pins::Respect, pinned_later)
+        .await
+        .unwrap();
+    assert_eq!(promoted, Promoted::Pinned);
+    assert_eq!(repository.current(&sensor).await.unwrap(), Some(fourth));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn promotions_at_the_same_time_replace_each_other_and_are_all_recorded() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,11 +232,16 @@ async fn promotions_at_the_same_time_replace_each_other_and_are_all_recorded() {
         let repository = ModelRepository::new(store);
         let sensor = SensorId::new("d", "t").unwrap();
         let first = repository.put(&sensor, &model(0.5)).await.unwrap();
-        let mut tasks = Vec::new();
+        let mut versions = Vec::new();
         for nth in 0..8_u32 {
-            let version = candidate(&repository, &sensor, f64::from(nth)).await;
+            versions.push(candidate(&repository, &sensor, f64::from(nth)).await);
+        }
+        let all_at_once = std::sync::Arc::new(tokio::sync::Barrier::new(versions.len()));
+        let tasks = versions.into_iter().map(|version| {
             let (repository, sensor) = (repository.clone(), sensor.clone());
-            tasks.push(tokio::spawn(async move {
+            let all_at_once = std::sync::Arc::clone(&all_at_once);
+            tokio::spawn(async move {
+                all_at_once.wait().await;
                 let promoted = repository
                     .promote(&sensor, &version, Pins::Respect)
                     .await
@@ -206,14 +253,15 @@ async fn promotions_at_the_same_time_replace_each_other_and_are_all_recorded() {
                     panic!("{promoted:?}");
                 };
                 (version, replaced)
-            }));
-        }
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
         let mut said = Vec::new();
         for task in tasks {
             said.push(task.await.unwrap());
         }
         let registry = repository.registry(&sensor).await.unwrap();
-        let history = versions(&registry);
+        let history = recorded(&registry);
         assert_eq!(history.len(), 9, "{history:?}");
         let current = repository.current(&sensor).await.unwrap();
         assert_eq!(current.as_deref(), Some(history[8].0));

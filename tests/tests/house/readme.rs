@@ -1,16 +1,16 @@
-//! README's own commands, typed literally.
+//! Commands of the pages, typed literally: README's own, and those of docs/models.md.
 
 use std::process::Command;
 
 use windrow_tests::{block, built, fleet, write_csv};
 
-#[test]
-fn your_own_data_in_five_commands() {
-    let commands = block("README.md", "your own data");
+/// Runs the commands of a page in a folder with `history/` and `readings/`, and returns what they print.
+fn run(page: &str, name: &str) -> String {
+    let commands = block(page, name);
     let folder = tempfile::tempdir().unwrap();
-    for (name, seconds) in [("history", 7_200), ("readings", 7_200)] {
+    for name in ["history", "readings"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
-        write_csv(&folder.path().join(name).join("day.csv"), &fleet(2, seconds, 60));
+        write_csv(&folder.path().join(name).join("day.csv"), &fleet(2, 7_200, 60));
     }
     let programs = built("windrow").parent().unwrap().to_owned();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
@@ -26,5 +26,24 @@ fn your_own_data_in_five_commands() {
         assert!(ran.status.success(), "{command}: {error}");
         output += &String::from_utf8_lossy(&ran.stdout);
     }
+    output
+}
+
+#[test]
+fn your_own_data_in_five_commands() {
+    let output = run("README.md", "your own data");
     assert!(output.contains(" 0 lost"), "{output}");
+}
+
+#[test]
+fn models_from_training_to_rollback() {
+    let output = run("docs/models.md", "models from training to rollback");
+    for says in [
+        "they are candidates",
+        "of 120 scored windows",
+        "(promote)",
+        "rolled back: 1 sensors",
+    ] {
+        assert!(output.contains(says), "{says}: {output}");
+    }
 }

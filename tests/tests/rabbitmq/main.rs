@@ -11,6 +11,7 @@ mod encrypted;
 mod flaky;
 mod majority;
 mod policies;
+mod promotion;
 mod recovery;
 mod refusals;
 mod rights;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
+use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId, Shadow};
 use windrow_store::{PartWriter, Store};
 use windrow_tests::{block, windrow};
 
@@ -29,12 +29,23 @@ fn rivals(window: i64) -> Vec<Prediction> {
         model_version: version.into(),
         shadow: None,
     };
+    let shadow = |row: Prediction, version: &str, decision| Prediction {
+        shadow: Some(Shadow {
+            version: version.into(),
+            decision,
+            score: -decision,
+        }),
+        ..row
+    };
     let all = [
         row(6, "9a", 71.5, 0.5),
         row(6, "f0", 71.5, -0.5),
         row(60, "9a", 70.5, 0.25),
         row(60, "f0", 70.5, 0.125),
         row(60, "f0", 70.5, -0.125),
+        shadow(row(60, "f0", 70.5, -0.125), "11", 0.5),
+        shadow(row(60, "f0", 70.5, -0.125), "11", 0.25),
+        shadow(row(60, "f0", 70.5, -0.125), "22", -0.5),
         row(60, "f0", 70.25, 0.75),
     ];
     // Each window has another choice of them, so that every part of the rule decides somewhere.
@@ -59,11 +70,11 @@ fn counts_the_same(code: &str) {
         let store = Store::create(url.to_str().unwrap()).unwrap();
         let writer = PartWriter::new(&store, "w");
         // Of every window, each part has some rows, and one part has all of them once more.
-        for part in 0..6 {
-            let rows = (1..64).filter_map(|window| rivals(window).into_iter().nth(part));
+        for part in 0..9 {
+            let rows = (1..512).filter_map(|window| rivals(window).into_iter().nth(part));
             writer.write_rows(rows.collect()).await.unwrap();
         }
-        let all = (1..64).flat_map(rivals).collect();
+        let all = (1..512).flat_map(rivals).collect();
         writer.write_rows::<Prediction>(all).await.unwrap();
     });
     let words = [
@@ -80,13 +91,14 @@ fn counts_the_same(code: &str) {
         .skip(1)
         .map(|row| {
             let cells: Vec<&str> = row.split(',').collect();
-            format!(
-                "{} {} {} {} {}",
-                cells[2], cells[4], cells[14], cells[5], cells[11]
-            )
+            let wanted = [2, 4, 14, 5, 11, 15, 16].map(|column| match cells[column] {
+                "" => "-",
+                cell => cell,
+            });
+            wanted.join(" ")
         })
         .collect();
-    assert_eq!(right.len(), 63);
+    assert_eq!(right.len(), 511);
     let ran = Command::new(python)
         .args(["-c", code])
         .current_dir(folder.path())
@@ -101,7 +113,8 @@ fn counts_the_same(code: &str) {
 /// Prints the columns that the test compares.
 const PRINT: &str = "
 for row in rows:
-    print(row[0].strftime('%Y-%m-%dT%H:%M:%SZ'), *row[1:])
+    # Nothing is equal to NaN, not even itself.
+    print(row[0].strftime('%Y-%m-%dT%H:%M:%SZ'), *['-' if cell is None or cell != cell else cell for cell in row[1:]])
 ";
 
 #[test]
@@ -112,7 +125,7 @@ fn the_duckdb_view_has_the_prediction_of_each_window_that_counts() {
 db = duckdb.connect()
 db.execute(\"set timezone = 'UTC'\")
 db.execute('''{view}''')
-rows = db.execute('''select window_start::timestamp, \"count\", model_version, mean, decision
+rows = db.execute('''select window_start::timestamp, \"count\", model_version, mean, decision, shadow_version, shadow_decision
     from predictions order by window_start''').fetchall()
 {PRINT}"
     ));
@@ -123,7 +136,7 @@ fn the_pandas_rows_are_the_predictions_that_count() {
     let lines = block("docs/formats.md", "one row a window in pandas").join("\n");
     counts_the_same(&format!(
         "{lines}
-columns = ['window_start', 'count', 'model_version', 'mean', 'decision']
+columns = ['window_start', 'count', 'model_version', 'mean', 'decision', 'shadow_version', 'shadow_decision']
 rows = predictions.sort_values('window_start')[columns].itertuples(index=False)
 {PRINT}"
     ));

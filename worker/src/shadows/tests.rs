@@ -142,7 +142,7 @@ async fn a_shadow_that_cannot_be_read_or_cannot_score_is_counted_and_stops_nothi
     ] {
         bench.set(shadow).await;
         if let Some(index) = index {
-            bench.store.put("shadows.json", index).await.unwrap();
+            bench.store.put("models/.shadows.json", index).await.unwrap();
         }
         let rows = bench.scored(2.0).await;
         assert_eq!((rows.len(), rows[0].decision), (1, 3.0));
@@ -153,7 +153,7 @@ async fn a_shadow_that_cannot_be_read_or_cannot_score_is_counted_and_stops_nothi
     assert_eq!(bench.stats.counts().dead_letters, 0);
 
     // Once it can be read, it is scored; a decision that is not finite is none.
-    bench.store.delete("shadows.json").await.unwrap();
+    bench.store.delete("models/.shadows.json").await.unwrap();
     let shadow = bench.shadow(f64::MAX).await;
     let rows = bench.scored(2.0).await;
     assert_eq!(&*rows[0].shadow.as_ref().unwrap().version, shadow);

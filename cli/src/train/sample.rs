@@ -1,0 +1,91 @@
+//! The rows that a model is trained on.
+
+use windrow_common::{Aggregate, EventTime, ScoringMessage};
+use windrow_model::Features;
+
+/// A sensor's training rows, thinned evenly so that memory stays bounded for any length of history.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// The features of the rows that were kept, row by row.
+    pub(super) values: Vec<f64>,
+    /// Number of rows seen.
+    pub(super) seen: usize,
+    /// Start of the first window and end of the last one.
+    pub(super) span: Option<(EventTime, EventTime)>,
+    /// Length of the windows, in milliseconds.
+    pub(super) window_ms: i64,
+    keep_every: usize,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            seen: 0,
+            span: None,
+            window_ms: 0,
+            keep_every: 1,
+        }
+    }
+}
+
+impl Sample {
+    /// Adds the windows of a message.
+    pub(super) fn take(&mut self, message: &ScoringMessage, features: &Features, max_rows: usize) {
+        self.window_ms = message.window_length.as_millis();
+        for aggregate in &message.aggregates {
+            let start = aggregate.window_start;
+            let end = EventTime::from_millis(start.as_millis().saturating_add(self.window_ms));
+            let (from, to) = self.span.unwrap_or((start, end));
+            self.span = Some((from.min(start), to.max(end)));
+            self.add(aggregate, features, max_rows);
+        }
+    }
+
+    fn add(&mut self, aggregate: &Aggregate, features: &Features, max_rows: usize) {
+        if self.seen.is_multiple_of(self.keep_every) {
+            features.extract(std::slice::from_ref(aggregate), &mut self.values);
+        }
+        self.seen += 1;
+        let row = features.len();
+        if self.values.len() >= 2 * max_rows * row {
+            let rows = self.values.len() / row;
+            for kept in 0..rows.div_ceil(2) {
+                self.values
+                    .copy_within(2 * kept * row..(2 * kept + 1) * row, kept * row);
+            }
+            self.values.truncate(rows.div_ceil(2) * row);
+            self.keep_every *= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::{Aggregate, EventTime};
+
+    #[test]
+    fn a_long_history_is_thinned_evenly() {
+        let features: Features = "mean,count".parse().unwrap();
+        let mut sample = Sample::default();
+        for at in 0..100_u32 {
+            let mean = f64::from(at);
+            let aggregate = Aggregate {
+                window_start: EventTime::from_millis(0),
+                count: 1,
+                mean,
+                std: 0.0,
+                min: mean,
+                max: mean,
+                first: mean,
+                last: mean,
+            };
+            sample.add(&aggregate, &features, 8);
+        }
+        let means: Vec<f64> = sample.values.iter().step_by(2).copied().collect();
+        let right: Vec<f64> = (0..100_u32).step_by(8).map(f64::from).collect();
+        assert_eq!(means, right);
+        assert!(sample.values.iter().skip(1).step_by(2).all(|count| *count == 1.0));
+    }
+}
