@@ -138,7 +138,7 @@ impl Read {
                 (
                     "windows",
                     format!(
-                        "{}, of which {} rows",
+                        "{}; trained on {} of them",
                         count(training.windows),
                         count(training.rows)
                     ),

@@ -296,10 +296,16 @@ fn versions_that_nobody_needs_are_deleted() {
     // A shadow is named or is the candidate, and ends when it is told to.
     plant.models(&["shadow", "d3/temp", "d4/temp"]);
     let stopped = plant.models(&["shadow", "--stop", "d3/temp", "d5/temp"]);
-    assert_eq!(sensors(&stopped["stopped"]), BTreeSet::from(["d3/temp".to_owned()]));
+    assert_eq!(
+        sensors(&stopped["stopped"]),
+        BTreeSet::from(["d3/temp".to_owned()])
+    );
     assert_eq!(sensors(&stopped["left"]), BTreeSet::from(["d5/temp".to_owned()]));
     let stopped = plant.models(&["shadow", "--stop"]);
-    assert_eq!(sensors(&stopped["stopped"]), BTreeSet::from(["d4/temp".to_owned()]));
+    assert_eq!(
+        sensors(&stopped["stopped"]),
+        BTreeSet::from(["d4/temp".to_owned()])
+    );
 
     let store = plant.store();
     let young = plant.models(&["gc"]);
