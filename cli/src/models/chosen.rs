@@ -100,7 +100,10 @@ impl Outcomes {
         }
         match self.failed.len() {
             0 => Ok(()),
-            failed => Err(CliError::Partial(format!("{failed} sensors could not be {verb}"))),
+            failed => Err(CliError::Partial(format!(
+                "{} could not be {verb}",
+                counted(failed)
+            ))),
         }
     }
 
@@ -122,36 +125,41 @@ impl Outcomes {
     }
 
     fn show_table(&self, verb: &str) -> Result<(), CliError> {
+        let mut headings = vec!["sensor", "version"];
+        if self.changed.values().any(|change| change.replaced.is_some()) {
+            headings.push("instead of");
+        }
         let rows = self.changed.iter().take(MOST_NAMED).map(|(sensor, change)| {
-            let replaced = change.replaced.clone();
-            vec![
-                sensor.to_string(),
-                change.version.clone(),
-                replaced.unwrap_or_default(),
-            ]
+            let replaced = change.replaced.clone().unwrap_or_default();
+            let mut row = vec![sensor.to_string(), change.version.clone(), replaced];
+            row.truncate(headings.len());
+            row
         });
         if !self.changed.is_empty() {
-            show::table(&["sensor", "version", "instead of"], rows.collect())?;
+            show::table(&headings, rows.collect())?;
         }
         if let Some(more @ 1..) = self.changed.len().checked_sub(MOST_NAMED) {
-            show::line(&format!(
-                "and {} more; --output json names all",
-                show::count(more as u64)
-            ))?;
+            let more = show::count(more as u64);
+            show::line(&format!("and {more} more; --output json names all"))?;
         }
-        show::line(&format!(
-            "{verb}: {} sensors",
-            show::count(self.changed.len() as u64)
-        ))?;
+        show::line(&format!("{verb}: {}", counted(self.changed.len())))?;
         for (why, sensors) in &self.left {
-            let count = show::count(sensors.len() as u64);
             let named: Vec<String> = sensors.iter().take(3).map(ToString::to_string).collect();
             let more = if sensors.len() > 3 { ", …" } else { "" };
             show::line(&format!(
-                "left as they are: {count} sensors, {why}: {}{more}",
+                "left as is: {}, {why}: {}{more}",
+                counted(sensors.len()),
                 named.join(", ")
             ))?;
         }
         Ok(())
+    }
+}
+
+/// Formats a number of sensors.
+fn counted(sensors: usize) -> String {
+    match sensors {
+        1 => "1 sensor".to_owned(),
+        sensors => format!("{} sensors", show::count(sensors as u64)),
     }
 }

@@ -77,20 +77,21 @@ impl DiffArgs {
                 "flagged_by_a_only": judged.first_only, "flagged_by_b_only": judged.second_only,
             }));
         }
+        self.show(&second, &first, &other, &judged)
+    }
+
+    fn show(&self, second: &Named, first: &Read, other: &Read, judged: &Judged) -> Result<(), CliError> {
         let (facts, others) = (first.facts(), other.facts());
+        let mut labels: Vec<&str> = Vec::new();
+        for (label, _) in facts.iter().chain(&others) {
+            if !labels.contains(label) {
+                labels.push(label);
+            }
+        }
         let of = |facts: &[(&'static str, String)], label: &str| {
             let fact = facts.iter().find(|(other, _)| *other == label);
             fact.map(|(_, fact)| fact.clone()).unwrap_or_default()
         };
-        let mut labels: Vec<&'static str> = facts.iter().map(|(label, _)| *label).collect();
-        labels.extend(others.iter().map(|(label, _)| *label));
-        let mut seen = Vec::new();
-        labels.retain(|label| {
-            !seen.contains(label) && {
-                seen.push(*label);
-                true
-            }
-        });
         let mut rows: Vec<Vec<String>> = labels
             .into_iter()
             .map(|label| vec![label.to_owned(), of(&facts, label), of(&others, label)])
@@ -111,6 +112,10 @@ impl DiffArgs {
         ))?;
         for (start, a, b) in &judged.differing {
             show::line(&format!("  {start}  {}: {a:+.6}  {second}: {b:+.6}", self.first))?;
+        }
+        let differing = judged.first_only + judged.second_only;
+        if let Some(more @ 1..) = differing.checked_sub(judged.differing.len() as u64) {
+            show::line(&format!("  and {} more", show::count(more)))?;
         }
         Ok(())
     }

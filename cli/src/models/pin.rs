@@ -31,7 +31,7 @@ impl PinArgs {
                         version,
                         replaced: None,
                     }),
-                    None => Outcome::Left("which have no current model"),
+                    None => Outcome::Left("without a current model"),
                 })
             }
         };
@@ -47,7 +47,7 @@ impl PinArgs {
             let repository = repository.clone();
             async move {
                 if !repository.unpin(&sensor).await? {
-                    return Ok(Outcome::Left("which are not pinned"));
+                    return Ok(Outcome::Left("not pinned"));
                 }
                 let version = repository.current(&sensor).await?.unwrap_or_default();
                 Ok(Outcome::Changed(Change {

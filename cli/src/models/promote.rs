@@ -50,18 +50,18 @@ impl PromoteArgs {
             let repository = repository.clone();
             async move {
                 let Some(version) = version else {
-                    return Ok(Outcome::Left("which have no candidate"));
+                    return Ok(Outcome::Left("without a candidate"));
                 };
                 Ok(match repository.promote(&sensor, &version, pins).await? {
                     Promoted::Now { replaced } => Outcome::Changed(Change { version, replaced }),
-                    Promoted::Already => Outcome::Left("whose version is current already"),
-                    Promoted::Pinned => Outcome::Left("which are pinned (--force promotes them)"),
+                    Promoted::Already => Outcome::Left("its version is current already"),
+                    Promoted::Pinned => Outcome::Left("pinned (--force promotes it)"),
                 })
             }
         };
         let mut outcomes = Outcomes::of(chosen, promote).await?;
         for (sensor, _) in outside {
-            outcomes.leave(sensor, "which are outside of the share");
+            outcomes.leave(sensor, "outside of the share");
         }
         end_shadows(&repository, &outcomes).await?;
         outcomes.show("promoted", self.output.output)

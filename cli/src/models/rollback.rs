@@ -68,10 +68,8 @@ impl RollbackArgs {
                         version,
                         replaced: Some(replaced),
                     }),
-                    RolledBack::Nothing => {
-                        Outcome::Left("for which no other version is recorded to go back to")
-                    }
-                    RolledBack::Pinned => Outcome::Left("which are pinned (--force rolls them back)"),
+                    RolledBack::Nothing => Outcome::Left("no other version is recorded to go back to"),
+                    RolledBack::Pinned => Outcome::Left("pinned (--force rolls it back)"),
                 })
             }
         };

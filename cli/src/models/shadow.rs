@@ -56,13 +56,13 @@ impl ShadowArgs {
             let repository = repository.clone();
             async move {
                 let Some(version) = version else {
-                    return Ok(Outcome::Left("which have no candidate"));
+                    return Ok(Outcome::Left("without a candidate"));
                 };
                 // As a worker reads it, so that nobody waits for decisions that never come.
                 repository.load(&sensor, &version).await?;
                 Ok(match repository.current(&sensor).await? {
-                    None => Outcome::Left("which have no current model"),
-                    Some(current) if current == version => Outcome::Left("whose version is current already"),
+                    None => Outcome::Left("without a current model"),
+                    Some(current) if current == version => Outcome::Left("its version is current already"),
                     Some(_) => Outcome::Changed(Change {
                         version,
                         replaced: None,
@@ -72,7 +72,7 @@ impl ShadowArgs {
         };
         let mut outcomes = Outcomes::of(chosen, check).await?;
         for (sensor, _) in outside {
-            outcomes.leave(sensor, "which are outside of the share");
+            outcomes.leave(sensor, "outside of the share");
         }
         let replaced = repository.change_shadows(|shadows| {
             let set = outcomes.changed.iter().map(|(sensor, change)| {
@@ -110,7 +110,7 @@ impl ShadowArgs {
                     };
                     outcomes.changed.insert(sensor, change);
                 }
-                None => outcomes.leave(sensor, "which have no shadow"),
+                None => outcomes.leave(sensor, "without a shadow"),
             }
         }
         Ok(outcomes)

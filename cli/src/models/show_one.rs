@@ -138,7 +138,7 @@ impl Read {
                 (
                     "windows",
                     format!(
-                        "{}, of which {} rows",
+                        "{}; trained on {} of them",
                         count(training.windows),
                         count(training.rows)
                     ),
@@ -147,8 +147,12 @@ impl Read {
                 ("parameters", parameters.join(", ")),
             ]);
         }
-        for file in &metadata.files {
-            facts.extend([("file", file.path.clone()), ("its sha256", file.sha256.clone())]);
+        if !metadata.files.is_empty() {
+            let files = metadata.files.iter();
+            let files: Vec<String> = files
+                .map(|file| format!("{} (sha256 {})", file.path, file.sha256))
+                .collect();
+            facts.push(("files", files.join(", ")));
         }
         facts
     }

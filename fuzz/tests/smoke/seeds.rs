@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage, SensorId};
+use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage, SensorId, Shadow};
 use windrow_model::{
     Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
     OneClassSvm, Projection, Scaler, Step, Stretch, TreeNode,
@@ -175,6 +175,10 @@ fn sensor() -> SensorId {
 
 fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
     let window_length = Length::from_millis(60_000);
+    let shadow = Shadow {
+        version: "fedcba9876543210".into(),
+        decision: 0.5,
+    };
     let prediction = |minute| Prediction {
         sensor: sensor(),
         window_length,
@@ -183,7 +187,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         score: Some(0.5),
         anomaly: true,
         model_version: "0123456789abcdef".into(),
-        shadow: None,
+        shadow: (minute == 1).then(|| shadow.clone()),
     };
     let dispatched = |minute| Dispatched {
         sensor: sensor(),

@@ -42,7 +42,7 @@ fn models_from_training_to_rollback() {
         "they are candidates",
         "of 120 scored windows",
         "(promote)",
-        "rolled back: 1 sensors",
+        "rolled back: 1 sensor",
     ] {
         assert!(output.contains(says), "{says}: {output}");
     }
