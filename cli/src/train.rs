@@ -49,8 +49,8 @@ pub(crate) struct TrainArgs {
     /// Kernel of the one-class SVM
     #[arg(long, value_enum, default_value = "rbf", env = "WINDROW_KERNEL")]
     kernel: KernelArg,
-    /// Gamma of the rbf and poly kernels: scale or auto (as in scikit-learn), or a number above 0; a larger gamma draws
-    /// a tighter boundary
+    /// Gamma of the rbf and poly kernels: scale or auto (as in scikit-learn), a number above 0, or such a number per
+    /// feature, as in 3/d; a larger gamma draws a tighter boundary
     #[arg(long, default_value_t = Gamma::Scale, env = "WINDROW_GAMMA")]
     gamma: Gamma,
     /// Constant term (coef0) of the poly kernel
@@ -62,8 +62,8 @@ pub(crate) struct TrainArgs {
     /// Train on the raw features, without centring and scaling them first
     #[arg(long, env = "WINDROW_NO_SCALER")]
     no_scaler: bool,
-    /// Maximum number of windows per sensor to train on, spread evenly over the history; training time grows with its
-    /// square
+    /// Maximum number of windows per sensor to train on, spread evenly over the history: up to 20,000, and 5,000 with
+    /// other kernels than rbf; training time grows with its square
     #[arg(long, value_name = "N", default_value_t = 2_000, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
     /// Train only sensors without a model, to resume after an interruption or to add new sensors

@@ -1,6 +1,8 @@
 //! Training of models.
 
 mod degenerate;
+mod kernel_cache;
+mod smo;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,13 +15,18 @@ use ndarray::{Array1, Array2};
 
 pub use degenerate::Replaced;
 
-use crate::{Features, Kernel, MAX_DEGREE, Model, ModelError, OneClassSvm, Scaler};
+use crate::svm::Similarities;
+use crate::{CodePath, Features, Kernel, MAX_DEGREE, Model, ModelError, OneClassSvm, Scaler};
 
 /// Dual coefficients below this count as 0, as in linfa.
 const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
-/// Most rows to train on: the solver holds a matrix of rows × rows, and 5,000 rows take 200 MB.
-const MOST_ROWS: usize = 5_000;
+/// Most rows to train an RBF kernel on. Memory is bounded for any number, but the time of a fit grows with their square:
+/// 20,000 rows take a second or two.
+const MOST_ROWS: usize = 20_000;
+
+/// Most rows for other kernels: their solver holds a matrix of rows × rows, and 5,000 rows take 200 MB.
+const MOST_ROWS_DENSE: usize = 5_000;
 
 /// Options that control training.
 ///
@@ -36,11 +43,12 @@ pub struct TrainOptions {
     pub gamma: Gamma,
     /// Whether to centre and scale the features first.
     pub standardise: bool,
-    /// Tolerance at which the solver stops. At 1e-3, scikit-learn's default, a model with a small nu depends on the
-    /// order of the rows.
+    /// The solver stops when every row agrees with the exact solution to within this share of rho, which is what a score
+    /// may be off: at 1e-3, more rows lie beyond the boundary than nu asks for. The solver of other kernels than RBF stops at a thousandth of
+    /// it.
     pub tolerance: f64,
-    /// Most rows to use, evenly spread over the input; at most 5,000, since memory grows with their square and time
-    /// grows faster.
+    /// Most rows to use, evenly spread over the input: at most 20,000, and 5,000 for other kernels than RBF, whose
+    /// memory grows with their square.
     pub max_rows: usize,
 }
 
@@ -69,6 +77,8 @@ pub enum Gamma {
     Scale,
     /// 1 / features, scikit-learn's `"auto"`.
     Auto,
+    /// This value / features: at scaled features, neighbours are as similar whatever their number.
+    PerFeature(f64),
     /// This value.
     Value(f64),
 }
@@ -106,7 +116,9 @@ pub enum TrainError {
         wanted: &'static str,
     },
     /// A text is not a gamma.
-    #[error("`{0}` is not a gamma: use scale, auto or a number above 0")]
+    #[error(
+        "`{0}` is not a gamma: use scale, auto, a number above 0, or such a number per feature, as in 3/d"
+    )]
     Gamma(String),
     /// The fit flags much of what it was trained on.
     #[error(
@@ -124,6 +136,9 @@ pub enum TrainError {
     /// The solver failed.
     #[error("the solver failed: {0}")]
     Solver(#[from] linfa_svm::SvmError),
+    /// The solver does not come to an end.
+    #[error("the solver has not converged after {0} steps; use a smaller nu, or fewer rows")]
+    Steps(usize),
     /// The result is not a usable model.
     #[error("training produced no usable model: {0}")]
     Model(#[from] ModelError),
@@ -136,7 +151,7 @@ impl Default for TrainOptions {
             kernel: TrainKernel::Rbf,
             gamma: Gamma::Scale,
             standardise: true,
-            tolerance: 1e-7,
+            tolerance: 1e-4,
             max_rows: 2_000,
         }
     }
@@ -147,6 +162,7 @@ impl fmt::Display for Gamma {
         match self {
             Self::Scale => f.write_str("scale"),
             Self::Auto => f.write_str("auto"),
+            Self::PerFeature(value) => write!(f, "{value}/d"),
             Self::Value(value) => value.fmt(f),
         }
     }
@@ -156,13 +172,15 @@ impl FromStr for Gamma {
     type Err = TrainError;
 
     fn from_str(text: &str) -> Result<Self, TrainError> {
-        match text {
-            "scale" => Ok(Self::Scale),
-            "auto" => Ok(Self::Auto),
-            _ => match text.parse() {
-                Ok(value) if value > 0.0 && f64::is_finite(value) => Ok(Self::Value(value)),
-                _ => Err(TrainError::Gamma(text.to_owned())),
-            },
+        let (number, kind): (_, fn(f64) -> Self) = match (text, text.strip_suffix("/d")) {
+            ("scale", _) => return Ok(Self::Scale),
+            ("auto", _) => return Ok(Self::Auto),
+            (_, Some(number)) => (number, Self::PerFeature),
+            (_, None) => (text, Self::Value),
+        };
+        match number.parse() {
+            Ok(value) if value > 0.0 && f64::is_finite(value) => Ok(kind(value)),
+            _ => Err(TrainError::Gamma(text.to_owned())),
         }
     }
 }
@@ -186,7 +204,7 @@ impl TrainOptions {
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
             return wrong("the tolerance", self.tolerance, "it must be above 0");
         }
-        if let Gamma::Value(gamma) = self.gamma
+        if let Gamma::Value(gamma) | Gamma::PerFeature(gamma) = self.gamma
             && !(gamma > 0.0 && gamma.is_finite())
         {
             return wrong("gamma", gamma, "it must be above 0");
@@ -199,9 +217,15 @@ impl TrainOptions {
                 return wrong("the degree", degree.into(), "it must be 1 to 64");
             }
         }
-        if !(2..=MOST_ROWS).contains(&self.max_rows) {
-            #[allow(clippy::cast_precision_loss)] // Only for the message.
-            return wrong("the row limit", self.max_rows as f64, "it must be 2 to 5000");
+        let (most, wanted) = match self.kernel {
+            TrainKernel::Rbf => (MOST_ROWS, "it must be 2 to 20000"),
+            _ => (
+                MOST_ROWS_DENSE,
+                "it must be 2 to 5000; the rbf kernel takes up to 20000",
+            ),
+        };
+        if !(2..=most).contains(&self.max_rows) {
+            return wrong("the row limit", to_f64(self.max_rows), wanted);
         }
         Ok(())
     }
@@ -209,9 +233,10 @@ impl TrainOptions {
 
 /// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
 ///
-/// The same input yields the same model. The solver is `linfa-svm`, and this function evens out its differences from
-/// scikit-learn: its Gaussian kernel takes 1 / gamma, its polynomial kernel has no gamma, it keeps a coefficient for
-/// every row, and its decision is sum − rho. A fit that flags much of its own rows is replaced; see [`Replaced`].
+/// The same input yields the same model. RBF kernels have a solver of their own (`train/smo.rs`), which returns what libsvm
+/// returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
+/// polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho. A fit that flags
+/// much of its own rows is replaced; see [`Replaced`].
 pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {
     train_and_tell(rows, features, options).map(|(model, _)| model)
 }
@@ -247,6 +272,7 @@ pub fn train_and_tell(
     let gamma = match options.gamma {
         Gamma::Scale => scale_gamma(&rows, dimension),
         Gamma::Auto => 1.0 / to_f64(dimension),
+        Gamma::PerFeature(gamma) => gamma / to_f64(dimension),
         Gamma::Value(gamma) => gamma,
     };
     let kernel = match options.kernel {
@@ -256,8 +282,12 @@ pub fn train_and_tell(
     };
     let svm = fit(&rows, dimension, kernel, options)?;
     let (svm, moved) = degenerate::settle(svm, &rows, options)?;
+    let solver = match kernel {
+        Kernel::Rbf { .. } => "trained on",
+        _ => "linfa-svm 0.8.1,",
+    };
     let mut provenance = format!(
-        "linfa-svm 0.8.1, {used} of {given} rows, nu {}, gamma {}",
+        "{solver} {used} of {given} rows, nu {}, gamma {}",
         options.nu, options.gamma
     );
     if moved.is_some() {
@@ -293,43 +323,56 @@ fn check_rows(rows: &[f64], features: &Features) -> Result<usize, TrainError> {
     }
 }
 
+/// Fits an SVM to the scaled rows.
 fn fit(
     rows: &[f64],
     dimension: usize,
     kernel: Kernel,
     options: &TrainOptions,
 ) -> Result<OneClassSvm, TrainError> {
+    let (all, rho) = match kernel {
+        Kernel::Rbf { gamma } => {
+            let similarities = Similarities::new(dimension, rows, gamma);
+            let solved = smo::solve(&similarities, options.nu, options.tolerance, CodePath::best())?;
+            (solved.coefficients, solved.rho)
+        }
+        _ => fit_dense(rows, dimension, kernel, options)?,
+    };
+    let (mut vectors, mut coefficients) = (Vec::new(), Vec::new());
+    for (row, coefficient) in rows.chunks_exact(dimension).zip(all) {
+        if coefficient.abs() > NO_COEFFICIENT {
+            vectors.extend_from_slice(row);
+            coefficients.push(coefficient);
+        }
+    }
+    Ok(OneClassSvm::new(dimension, vectors, coefficients, -rho, kernel)?)
+}
+
+/// Fits another kernel than RBF with linfa, which holds the whole kernel matrix. Returns a coefficient for each row, and
+/// rho.
+fn fit_dense(
+    rows: &[f64],
+    dimension: usize,
+    kernel: Kernel,
+    options: &TrainOptions,
+) -> Result<(Vec<f64>, f64), TrainError> {
     let params = Svm::<f64, Pr>::params()
-        .eps(options.tolerance)
+        .eps(1e-3 * options.tolerance)
         .shrinking(false)
         .nu_weight(options.nu);
     let (params, row_scale) = match kernel {
-        Kernel::Rbf { gamma } => (params.gaussian_kernel(1.0 / gamma), 1.0),
         // (sqrt(gamma)·x)·(sqrt(gamma)·y) is gamma·x·y.
         Kernel::Polynomial { gamma, coef0, degree } => {
             (params.polynomial_kernel(coef0, degree.into()), gamma.sqrt())
         }
-        Kernel::Linear | Kernel::Sigmoid { .. } => (params.linear_kernel(), 1.0),
+        _ => (params.linear_kernel(), 1.0),
     };
     let count = rows.len() / dimension;
     let records = Array2::from_shape_fn((count, dimension), |(row, feature)| {
         rows[row * dimension + feature] * row_scale
     });
     let fitted: Svm<f64, bool> = params.fit(&DatasetBase::new(records, Array1::from_elem(count, ())))?;
-    let (mut vectors, mut coefficients) = (Vec::new(), Vec::new());
-    for (row, alpha) in rows.chunks_exact(dimension).zip(&fitted.alpha) {
-        if alpha.abs() > NO_COEFFICIENT {
-            vectors.extend_from_slice(row);
-            coefficients.push(*alpha);
-        }
-    }
-    Ok(OneClassSvm::new(
-        dimension,
-        vectors,
-        coefficients,
-        -fitted.rho,
-        kernel,
-    )?)
+    Ok((fitted.alpha, fitted.rho))
 }
 
 /// Returns each feature's mean and population standard deviation, as scikit-learn's `StandardScaler` computes them.

@@ -7,12 +7,12 @@
 use std::ops::{Add, Mul, Sub};
 
 /// Number of lanes in a [`Lanes`].
-pub(super) const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// Eight numbers, as one AVX-512 register holds them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
-pub(super) struct Lanes(pub(super) [f64; LANES]);
+pub(crate) struct Lanes(pub(crate) [f64; LANES]);
 
 /// The arithmetic that kernels need, on one number or on eight in lanes.
 pub(crate) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {

@@ -6,7 +6,7 @@
 //! from very far, since it never falls below −ρ; its logarithm goes on falling with the squared distance.
 
 use super::lanes::{LANES, Lanes, Number, exp_of_nonpositive};
-use super::{Kernel, OneClassSvm, Reference, ln_ratio};
+use super::{Kernel, OneClassSvm, Reference, VectorLoop, ln_ratio};
 use crate::detector::agreeing;
 
 /// A sum below this share of the coefficients' sum is computed again from distances: kernel values below 2e-308 count as 0
@@ -23,6 +23,24 @@ pub(super) struct LogScore {
     rho: Reference,
     /// Sums from here on are exact to a few ulp.
     least_sum: f64,
+}
+
+/// The scores of rows whose sums are known.
+pub(super) struct LogScores<'a> {
+    pub(super) log_score: &'a LogScore,
+    pub(super) svm: &'a OneClassSvm,
+    pub(super) rows: &'a [f64],
+    pub(super) sums: &'a [f64],
+    pub(super) scores: &'a mut [f64],
+}
+
+impl VectorLoop for LogScores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.log_score.of(self.svm, self.rows, self.sums, self.scores);
+    }
 }
 
 impl LogScore {
@@ -42,9 +60,8 @@ impl LogScore {
         })
     }
 
-    /// Writes the score of each of the `rows`, whose sums are given; inlined into one function for each code path.
     #[inline(always)]
-    pub(super) fn of(&self, svm: &OneClassSvm, rows: &[f64], sums: &[f64], scores: &mut [f64]) {
+    fn of(&self, svm: &OneClassSvm, rows: &[f64], sums: &[f64], scores: &mut [f64]) {
         let (groups, left) = sums.as_chunks::<LANES>();
         let (scored, left_scores) = scores.as_chunks_mut::<LANES>();
         for (sums, scores) in groups.iter().zip(scored) {

@@ -1,16 +1,18 @@
-//! The one-class support vector machine, and the loop that scores with it.
+//! The one-class support vector machine, and the loops that score with it and train it.
 
 mod dispatch;
 mod lanes;
 mod log_score;
 mod score;
+mod similarities;
 
 use crate::detector::{agreeing, first_order};
 use crate::{Feature, ModelError};
 pub use dispatch::CodePath;
-use lanes::{LANES, Lanes};
-pub(crate) use lanes::{Reference, ln_ratio};
-use log_score::LogScore;
+pub(crate) use dispatch::VectorLoop;
+pub(crate) use lanes::{LANES, Lanes, Number, Reference, ln_ratio};
+use log_score::{LogScore, LogScores};
+pub(crate) use similarities::Similarities;
 
 /// Most support vectors a model may have: with so many, a row takes a millisecond to score and the model takes 64 MiB.
 pub const MAX_SUPPORT_VECTORS: usize = 1 << 20;
@@ -195,16 +197,22 @@ impl OneClassSvm {
     /// Writes one decision for each of the scaled `rows`; the lengths must agree.
     pub(crate) fn decide(&self, path: CodePath, rows: &[f64], decisions: &mut [f64]) {
         debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
-        path.sums(self, rows, decisions);
+        score::sums(path, self, rows, decisions);
         self.add_intercept(decisions);
     }
 
     /// Writes one decision and one score for each of the scaled `rows`; the lengths must agree.
     pub(crate) fn score(&self, path: CodePath, rows: &[f64], decisions: &mut [f64], scores: &mut [f64]) {
         debug_assert_eq!(rows.len(), decisions.len() * self.dimension);
-        path.sums(self, rows, decisions);
+        score::sums(path, self, rows, decisions);
         if let Some(log_score) = &self.log_score {
-            path.log_scores(log_score, self, rows, decisions, scores);
+            path.run(LogScores {
+                log_score,
+                svm: self,
+                rows,
+                sums: decisions,
+                scores,
+            });
             self.add_intercept(decisions);
             return;
         }

@@ -1,7 +1,7 @@
-//! The scoring loop, written once; `dispatch` compiles it for every CPU, kernel and number of features.
+//! The scoring loop, written once and compiled for every CPU, kernel and number of features.
 
 use super::lanes::{LANES, Lanes, Number, exp_of_nonpositive, power, tanh};
-use super::{FEW, OneClassSvm};
+use super::{CodePath, FEW, Kernel, OneClassSvm, VectorLoop};
 
 /// A kernel with its parameters, in the two steps of the loop: a sum over the features, then a function of that sum.
 pub(super) trait Similarity: Copy {
@@ -87,22 +87,72 @@ impl Similarity for Sigmoid {
     }
 }
 
-/// Writes every row's sum Σ coefficientᵢ · K(vectorᵢ, row); inlined into one function for each code path, kernel and number of features.
+/// Writes every row's sum Σ coefficientᵢ · K(vectorᵢ, row), which is its decision without the intercept; the lengths
+/// must agree.
+pub(super) fn sums(path: CodePath, svm: &OneClassSvm, rows: &[f64], sums: &mut [f64]) {
+    match svm.kernel {
+        Kernel::Linear => with(path, Linear, svm, rows, sums),
+        Kernel::Rbf { gamma } => with(path, Rbf { minus_gamma: -gamma }, svm, rows, sums),
+        Kernel::Polynomial { gamma, coef0, degree } => {
+            with(path, Polynomial { gamma, coef0, degree }, svm, rows, sums);
+        }
+        Kernel::Sigmoid { gamma, coef0 } => with(path, Sigmoid { gamma, coef0 }, svm, rows, sums),
+    }
+}
+
+fn with<S: Similarity>(path: CodePath, similarity: S, svm: &OneClassSvm, rows: &[f64], sums: &mut [f64]) {
+    macro_rules! of {
+        ($dimension:literal) => {
+            path.run(Sums::<S, $dimension> {
+                similarity,
+                svm,
+                rows,
+                sums,
+            })
+        };
+    }
+    match svm.dimension {
+        1 => of!(1),
+        2 => of!(2),
+        3 => of!(3),
+        4 => of!(4),
+        5 => of!(5),
+        6 => of!(6),
+        7 => of!(7),
+        8 => of!(8),
+        9 => of!(9),
+        _ => of!(10),
+    }
+}
+
+/// The sums of rows of `D` features.
 ///
 /// The number of features is a constant: a sum over an inner loop of unknown length costs a third more, and there are
 /// only ten features.
-#[inline(always)]
-pub(super) fn sums<S: Similarity, const D: usize>(
+struct Sums<'a, S, const D: usize> {
     similarity: S,
-    svm: &OneClassSvm,
-    rows: &[f64],
-    sums: &mut [f64],
-) {
-    let (rows, _) = rows.as_chunks::<D>();
-    if svm.coefficients.len() <= FEW {
-        few(similarity, svm, rows, sums);
-    } else {
-        many(similarity, svm, rows, sums);
+    svm: &'a OneClassSvm,
+    rows: &'a [f64],
+    sums: &'a mut [f64],
+}
+
+impl<S: Similarity, const D: usize> VectorLoop for Sums<'_, S, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            similarity,
+            svm,
+            rows,
+            sums,
+        } = self;
+        let (rows, _) = rows.as_chunks::<D>();
+        if svm.coefficients.len() <= FEW {
+            few(similarity, svm, rows, sums);
+        } else {
+            many(similarity, svm, rows, sums);
+        }
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) fn settle(
         return Ok((svm, None));
     }
     let rho = -svm.intercept();
-    let on_boundary = on_boundary(rho, options);
+    let on_boundary = on_boundary(rho, svm.kernel(), options);
     let least = decisions
         .iter()
         .copied()
@@ -202,7 +202,7 @@ fn supported(svm: &OneClassSvm, rows: &[f64], decisions: &[f64], options: &Train
         // With kernel values in the thousands the solver stops short of the exact plane.
         return outliers + count / 10;
     }
-    let near = on_boundary(-svm.intercept(), options);
+    let near = on_boundary(-svm.intercept(), svm.kernel(), options);
     let rows = rows.chunks_exact(svm.dimension());
     let on_boundary = rows.zip(decisions).filter(|(_, decision)| decision.abs() <= near);
     let distinct: HashSet<Vec<u64>> = on_boundary
@@ -211,6 +211,9 @@ fn supported(svm: &OneClassSvm, rows: &[f64], decisions: &[f64], options: &Train
     outliers + distinct.len().min(count / 20)
 }
 
-fn on_boundary(rho: f64, options: &TrainOptions) -> f64 {
-    (ON_BOUNDARY * rho.abs()).max(10.0 * options.tolerance)
+fn on_boundary(rho: f64, kernel: Kernel, options: &TrainOptions) -> f64 {
+    match kernel {
+        Kernel::Rbf { .. } => rho.abs() * ON_BOUNDARY.max(10.0 * options.tolerance),
+        _ => (ON_BOUNDARY * rho.abs()).max(0.01 * options.tolerance),
+    }
 }

@@ -243,9 +243,12 @@ fn gamma_follows_scikit_learns_rules() {
     assert_eq!(gamma(Gamma::Scale, true), 0.5);
     assert_eq!(gamma(Gamma::Auto, false), 0.5);
     assert_eq!(gamma(Gamma::Value(0.01), false), 0.01);
+    assert_eq!(gamma(Gamma::PerFeature(3.0), true), 1.5);
     assert_eq!("scale".parse::<Gamma>().unwrap(), Gamma::Scale);
     assert_eq!("0.25".parse::<Gamma>().unwrap(), Gamma::Value(0.25));
-    for text in ["", "-1", "0", "inf", "NaN", "wide"] {
+    assert_eq!("3/d".parse::<Gamma>().unwrap(), Gamma::PerFeature(3.0));
+    assert_eq!(Gamma::PerFeature(3.0).to_string(), "3/d");
+    for text in ["", "-1", "0", "inf", "NaN", "wide", "/d", "0/d", "3/f"] {
         assert!(text.parse::<Gamma>().is_err(), "{text}");
     }
 }
@@ -283,7 +286,12 @@ fn what_cannot_be_learnt_from_is_refused() {
             ..options.clone()
         },
         TrainOptions {
+            max_rows: 20_001,
+            ..options.clone()
+        },
+        TrainOptions {
             max_rows: 5_001,
+            kernel: TrainKernel::Linear,
             ..options.clone()
         },
         TrainOptions {

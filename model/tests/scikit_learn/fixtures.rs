@@ -84,7 +84,7 @@ fn path(name: &str) -> PathBuf {
     folder.join("../tests/fixtures").join(name)
 }
 
-fn read<T: DeserializeOwned>(name: &str) -> T {
+pub(crate) fn read<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&fs::read(path(name)).unwrap()).unwrap()
 }
 
@@ -159,7 +159,8 @@ pub(crate) fn held_out(features: &Features) -> Vec<f64> {
     rows
 }
 
-struct Numbers(u64);
+/// The generator of the scripts beside the fixtures.
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
     fn uniform(&mut self) -> f64 {
@@ -170,7 +171,7 @@ impl Numbers {
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let mut total = 0.0;
         for _ in 0..6 {
             total += self.uniform();

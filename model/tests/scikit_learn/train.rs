@@ -23,6 +23,10 @@ fn options(fit: &Fit) -> TrainOptions {
             (None, text) => text.unwrap_or("scale").parse().unwrap(),
         },
         standardise: fit.standardise,
+        tolerance: match fit.options["kernel"].as_str() {
+            None => 1e-7,
+            Some(_) => TrainOptions::default().tolerance,
+        },
         ..TrainOptions::default()
     }
 }
