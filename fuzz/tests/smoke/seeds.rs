@@ -178,6 +178,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
     let shadow = Shadow {
         version: "fedcba9876543210".into(),
         decision: 0.5,
+        score: -0.75,
     };
     let prediction = |minute| Prediction {
         sensor: sensor(),
