@@ -63,25 +63,25 @@ impl ModelRepository {
         }
     }
 
-    /// Stores a model's file under its version, which is a hash of the contents.
+    /// Stores a model's file under its version, which is a hash of the contents. Returns whether it was stored already.
     async fn put_model(
         &self,
         sensor: &SensorId,
         version: &str,
         bytes: Vec<u8>,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<bool, RepositoryError> {
         let path = model_path(sensor, version);
         match self.store.put_if(&path, bytes.clone(), None).await {
-            Ok(_) => {}
-            // It is already stored. If it was damaged since, this repairs it.
+            Ok(_) => Ok(false),
+            // If it was damaged since, this repairs it.
             Err(StoreError::Conflict { .. }) => {
                 if self.store.get(&path).await?.is_none_or(|stored| stored != bytes) {
                     self.store.put(&path, bytes).await?;
                 }
+                Ok(true)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     /// Stores the sensor's name if its path does not tell it.
@@ -140,6 +140,15 @@ impl ModelRepository {
 
     /// Loads one version of the sensor's model.
     pub async fn load(&self, sensor: &SensorId, version: &str) -> Result<Model, RepositoryError> {
+        Ok(self.load_with_bytes(sensor, version).await?.0)
+    }
+
+    /// Loads one version, and returns the bytes of its file too.
+    async fn load_with_bytes(
+        &self,
+        sensor: &SensorId,
+        version: &str,
+    ) -> Result<(Model, Vec<u8>), RepositoryError> {
         let path = model_path(sensor, version);
         let missing = || RepositoryError::Missing {
             sensor: sensor.clone(),
@@ -155,7 +164,7 @@ impl ModelRepository {
             source,
         })?;
         match version_of(&bytes) {
-            found if found == version => Ok(model),
+            found if found == version => Ok((model, bytes.into())),
             found => Err(RepositoryError::Misnamed { path, found }),
         }
     }

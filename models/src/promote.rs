@@ -106,8 +106,8 @@ impl ModelRepository {
         let version = version_of(&bytes);
         // First, so that no model is without the name of its sensor.
         self.put_name(sensor).await?;
-        let (_, _, state) = try_join!(
-            self.put_model(sensor, &version, bytes),
+        let (was_stored, (), state) = try_join!(
+            self.put_model(sensor, &version, bytes.clone()),
             self.put_metadata(sensor, &version, metadata),
             self.state(sensor),
         )?;
@@ -123,6 +123,10 @@ impl ModelRepository {
             let state = self.state(sensor).await?;
             self.nominate(sensor, &version, state).await?;
         }
+        // Nobody deletes a file of this minute.
+        if was_stored {
+            self.restore(sensor, &version, &promoted, bytes).await?;
+        }
         Ok(Released {
             version,
             promoted: Some(promoted),
@@ -136,9 +140,27 @@ impl ModelRepository {
         version: &str,
         pins: Pins,
     ) -> Result<Promoted, RepositoryError> {
-        self.load(sensor, version).await?;
+        let (_, bytes) = self.load_with_bytes(sensor, version).await?;
         let state = self.state(sensor).await?;
-        self.replace(sensor, version, Cause::Promote, pins, state).await
+        let promoted = self.replace(sensor, version, Cause::Promote, pins, state).await?;
+        self.restore(sensor, version, &promoted, bytes).await?;
+        Ok(promoted)
+    }
+
+    /// Writes a version again if it was deleted while it was promoted. [`ModelRepository::collect`] deletes and then looks at
+    /// `current`, and a promotion writes `current` and then looks at the file: one of the two sees the other.
+    async fn restore(
+        &self,
+        sensor: &SensorId,
+        version: &str,
+        promoted: &Promoted,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Result<(), RepositoryError> {
+        let path = crate::model_path(sensor, version);
+        if matches!(promoted, Promoted::Now { .. }) && self.store.get(&path).await?.is_none() {
+            self.store.put(&path, bytes.into()).await?;
+        }
+        Ok(())
     }
 
     /// Makes an earlier version current again. Refuses to do so if another command promotes at the same time, since then
@@ -174,7 +196,7 @@ impl ModelRepository {
         if pins == Pins::Respect && state.registry.pinned.is_some() {
             return Ok(RolledBack::Pinned);
         }
-        self.load(sensor, &version).await?;
+        let (_, bytes) = self.load_with_bytes(sensor, &version).await?;
         match self.write_current(sensor, &version, &state).await {
             Err(RepositoryError::Store(StoreError::Conflict { .. })) => {
                 return Err(RepositoryError::Changed {
@@ -190,6 +212,10 @@ impl ModelRepository {
             by: Cause::Rollback,
         };
         self.record(sensor, promotion, None).await?;
+        let replaced_now = Promoted::Now {
+            replaced: Some(replaced.clone()),
+        };
+        self.restore(sensor, &version, &replaced_now, bytes).await?;
         Ok(RolledBack::To { version, replaced })
     }
 

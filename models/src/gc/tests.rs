@@ -98,6 +98,43 @@ fn versions_that_were_current_lately_are_kept_however_old_their_files_are() {
     assert_eq!(chosen(9_000_000), names[..4]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_and_a_deletion_at_the_same_time_leave_a_model_that_scores() {
+    let (mut promoted, mut refused) = (0, 0);
+    for _ in 0..100 {
+        // A folder, where each operation lets others run.
+        let folder = tempfile::tempdir().unwrap();
+        let store = windrow_store::Store::create(folder.path().to_str().unwrap()).unwrap();
+        let (repository, sensor) = (ModelRepository::new(store), SensorId::new("d", "t").unwrap());
+        let first = repository.put(&sensor, &model(0.0)).await.unwrap();
+        for intercept in 1..4_u32 {
+            repository.put(&sensor, &model(intercept.into())).await.unwrap();
+        }
+        let deleting = {
+            let (repository, sensor, first) = (repository.clone(), sensor.clone(), first.clone());
+            tokio::spawn(async move {
+                let doomed = Doomed {
+                    versions: vec![first],
+                    metadata: Vec::new(),
+                    bytes: 0,
+                    kept: 0,
+                };
+                repository.delete(&sensor, &doomed).await.unwrap()
+            })
+        };
+        match repository.promote(&sensor, &first, Pins::Respect).await {
+            Ok(_) => promoted += 1,
+            // It was deleted before.
+            Err(crate::RepositoryError::Missing { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        deleting.await.unwrap();
+        let current = repository.current(&sensor).await.unwrap().unwrap();
+        repository.load(&sensor, &current).await.unwrap();
+    }
+    println!("{promoted} promoted, {refused} refused");
+}
+
 #[tokio::test]
 async fn a_version_that_is_promoted_while_it_is_deleted_is_restored() {
     let (repository, _, sensor) = repository();
