@@ -169,7 +169,7 @@ async fn hand_over(event: Event, mut room: Room, rooms: &Arc<Semaphore>, events:
     let bytes = room.bytes.clamp(1, BODY_BYTES_AHEAD) as u32;
     room.permit = Arc::clone(rooms).acquire_many_owned(bytes).await.ok();
     if room.permit.is_none() || events.send(Incoming { event, room }).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

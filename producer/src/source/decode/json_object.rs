@@ -78,8 +78,26 @@ impl ObjectReader {
         names: DefaultNames<'_>,
         out: &mut RowSink<'_>,
     ) -> Result<(), RefusedObject> {
+        // Kept apart from all that is rare, and from its large errors: together they took an eighth more instructions.
+        if let Form::Flat(reader) = &mut self.form
+            && let Some(reading) = reader.read_usual(object, offset, out)
+        {
+            out.batch.readings.push(reading);
+            return Ok(());
+        }
+        self.read_any(object, offset, names, out)
+    }
+
+    #[inline(never)]
+    fn read_any(
+        &mut self,
+        object: &[u8],
+        offset: u64,
+        names: DefaultNames<'_>,
+        out: &mut RowSink<'_>,
+    ) -> Result<(), RefusedObject> {
         let refused = match &mut self.form {
-            Form::Flat(reader) => match reader.read(object, offset, names, out) {
+            Form::Flat(reader) => match reader.read_any(object, offset, names, out) {
                 Ok(reading) => {
                     out.batch.readings.push(reading);
                     return Ok(());
@@ -168,53 +186,31 @@ impl FlatReader {
         }
     }
 
+    /// Returns the reading in an object of the usual form; `None` if it has another, or is none.
     #[inline]
-    fn read(
-        &mut self,
-        object: &[u8],
-        offset: u64,
-        names: DefaultNames<'_>,
-        out: &mut RowSink<'_>,
-    ) -> Result<Reading, CellError> {
-        if let Some(tokens) = json_scan::scan(object, &self.keys)
-            && let Some(result) = self.read_usual(tokens, offset, out)
-        {
-            return result;
-        }
-        self.read_any(object, offset, names, out)
-    }
-
-    /// Returns the reading of these tokens; `None` if a general parser must decide.
-    #[inline]
-    fn read_usual(
-        &mut self,
-        [time, device, tag, value]: [Token<'_>; 4],
-        offset: u64,
-        out: &mut RowSink<'_>,
-    ) -> Option<Result<Reading, CellError>> {
+    fn read_usual(&mut self, object: &[u8], offset: u64, out: &mut RowSink<'_>) -> Option<Reading> {
+        let [time, device, tag, value] = json_scan::scan(object, &self.keys)?;
         let fractions = [time, device, tag]
             .iter()
             .any(|token| matches!(token, Token::Number(_)));
         if fractions {
             return None;
         }
-        let value = match number(trim(value.as_bytes())) {
-            // In JSON, an overflow is an error.
-            Ok(number) if number.is_infinite() => return None,
-            value => value,
-        };
-        let read = || {
-            Ok(Reading {
-                time: self.cells.time(trim(time.as_bytes()))?,
-                sensor: self
-                    .cells
-                    .sensor(device.as_bytes(), tag.as_bytes(), out.sensors)?,
-                arrival: out.arrival,
-                value: value?,
-                offset: crate::source::Offset(offset),
-            })
-        };
-        Some(read())
+        let value = number(trim(value.as_bytes())).ok()?;
+        // In JSON, an overflow is an error.
+        if value.is_infinite() {
+            return None;
+        }
+        Some(Reading {
+            time: self.cells.time(trim(time.as_bytes())).ok()?,
+            sensor: self
+                .cells
+                .sensor(device.as_bytes(), tag.as_bytes(), out.sensors)
+                .ok()?,
+            arrival: out.arrival,
+            value,
+            offset: crate::source::Offset(offset),
+        })
     }
 
     /// Returns the reading in an object of any form.
@@ -399,9 +395,9 @@ mod tests {
                         .read_any(row.as_bytes(), 0, DefaultNames::default(), &mut out)
                         .map_err(|error| explain(error, &mapping))
                 } else {
-                    objects
-                        .read(row.as_bytes(), 0, DefaultNames::default(), &mut out)
-                        .map_err(|error| explain(error, &mapping))
+                    let usual = objects.read_usual(row.as_bytes(), 0, &mut out);
+                    let read = || objects.read_any(row.as_bytes(), 0, DefaultNames::default(), &mut out);
+                    usual.map_or_else(read, Ok).map_err(|error| explain(error, &mapping))
                 };
                 result.map(|reading| (reading.time, sensors.id(reading.sensor).clone(), reading.value.to_bits()))
             };

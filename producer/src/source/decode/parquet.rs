@@ -298,10 +298,10 @@ impl ParquetDecoder {
             offset,
         };
         match (&columns.values, &self.plan.values) {
-            (Measured::Long { tag, value }, _) => {
-                let tag = text_at(tag, row).ok_or_else(|| refused(null(Role::Tag)))?;
+            (Measured::Long(long), _) => {
+                let tag = text_at(&long.tag, row).ok_or_else(|| refused(null(Role::Tag)))?;
                 let sensor = self.cells.sensor(device, tag, out.sensors).map_err(refused)?;
-                let value = value.value(row);
+                let value = long.value.value(row);
                 let value = value.unwrap_or_else(|| Err(null(Role::Value))).map_err(refused)?;
                 out.batch.readings.push(reading(sensor, value));
                 Ok(())

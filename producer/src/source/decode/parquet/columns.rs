@@ -25,9 +25,15 @@ pub(super) struct Columns {
 /// The measurements of a row.
 pub(super) enum Measured {
     /// One, whose tag is in a column.
-    Long { tag: StringArray, value: Numbers },
+    Long(Box<Long>),
     /// One for each of these columns, in the order of the plan.
     Wide(Vec<Numbers>),
+}
+
+/// The columns of one measurement.
+pub(super) struct Long {
+    pub(super) tag: StringArray,
+    pub(super) value: Numbers,
 }
 
 /// A column of values: numbers, or texts of which each may be one.
@@ -68,10 +74,10 @@ impl Columns {
                 .map(|(place, _)| texts_at(*place))
                 .collect::<Result<_, _>>()?,
             values: match &plan.values {
-                Values::Long { tag, value } => Measured::Long {
+                Values::Long { tag, value } => Measured::Long(Box::new(Long {
                     tag: texts_at(*tag)?,
                     value: Numbers::of(&all[*value])?,
-                },
+                })),
                 Values::Wide(columns) => Measured::Wide(
                     columns
                         .iter()
@@ -88,7 +94,7 @@ impl Measured {
     #[cold]
     pub(super) fn count(&self, row: usize) -> u64 {
         match self {
-            Self::Long { .. } => 1,
+            Self::Long(_) => 1,
             Self::Wide(columns) => {
                 let full = columns.iter().filter(|column| column.value(row).is_some());
                 (full.count() as u64).max(1)
