@@ -201,20 +201,50 @@ pub(super) fn lines_of(head: &[u8], complete: bool) -> Vec<Line<'_>> {
 }
 
 /// Returns the first line, with those that an open quote holds together with it; where it ends; and how many they are.
+///
+/// As for the decoder, a quote opens only at the start of a cell; which delimiter there is, is not known yet. While a quote
+/// is open at the end of what there is, its line may still become longer.
 fn quoted_line(text: &[u8], complete: bool) -> Option<(&[u8], usize, u64)> {
-    let ends = memchr::memchr_iter(b'\n', text).map(|at| (at, at + 1));
-    let ends = ends.chain((complete && !text.ends_with(b"\n")).then_some((text.len(), text.len())));
-    let (mut first, mut from, mut quotes) = (None, 0, 0);
-    for ((end, next), count) in ends.zip(1..=MOST_QUOTED_LINES) {
-        first.get_or_insert((end, next, 1));
-        quotes += memchr::memchr_iter(b'"', &text[from..end]).count();
-        from = end;
-        if quotes % 2 == 0 {
-            first = Some((end, next, count));
-            break;
-        }
+    let mut at = Cell::Start;
+    let (mut first, mut count) = (None, 1);
+    for (index, byte) in text.iter().enumerate() {
+        at = match (at, byte) {
+            (Cell::Start, b'"') | (Cell::Closing, b'"') => Cell::Quoted,
+            (Cell::Quoted, b'"') => Cell::Closing,
+            (Cell::Quoted, b'\n') => {
+                first.get_or_insert(index);
+                count += 1;
+                if count > MOST_QUOTED_LINES {
+                    break;
+                }
+                Cell::Quoted
+            }
+            (Cell::Quoted, _) => Cell::Quoted,
+            (_, b'\n') => return Some((without_return(&text[..index]), index + 1, count)),
+            (_, b',' | b';' | b'\t' | b'|') => Cell::Start,
+            _ => Cell::Plain,
+        };
     }
-    let (end, next, count) = first?;
-    let line = &text[..end];
-    Some((line.strip_suffix(b"\r").unwrap_or(line), next, count))
+    // A quote that is not closed holds nothing together.
+    match first {
+        Some(end) if complete || count > MOST_QUOTED_LINES => {
+            Some((without_return(&text[..end]), end + 1, 1))
+        }
+        _ if complete => Some((without_return(text), text.len(), 1)),
+        _ => None,
+    }
+}
+
+/// Where in a cell a byte is.
+#[derive(Clone, Copy)]
+enum Cell {
+    Start,
+    Plain,
+    Quoted,
+    /// After a quote that closes the cell, unless another one follows.
+    Closing,
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }

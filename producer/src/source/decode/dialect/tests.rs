@@ -156,3 +156,26 @@ impl RefusedText for Result<Option<Dialect>, String> {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_a_line_is_does_not_depend_on_how_far_a_file_has_grown(text in "[a,; \"\n\r]{0,60}") {
+        let lines = |text: &str| -> Vec<(Vec<u8>, usize)> {
+            let lines = header::lines_of(text.as_bytes(), false);
+            lines.iter().map(|line| (line.text.to_vec(), line.end)).collect()
+        };
+        let whole = lines(&text);
+        for cut in 0..text.len() {
+            let so_far = lines(&text[..cut]);
+            proptest::prop_assert!(whole.starts_with(&so_far), "{so_far:?} {whole:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quote_that_does_not_begin_a_cell_holds_no_lines_together() {
+    let lines = |text: &str| header::lines_of(text.as_bytes(), false).len();
+    assert_eq!(lines("\"\" \"\n1,d\n"), 2);
+    assert_eq!(lines("5\" pipe,\"a\nb\"\n1,d\n"), 2);
+    assert_eq!(lines("\"a \"\" b\n"), 0);
+}
