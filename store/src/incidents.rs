@@ -118,7 +118,7 @@ fn schema() -> Arc<Schema> {
     ]))
 }
 
-fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
+pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
     let text = |of: fn(&Incident) -> &str| -> ArrayRef {
         Arc::new(
             incidents
@@ -157,7 +157,7 @@ fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
     table::write(&RecordBatch::try_new(schema(), columns)?)
 }
 
-fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
+pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
     let mut incidents = Vec::new();
     for batch in table::read(bytes)? {
         let (devices, tags, kinds) = (

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use bytes::Bytes;
-use windrow_common::Prediction;
+use windrow_common::{Incident, Prediction};
 
-use crate::{Dispatched, Store, StoreError, TableError, dispatched, predictions};
+use crate::{Dispatched, Store, StoreError, TableError, dispatched, incidents, predictions};
 
 /// Decodes a part of `predictions/`.
 pub fn predictions_of(part: Bytes) -> Result<Vec<Prediction>, TableError> {
@@ -16,6 +16,16 @@ pub fn predictions_of(part: Bytes) -> Result<Vec<Prediction>, TableError> {
 /// Decodes a part of `dispatched/`.
 pub fn dispatched_of(part: Bytes) -> Result<Vec<Dispatched>, TableError> {
     dispatched::decode(part)
+}
+
+/// Encodes a file of `incidents/`.
+pub fn file_of(incidents: &[Incident]) -> Result<Bytes, TableError> {
+    incidents::encode(incidents)
+}
+
+/// Decodes a file of `incidents/`.
+pub fn incidents_of(file: Bytes) -> Result<Vec<Incident>, TableError> {
+    incidents::decode(file)
 }
 
 /// Checks that the second of two conditional writes of a blob is refused, whether it creates or replaces.

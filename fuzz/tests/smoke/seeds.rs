@@ -8,11 +8,15 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage, SensorId, Shadow};
+use windrow_common::{
+    Aggregate, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction, ScoringMessage,
+    SensorId, Shadow,
+};
 use windrow_model::{
     Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
     OneClassSvm, Projection, Scaler, Step, Stretch, TreeNode,
 };
+use windrow_store::testing::file_of;
 use windrow_store::{Dispatched, Row};
 
 use super::repository;
@@ -148,6 +152,7 @@ fn parquet() -> Seeds {
             "predictions",
             Prediction::encode(&predictions).unwrap().to_vec(),
         ),
+        ("tables", "incidents", file_of(&incidents()).unwrap().to_vec()),
         (
             "tables",
             "dispatched",
@@ -171,6 +176,36 @@ fn aggregate(minute: i64) -> Aggregate {
 
 fn sensor() -> SensorId {
     SensorId::new("pump/7", "temp").unwrap()
+}
+
+fn incidents() -> Vec<Incident> {
+    let course = Course {
+        kind: IncidentKind::Anomaly,
+        opened: aggregate(0).window_start,
+        noticed: aggregate(1).window_start,
+        escalated: Some(aggregate(1).window_start),
+        until: aggregate(2).window_start,
+        closed: None,
+        windows: 2,
+        peak: Some(Peak {
+            score: 3.5,
+            at: aggregate(1).window_start,
+        }),
+    };
+    let incident = |course| Incident {
+        sensor: sensor(),
+        window_length: Length::from_millis(60_000),
+        course,
+    };
+    let silent = Course {
+        kind: IncidentKind::Silent,
+        escalated: None,
+        closed: Some(aggregate(2).window_start),
+        windows: 0,
+        peak: None,
+        ..course
+    };
+    vec![incident(course), incident(silent)]
 }
 
 fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
