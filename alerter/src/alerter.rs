@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use windrow_common::{Backoff, HasRemedy, IncidentKind, Remedy, random};
+use windrow_common::{Backoff, EventTime, HasRemedy, IncidentKind, Remedy, random};
 use windrow_service::Shutdown;
 use windrow_store::{LeaderLease, Standing, Store, StoreError};
 
@@ -90,6 +90,8 @@ struct Line {
     next: Instant,
     reminded: Option<Instant>,
     has_failed: bool,
+    /// Events may be told that wait until this time; the present if it is none.
+    waits_until: EventTime,
 }
 
 impl Outages {
@@ -109,6 +111,10 @@ impl Outages {
             .iter()
             .find(|(name, _)| wanted(name))
             .map(|(_, why)| why.clone())
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn set(&self, name: &str, why: Option<String>) {
@@ -136,8 +142,19 @@ impl Alerter {
                 Standing::Follows { .. } | Standing::Unknown(_) => tokio::time::sleep(BETWEEN_STEPS).await,
             }
         }
+        let (leads, _leading) = watch::channel(true);
+        let (stop, stopping) = watch::channel(false);
+        let keeper = tokio::spawn(keep(
+            lease,
+            self.lease / 3,
+            leads,
+            stopping,
+            Arc::clone(&self.stats),
+        ));
         let caught_up = self.catch_up_and_tell().await;
-        lease.end(&Nothing {}).await;
+        // As in `run`.
+        let _ = stop.send(true);
+        let _ = keeper.await;
         caught_up
     }
 
@@ -146,11 +163,18 @@ impl Alerter {
         watch.catch_up().await?;
         for receiver in self.receivers {
             let mut line = Line::new(receiver);
-            let (mut left, mut before) = (watch.waiting(line.receiver.name()).len(), usize::MAX);
-            while left > 0 && left < before {
-                before = left;
+            // There may be no later run, so nothing waits to see whether it lasts.
+            line.waits_until = EventTime::MAX;
+            let left = |watch: &Watch, line: &Line| {
+                watch
+                    .waiting(line.receiver.name(), EventTime::MAX, usize::MAX)
+                    .len()
+            };
+            let (mut now, mut before) = (left(&watch, &line), usize::MAX);
+            while now > 0 && now < before {
+                before = now;
                 line.tell(&mut watch, &self.stats, &self.outages).await?;
-                left = watch.waiting(line.receiver.name()).len();
+                now = left(&watch, &line);
             }
         }
         let open = IncidentKind::ALL
@@ -246,7 +270,10 @@ impl Alerting {
                 return Ok(());
             }
             tracing::info!("this alerter leads");
-            match self.lead(&mut backoff).await {
+            let led = self.lead(&mut backoff).await;
+            // Who does not lead knows of no outage.
+            self.outages.clear();
+            match led {
                 Ok(()) => tracing::info!("another alerter leads, and this one waits"),
                 Err(error) if error.remedy() == Remedy::FixConfig => return Err(error),
                 Err(error) => {
@@ -272,7 +299,7 @@ impl Alerting {
                     backoff.reset();
                     self.outages.set(PREDICTIONS, None);
                 }
-                Err(error) if error.remedy().may_pass() => {
+                Err(error) if error.remedy().may_pass() && !watch.is_torn() => {
                     tracing::warn!(%error, "cannot follow the predictions; going on when the store can be used");
                     self.outages.set(PREDICTIONS, Some(error.to_string()));
                 }
@@ -296,6 +323,7 @@ impl Line {
             next: Instant::now(),
             reminded: None,
             has_failed: false,
+            waits_until: EventTime::MIN,
         }
     }
 
@@ -306,8 +334,7 @@ impl Line {
             return Ok(());
         }
         let name = self.receiver.name().to_owned();
-        let mut waiting = watch.waiting(&name);
-        waiting.truncate(AT_ONCE);
+        let waiting = watch.waiting(&name, self.waits_until.max(EventTime::now()), AT_ONCE);
         let is_due = |every| {
             self.reminded
                 .is_none_or(|reminded| now.duration_since(reminded) >= every)

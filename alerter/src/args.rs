@@ -21,7 +21,7 @@ pub struct RulesArgs {
         allow_negative_numbers = true
     )]
     threshold: f64,
-    /// How many of how many windows in a row have to be anomalous for an incident to open, as N/M
+    /// Open an incident when N of the last M windows are anomalous, as N/M
     #[arg(long, value_name = "N/M", default_value = "1/1", env = "WINDROW_OPEN_AFTER")]
     open_after: Votes,
     /// How many windows in a row have to be normal for an incident to close
@@ -36,8 +36,8 @@ pub struct RulesArgs {
         allow_negative_numbers = true
     )]
     critical: f64,
-    /// Shortest time without windows after which a sensor is silent, while others go on; a sensor that rests longer at
-    /// times has three times its longest recent pause. 0s turns it off
+    /// Shortest time without windows after which a sensor is silent, while others go on; a sensor that sometimes pauses
+    /// longer gets three times its longest recent pause. 0s turns it off
     #[arg(long, value_name = "DURATION", default_value = "15m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
     silent_after: Duration,
     /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck. 0 turns it off
@@ -48,7 +48,8 @@ pub struct RulesArgs {
         env = "WINDROW_STUCK_AFTER"
     )]
     stuck_after: u32,
-    /// What happened longer ago than this, by event time, is written to the store, and nobody is told
+    /// Events older than this, by event time, are stored and not sent; events that no receiver took in this time are
+    /// dropped
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_TELL_WITHIN", value_parser = parse_duration)]
     pub tell_within: Duration,
 }
@@ -96,10 +97,32 @@ fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address that may hold a password or a token.
+#[cfg(feature = "deliver")]
+#[derive(Clone)]
+struct Address(String);
+
+#[cfg(feature = "deliver")]
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Address(…)")
+    }
+}
+
+#[cfg(feature = "deliver")]
+impl FromStr for Address {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Returns an address, unless it is empty, as Compose passes a variable that is not set.
 #[cfg(feature = "deliver")]
-fn given(address: &Option<String>) -> Option<&str> {
-    address.as_deref().filter(|address| !address.is_empty())
+fn given(address: &Option<Address>) -> Option<&str> {
+    let address = address.as_ref().map(|address| address.0.as_str());
+    address.filter(|address| !address.is_empty())
 }
 
 /// Who is told of incidents.
@@ -114,7 +137,7 @@ pub struct ReceiverArgs {
         env = "WINDROW_ALERTMANAGER",
         hide_env_values = true
     )]
-    alertmanager: Option<String>,
+    alertmanager: Option<Address>,
     /// File that holds the bearer token for Alertmanager
     #[arg(
         long,
@@ -128,7 +151,7 @@ pub struct ReceiverArgs {
     remind_every: Duration,
     /// Webhook that gets each event as a POST of JSON
     #[arg(long, value_name = "URL", env = "WINDROW_WEBHOOK", hide_env_values = true)]
-    webhook: Option<String>,
+    webhook: Option<Address>,
     /// File that holds the key by which events are signed (HMAC-SHA256)
     #[arg(
         long,

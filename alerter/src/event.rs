@@ -1,6 +1,6 @@
 //! What people are told, and the outbox that holds it until they are.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, Incident};
@@ -125,6 +125,12 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     events: Vec<Waiting>,
+    /// Who is told. A run that names nobody leaves the events to them.
+    #[serde(default)]
+    receivers: Vec<String>,
+    /// The incidents of which the opening was told, or waits to be, and which are open.
+    #[serde(default)]
+    open: BTreeSet<String>,
 }
 
 /// An event, and the receivers that have not taken it.
@@ -133,6 +139,9 @@ struct Waiting {
     #[serde(flatten)]
     event: Event,
     receivers: Vec<String>,
+    /// Not told before this time, in case it is withdrawn at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<EventTime>,
 }
 
 impl Outbox {
@@ -158,24 +167,87 @@ impl Outbox {
         })
     }
 
-    /// Adds an event for these receivers, unless it waits already.
-    pub(crate) fn add(&mut self, event: Event, receivers: &[String]) {
-        if !receivers.is_empty() && self.ids.insert(event.id.clone()) {
-            let receivers = receivers.to_vec();
-            self.kept.events.push(Waiting { event, receivers });
+    /// Adds an event, unless it waits already. It is told from `not_before` on; if the incident is over or withdrawn before
+    /// that, nobody is told of either. Returns whether it is told at all.
+    pub(crate) fn add(&mut self, event: Event, not_before: Option<EventTime>) -> bool {
+        match event.stage {
+            Stage::Opened => {
+                self.kept.open.insert(event.incident.clone());
+            }
+            Stage::Escalated => {}
+            Stage::Closed | Stage::Withdrawn => {
+                self.kept.open.remove(&event.incident);
+                self.is_changed = true;
+                if self.forget_early(&event.incident) {
+                    return false;
+                }
+            }
+        }
+        if !self.kept.receivers.is_empty() && self.ids.insert(event.id.clone()) {
+            let receivers = self.kept.receivers.clone();
+            self.kept.events.push(Waiting {
+                event,
+                receivers,
+                not_before,
+            });
             self.is_changed = true;
         }
+        true
     }
 
-    /// Returns what a receiver has not taken, oldest first.
-    pub(crate) fn waiting(&self, receiver: &str) -> Vec<Event> {
-        let waits = |kept: &&Waiting| kept.receivers.iter().any(|name| name == receiver);
-        self.kept
-            .events
-            .iter()
-            .filter(waits)
-            .map(|kept| kept.event.clone())
-            .collect()
+    /// Forgets what waits of an incident, if none of it may be told yet.
+    fn forget_early(&mut self, incident: &str) -> bool {
+        let now = EventTime::now();
+        let of = |kept: &&Waiting| kept.event.incident == incident;
+        let is_early = |kept: &Waiting| kept.not_before.is_some_and(|time| time > now);
+        if !self.kept.events.iter().filter(of).any(is_early) {
+            return false;
+        }
+        let ids = &mut self.ids;
+        self.kept.events.retain(|kept| {
+            let stays = kept.event.incident != incident;
+            if !stays {
+                ids.remove(&kept.event.id);
+            }
+            stays
+        });
+        true
+    }
+
+    /// Drops events of before `time` that nobody has taken since; returns how many.
+    pub(crate) fn expire(&mut self, time: EventTime) -> usize {
+        let before = self.kept.events.len();
+        for kept in &mut self.kept.events {
+            if kept.event.at() < time {
+                kept.receivers.clear();
+            }
+        }
+        self.drop_taken();
+        let dropped = before - self.kept.events.len();
+        self.is_changed |= dropped > 0;
+        dropped
+    }
+
+    /// Returns the open incidents that people may know of, by id.
+    pub(crate) fn told_open(&self) -> HashSet<&str> {
+        let now = EventTime::now();
+        let mut open: HashSet<&str> = self.kept.open.iter().map(String::as_str).collect();
+        for kept in &self.kept.events {
+            if kept.not_before.is_some_and(|time| time > now) {
+                open.remove(kept.event.incident.as_str());
+            }
+        }
+        open
+    }
+
+    /// Returns up to `most` of what a receiver has not taken, and may be told at `time`, oldest first.
+    pub(crate) fn waiting(&self, receiver: &str, time: EventTime, most: usize) -> Vec<Event> {
+        let waits = |kept: &&Waiting| {
+            kept.receivers.iter().any(|name| name == receiver)
+                && kept.not_before.is_none_or(|early| early <= time)
+        };
+        let waiting = self.kept.events.iter().filter(waits).take(most);
+        waiting.map(|kept| kept.event.clone()).collect()
     }
 
     /// Notes that a receiver has taken events.
@@ -201,8 +273,13 @@ impl Outbox {
         });
     }
 
-    /// Forgets receivers that are no longer configured. Returns how many events nobody waits for any more.
-    pub(crate) fn keep_only(&mut self, receivers: &[String]) -> usize {
+    /// Sets who is told, unless nobody is named. Returns how many events nobody waits for any more.
+    pub(crate) fn set_receivers(&mut self, receivers: &[String]) -> usize {
+        if receivers.is_empty() || receivers == self.kept.receivers {
+            return 0;
+        }
+        self.kept.receivers = receivers.to_vec();
+        self.is_changed = true;
         let before = self.kept.events.len();
         for kept in &mut self.kept.events {
             let waited = kept.receivers.len();

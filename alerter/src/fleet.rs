@@ -179,10 +179,21 @@ impl Fleet {
 
     /// Returns what changed since the last call, ordered by sensor. Sensors that fell silent are among it.
     pub(crate) fn changes(&mut self) -> Vec<Change> {
-        let (now, rules) = (self.reached, self.rules);
+        let rules = self.rules;
         let mut changes = Vec::new();
+        let newest = self.newest_of_several();
         for (key, watched) in &mut self.series {
-            if !self.changed.contains(key) && !watched.is_silent_anew(now, &rules) {
+            // A sensor that goes on with windows of another length is not silent.
+            let goes_on = newest
+                .get(&key.sensor)
+                .is_some_and(|newest| *newest > watched.series.end());
+            let now = if goes_on {
+                watched.series.end()
+            } else {
+                self.reached
+            };
+            let was_silent = goes_on && watched.told.iter().any(is_open_silence);
+            if !self.changed.contains(key) && !was_silent && !watched.is_silent_anew(now, &rules) {
                 continue;
             }
             let courses = watched.series.incidents(now, &rules);
@@ -192,6 +203,21 @@ impl Fleet {
         self.changed.clear();
         changes.sort_by(|a, b| order(a).cmp(&order(b)));
         changes
+    }
+
+    /// Returns the end of the newest window of sensors that have windows of several lengths.
+    fn newest_of_several(&self) -> HashMap<SensorId, EventTime> {
+        let mut lengths = self.series.keys().map(|key| key.window_length);
+        let first = lengths.next();
+        if lengths.all(|length| Some(length) == first) {
+            return HashMap::new();
+        }
+        let mut newest: HashMap<SensorId, EventTime> = HashMap::new();
+        for (key, watched) in &self.series {
+            let end = newest.entry(key.sensor.clone()).or_insert(EventTime::MIN);
+            *end = watched.series.end().max(*end);
+        }
+        newest
     }
 
     /// Moves the base of all sensors to `time`. Returns what changed for the incidents that are final by that.
@@ -259,9 +285,12 @@ impl Watched {
 
     /// Returns whether the sensor is silent now, and this was not told.
     fn is_silent_anew(&self, now: EventTime, rules: &Rules) -> bool {
-        let is_open = |course: &Course| course.kind == IncidentKind::Silent && course.closed.is_none();
-        self.series.is_silent(now, rules) && !self.told.iter().any(is_open)
+        self.series.is_silent(now, rules) && !self.told.iter().any(is_open_silence)
     }
+}
+
+fn is_open_silence(course: &Course) -> bool {
+    course.kind == IncidentKind::Silent && course.closed.is_none()
 }
 
 /// Adds what differs between the incidents of a sensor as they were told and as they are.

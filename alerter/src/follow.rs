@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use windrow_common::EventTime;
 use windrow_store::{Blob, Hour, Store, StoreError};
 
@@ -40,10 +41,12 @@ pub(crate) struct Follower {
     seen: BTreeMap<EventTime, SeenHour>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Read {
     parts: HashSet<String>,
     newest: Option<EventTime>,
+    /// When it had news last.
+    news: Instant,
 }
 
 impl Follower {
@@ -77,11 +80,22 @@ impl Follower {
 
     /// Notes that the new parts of an hour were read.
     pub(crate) fn note(&mut self, news: &News) {
-        let read = self.read.entry(news.start).or_default();
+        let read = self.read.entry(news.start).or_insert_with(|| Read {
+            parts: HashSet::new(),
+            newest: None,
+            news: Instant::now(),
+        });
+        read.news = Instant::now();
         for part in news.new.parts() {
             read.parts.insert(part.path.clone());
             read.newest = read.newest.max(Some(part.modified));
         }
+    }
+
+    /// Returns the first hour that had news within this time; none that began earlier had.
+    pub(crate) fn busy_from(&self, calm: Duration) -> Option<EventTime> {
+        let busy = self.read.iter().find(|(_, read)| read.news.elapsed() < calm);
+        busy.map(|(hour, _)| *hour)
     }
 
     /// Moves the base to `base`. Of the hours before it only the number of parts is kept, as far back as `keep_from`.

@@ -1,8 +1,9 @@
 //! What a follower leaves in the store, so that the next one need not read everything again.
 //!
 //! `alerting/state/date=YYYY-MM-DD/hour=HH.ndjson.zst` says where each sensor stood before that hour: a line about the
-//! fleet, then a line for each sensor. A state is never changed. The latest is where the next follower begins; those of
-//! midnights are kept for as long as late parts are looked for, since a late part is worked in from the state before it.
+//! fleet, then a line for each sensor. The latest is where the next follower begins; those of midnights are kept for as long
+//! as late parts are looked for, since a late part is worked in from the state before it. States after that part do not
+//! know it, so they are deleted then.
 
 use std::io::{BufRead, BufReader, Write};
 
@@ -68,8 +69,8 @@ impl Head {
     }
 }
 
-/// Writes a state, and deletes those that nobody needs: of those before `keep_from`, and of the last days all but the
-/// midnights' and the two latest.
+/// Writes a state, and deletes those that nobody needs: all before the newest midnight up to `keep_from`, and of the last
+/// days all but the midnights' and the two latest.
 pub(crate) async fn save(
     store: &Store,
     head: &Head,
@@ -85,10 +86,29 @@ pub(crate) async fn save(
     store.put(&path, bytes).await?;
     let saved = saved(store).await?;
     let latest = saved.len().saturating_sub(2);
+    let is_midnight = |base: EventTime| base.floor(Length::DAY) == base;
+    let midnights = saved
+        .iter()
+        .map(|(base, _)| *base)
+        .filter(|base| is_midnight(*base));
+    let first = midnights.filter(|base| *base <= keep_from).max();
     for (base, path) in &saved[..latest] {
-        let is_midnight = base.floor(Length::DAY) == *base;
-        if !is_midnight || *base < keep_from {
+        if !is_midnight(*base) || first.is_some_and(|first| *base < first) {
             store.delete(path).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the states after `time` and before `base`.
+pub(crate) async fn forget_between(
+    store: &Store,
+    time: EventTime,
+    base: EventTime,
+) -> Result<(), StoreError> {
+    for (saved, path) in saved(store).await? {
+        if saved > time && saved < base {
+            store.delete(&path).await?;
         }
     }
     Ok(())

@@ -68,8 +68,11 @@ pub struct Watch {
     /// Changes that are not in the table.
     pending: Vec<Change>,
     counts: WatchCounts,
-    news: Instant,
     looked_back: Instant,
+    /// Whether the base has moved and its state is not saved.
+    is_unsaved: bool,
+    /// Whether the incidents of some sensors are being worked out again, and not all of their windows were read.
+    is_torn: bool,
 }
 
 impl Default for WatchOptions {
@@ -96,7 +99,7 @@ impl Watch {
         } = saved.head;
         let mut table = Table::new(store.clone());
         let mut outbox = Outbox::open(store.clone()).await?;
-        let forgotten = outbox.keep_only(&options.receivers);
+        let forgotten = outbox.set_receivers(&options.receivers);
         if forgotten > 0 {
             tracing::warn!(
                 forgotten,
@@ -107,7 +110,12 @@ impl Watch {
         fleet.reach(reached);
         let mut opened = Vec::new();
         for (key, track) in saved.tracks {
-            opened.extend(track.open(reached, &options.rules).map(|course| course.opened));
+            // Silence that was not noticed then counts as well: it may be in the table by now.
+            opened.extend(
+                track
+                    .open(EventTime::MAX, &options.rules)
+                    .map(|course| course.opened),
+            );
             fleet.begin(key, track);
         }
         let from = (base > EventTime::MIN).then_some(base);
@@ -123,8 +131,9 @@ impl Watch {
             outbox,
             pending: Vec::new(),
             counts: WatchCounts::default(),
-            news: Instant::now(),
             looked_back: Instant::now(),
+            is_unsaved: false,
+            is_torn: false,
         };
         watch.recall(&HashSet::from_iter(opened), base, |_| true);
         Ok(watch)
@@ -144,9 +153,14 @@ impl Watch {
         }
     }
 
-    /// Reads what is new, and writes what follows from it. An error is of no harm: the next step goes on.
+    /// Reads what is new, and writes what follows from it. After an error the next step goes on, unless it
+    /// [tore the watch](Watch::is_torn).
     pub async fn step(&mut self) -> Result<(), StoreError> {
+        self.finish().await?;
         for news in self.follower.news().await? {
+            // A state for each day of a history, from which late parts are worked in.
+            let day = news.start.saturating_sub(self.options.hold).floor(Length::DAY);
+            self.settle(day).await?;
             self.take(&news).await?;
             for back in [self.options.hold, Duration::ZERO] {
                 if self.fleet.held() > self.options.most_held {
@@ -155,10 +169,10 @@ impl Watch {
             }
         }
         self.publish().await?;
-        if self.news.elapsed() >= self.options.calm {
-            let time = self.fleet.reached().saturating_sub(self.options.hold);
-            self.settle(time).await?;
-        }
+        let time = self.fleet.reached().saturating_sub(self.options.hold);
+        let busy = self.follower.busy_from(self.options.calm);
+        self.settle(busy.map_or(time, |busy| busy.min(time))).await?;
+        self.expire().await?;
         if self.looked_back.elapsed() >= self.options.look_back_every {
             self.look_back().await?;
             self.looked_back = Instant::now();
@@ -187,7 +201,6 @@ impl Watch {
             self.fleet.overwrite(&whole.rows);
         }
         self.follower.note(news);
-        self.news = Instant::now();
         Ok(())
     }
 
@@ -221,8 +234,27 @@ impl Watch {
             self.counts.untold += 1;
             return;
         }
-        self.counts.events += 1;
-        self.outbox.add(event, &self.options.receivers);
+        let is_silence = event.course.kind == IncidentKind::Silent && event.stage == Stage::Opened;
+        let not_before = is_silence.then(|| EventTime::now().saturating_add(patience(event.window_ms)));
+        if self.outbox.add(event, not_before) {
+            self.counts.events += 1;
+        }
+    }
+
+    /// Drops what nobody took for as long as people are told of.
+    async fn expire(&mut self) -> Result<(), StoreError> {
+        let expired = self
+            .outbox
+            .expire(EventTime::now().saturating_sub(self.options.tell_within));
+        if expired > 0 {
+            self.counts.untold += expired as u64;
+            tracing::warn!(
+                expired,
+                "events were dropped: no receiver took them within --tell-within"
+            );
+            self.outbox.write().await?;
+        }
+        Ok(())
     }
 
     /// Settles the hours that end before `time`.
@@ -231,11 +263,30 @@ impl Watch {
         if base <= self.follower.base() {
             return Ok(());
         }
-        let keep_from = base.saturating_sub(self.options.look_back);
+        // Both at once: what comes for an hour before the base from now on is late.
         self.pending.extend(self.fleet.settle(base));
-        self.write().await?;
+        let keep_from = base.saturating_sub(self.options.look_back);
         self.follower.settle(base, keep_from.floor(Length::HOUR));
+        self.is_unsaved = true;
+        self.finish().await
+    }
+
+    /// Writes what follows from the last settling, and saves the state: the table first.
+    async fn finish(&mut self) -> Result<(), StoreError> {
+        if !self.is_unsaved {
+            return Ok(());
+        }
+        self.write().await?;
+        let base = self.follower.base();
         self.table.forget_before(base);
+        self.save().await?;
+        self.is_unsaved = false;
+        Ok(())
+    }
+
+    async fn save(&self) -> Result<(), StoreError> {
+        let base = self.follower.base();
+        let keep_from = base.saturating_sub(self.options.look_back);
         let head = Head::new(base, self.fleet.reached(), self.follower.seen());
         state::save(&self.store, &head, self.fleet.bases(), keep_from).await
     }
@@ -253,8 +304,9 @@ impl Watch {
         };
         let mut keys = HashSet::new();
         for news in &late {
-            for row in self.store.predictions(&news.new).await?.rows {
-                keys.insert(Key::of(&row));
+            for parts in news.new.in_groups(PARTS_AT_ONCE) {
+                let rows = self.store.predictions(&parts).await?.rows;
+                keys.extend(rows.iter().map(Key::of));
             }
         }
         tracing::warn!(
@@ -263,11 +315,16 @@ impl Watch {
             first = %first,
             "predictions of settled hours came late; the incidents of their sensors are worked out again"
         );
+        self.is_torn = true;
         self.rework(&keys, first).await?;
+        self.is_torn = false;
         for news in &late {
             self.follower.note_late(news);
         }
-        self.publish().await
+        self.publish().await?;
+        // These do not know the late parts, and a rework from one of them would forget them.
+        state::forget_between(&self.store, first, base).await?;
+        self.save().await
     }
 
     /// Works the incidents of some sensors out again, from the last state before `time` on.
@@ -281,7 +338,7 @@ impl Watch {
             .collect();
         let open = tracks
             .values()
-            .flat_map(|track| track.open(from, &self.options.rules));
+            .flat_map(|track| track.open(EventTime::MAX, &self.options.rules));
         let opened: HashSet<EventTime> = open.map(|course| course.opened).collect();
         self.table.read(opened.iter().copied(), Some(from)).await?;
         for key in keys {
@@ -290,9 +347,11 @@ impl Watch {
         self.recall(&opened, from, |key| keys.contains(key));
         let from = (from > EventTime::MIN).then_some(from);
         for hour in self.store.hours("predictions", from, Some(to)).await? {
-            let mut rows = self.store.predictions(&hour).await?.rows;
-            rows.retain(|row| keys.contains(&Key::of(row)));
-            self.fleet.take(&rows);
+            for parts in hour.in_groups(PARTS_AT_ONCE) {
+                let mut rows = self.store.predictions(&parts).await?.rows;
+                rows.retain(|row| keys.contains(&Key::of(row)));
+                self.fleet.take(&rows);
+            }
             if let Some(start) = hour.start() {
                 self.pending.extend(self.fleet.settle_only(keys, start));
             }
@@ -302,9 +361,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Returns the events that a receiver has not taken.
-    pub fn waiting(&self, receiver: &str) -> Vec<Event> {
-        self.outbox.waiting(receiver)
+    /// Returns up to `most` events that a receiver has not taken and that may be told at `time`.
+    pub fn waiting(&self, receiver: &str, time: EventTime, most: usize) -> Vec<Event> {
+        self.outbox.waiting(receiver, time, most)
+    }
+
+    /// Returns whether an error came while windows were half read, so that a new watch has to begin.
+    pub fn is_torn(&self) -> bool {
+        self.is_torn
     }
 
     /// Notes that a receiver has taken events, so that they are not told again.
@@ -313,16 +377,15 @@ impl Watch {
         self.outbox.write().await
     }
 
-    /// Returns the incidents that are open and new enough to be told, as events of their opening.
+    /// Returns the open incidents that people were told of, as events of their opening.
     pub fn open_incidents(&self) -> Vec<Event> {
-        if self.fleet.reached() < EventTime::now().saturating_sub(self.options.tell_within) {
-            return Vec::new();
-        }
+        let told = self.outbox.told_open();
         let open = self
             .fleet
             .incidents()
             .filter(|incident| incident.course.closed.is_none());
         open.map(|incident| Event::new(&incident, Stage::Opened))
+            .filter(|event| told.contains(event.incident.as_str()))
             .collect()
     }
 
@@ -345,6 +408,13 @@ impl Watch {
     pub fn reached(&self) -> EventTime {
         self.fleet.reached()
     }
+}
+
+/// Returns how long a silence has to last before it is told: sensors that lag behind the fleet are silent from window to
+/// window.
+fn patience(window_ms: i64) -> Duration {
+    let window = Duration::from_millis(window_ms.unsigned_abs());
+    (2 * window).clamp(Duration::from_secs(5), Duration::from_secs(900))
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use windrow_alerter::Alerter;
 use windrow_common::parse_duration;
 use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
 use windrow_producer::source::Until;
 use windrow_service::{Shutdown, stop_on_signals};
-use windrow_store::StoreArg;
+use windrow_store::{StoreArg, StoreError};
 
 use crate::error::CliError;
 use crate::incidents::{AlertArgs, Found, update};
@@ -82,7 +83,7 @@ impl RunArgs {
         let running = run.run(shutdown.clone(), |counts| bar.show(counts));
         let follows = until == Until::Stopped && !self.no_incidents;
         let (alerter, following) = match follows {
-            true => (None, Some(tokio::spawn(alerter.run(shutdown.clone())))),
+            true => (None, Some(tokio::spawn(follow(alerter, shutdown.clone())))),
             false => (Some(alerter).filter(|_| !self.no_incidents), None),
         };
         let ran = within(self.drain_timeout, shutdown.clone(), &store, running).await;
@@ -103,6 +104,15 @@ impl RunArgs {
             Until::Stopped => Ok(()),
         }
     }
+}
+
+/// Keeps the incidents up to date beside the run.
+async fn follow(alerter: Alerter, shutdown: Shutdown) -> Result<(), StoreError> {
+    let ended = alerter.run(shutdown).await;
+    if let Err(error) = &ended {
+        tracing::error!(%error, "incidents are no longer looked for; scoring goes on");
+    }
+    ended
 }
 
 /// Prints what a run did.

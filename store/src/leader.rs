@@ -121,7 +121,7 @@ impl<H: Handover> LeaderLease<H> {
                 Err(error) => tracing::debug!(error, "the lease cannot be given up"),
             }
         }
-        tracing::info!("the lease was not given up; another scaler waits for its end");
+        tracing::info!("the lease was not given up; another process waits for its end");
     }
 
     async fn renew(&mut self, version: Version, since: Instant, handover: &H) -> Standing<H> {

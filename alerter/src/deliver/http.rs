@@ -9,23 +9,17 @@ use super::DeliveryError;
 /// How long a receiver may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// An address that cannot be used.
+/// An address that cannot be used. The text does not contain it, since it may hold a password or a token.
 #[derive(Debug, thiserror::Error)]
-#[error("{option} `{address}` cannot be used: {why}")]
+#[error("{option} cannot be used: {why}")]
 pub struct AddressError {
     pub(super) option: &'static str,
-    pub(super) address: String,
     pub(super) why: String,
 }
 
 /// Parses the address of a receiver.
 pub(super) fn address(option: &'static str, text: &str) -> Result<reqwest::Url, AddressError> {
-    let wrong = |why: String| AddressError {
-        option,
-        // The part that may hold a password stays out.
-        address: text.rsplit('@').next().unwrap_or_default().to_owned(),
-        why,
-    };
+    let wrong = |why: String| AddressError { option, why };
     let url = reqwest::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
@@ -35,19 +29,19 @@ pub(super) fn address(option: &'static str, text: &str) -> Result<reqwest::Url, 
     }
 }
 
-/// Returns an address without user and password, for people.
+/// Returns what people may see of an address: passwords stand before the host, and tokens in the path.
 pub(super) fn shown(url: &reqwest::Url) -> String {
-    let mut url = url.clone();
-    // An address without a host has no user either.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.to_string()
+    url.origin().ascii_serialization()
 }
 
 pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
     windrow_store::choose_tls();
-    reqwest::Client::builder().timeout(ANSWERS_WITHIN).build()
+    // A POST that is redirected would become a GET that says nothing, and its answer would count.
+    let redirects = reqwest::redirect::Policy::none();
+    reqwest::Client::builder()
+        .timeout(ANSWERS_WITHIN)
+        .redirect(redirects)
+        .build()
 }
 
 /// Sends a request; an answer that is no success is an error.

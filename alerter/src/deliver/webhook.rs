@@ -3,7 +3,8 @@
 //! `Idempotency-Key` is the same whenever an event is told again. With a secret, `Windrow-Signature` is
 //! `sha256=HEX`, the HMAC-SHA256 (RFC 2104) of `Windrow-Timestamp`, a dot and the body.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,11 +16,13 @@ use super::http::{AddressError, address, client, send, shown};
 use super::{DeliveryError, Receiver, Told};
 use crate::Event;
 
+/// How long events are told in one go.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 /// Answers that say that this event will never be accepted.
 const NEVER: [u16; 3] = [400, 413, 422];
 
 /// A webhook.
-#[derive(Debug)]
 pub struct Webhook {
     url: reqwest::Url,
     shown: String,
@@ -27,16 +30,19 @@ pub struct Webhook {
     client: reqwest::Client,
 }
 
+/// Leaves out the address, which may hold a token.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Webhook").field(&self.shown).finish()
+    }
+}
+
 impl Webhook {
     /// Creates the webhook at `url`. `secret` is a file that holds the key of the signature.
     pub fn new(url: &str, secret: Option<SecretFile>) -> Result<Self, AddressError> {
         let option = "--webhook";
         let url = address(option, url)?;
-        let wrong = |why: String| AddressError {
-            option,
-            address: shown(&url),
-            why,
-        };
+        let wrong = |why: String| AddressError { option, why };
         let client = client().map_err(|error| wrong(error.to_string()))?;
         Ok(Self {
             shown: shown(&url),
@@ -86,7 +92,12 @@ impl Receiver for Webhook {
 
     async fn tell(&self, events: &[Event], _: &[Event]) -> Told {
         let mut told = Told::default();
+        let begun = Instant::now();
         for event in events {
+            // The rest has its turn later: others wait, too.
+            if begun.elapsed() > AT_ONCE {
+                break;
+            }
             match self.post(event).await {
                 Ok(()) => {}
                 Err(DeliveryError::Refused { status, text, .. }) if NEVER.contains(&status) => {

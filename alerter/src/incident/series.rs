@@ -153,6 +153,15 @@ impl Series {
         self.current.is_silent(now, rules)
     }
 
+    /// Returns the end of the newest window, as far as windows were looked at; the beginning of time if there is none.
+    pub(crate) fn end(&self) -> EventTime {
+        let last = self
+            .points
+            .last()
+            .map(|point| point.window(self.window_length).end);
+        last.or(self.base.end()).unwrap_or(EventTime::MIN)
+    }
+
     /// Moves the base past the windows that start before `time`, which are forgotten. Returns the incidents that closed
     /// with them, which are final.
     pub fn settle(&mut self, time: EventTime, rules: &Rules) -> Vec<Course> {

@@ -13,8 +13,11 @@ use super::{Rules, Window};
 /// How often longer than the longest recent pause a silence is.
 const TIMES: i64 = 3;
 
-/// After about so many windows a long pause is forgotten.
-const MEMORY: i64 = 1_024;
+/// After about this time a long pause is forgotten, in ms: rests at night and at weekends are remembered.
+const MEMORY: i64 = 14 * 86_400_000;
+
+/// How much longer than the longest pause so far a silence may make it: one silence is no habit, several are.
+const GROWS_BY: i64 = 8;
 
 /// Least number of windows before a sensor can be missed.
 const LEAST_WINDOWS: u32 = 4;
@@ -28,12 +31,18 @@ pub(super) struct Silence {
     /// End of its last window.
     #[serde(default)]
     end: Option<EventTime>,
-    /// Longest time between the starts of two windows, in ms; it shrinks by and by.
+    /// Longest time between the starts of two windows, in ms; it shrinks with time.
     #[serde(default)]
     longest: i64,
     /// Number of windows, up to [`LEAST_WINDOWS`].
     #[serde(default)]
     windows: u32,
+}
+
+/// Returns by how much the longest pause shrinks, which is `longer` than the newest, in the time since the window before.
+fn shrinks_by(longer: i64, since: i64) -> i64 {
+    let by = i128::from(longer) * i128::from(since) / i128::from(MEMORY);
+    i64::try_from(by).unwrap_or_default()
 }
 
 impl Silence {
@@ -46,15 +55,19 @@ impl Silence {
         });
         if let Some(start) = self.start {
             let pause = window.start.as_millis() - start.as_millis();
-            // One silence is no habit; several are.
-            let most = self.longest.saturating_mul(2);
+            let since = pause.min(MEMORY);
+            let most = self.longest.saturating_mul(GROWS_BY);
             let pause = if ended.is_some() { pause.min(most) } else { pause };
-            let shrunk = self.longest - (self.longest - pause) / MEMORY;
+            let shrunk = self.longest - shrinks_by(self.longest - pause, since);
             self.longest = pause.max(shrunk);
         }
         self.windows = LEAST_WINDOWS.min(self.windows + 1);
         (self.start, self.end) = (Some(window.start), Some(window.end));
         ended
+    }
+
+    pub(super) fn end(&self) -> Option<EventTime> {
+        self.end
     }
 
     /// Returns the silence that lasts at the event time `now`.

@@ -14,6 +14,9 @@ const TIMES: u32 = 3;
 /// After about so many windows a long repetition is forgotten.
 const MEMORY: u32 = 1_024;
 
+/// How much longer than the longest repetition so far an incident may make it: one is no habit, several are.
+const GROWS_BY: f64 = 8.0;
+
 /// How many windows have to be seen for each window of [`Rules::stuck_after`], before a sensor counts as one that varies.
 const SEEN_FOR_EACH: u32 = 4;
 
@@ -75,9 +78,13 @@ impl Stuck {
             ..course
         });
         let repeated = self.run.map_or(1, |run| run.windows);
-        let shrunk = self.longest - (self.longest - f64::from(repeated)) / f64::from(MEMORY);
-        self.longest = f64::from(repeated).max(shrunk);
-        // A run that was an incident says nothing about what is usual.
+        let mut length = f64::from(repeated);
+        if ended.is_some() {
+            length = length.min(GROWS_BY * self.longest);
+        }
+        let shrunk = self.longest - (self.longest - length) / f64::from(MEMORY);
+        self.longest = length.max(shrunk);
+        // A run that was an incident says little about what is usual.
         if ended.is_none() {
             self.seen = self.seen.saturating_add(repeated);
             self.varied = self.varied.saturating_add(1);

@@ -25,6 +25,11 @@ impl Track {
         ended.extend(self.stuck.take(window, rules));
     }
 
+    /// Returns the end of the last window.
+    pub(super) fn end(&self) -> Option<EventTime> {
+        self.silence.end()
+    }
+
     /// Returns whether the sensor is silent at the event time `now`.
     pub(super) fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
         self.silence.course(now, rules).is_some()

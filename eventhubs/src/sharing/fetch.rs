@@ -93,7 +93,9 @@ impl Fetch {
         };
         let partition = self.partition.clone();
         let opening = consumer.open_receiver_on_partition(partition, Some(options));
-        let receiver = opening.await.map_err(FetchError::Receiving)?;
+        let opened = timeout(OPEN_WITHIN, opening).await;
+        let opened = opened.map_err(|_| FetchError::Opening(self.hub.silent(OPEN_WITHIN)))?;
+        let receiver = opened.map_err(FetchError::Receiving)?;
         let mut stream = pin!(receiver.stream_events());
         self.hand_on(&mut stream).await.map_err(FetchError::Receiving)
     }

@@ -10,9 +10,10 @@ use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
 use windrow_store::{PartWriter, Store};
 
 const SOON: Duration = Duration::from_secs(60);
-const WINDOW: i64 = 60_000;
+/// Short, because a silence has to last two windows before it is told.
+const WINDOW: i64 = 5_000;
 
-/// A store whose predictions a test writes by hand, in minutes before a fixed time near the present.
+/// A store whose predictions a test writes by hand, in windows before a fixed time near the present.
 struct Scored {
     folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
@@ -32,7 +33,7 @@ impl Scored {
             writer: PartWriter::new(&store, "test"),
             folder,
             runtime,
-            // Windows are written up to twenty minutes after it, and none in the future.
+            // Windows are written up to twenty windows after it, and none in the future.
             end: (EventTime::now().as_millis() / WINDOW - 30) * WINDOW,
         }
     }
@@ -51,7 +52,7 @@ impl Scored {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Writes one part with the windows of a sensor that begin `from` to `to` minutes after the fixed time.
+    /// Writes one part with the windows of a sensor that begin `from` to `to` windows after the fixed time.
     fn write(&self, tag: &str, from: i64, to: i64, score: impl Fn(i64) -> f64) {
         let rows = (from..to).map(|minute| prediction(tag, self.end + minute * WINDOW, score(minute)));
         self.runtime

@@ -54,6 +54,8 @@ fn alerter(scored: &Scored, manager: &Alertmanager, webhook: &Webhook, log: &str
         "3s",
         "--quiet",
         "10",
+        "--silent-after",
+        "2m",
     ];
     Service::start("windrow-alerter", &words, &scored.log(log))
 }
@@ -80,7 +82,7 @@ fn what_happens_is_told_once_whatever_is_away_or_killed() {
     scored.write("calm", -180, 0, calm);
     let mut first = alerter(&scored, &manager, &webhook, "first.log");
     // An incident that is over before anybody was told is raised, and ends by itself.
-    shows(&manager, &["open critical", "over warning", "silent warning"]);
+    shows(&manager, &["open critical", "over warning"]);
     shows(&manager, &["open critical", "silent warning"]);
     let ready = eventually(SOON, "the webhook is missed", || {
         first.get("/readyz").filter(|(_, text)| text.contains("503"))
@@ -173,6 +175,10 @@ fn old_incidents_are_written_and_nobody_is_told() {
         &store,
         "--webhook",
         &webhook.address,
+        "--tell-within",
+        "1h",
+        "--silent-after",
+        "0s",
     ];
     let found = windrow(&update).json();
     assert_eq!(
