@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(decode(bytes.clone()).unwrap(), predictions);
         // Parts of versions without shadows have no columns for them.
         let batch = table::read(bytes.clone()).unwrap().remove(0);
-        let old: Vec<usize> = (0..batch.num_columns() - 2).collect();
+        let old: Vec<usize> = (0..batch.num_columns() - 3).collect();
         let old = table::write(&batch.project(&old).unwrap()).unwrap();
         let without = predictions.iter().cloned().map(|prediction| Prediction {
             shadow: None,
