@@ -124,7 +124,7 @@ fn what_happens_is_told_once_whatever_is_away_or_killed() {
     eventually(SOON, "Alertmanager is missed", || {
         second
             .get("/readyz")
-            .filter(|(code, text)| *code == 503 && text.contains("alerts"))
+            .filter(|(code, text)| *code == 503 && text.contains("cannot be reached"))
     });
     manager.restart();
     shows(&manager, &["calm warning"]);
