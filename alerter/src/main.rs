@@ -66,10 +66,10 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    run(Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-alerter"))
+    run(&Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-alerter"))
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Failure> {
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let store = cli.store.open().map_err(Failure::usage)?;
     let rules = cli.rules.rules().map_err(Failure::usage)?;
     let receivers = cli.receivers.receivers().map_err(Failure::usage)?;

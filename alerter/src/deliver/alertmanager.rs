@@ -243,11 +243,14 @@ mod tests {
     fn an_incident_is_one_alert_that_is_raised_escalated_and_resolved() {
         let opened = event(Stage::Opened, false, false);
         let (now, later) = ("01:40", "01:44");
-        assert_eq!(told(&[opened.clone()], &[]), pairs(&[("warning", later)]));
+        assert_eq!(
+            told(std::slice::from_ref(&opened), &[]),
+            pairs(&[("warning", later)])
+        );
         assert_eq!(told(&[], &[opened]), pairs(&[("warning", later)]));
         let escalated = event(Stage::Escalated, true, false);
         assert_eq!(
-            told(&[escalated.clone()], &[escalated]),
+            told(std::slice::from_ref(&escalated), std::slice::from_ref(&escalated)),
             pairs(&[("warning", now), ("critical", later)])
         );
         let closed = event(Stage::Closed, true, true);

@@ -77,7 +77,7 @@ proptest! {
                 series.incidents(now, &rules());
             }
         }
-        prop_assert_eq!(series.incidents(now, &rules()), right.clone());
+        prop_assert_eq!(&series.incidents(now, &rules()), &right);
         // What was settled is not reported again, and changes nothing after it.
         let time = settle.get(&points).start;
         if looks & 1 == 1 {
