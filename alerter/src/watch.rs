@@ -4,7 +4,9 @@
 //! same table. Each step writes the outbox, then the table, and at times the state. A crash in between is harmless, since
 //! the next life works out the same changes again from the state before.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod late;
+
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use windrow_common::{Course, EventTime, IncidentKind, Length};
@@ -13,7 +15,7 @@ use windrow_store::{Store, StoreError};
 use crate::event::{Event, Outbox, Stage, events_of};
 use crate::fleet::{Change, Fleet, Key};
 use crate::follow::{Follower, News};
-use crate::incident::{Rules, Track};
+use crate::incident::Rules;
 use crate::state::{self, Head};
 use crate::table::Table;
 
@@ -289,76 +291,6 @@ impl Watch {
         let keep_from = base.saturating_sub(self.options.look_back);
         let head = Head::new(base, self.fleet.reached(), self.follower.seen());
         state::save(&self.store, &head, self.fleet.bases(), keep_from).await
-    }
-
-    /// Looks for parts of settled hours, and works the incidents of their sensors out again.
-    async fn look_back(&mut self) -> Result<(), StoreError> {
-        let base = self.follower.base();
-        if base == EventTime::MIN {
-            return Ok(());
-        }
-        let from = base.saturating_sub(self.options.look_back).floor(Length::HOUR);
-        let late = self.follower.late(from).await?;
-        let Some(first) = late.first().map(|news| news.start) else {
-            return Ok(());
-        };
-        let mut keys = HashSet::new();
-        for news in &late {
-            for parts in news.new.in_groups(PARTS_AT_ONCE) {
-                let rows = self.store.predictions(&parts).await?.rows;
-                keys.extend(rows.iter().map(Key::of));
-            }
-        }
-        tracing::warn!(
-            hours = late.len(),
-            sensors = keys.len(),
-            first = %first,
-            "predictions of settled hours came late; the incidents of their sensors are worked out again"
-        );
-        self.is_torn = true;
-        self.rework(&keys, first).await?;
-        self.is_torn = false;
-        for news in &late {
-            self.follower.note_late(news);
-        }
-        self.publish().await?;
-        // These do not know the late parts, and a rework from one of them would forget them.
-        state::forget_between(&self.store, first, base).await?;
-        self.save().await
-    }
-
-    /// Works the incidents of some sensors out again, from the last state before `time` on.
-    async fn rework(&mut self, keys: &HashSet<Key>, time: EventTime) -> Result<(), StoreError> {
-        let saved = state::load(&self.store, Some(time)).await?;
-        let (from, to) = (saved.head.base, self.follower.base());
-        let mut tracks: HashMap<Key, Track> = saved
-            .tracks
-            .into_iter()
-            .filter(|(key, _)| keys.contains(key))
-            .collect();
-        let open = tracks
-            .values()
-            .flat_map(|track| track.open(EventTime::MAX, &self.options.rules));
-        let opened: HashSet<EventTime> = open.map(|course| course.opened).collect();
-        self.table.read(opened.iter().copied(), Some(from)).await?;
-        for key in keys {
-            self.fleet.put_back(key, tracks.remove(key).unwrap_or_default());
-        }
-        self.recall(&opened, from, |key| keys.contains(key));
-        let from = (from > EventTime::MIN).then_some(from);
-        for hour in self.store.hours("predictions", from, Some(to)).await? {
-            for parts in hour.in_groups(PARTS_AT_ONCE) {
-                let mut rows = self.store.predictions(&parts).await?.rows;
-                rows.retain(|row| keys.contains(&Key::of(row)));
-                self.fleet.take(&rows);
-            }
-            if let Some(start) = hour.start() {
-                self.pending.extend(self.fleet.settle_only(keys, start));
-            }
-        }
-        self.pending.extend(self.fleet.settle_only(keys, to));
-        self.counts.reworked += keys.len() as u64;
-        Ok(())
     }
 
     /// Returns up to `most` events that a receiver has not taken and that may be told at `time`.
