@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use windrow_alerter::Alerter;
+use windrow_alerter::{Alerter, AlerterError};
 use windrow_common::parse_duration;
 use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::quarantine::QuarantineReason;
@@ -95,7 +95,16 @@ impl RunArgs {
                 .map_err(|error| CliError::Panicked(error.to_string()))??;
         }
         let found = match alerter {
-            Some(alerter) => Some(within(self.drain_timeout, shutdown, &store, update(alerter)).await?),
+            Some(alerter) => match within(self.drain_timeout, shutdown, &store, update(alerter)).await {
+                Err(CliError::Alerter(AlerterError::Other { leader })) => {
+                    tracing::info!(
+                        leader,
+                        "another alerter keeps the incidents of this store up to date"
+                    );
+                    None
+                }
+                found => Some(found?),
+            },
             None => None,
         };
         summarise(&counts, found.as_ref(), self.output.output)?;
@@ -159,7 +168,7 @@ pub(crate) fn summarise(
         ("anomalies", show::share(worked.anomalies, worked.predictions)),
         (
             "incidents",
-            found.map_or_else(|| "not looked for".to_owned(), Found::text),
+            found.map_or_else(|| "not looked for here".to_owned(), Found::text),
         ),
         ("dead letters", show::count(worked.dead_letters)),
         ("quarantined", {

@@ -1,5 +1,5 @@
 use serde_json::Value;
-use windrow_tests::{Alertmanager, Service, eventually, windrow};
+use windrow_tests::{Alertmanager, Service, eventually, fleet, models_for, windrow, write_csv};
 
 use super::webhook::{SECRET, Webhook};
 use super::{SOON, Scored};
@@ -237,4 +237,29 @@ fn what_cannot_be_used_is_said_at_the_start() {
         assert_eq!(code, 2, "{error}");
         assert!(error.contains(said), "{error}");
     }
+}
+
+#[test]
+fn beside_an_alerter_a_run_leaves_the_incidents_to_it() {
+    let scored = Scored::new();
+    let (store, source) = (scored.store(), scored.log("readings.csv"));
+    write_csv(std::path::Path::new(&source), &fleet(3, 900, 1));
+    models_for(&source, &store);
+    let words = ["--store", &store, "--look-every", "500ms", "--silent-after", "0s"];
+    let alerter = Service::start("windrow-alerter", &words, &scored.log("alerter.log"));
+    let leads = || {
+        alerter
+            .metric("windrow_alerter_leader")
+            .filter(|leader| *leader == 1.0)
+    };
+    eventually(SOON, "it leads", leads);
+    let ran = windrow(&["run", "--source", &source, "--store", &store, "--until-caught-up"]).json();
+    assert!(ran["incidents"].is_null(), "{ran}");
+    let all = ran["predictions"].as_f64().unwrap();
+    let follows = || {
+        alerter
+            .metric("windrow_alerter_windows_total")
+            .filter(|windows| *windows == all)
+    };
+    eventually(SOON, "it has all windows", follows);
 }
