@@ -173,7 +173,7 @@ impl FromStr for Gamma {
 impl TrainOptions {
     /// Checks that the options are valid.
     ///
-    /// [`crate::train`] checks them too. A program calls this at its start, to refuse wrong options before it reads any data.
+    /// [`crate::train()`] checks them too. A program calls this at its start, to refuse wrong options before it reads any data.
     pub fn check(&self) -> Result<(), TrainError> {
         let wrong = |option, value, wanted| {
             Err(TrainError::Option {
