@@ -1,6 +1,6 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
 # make check  runs the tests that need no server, in under two minutes: between two edits
-# make test   runs every test; installs RabbitMQ, Azurite, an S3 server, DuckDB, pandas and Azure's clients if they are missing
+# make test   runs every test; installs RabbitMQ, Alertmanager, Azurite, an S3 server, DuckDB, pandas and Azure's clients if they are missing
 # make test-containers  as root: builds the images, runs docker-compose.yml on a Docker engine of its own, and kills things
 # make test-rabbitmq-versions  as root: the queue's promises on RabbitMQ 3.10, 4.0 and 4.3
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain

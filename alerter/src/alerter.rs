@@ -1,4 +1,4 @@
-//! The alerter: leads or waits, follows the predictions, and tells.
+//! The alerter: leads or waits, follows the predictions, and sends events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,13 +18,13 @@ const PREDICTIONS: &str = "predictions";
 
 const LEASE: &str = "alerting/leader.json";
 
-/// Longest wait between two attempts to tell a receiver that does not answer.
+/// Longest wait between two attempts to reach a receiver that does not answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long to wait for a lease before looking again.
 const BETWEEN_STEPS: Duration = Duration::from_millis(500);
 
-/// Most events to tell at once, so that progress is noted between.
+/// Most events to send at once, so that progress is noted in between.
 const AT_ONCE: usize = 500;
 
 /// An alerter.
@@ -33,7 +33,7 @@ pub struct Alerter {
     pub store: Store,
     /// How the predictions are followed.
     pub watch: WatchOptions,
-    /// Who is told.
+    /// Where events are sent.
     pub receivers: Vec<Box<dyn Receiver>>,
     /// How often new predictions are looked for.
     pub every: Duration,
@@ -83,14 +83,14 @@ impl HasRemedy for AlerterError {
     }
 }
 
-/// A receiver, and when it is told next.
+/// A receiver, and when events are sent to it next.
 struct Line {
     receiver: Box<dyn Receiver>,
     backoff: Backoff,
     next: Instant,
     reminded: Option<Instant>,
     has_failed: bool,
-    /// Events may be told that wait until this time; the present if it is none.
+    /// Events whose time to be sent is not after this are sent early; normally none are.
     waits_until: EventTime,
 }
 
@@ -125,8 +125,8 @@ impl Outages {
 }
 
 impl Alerter {
-    /// Reads to the end of the predictions, tells what happened, and returns what it did, and which incidents are open. A
-    /// receiver that cannot be told keeps what waits for it, for the next run.
+    /// Reads to the end of the predictions, sends the events, and returns what it did and how many incidents are open. Events
+    /// that a receiver does not take wait for the next run.
     pub async fn catch_up(self) -> Result<(WatchCounts, usize), AlerterError> {
         let mut lease = self.new_lease();
         let patience = Instant::now() + self.lease.mul_f64(1.5);

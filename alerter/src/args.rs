@@ -125,7 +125,7 @@ fn given(address: &Option<Address>) -> Option<&str> {
     address.filter(|address| !address.is_empty())
 }
 
-/// Who is told of incidents.
+/// Where events of incidents are sent.
 #[cfg(feature = "deliver")]
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Receivers")]

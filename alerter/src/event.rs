@@ -1,4 +1,4 @@
-//! What people are told, and the outbox that holds it until they are.
+//! Events of incidents, and the outbox that holds them until the receivers have taken them.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -24,10 +24,10 @@ pub enum Stage {
     Withdrawn,
 }
 
-/// Something that people are told about an incident.
+/// A change of an incident that receivers are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// The same whenever it is told, so that a receiver can tell a repeat.
+    /// The same each time it is sent, so that a receiver recognises a repeat.
     pub id: String,
     /// The incident's id.
     pub incident: String,

@@ -37,8 +37,6 @@ pub(crate) struct Change {
 pub(crate) struct Taken {
     /// Windows that were not known.
     pub(crate) windows: u64,
-    /// Rows of windows that were known; they are of no account.
-    pub(crate) repeats: u64,
     /// Whether a window was known with another result that cannot be compared.
     pub(crate) conflict: bool,
 }
@@ -128,7 +126,7 @@ impl Fleet {
                         changed = true;
                     }
                     Inserted::Replaced => changed = true,
-                    Inserted::Repeat | Inserted::Superseded => taken.repeats += 1,
+                    Inserted::Repeat | Inserted::Superseded => {}
                     Inserted::Conflict => taken.conflict = true,
                 }
             }

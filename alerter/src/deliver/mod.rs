@@ -1,4 +1,4 @@
-//! Telling people: each event goes to every receiver, and stays in the outbox until that receiver has taken it.
+//! Delivery: each event is sent to every receiver, and stays in the outbox until that receiver has taken it.
 
 #[cfg(feature = "deliver")]
 mod alertmanager;
@@ -20,14 +20,14 @@ pub use http::AddressError;
 #[cfg(feature = "deliver")]
 pub use webhook::Webhook;
 
-/// Someone who is told of incidents.
+/// A destination of events.
 #[async_trait]
 pub trait Receiver: Send + Sync {
     /// Returns its name, which tells its events in the outbox from those of others.
     fn name(&self) -> &str;
 
-    /// Tells `events`, oldest first. Receivers that forget what they are not reminded of get all `open` incidents as well.
-    /// What was taken before an error stays taken.
+    /// Sends `events`, oldest first, and the `open` incidents to receivers that have to be reminded of them. Events that
+    /// were taken before an error stay taken.
     async fn tell(&self, events: &[Event], open: &[Event]) -> Told;
 
     /// Returns how often it wants to be reminded of what is open, if at all.

@@ -1,6 +1,6 @@
 //! A generic webhook: each event is one `POST` of JSON.
 //!
-//! `Idempotency-Key` is the same whenever an event is told again. With a secret, `Windrow-Signature` is
+//! `Idempotency-Key` is the same each time an event is sent. With a secret, `Windrow-Signature` is
 //! `sha256=HEX`, the HMAC-SHA256 (RFC 2104) of `Windrow-Timestamp`, a dot and the body.
 
 use std::fmt;
