@@ -308,3 +308,67 @@ impl Outbox {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use windrow_common::{IncidentKind, Length, SensorId};
+
+    use super::*;
+
+    fn event(stage: Stage) -> Event {
+        let now = EventTime::now();
+        let incident = Incident {
+            sensor: SensorId::new("pump-7", "temp").unwrap(),
+            window_length: Length::from_millis(60_000),
+            course: Course {
+                kind: IncidentKind::Silent,
+                opened: EventTime::from_millis(0),
+                noticed: now,
+                escalated: None,
+                until: now,
+                closed: (stage == Stage::Closed).then_some(now),
+                windows: 0,
+                peak: None,
+            },
+        };
+        Event::new(&incident, stage)
+    }
+
+    async fn outbox() -> Outbox {
+        let mut outbox = Outbox::open(Store::create("memory:///").unwrap()).await.unwrap();
+        outbox.set_receivers(&["pager".to_owned()]);
+        outbox
+    }
+
+    #[tokio::test]
+    async fn what_is_over_before_it_may_be_sent_is_never_sent() {
+        let hour = std::time::Duration::from_secs(3_600);
+        let (past, later) = (
+            EventTime::now().saturating_sub(hour),
+            EventTime::now().saturating_add(hour),
+        );
+        for over in [Stage::Withdrawn, Stage::Closed] {
+            let mut early = outbox().await;
+            assert!(early.add(event(Stage::Opened), Some(later)));
+            assert!(early.waiting("pager", EventTime::now(), 9).is_empty());
+            assert!(early.told_open().is_empty());
+            assert!(!early.add(event(over), None));
+            assert_eq!(early.len(), 0);
+            let mut due = outbox().await;
+            due.add(event(Stage::Opened), Some(past));
+            assert_eq!(due.told_open().len(), 1);
+            assert!(due.add(event(over), None));
+            assert_eq!(due.waiting("pager", EventTime::now(), 9).len(), 2);
+            assert!(due.told_open().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_dropped_after_its_time_and_counted() {
+        let mut outbox = outbox().await;
+        outbox.add(event(Stage::Opened), None);
+        assert_eq!(outbox.expire(EventTime::from_millis(0)), 0);
+        assert_eq!(outbox.expire(EventTime::MAX), 1);
+        assert_eq!(outbox.len(), 0);
+    }
+}

@@ -220,6 +220,28 @@ fn a_webhook_that_will_never_accept_an_event_holds_up_no_other() {
 }
 
 #[test]
+fn a_webhook_that_redirects_has_taken_nothing() {
+    let (scored, webhook) = (Scored::new(), Webhook::start());
+    scored.write("a", -100, 0, |minute| if minute == -50 { 2.0 } else { -2.0 });
+    webhook.answers(Some(302));
+    let store = scored.store();
+    let update = [
+        "incidents",
+        "update",
+        "--store",
+        &store,
+        "--webhook",
+        &webhook.address,
+    ];
+    let (code, _, error) = windrow(&update).end();
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("answers 302"), "{error}");
+    webhook.answers(None);
+    windrow(&update).output();
+    assert_eq!(webhook.told().0, ["a opened"]);
+}
+
+#[test]
 fn what_cannot_be_used_is_said_at_the_start() {
     let scored = Scored::new();
     let store = scored.store();

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -36,6 +37,7 @@ impl Webhook {
         let address = format!("http://{}/hook", listener.local_addr().unwrap());
         let app = Router::new()
             .route("/hook", post(take))
+            .route("/login", get(|| async {}))
             .with_state(Arc::clone(&noted));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,9 +78,10 @@ impl Webhook {
     }
 }
 
-async fn take(State(noted): State<Arc<Noted>>, headers: HeaderMap, body: String) -> StatusCode {
+async fn take(State(noted): State<Arc<Noted>>, headers: HeaderMap, body: String) -> Response {
     if let Some(status) = *noted.answer.lock().unwrap() {
-        return StatusCode::from_u16(status).unwrap();
+        // Some lead to a page that says 200 to everybody.
+        return (StatusCode::from_u16(status).unwrap(), [("Location", "/login")]).into_response();
     }
     let header = |name: &str| headers[name].to_str().unwrap();
     if let Some(signature) = headers.get("Windrow-Signature") {
@@ -96,5 +99,5 @@ async fn take(State(noted): State<Arc<Noted>>, headers: HeaderMap, body: String)
         .or_insert((event.clone(), 0));
     assert_eq!(known.0["id"], event["id"]);
     known.1 += 1;
-    StatusCode::NO_CONTENT
+    StatusCode::NO_CONTENT.into_response()
 }
