@@ -15,7 +15,7 @@ use crate::show;
 /// Maximum number of rows in a table for people.
 const TABLE_ROWS: usize = 1_000;
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 24] = [
     "device",
     "tag",
     "window_start",
@@ -34,6 +34,12 @@ const COLUMNS: [&str; 18] = [
     "shadow_version",
     "shadow_decision",
     "shadow_score",
+    "threshold",
+    "cause",
+    "cause_value",
+    "cause_low",
+    "cause_high",
+    "cause_share",
 ];
 
 #[derive(Subcommand, Debug)]
@@ -171,7 +177,7 @@ impl Sink {
             Format::Table => {
                 let rows = self.held.iter().map(table_row).collect();
                 let headings = [
-                    "sensor", "window", "readings", "mean", "decision", "score", "anomaly", "model",
+                    "sensor", "window", "readings", "mean", "decision", "score", "anomaly", "model", "cause",
                 ];
                 last = format!("{}\n", show::table_text(&headings, rows)).into_bytes();
                 if self.rows > TABLE_ROWS {
@@ -200,14 +206,18 @@ fn table_row(row: &Prediction) -> Vec<String> {
         row.score.map(|score| format!("{score:+.3}")).unwrap_or_default(),
         if row.anomaly { "ANOMALY" } else { "" }.to_owned(),
         row.model_version.to_string(),
+        row.cause.as_ref().map(ToString::to_string).unwrap_or_default(),
     ]
 }
 
 fn csv_line(row: &Prediction) -> String {
     let a = &row.aggregate;
     // Rust writes the shortest decimal that reads back as the same f64.
-    format!(
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let (shadow, cause) = (row.shadow.as_ref(), row.cause.as_ref());
+    let normal = cause.and_then(|cause| cause.normal);
+    let scored = format!(
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         csv_cell(&row.sensor.device),
         csv_cell(&row.sensor.tag),
         a.window_start,
@@ -220,18 +230,21 @@ fn csv_line(row: &Prediction) -> String {
         a.first,
         a.last,
         row.decision,
-        row.score.map(|score| score.to_string()).unwrap_or_default(),
+        number(row.score),
         row.anomaly,
         row.model_version,
-        row.shadow.as_ref().map_or("", |shadow| &shadow.version),
-        row.shadow
-            .as_ref()
-            .map(|shadow| shadow.decision.to_string())
-            .unwrap_or_default(),
-        row.shadow
-            .as_ref()
-            .map(|shadow| shadow.score.to_string())
-            .unwrap_or_default()
+    );
+    format!(
+        "{scored},{},{},{},{},{},{},{},{},{}",
+        shadow.map_or("", |shadow| &shadow.version),
+        number(shadow.map(|shadow| shadow.decision)),
+        number(shadow.map(|shadow| shadow.score)),
+        number(row.threshold),
+        cause.map_or("", |cause| &cause.feature),
+        number(cause.map(|cause| cause.value)),
+        number(normal.map(|(low, _)| low)),
+        number(normal.map(|(_, high)| high)),
+        number(cause.map(|cause| cause.share)),
     )
 }
 
@@ -255,6 +268,12 @@ fn json_line(row: &Prediction) -> String {
         "shadow_version": row.shadow.as_ref().map(|shadow| &*shadow.version),
         "shadow_decision": row.shadow.as_ref().map(|shadow| shadow.decision),
         "shadow_score": row.shadow.as_ref().map(|shadow| shadow.score),
+        "threshold": row.threshold,
+        "cause": row.cause.as_ref().map(|cause| &*cause.feature),
+        "cause_value": row.cause.as_ref().map(|cause| cause.value),
+        "cause_low": row.cause.as_ref().and_then(|cause| cause.normal).map(|(low, _)| low),
+        "cause_high": row.cause.as_ref().and_then(|cause| cause.normal).map(|(_, high)| high),
+        "cause_share": row.cause.as_ref().map(|cause| cause.share),
     })
     .to_string()
 }

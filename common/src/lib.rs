@@ -29,7 +29,7 @@ pub use incident::{Course, Incident, IncidentKind, Peak, Severity};
 pub use length::{Interval, Length};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
 pub use panics::{Panicked, caught};
-pub use prediction::{Prediction, Shadow};
+pub use prediction::{Cause, Prediction, Shadow};
 pub use random::{random, seed_random};
 pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{

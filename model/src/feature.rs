@@ -91,7 +91,8 @@ impl Feature {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Returns its name, as in a feature list.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Count => "count",
             Self::Mean => "mean",

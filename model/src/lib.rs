@@ -8,6 +8,7 @@
 //! | import one from scikit-learn | [`import()`]; nothing in the file is ever run |
 //! | decide about aggregates, or plain rows | [`Model::decide`], [`Model::decide_rows`], then [`is_anomaly`] |
 //! | get scores that compare between sensors, too | [`Model::score`] |
+//! | tell why a window is anomalous | [`Model::explain`] |
 //! | write it to bytes, and read it back | [`Model::to_bytes`], [`Model::from_bytes`], [`Model::version`] |
 //!
 //! A decision depends on the model and one row alone, not on the batch or the CPU. See [`CodePath`].
@@ -27,6 +28,7 @@
 
 mod detector;
 mod error;
+mod explain;
 mod feature;
 mod format;
 mod import;
@@ -41,6 +43,7 @@ pub use detector::{
     Tree, TreeNode,
 };
 pub use error::{ModelError, ScoreError};
+pub use explain::Reason;
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
 pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};

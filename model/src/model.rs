@@ -58,6 +58,13 @@ pub fn is_anomaly(decision: f64) -> bool {
     !(decision > 0.0)
 }
 
+impl Scratch {
+    /// Returns the rows as the detector was given them last.
+    pub(crate) fn rows(&self) -> &[f64] {
+        &self.rows
+    }
+}
+
 impl Model {
     /// Creates a model of a detector, after a scaler if there is one; `provenance` tells people where it comes from.
     pub fn new(

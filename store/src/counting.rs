@@ -79,7 +79,11 @@ impl Rival for Prediction {
     }
 
     fn by_completeness(&self, other: &Self) -> Ordering {
-        self.score.map(f64::to_bits).cmp(&other.score.map(f64::to_bits))
+        let told = |p: &Self| {
+            let bits = |value: Option<f64>| value.map(f64::to_bits);
+            (bits(p.score), bits(p.threshold), p.cause.is_some())
+        };
+        told(self).cmp(&told(other))
     }
 
     fn should_equal(&self, other: &Self) -> bool {
@@ -176,6 +180,8 @@ mod tests {
             anomaly: decision <= 0.0,
             model_version: version.into(),
             shadow: None,
+            threshold: None,
+            cause: None,
         }
     }
 

@@ -13,7 +13,21 @@ use bytes::Bytes;
 
 use super::Row;
 use super::table::{self, TableError, integers, primitive, strings, times};
-use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId, Shadow};
+use windrow_common::{Aggregate, Cause, EventTime, Length, Prediction, SensorId, Shadow};
+
+/// The columns that may be null.
+const NULLABLE: [&str; 10] = [
+    "score",
+    "shadow_version",
+    "shadow_decision",
+    "shadow_score",
+    "threshold",
+    "cause",
+    "cause_value",
+    "cause_low",
+    "cause_high",
+    "cause_share",
+];
 
 impl Row for Prediction {
     const TABLE: &'static str = "predictions";
@@ -47,17 +61,26 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         ("model_version", DataType::Utf8),
         ("shadow_version", DataType::Utf8),
         ("shadow_decision", float.clone()),
-        ("shadow_score", float),
+        ("shadow_score", float.clone()),
+        ("threshold", float.clone()),
+        ("cause", DataType::Utf8),
+        ("cause_value", float.clone()),
+        ("cause_low", float.clone()),
+        ("cause_high", float.clone()),
+        ("cause_share", float),
     ];
-    let schema = table::schema(
-        &columns,
-        &["score", "shadow_version", "shadow_decision", "shadow_score"],
-    );
+    let schema = table::schema(&columns, &NULLABLE);
     let text = |of: fn(&Prediction) -> &str| -> ArrayRef {
         Arc::new(predictions.iter().map(|p| Some(of(p))).collect::<StringArray>())
     };
     let float = |of: fn(&Prediction) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(predictions.iter().map(of)))
+    };
+    let maybe = |of: fn(&Prediction) -> Option<f64>| -> ArrayRef {
+        Arc::new(predictions.iter().map(of).collect::<Float64Array>())
+    };
+    let maybe_text = |of: fn(&Prediction) -> Option<&str>| -> ArrayRef {
+        Arc::new(predictions.iter().map(of).collect::<StringArray>())
     };
     let integer = |of: fn(&Prediction) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(predictions.iter().map(of)))
@@ -76,7 +99,7 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         float(|p| p.aggregate.first),
         float(|p| p.aggregate.last),
         float(|p| p.decision),
-        Arc::new(predictions.iter().map(|p| p.score).collect::<Float64Array>()),
+        maybe(|p| p.score),
         Arc::new(
             predictions
                 .iter()
@@ -84,24 +107,25 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
                 .collect::<BooleanArray>(),
         ),
         text(|p| &p.model_version),
-        Arc::new(
-            predictions
-                .iter()
-                .map(|p| p.shadow.as_ref().map(|shadow| &*shadow.version))
-                .collect::<StringArray>(),
-        ),
-        Arc::new(
-            predictions
-                .iter()
-                .map(|p| p.shadow.as_ref().map(|shadow| shadow.decision))
-                .collect::<Float64Array>(),
-        ),
-        Arc::new(
-            predictions
-                .iter()
-                .map(|p| p.shadow.as_ref().map(|shadow| shadow.score))
-                .collect::<Float64Array>(),
-        ),
+        maybe_text(|p| p.shadow.as_ref().map(|shadow| &*shadow.version)),
+        maybe(|p| p.shadow.as_ref().map(|shadow| shadow.decision)),
+        maybe(|p| p.shadow.as_ref().map(|shadow| shadow.score)),
+        maybe(|p| p.threshold),
+        maybe_text(|p| p.cause.as_ref().map(|cause| &*cause.feature)),
+        maybe(|p| p.cause.as_ref().map(|cause| cause.value)),
+        maybe(|p| {
+            p.cause
+                .as_ref()
+                .and_then(|cause| cause.normal)
+                .map(|(low, _)| low)
+        }),
+        maybe(|p| {
+            p.cause
+                .as_ref()
+                .and_then(|cause| cause.normal)
+                .map(|(_, high)| high)
+        }),
+        maybe(|p| p.cause.as_ref().map(|cause| cause.share)),
     ];
     table::write(&RecordBatch::try_new(schema, columns)?)
 }
@@ -122,6 +146,8 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
             .column_by_name("anomaly")
             .and_then(|column| column.as_boolean_opt());
         let anomaly = anomaly.ok_or(TableError::Column("anomaly"))?;
+        let threshold = table::newer::<Float64Type>(&batch, "threshold")?;
+        let causes = Causes::of(&batch)?;
         let shadows = Shadows::of(&batch)?;
         // Rows of one sensor are adjacent, so they share its names and version instead of copying them.
         let mut previous: Option<(SensorId, Arc<str>)> = None;
@@ -162,16 +188,59 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                     last: last.value(row),
                 },
                 decision: decision.value(row),
-                score: score
-                    .filter(|score| score.is_valid(row))
-                    .map(|score| score.value(row)),
+                score: score.and_then(|score| valid(score, row)),
+                threshold: threshold.and_then(|threshold| valid(threshold, row)),
                 anomaly: anomaly.value(row),
                 model_version,
+                cause: causes.as_ref().and_then(|causes| causes.row(row)),
                 shadow: shadow.clone(),
             });
         }
     }
     Ok(predictions)
+}
+
+/// Returns a number, or `None` if it is null.
+fn valid(column: &Float64Array, row: usize) -> Option<f64> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// The columns of the causes of anomalies.
+struct Causes<'a> {
+    features: &'a StringArray,
+    values: &'a Float64Array,
+    lows: &'a Float64Array,
+    highs: &'a Float64Array,
+    shares: &'a Float64Array,
+}
+
+impl<'a> Causes<'a> {
+    /// Returns the columns; `None` in parts of versions that had none.
+    fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
+        if batch.column_by_name("cause").is_none() {
+            return Ok(None);
+        }
+        let float = |name| primitive::<Float64Type>(batch, name);
+        Ok(Some(Self {
+            features: strings(batch, "cause")?,
+            values: float("cause_value")?,
+            lows: float("cause_low")?,
+            highs: float("cause_high")?,
+            shares: float("cause_share")?,
+        }))
+    }
+
+    fn row(&self, row: usize) -> Option<Cause> {
+        if self.features.is_null(row) {
+            return None;
+        }
+        Some(Cause {
+            feature: Arc::from(self.features.value(row)),
+            value: valid(self.values, row)?,
+            normal: valid(self.lows, row).zip(valid(self.highs, row)),
+            share: valid(self.shares, row)?,
+        })
+    }
 }
 
 /// The columns of the shadow versions.
@@ -229,8 +298,10 @@ mod tests {
             },
             decision: 1.0,
             score: Some(-0.5),
+            threshold: None,
             anomaly: false,
             model_version: "v1".into(),
+            cause: None,
             shadow: None,
         }
     }
@@ -253,8 +324,15 @@ mod tests {
                 },
                 decision: 1.0 / (i as f64 + 1.0),
                 score: (i % 7 != 0).then_some(-0.3 * i as f64),
+                threshold: (i % 5 != 0).then_some(0.3 + i as f64),
                 anomaly: i % 3 == 0,
                 model_version: "v1".into(),
+                cause: (i % 3 == 0).then(|| Cause {
+                    feature: "std".into(),
+                    value: 0.5 * i as f64,
+                    normal: (i % 2 == 0).then_some((-1.0, i as f64)),
+                    share: 0.75,
+                }),
                 shadow: (i % 4 != 0).then(|| Shadow {
                     version: format!("s{}", i / 20).into(),
                     decision: -0.1 * i as f64,
@@ -264,15 +342,24 @@ mod tests {
             .collect();
         let bytes = encode(&predictions).unwrap();
         assert_eq!(decode(bytes.clone()).unwrap(), predictions);
-        // Parts of versions without shadows have no columns for them.
+        // Parts of versions without causes, or without shadows, have no columns for them.
         let batch = table::read(bytes.clone()).unwrap().remove(0);
-        let old: Vec<usize> = (0..batch.num_columns() - 3).collect();
-        let old = table::write(&batch.project(&old).unwrap()).unwrap();
-        let without = predictions.iter().cloned().map(|prediction| Prediction {
+        let oldest = |newer: usize| {
+            let old: Vec<usize> = (0..batch.num_columns() - newer).collect();
+            decode(table::write(&batch.project(&old).unwrap()).unwrap()).unwrap()
+        };
+        let without_causes = predictions.iter().cloned().map(|prediction| Prediction {
+            threshold: None,
+            cause: None,
+            ..prediction
+        });
+        let without_causes: Vec<Prediction> = without_causes.collect();
+        assert_eq!(oldest(6), without_causes);
+        let without_shadows = without_causes.into_iter().map(|prediction| Prediction {
             shadow: None,
             ..prediction
         });
-        assert_eq!(decode(old).unwrap(), without.collect::<Vec<_>>());
+        assert_eq!(oldest(9), without_shadows.collect::<Vec<_>>());
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
     }

@@ -184,6 +184,8 @@ mod tests {
             anomaly: decision <= 0.0,
             model_version: "v".into(),
             shadow: None,
+            threshold: None,
+            cause: None,
         }
     }
 

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{Prediction, ScoringMessage, Shadow};
-use windrow_model::{Scores, Scratch, is_anomaly};
+use windrow_common::{Aggregate, Cause, Prediction, ScoringMessage, Shadow};
+use windrow_model::{Model, Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
@@ -78,6 +78,8 @@ struct AnomalousWindow {
     start: String,
     decision: f64,
     score: Option<f64>,
+    /// For people.
+    cause: Option<String>,
     count: u64,
     mean: f64,
     std: f64,
@@ -116,8 +118,10 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                             aggregate: *aggregate,
                             decision,
                             score: Some(score),
+                            threshold: model.model.threshold(),
                             anomaly: is_anomaly(decision),
                             model_version: Arc::clone(&model.version),
+                            cause: cause(&model.model, aggregate, decision),
                             shadow: shadow.map(|shadow| Shadow {
                                 version: Arc::clone(&shadow.version),
                                 decision: of_shadow.decisions[at],
@@ -157,6 +161,20 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
     scored
 }
 
+/// Tells which feature makes a window an anomaly, if it is one.
+fn cause(model: &Model, aggregate: &Aggregate, decision: f64) -> Option<Cause> {
+    if !is_anomaly(decision) {
+        return None;
+    }
+    let reason = *model.explain(aggregate).first()?;
+    Some(Cause {
+        feature: reason.feature.name().into(),
+        value: reason.value,
+        normal: reason.band.map(|band| (band.low, band.high)),
+        share: reason.share,
+    })
+}
+
 /// Creates one announcement for all anomalies of a message, so that an hour of anomalies notifies once.
 fn announcement(
     message: &str,
@@ -170,11 +188,13 @@ fn announcement(
                  aggregate,
                  decision,
                  score,
+                 cause,
                  ..
              }| AnomalousWindow {
                 start: aggregate.window_start.to_string(),
                 decision: *decision,
                 score: *score,
+                cause: cause.as_ref().map(ToString::to_string),
                 count: aggregate.count,
                 mean: aggregate.mean,
                 std: aggregate.std,
@@ -203,7 +223,7 @@ fn announcement(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Aggregate, EventTime, Length, SensorId};
+    use windrow_common::{EventTime, Length, SensorId};
 
     #[test]
     fn anomalies_of_a_message_are_announced_together_and_calm_ones_not() {
@@ -225,6 +245,8 @@ mod tests {
             anomaly,
             model_version: "v".into(),
             shadow: None,
+            threshold: None,
+            cause: None,
         };
         assert_eq!(announcement("m", &[prediction(0, false)]).unwrap(), None);
         let announced = announcement(

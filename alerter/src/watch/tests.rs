@@ -29,6 +29,8 @@ fn prediction(sensor: u8, number: i64, anomaly: bool) -> Prediction {
         anomaly,
         model_version: "00000000000000aa".into(),
         shadow: None,
+        threshold: None,
+        cause: None,
     }
 }
 

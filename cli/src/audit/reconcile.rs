@@ -167,6 +167,8 @@ mod tests {
             anomaly: false,
             model_version: "v".into(),
             shadow: None,
+            threshold: None,
+            cause: None,
         }
     }
 

@@ -221,6 +221,8 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         aggregate: aggregate(minute),
         decision: -0.25,
         score: Some(0.5),
+        threshold: Some(0.5),
+        cause: None,
         anomaly: true,
         model_version: "0123456789abcdef".into(),
         shadow: (minute == 1).then(|| shadow.clone()),

@@ -133,7 +133,7 @@ fn exp_parts<N: Number>(x: N) -> (N, N) {
 
 /// Returns exp(x) for x ≤ 0 (or NaN), to within 1 ulp; 0 below −708.7.
 #[inline(always)]
-pub(super) fn exp_of_nonpositive<N: Number>(x: N) -> N {
+pub(crate) fn exp_of_nonpositive<N: Number>(x: N) -> N {
     let (scale, p) = exp_parts(x);
     scale + scale * p
 }

@@ -10,7 +10,7 @@ use crate::detector::{agreeing, first_order};
 use crate::{Feature, ModelError};
 pub use dispatch::CodePath;
 pub(crate) use dispatch::VectorLoop;
-pub(crate) use lanes::{LANES, Lanes, Number, Reference, ln_ratio};
+pub(crate) use lanes::{LANES, Lanes, Number, Reference, exp_of_nonpositive, ln_ratio};
 use log_score::{LogScore, LogScores};
 pub(crate) use similarities::Similarities;
 
@@ -80,6 +80,20 @@ impl Kernel {
             Self::Rbf { .. } => "rbf",
             Self::Polynomial { .. } => "poly",
             Self::Sigmoid { .. } => "sigmoid",
+        }
+    }
+
+    /// Returns the derivative of K(v, x) by v·x; that of the RBF kernel, which is no function of v·x, is 0.
+    pub(crate) fn slope(self, dot: f64) -> f64 {
+        match self {
+            Self::Linear => 1.0,
+            Self::Rbf { .. } => 0.0,
+            Self::Polynomial { degree: 0, .. } => 0.0,
+            Self::Polynomial { gamma, coef0, degree } => {
+                let power = i32::try_from(degree - 1).unwrap_or(i32::MAX);
+                gamma * f64::from(degree) * (gamma * dot + coef0).powi(power)
+            }
+            Self::Sigmoid { gamma, coef0 } => gamma * (1.0 - (gamma * dot + coef0).tanh().powi(2)),
         }
     }
 

@@ -81,5 +81,7 @@ fn prediction(tag: &str, start: i64, score: f64) -> Prediction {
         anomaly: score >= 0.0,
         model_version: "00000000000000aa".into(),
         shadow: None,
+        threshold: None,
+        cause: None,
     }
 }

@@ -28,6 +28,8 @@ fn rivals(window: i64) -> Vec<Prediction> {
         anomaly: decision <= 0.0,
         model_version: version.into(),
         shadow: None,
+        threshold: None,
+        cause: None,
     };
     let shadow = |row: Prediction, version: &str, decision| Prediction {
         shadow: Some(Shadow {

@@ -1,0 +1,162 @@
+//! Why a window has the score that it has: the part of each feature in it.
+//!
+//! The gradient of the score tells how it changes with each feature. Times the way back from the window to what is normal
+//! there, it tells how much of the score each feature accounts for: for an RBF one-class SVM, 2γ(xⱼ − mⱼ)², where m is the
+//! mean of the support vectors weighed by their part in Σ α K(x, xᵢ). This is gradient × input (Shrikumar et al., "Learning
+//! important features through propagating activation differences", 2017, section 2) with m as the reference.
+
+mod slope;
+
+use windrow_common::Aggregate;
+
+use crate::{Band, Detector, Feature, Model, Projection, Scores, Scratch, Step};
+use slope::Slope;
+
+/// Fewest support vectors whose extent counts as a feature's normal band.
+const FEWEST_VECTORS: usize = 3;
+
+/// The part of a feature in a window's score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reason {
+    /// The feature.
+    pub feature: Feature,
+    /// Its value in the window.
+    pub value: f64,
+    /// Where it usually lies at this hour; `None` if the model does not tell.
+    pub band: Option<Band>,
+    /// Its share of what makes the window anomalous, from 0 to 1; the shares of all features sum up to 1, or are all 0.
+    pub share: f64,
+}
+
+impl Reason {
+    /// Returns how far the value is beyond its band; 0 inside of it, `None` if there is none.
+    pub fn distance(&self) -> Option<f64> {
+        let Band { low, high } = self.band?;
+        Some((low - self.value).max(self.value - high).max(0.0))
+    }
+}
+
+impl Model {
+    /// Tells what makes up the score of a window, the feature with the greatest share first. It is empty if the window cannot
+    /// be scored.
+    pub fn explain(&self, aggregate: &Aggregate) -> Vec<Reason> {
+        let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
+        let window = std::slice::from_ref(aggregate);
+        if self.score(window, &mut scratch, &mut scores).is_err() {
+            return Vec::new();
+        }
+        let mut slope = Slope::of(self.detector(), scratch.rows());
+        for step in self.steps().iter().rev() {
+            slope = back_through(step, slope);
+        }
+        let parts: Vec<f64> = slope.parts().map(|part| part.max(0.0)).collect();
+        let all: f64 = parts.iter().sum();
+        let level = self
+            .profile()
+            .map(|profile| profile.level(aggregate.window_start));
+        let bands = self.normal_bands();
+        let mut reasons: Vec<Reason> = (self.features().as_slice().iter().zip(parts).enumerate())
+            .map(|(at, (feature, part))| {
+                let above = level.filter(|_| feature.is_level()).unwrap_or(0.0);
+                Reason {
+                    feature: *feature,
+                    value: feature.of(aggregate),
+                    band: bands.get(at).map(|band| Band {
+                        low: band.low + above,
+                        high: band.high + above,
+                    }),
+                    share: if all > 0.0 { (part / all).min(1.0) } else { 0.0 },
+                }
+            })
+            .collect();
+        // Stable: of equal shares, the feature that the model names first.
+        reasons.sort_by(|a, b| b.share.total_cmp(&a.share));
+        reasons
+    }
+
+    /// Returns the bands of training, or else where the support vectors lie, which outline what is normal; none if neither is
+    /// known.
+    fn normal_bands(&self) -> Vec<Band> {
+        if !self.bands().is_empty() {
+            return self.bands().to_vec();
+        }
+        let Detector::OneClassSvm(svm) = self.detector() else {
+            return Vec::new();
+        };
+        if svm.coefficients().len() < FEWEST_VECTORS {
+            return Vec::new();
+        }
+        let dimension = svm.dimension();
+        let mut bands: Option<Vec<Band>> = None;
+        for vector in svm.vectors().chunks_exact(dimension) {
+            let Some(row) = self.features_of(vector) else {
+                return Vec::new();
+            };
+            let bands = bands.get_or_insert_with(|| {
+                let nothing = Band {
+                    low: f64::INFINITY,
+                    high: f64::NEG_INFINITY,
+                };
+                vec![nothing; dimension]
+            });
+            for (band, value) in bands.iter_mut().zip(row) {
+                band.low = band.low.min(value);
+                band.high = band.high.max(value);
+            }
+        }
+        bands.unwrap_or_default()
+    }
+
+    /// Returns the features that the steps turn into a prepared row; `None` if a step cannot be undone.
+    fn features_of(&self, prepared: &[f64]) -> Option<Vec<f64>> {
+        let mut row = prepared.to_vec();
+        for step in self.steps().iter().rev() {
+            match step {
+                Step::Scale(scaler) => {
+                    let undo = scaler.mean().iter().zip(scaler.scale());
+                    for (value, (mean, scale)) in row.iter_mut().zip(undo) {
+                        *value = *value * scale + mean;
+                    }
+                }
+                Step::Stretch(stretch) => {
+                    let undo = stretch.factor().iter().zip(stretch.offset());
+                    for (value, (factor, offset)) in row.iter_mut().zip(undo) {
+                        *value = (*value - offset) / factor;
+                    }
+                }
+                Step::Clip(_) => {}
+                Step::Project(_) => return None,
+            }
+        }
+        row.iter().all(|value| value.is_finite()).then_some(row)
+    }
+}
+
+/// Returns the slope of what a step takes, from that of what it returns.
+fn back_through(step: &Step, slope: Slope) -> Slope {
+    match step {
+        Step::Scale(scaler) => slope.stretched(scaler.scale().iter().map(|scale| 1.0 / scale)),
+        Step::Stretch(stretch) => slope.stretched(stretch.factor().iter().copied()),
+        // Beyond its limits a clip hides how far a feature is, not which one it is.
+        Step::Clip(_) => slope,
+        Step::Project(projection) => Slope {
+            gradient: transposed(projection, &slope.gradient),
+            way: transposed(projection, &slope.way),
+        },
+    }
+}
+
+/// Multiplies a row of a projection's outputs with its weights.
+fn transposed(projection: &Projection, outputs: &[f64]) -> Vec<f64> {
+    let inputs = projection.weights().len() / outputs.len();
+    let mut row = vec![0.0; inputs];
+    for (weights, output) in projection.weights().chunks_exact(inputs).zip(outputs) {
+        for (value, weight) in row.iter_mut().zip(weights) {
+            *value += weight * output;
+        }
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests;
