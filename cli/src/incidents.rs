@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use windrow_alerter::args::RulesArgs;
 use windrow_alerter::deliver::Receiver;
+use windrow_alerter::incident::Rules;
 use windrow_alerter::{Alerter, WatchCounts, WatchOptions};
 use windrow_common::{EventTime, Incident, IncidentKind, SensorId, format_duration};
 use windrow_store::{Store, StoreArg};
@@ -95,10 +96,17 @@ impl IncidentsCommand {
 }
 
 impl AlertArgs {
+    /// Returns the rules, if they make sense.
+    pub(crate) fn rules(&self) -> Result<Rules, CliError> {
+        self.rules
+            .rules()
+            .map_err(|error| CliError::Usage(error.to_string()))
+    }
+
     /// Returns the alerter of a store, if the options can be used.
     pub(crate) fn alerter(&self, store: &Store) -> Result<Alerter, CliError> {
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
-        let rules = self.rules.rules().map_err(|error| usage(&error))?;
+        let rules = self.rules()?;
         let receivers = self.receivers().map_err(|error| usage(&error))?;
         Ok(Alerter {
             store: store.clone(),

@@ -3,6 +3,7 @@
 
 mod audit;
 mod broker;
+mod budget;
 mod cost;
 mod dead_letters;
 mod demo;
@@ -20,6 +21,7 @@ mod quarantine;
 mod queue;
 mod replay;
 mod report;
+mod retrain;
 mod run;
 mod scale;
 #[cfg(feature = "cluster")]
@@ -85,6 +87,8 @@ enum Command {
     /// Train, import, promote, compare and delete models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Train models again on the last windows, from the predictions in the store
+    Retrain(Box<retrain::RetrainArgs>),
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
@@ -136,6 +140,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             #[cfg(feature = "cluster")]
             Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,
+            Command::Retrain(args) => args.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Incidents(command) => command.run().await,
             Command::Audit(args) => args.run().await,

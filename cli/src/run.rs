@@ -20,6 +20,7 @@ use crate::input::InputArgs;
 use crate::output::{OutputArg, OutputFormat};
 use crate::pipeline::{Counts, Ran, Run, Work, within};
 use crate::progress::RunBar;
+use crate::retrain::retrain_every;
 use crate::show;
 
 #[derive(Args, Debug)]
@@ -44,6 +45,9 @@ pub(crate) struct RunArgs {
     /// Do not look for incidents in the predictions
     #[arg(long, env = "WINDROW_NO_INCIDENTS")]
     no_incidents: bool,
+    /// Train the models again this often, such as 1d, on the last windows of their sensors, as `windrow retrain` does
+    #[arg(long, value_name = "DURATION", env = "WINDROW_RETRAIN", value_parser = parse_duration)]
+    retrain: Option<Duration>,
     #[command(flatten)]
     alerts: AlertArgs,
     #[command(flatten)]
@@ -86,7 +90,15 @@ impl RunArgs {
             true => (None, Some(tokio::spawn(follow(alerter, shutdown.clone())))),
             false => (Some(alerter).filter(|_| !self.no_incidents), None),
         };
+        let rules = self.alerts.rules()?;
+        let retraining = self.retrain.map(|every| {
+            let again = retrain_every(every, store.clone(), rules, shutdown.clone());
+            tokio::spawn(again)
+        });
         let ran = within(self.drain_timeout, shutdown.clone(), &store, running).await;
+        if let Some(retraining) = retraining {
+            retraining.abort();
+        }
         bar.finish();
         let Ran { counts, usable } = ran?;
         if let Some(following) = following {

@@ -1,6 +1,7 @@
 //! `windrow models train`: trains a model per sensor on the windows of the past.
 
 mod fleet;
+mod parameters;
 mod sample;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,9 @@ use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
-pub(crate) use fleet::{Trained, train_fleet};
+pub(crate) use fleet::{Trained, metadata, train_fleet};
+pub(crate) use parameters::options_of;
+pub(crate) use sample::Sample;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -53,6 +53,8 @@ pub struct Promotion {
 pub enum Cause {
     /// `windrow models train`.
     Train,
+    /// `windrow retrain`.
+    Retrain,
     /// `windrow models import`.
     Import,
     /// `windrow models promote`.
@@ -70,6 +72,7 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Retrain => "retrain",
             Self::Import => "import",
             Self::Promote => "promote",
             Self::Rollback => "rollback",

@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
-use windrow_model::{
-    Features, Model, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions, TrainingWindows,
-    train_windows,
-};
+use windrow_model::{Features, Model, Replaced, TrainError, TrainOptions, train_windows};
 use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
 use windrow_producer::{HistoryCounts, read_history};
 
 use super::Whose;
+use super::parameters::parameters;
 use super::sample::Sample;
 use crate::error::CliError;
 use crate::progress::steps;
@@ -68,11 +66,7 @@ pub(crate) async fn train_fleet(
         {
             let (features, options) = (features.clone(), options.clone());
             training.spawn_blocking(move || {
-                let windows = TrainingWindows {
-                    starts: &sample.starts,
-                    rows: &sample.values,
-                };
-                let fitted = train_windows(windows, features, &options);
+                let fitted = train_windows(sample.windows(), features, &options);
                 (sensor, fitted.map(|fitted| (fitted, sample)))
             });
         }
@@ -124,7 +118,7 @@ fn died(error: tokio::task::JoinError) -> CliError {
 }
 
 /// Returns what is known of a model that was trained on a sample.
-fn metadata(model: &Model, sample: &Sample, options: &TrainOptions) -> Metadata {
+pub(crate) fn metadata(model: &Model, sample: &Sample, options: &TrainOptions) -> Metadata {
     let (from, to) = sample
         .span
         .unwrap_or((EventTime::from_millis(0), EventTime::from_millis(0)));
@@ -144,35 +138,6 @@ fn metadata(model: &Model, sample: &Sample, options: &TrainOptions) -> Metadata 
         }),
         files: Vec::new(),
     }
-}
-
-/// Returns the options by their names on the command line; those that the kernel does not use are left out.
-fn parameters(options: &TrainOptions) -> BTreeMap<String, String> {
-    let mut parameters = BTreeMap::new();
-    let mut add = |name: &str, value: String| _ = parameters.insert(name.to_owned(), value);
-    add("nu", options.nu.to_string());
-    add("scaler", options.standardise.to_string());
-    add("max_rows", options.max_rows.to_string());
-    match &options.profile {
-        ProfileChoice::Never => add("profile", "none".to_owned()),
-        ProfileChoice::IfWorthIt(zone) => {
-            add("profile", "auto".to_owned());
-            add("timezone", zone.iana_name().unwrap_or("UTC").to_owned());
-        }
-    }
-    match options.kernel {
-        TrainKernel::Linear => add("kernel", "linear".to_owned()),
-        TrainKernel::Rbf => add("kernel", "rbf".to_owned()),
-        TrainKernel::Polynomial { coef0, degree } => {
-            add("kernel", "poly".to_owned());
-            add("coef0", coef0.to_string());
-            add("degree", degree.to_string());
-        }
-    }
-    if options.kernel != TrainKernel::Linear {
-        add("gamma", options.gamma.to_string());
-    }
-    parameters
 }
 
 type Samples = BTreeMap<SensorId, Sample>;

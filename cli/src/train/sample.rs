@@ -1,21 +1,21 @@
 //! The rows that a model is trained on.
 
-use windrow_common::{Aggregate, EventTime, ScoringMessage};
-use windrow_model::Features;
+use windrow_common::{Aggregate, EventTime, Length, ScoringMessage};
+use windrow_model::{Features, TrainingWindows};
 
 /// A sensor's training rows, thinned evenly so that memory stays bounded for any length of history.
 #[derive(Debug)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// The features of the rows that were kept, row by row.
-    pub(super) values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
     /// When the window of each of them starts.
-    pub(super) starts: Vec<EventTime>,
+    pub(crate) starts: Vec<EventTime>,
     /// Number of rows seen.
-    pub(super) seen: usize,
+    pub(crate) seen: usize,
     /// Start of the first window and end of the last one.
-    pub(super) span: Option<(EventTime, EventTime)>,
+    pub(crate) span: Option<(EventTime, EventTime)>,
     /// Length of the windows, in milliseconds.
-    pub(super) window_ms: i64,
+    pub(crate) window_ms: i64,
     keep_every: usize,
 }
 
@@ -33,6 +33,30 @@ impl Default for Sample {
 }
 
 impl Sample {
+    /// Creates a sample of all windows that there are, in order of time.
+    pub(crate) fn of_all(starts: Vec<EventTime>, values: Vec<f64>, window_length: Length) -> Self {
+        let first = starts.first().copied();
+        let last = starts
+            .last()
+            .map(|last| last.saturating_add(window_length.as_duration()));
+        Self {
+            seen: starts.len(),
+            span: first.zip(last),
+            window_ms: window_length.as_millis(),
+            values,
+            starts,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the rows as windows to train on.
+    pub(crate) fn windows(&self) -> TrainingWindows<'_> {
+        TrainingWindows {
+            starts: &self.starts,
+            rows: &self.values,
+        }
+    }
+
     /// Adds the windows of a message.
     pub(super) fn take(&mut self, message: &ScoringMessage, features: &Features, max_rows: usize) {
         self.window_ms = message.window_length.as_millis();

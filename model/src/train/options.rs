@@ -206,6 +206,14 @@ impl FromStr for Gamma {
 }
 
 impl TrainOptions {
+    /// Returns the largest [`TrainOptions::max_rows`] with this kernel.
+    pub fn most_rows(&self) -> usize {
+        match self.kernel {
+            TrainKernel::Rbf => MOST_ROWS,
+            _ => MOST_ROWS_DENSE,
+        }
+    }
+
     /// Checks that the options are valid.
     ///
     /// [`crate::train()`] checks them too. A program calls this at its start, to refuse wrong options before it reads any data.
@@ -237,14 +245,11 @@ impl TrainOptions {
                 return wrong("the degree", degree.into(), "it must be 1 to 64");
             }
         }
-        let (most, wanted) = match self.kernel {
-            TrainKernel::Rbf => (MOST_ROWS, "it must be 2 to 20000"),
-            _ => (
-                MOST_ROWS_DENSE,
-                "it must be 2 to 5000; the rbf kernel takes up to 20000",
-            ),
+        let wanted = match self.kernel {
+            TrainKernel::Rbf => "it must be 2 to 20000",
+            _ => "it must be 2 to 5000; the rbf kernel takes up to 20000",
         };
-        if !(2..=most).contains(&self.max_rows) {
+        if !(2..=self.most_rows()).contains(&self.max_rows) {
             return wrong("the row limit", to_f64(self.max_rows), wanted);
         }
         Ok(())

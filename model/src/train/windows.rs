@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use windrow_common::EventTime;
 
 use super::{ProfileChoice, Replaced, TrainError, TrainOptions, check_rows, train_beside};
-use crate::{Band, Clip, Feature, Features, Model, ModelError, Profile, Step, profile};
+use crate::{
+    Band, Clip, CodePath, Feature, Features, Model, ModelError, Profile, ScoreError, Scores, Scratch, Step,
+    profile,
+};
 
 /// Limit of a standardised feature with a profile: no window is further from it than this many standard deviations.
 const FURTHEST: f64 = 1_000.0;
@@ -50,6 +53,22 @@ pub fn train_windows(
         model = clipped(model)?;
     }
     Ok((model.with_profile(profile).with_bands(bands)?, replaced))
+}
+
+impl Model {
+    /// Replaces the contents of `scores` with one decision and one score for each window; the rows hold the model's features.
+    pub fn score_windows(
+        &self,
+        windows: TrainingWindows<'_>,
+        scratch: &mut Scratch,
+        scores: &mut Scores,
+    ) -> Result<(), ScoreError> {
+        let mut rows = Cow::Borrowed(windows.rows);
+        if let Some(profile) = self.profile() {
+            profile.subtract(windows.starts.iter().copied(), self.features(), rows.to_mut());
+        }
+        self.score_rows_on(CodePath::best(), &rows, scratch, scores)
+    }
 }
 
 /// Returns the profile of the first feature that best tells the level, if there is one and it is worth it.

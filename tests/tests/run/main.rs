@@ -15,6 +15,7 @@ mod quarantine;
 mod readings;
 mod reference;
 mod registry;
+mod retrain;
 mod scale;
 mod shapes;
 mod stop;

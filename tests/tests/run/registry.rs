@@ -10,36 +10,36 @@ use windrow_tests::{fleet, windrow, write_csv};
 
 use super::{audited, text, to_the_end};
 
-const DEVICES: u32 = 40;
+pub(crate) const DEVICES: u32 = 40;
 
 /// A folder with readings and a store.
-struct Plant {
+pub(crate) struct Plant {
     folder: tempfile::TempDir,
 }
 
 impl Plant {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_csv(&folder.path().join("readings.csv"), &fleet(DEVICES, 600, 7));
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         text(&self.folder.path().join(name)).to_owned()
     }
 
-    fn store(&self) -> String {
+    pub(crate) fn store(&self) -> String {
         self.path("store")
     }
 
     /// Runs a command on the models and returns its JSON.
-    fn models(&self, words: &[&str]) -> Value {
+    pub(crate) fn models(&self, words: &[&str]) -> Value {
         let store = self.store();
         windrow(&[&["models"], words, &["--store", &store]].concat()).json()
     }
 
     /// Trains all sensors; a larger nu makes other models.
-    fn train(&self, nu: &str, more: &[&str]) -> Value {
+    pub(crate) fn train(&self, nu: &str, more: &[&str]) -> Value {
         let source = self.path("readings.csv");
         let words = [
             &["train", "--source", &source, "--window", "10s", "--nu", nu],
@@ -49,7 +49,7 @@ impl Plant {
     }
 
     /// Returns each sensor's current version.
-    fn current(&self) -> Vec<(String, String)> {
+    pub(crate) fn current(&self) -> Vec<(String, String)> {
         let listed = self.models(&["list"]);
         let entries = listed.as_array().unwrap().iter();
         let current = entries.filter(|entry| entry["current"] == true);
@@ -59,7 +59,7 @@ impl Plant {
     }
 }
 
-fn string(value: &Value) -> String {
+pub(crate) fn string(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 

@@ -87,7 +87,20 @@ fn a_profile_shows_the_level_of_the_night_by_day() {
     assert!(scores(&seasonal, &day).into_iter().all(|score| score < 0.3));
     // What is far from everything stays finite.
     assert!(scores(&seasonal, &[aggregate(noon, 1e300)])[0].is_finite());
-    // One file in another order gives the same model, and reads back.
+    // Windows score as their aggregates do.
+    let mut rows = Vec::new();
+    seasonal.features().extract(&day, &mut rows);
+    let starts: Vec<EventTime> = day.iter().map(|aggregate| aggregate.window_start).collect();
+    let windows = TrainingWindows {
+        starts: &starts,
+        rows: &rows,
+    };
+    let mut by_windows = Scores::default();
+    seasonal
+        .score_windows(windows, &mut Scratch::default(), &mut by_windows)
+        .unwrap();
+    assert_eq!(by_windows.scores, scores(&seasonal, &day));
+    // It reads back.
     let bytes = seasonal.to_bytes().unwrap();
     assert_eq!(Model::from_bytes(&bytes).unwrap(), seasonal);
 }

@@ -1,0 +1,176 @@
+//! The last windows of sensors, from the predictions in a store.
+
+use std::collections::HashMap;
+
+use windrow_common::{EventTime, Length, Prediction, SensorId};
+use windrow_model::Features;
+use windrow_store::{Hour, Store};
+
+use crate::error::CliError;
+use crate::train::Sample;
+
+/// The newest windows of a sensor, the newest first.
+#[derive(Debug)]
+struct Recent {
+    features: Features,
+    /// Length of its newest window; windows of another length are of another time.
+    length: Option<Length>,
+    starts: Vec<EventTime>,
+    values: Vec<f64>,
+    most: usize,
+}
+
+/// The newest windows of some sensors.
+#[derive(Debug, Default)]
+pub(super) struct RecentWindows {
+    of_sensors: HashMap<SensorId, Recent>,
+    /// Number of sensors that still take windows.
+    hungry: usize,
+}
+
+impl RecentWindows {
+    /// Begins to gather up to `most` windows of a sensor.
+    pub(super) fn want(&mut self, sensor: SensorId, features: Features, most: usize) {
+        let recent = Recent {
+            features,
+            length: None,
+            starts: Vec::new(),
+            values: Vec::new(),
+            most,
+        };
+        self.of_sensors.insert(sensor, recent);
+        self.hungry += 1;
+    }
+
+    /// Reads hours, the newest first, until all sensors have as many windows as they want.
+    pub(super) async fn read(&mut self, store: &Store, hours: &[Hour]) -> Result<(), CliError> {
+        for hour in hours.iter().rev() {
+            if self.hungry == 0 {
+                break;
+            }
+            let read = store.predictions(hour).await?;
+            self.take(read.rows);
+        }
+        Ok(())
+    }
+
+    /// Takes the windows of one hour, which are ordered by sensor and time.
+    fn take(&mut self, rows: Vec<Prediction>) {
+        let mut rows = rows.into_iter().rev().peekable();
+        while let Some(row) = rows.next() {
+            let sensor = row.sensor.clone();
+            let Some(recent) = self.of_sensors.get_mut(&sensor) else {
+                while rows.next_if(|next| next.sensor == sensor).is_some() {}
+                continue;
+            };
+            let was_hungry = recent.is_hungry();
+            recent.add(&row);
+            while let Some(next) = rows.next_if(|next| next.sensor == sensor) {
+                recent.add(&next);
+            }
+            self.hungry -= usize::from(was_hungry && !recent.is_hungry());
+        }
+    }
+
+    /// Returns what was gathered, in order of time; sensors without a window are left out.
+    pub(super) fn into_samples(self) -> Vec<(SensorId, Sample)> {
+        let mut samples: Vec<(SensorId, Sample)> = (self.of_sensors.into_iter())
+            .filter_map(|(sensor, recent)| Some((sensor, recent.into_sample()?)))
+            .collect();
+        samples.sort_by(|(a, _), (b, _)| a.cmp(b));
+        samples
+    }
+}
+
+impl Recent {
+    fn is_hungry(&self) -> bool {
+        self.starts.len() < self.most
+    }
+
+    fn add(&mut self, row: &Prediction) {
+        let length = *self.length.get_or_insert(row.window_length);
+        if !self.is_hungry() || row.window_length != length {
+            return;
+        }
+        self.starts.push(row.aggregate.window_start);
+        self.features
+            .extract(std::slice::from_ref(&row.aggregate), &mut self.values);
+    }
+
+    fn into_sample(mut self) -> Option<Sample> {
+        let length = self.length?;
+        self.starts.reverse();
+        let rows = self.values.chunks_exact(self.features.len()).rev();
+        let values = rows.flatten().copied().collect();
+        Some(Sample::of_all(self.starts, values, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::Aggregate;
+
+    fn prediction(tag: &str, minute: i64, window_ms: i64) -> Prediction {
+        #[allow(clippy::cast_precision_loss)]
+        let value = minute as f64;
+        Prediction {
+            sensor: SensorId::new("d", tag).unwrap(),
+            window_length: Length::from_millis(window_ms),
+            aggregate: Aggregate {
+                window_start: EventTime::from_millis(minute * 60_000),
+                count: 1,
+                mean: value,
+                std: 0.0,
+                min: value,
+                max: value + 0.5,
+                first: value,
+                last: value,
+            },
+            decision: 1.0,
+            score: Some(-1.0),
+            threshold: None,
+            anomaly: false,
+            model_version: "v".into(),
+            cause: None,
+            shadow: None,
+        }
+    }
+
+    #[test]
+    fn a_sensor_has_its_newest_windows_of_one_length_in_order() {
+        let mut recent = RecentWindows::default();
+        let features: Features = "mean,max".parse().unwrap();
+        for tag in ["a", "b", "never"] {
+            recent.want(SensorId::new("d", tag).unwrap(), features.clone(), 3);
+        }
+        let hour = |from: i64| {
+            let mut rows: Vec<Prediction> = (from..from + 2)
+                .map(|minute| prediction("a", minute, 60_000))
+                .collect();
+            rows.extend((from..from + 2).map(|minute| prediction("b", minute, 60_000)));
+            rows.extend((from..from + 2).map(|minute| prediction("not wanted", minute, 60_000)));
+            rows
+        };
+        recent.take(hour(100));
+        assert_eq!(recent.hungry, 3);
+        // The window length was another one before.
+        recent.take(vec![prediction("b", 70, 120_000)]);
+        recent.take(hour(50));
+        assert_eq!(recent.hungry, 1);
+        recent.take(hour(10));
+        let samples = recent.into_samples();
+        let names: Vec<String> = samples.iter().map(|(sensor, _)| sensor.to_string()).collect();
+        assert_eq!(names, ["d/a", "d/b"]);
+        for (_, sample) in samples {
+            let starts: Vec<i64> = sample
+                .starts
+                .iter()
+                .map(|start| start.as_millis() / 60_000)
+                .collect();
+            assert_eq!(starts, [51, 100, 101]);
+            assert_eq!(sample.values, [51.0, 51.5, 100.0, 100.5, 101.0, 101.5]);
+            assert_eq!(sample.span.unwrap().1.as_millis(), 102 * 60_000);
+        }
+    }
+}
