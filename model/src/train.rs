@@ -4,6 +4,7 @@ mod degenerate;
 mod kernel_cache;
 mod options;
 mod smo;
+mod working_set;
 
 use linfa::DatasetBase;
 use linfa::dataset::Pr;
@@ -22,7 +23,7 @@ const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
 /// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
 ///
-/// The same input yields the same model. RBF kernels have a solver of their own (`train/smo.rs`), which returns what libsvm
+/// The same input yields the same model. RBF kernels have a solver of their own (`train/working_set.rs`), which returns what libsvm
 /// returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
 /// polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho. A fit that flags
 /// much of its own rows is replaced; see [`Replaced`].
@@ -122,7 +123,7 @@ fn fit(
     let (all, rho) = match kernel {
         Kernel::Rbf { gamma } => {
             let similarities = Similarities::new(dimension, rows, gamma);
-            let solved = smo::solve(&similarities, options.nu, options.tolerance, CodePath::best())?;
+            let solved = working_set::solve(&similarities, options.nu, options.tolerance, CodePath::best())?;
             (solved.coefficients, solved.rho)
         }
         _ => fit_dense(rows, dimension, kernel, options)?,
