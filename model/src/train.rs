@@ -83,9 +83,12 @@ pub fn train_and_tell(
     if moved.is_some() {
         provenance += ", boundary moved";
     }
-    let replaced = match history.value_never_varied() {
-        true => Some(history.never_varied()),
-        false => moved,
+    let replaced = if history.value_never_varied() {
+        Some(history.never_varied())
+    } else if history.value_only_grew() {
+        Some(Replaced::OnlyGrew)
+    } else {
+        moved
     };
     Ok((Model::new(features, scaler, svm, provenance)?, replaced))
 }
