@@ -23,8 +23,8 @@ const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
 /// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
 ///
-/// The same input yields the same model. RBF kernels have a solver of their own (`train/working_set.rs`), which returns what libsvm
-/// returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
+/// The same input yields the same model. RBF kernels have a solver of their own (`train/working_set.rs`), which returns
+/// what libsvm returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
 /// polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho. A fit that flags
 /// much of its own rows is replaced; see [`Replaced`].
 pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {

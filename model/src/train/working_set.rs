@@ -4,10 +4,10 @@
 //! high-dimensional distribution" (2001), in libsvm's scale.
 //!
 //! The steps of `smo.rs` are many, and few rows take part in them: those whose coefficient is neither 0 nor 1 in the end.
-//! So the steps are made on a working set of such rows, with a kernel matrix that fits into the processor's cache. Then what changed is
-//! added to the gradient of all rows, those that violate the optimality conditions most join the working set, and
-//! so on until none does (Osuna, Freund and Girosi, "An improved training algorithm for support vector machines", 1997).
-//! The kernel of all rows with the vectors is computed anew each time and never stored.
+//! So the steps are made on a working set of such rows, with a kernel matrix that fits into the processor's cache. Then
+//! what changed is added to the gradient of all rows, those that violate the optimality conditions most join the working
+//! set, and so on until none does (Osuna, Freund and Girosi, "An improved training algorithm for support vector machines",
+//! 1997). The kernel of all rows with the vectors is computed anew each time and never stored.
 
 use std::cmp::Ordering;
 
