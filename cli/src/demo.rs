@@ -68,14 +68,14 @@ pub(crate) struct DemoArgs {
     )]
     features: Features,
     /// Approximate share of normal windows that a model may flag, between 0 and 1 (nu of the one-class SVM)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0005, env = "WINDROW_NU")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.005, env = "WINDROW_NU")]
     nu: f64,
-    /// Gamma of the rbf kernel: scale or auto (as in scikit-learn), or a number above 0; a smaller gamma draws a wider,
-    /// smoother boundary
-    #[arg(long, default_value = "0.02", env = "WINDROW_GAMMA")]
-    gamma: Gamma,
+    /// Gamma of the rbf kernel: scale or auto (as in scikit-learn), a number above 0, or such a number per feature, as in
+    /// 3/d; a smaller gamma draws a wider, smoother boundary [default: 3/d with one feature, 0.3/d with several]
+    #[arg(long, env = "WINDROW_GAMMA")]
+    gamma: Option<Gamma>,
     /// Maximum number of windows per sensor to train on, spread evenly over the history
-    #[arg(long, value_name = "N", default_value_t = 800, env = "WINDROW_MAX_ROWS")]
+    #[arg(long, value_name = "N", default_value_t = 5_000, env = "WINDROW_MAX_ROWS")]
     max_rows: usize,
     /// Folder for the store and the report; the demo replaces those of an earlier demo
     #[arg(
@@ -111,7 +111,7 @@ impl DemoArgs {
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let options = TrainOptions {
             nu: self.nu,
-            gamma: self.gamma,
+            gamma: self.gamma.unwrap_or_else(|| Gamma::for_features(&self.features)),
             max_rows: self.max_rows,
             ..TrainOptions::default()
         };

@@ -47,15 +47,16 @@ pub(crate) struct TrainArgs {
     )]
     features: Features,
     /// Approximate share of the history that is anomalous, between 0 and 1 (nu of the one-class SVM)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, env = "WINDROW_NU")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.005, env = "WINDROW_NU")]
     nu: f64,
     /// Kernel of the one-class SVM
     #[arg(long, value_enum, default_value = "rbf", env = "WINDROW_KERNEL")]
     kernel: KernelArg,
     /// Gamma of the rbf and poly kernels: scale or auto (as in scikit-learn), a number above 0, or such a number per
-    /// feature, as in 3/d; a larger gamma draws a tighter boundary
-    #[arg(long, default_value_t = Gamma::Scale, env = "WINDROW_GAMMA")]
-    gamma: Gamma,
+    /// feature, as in 3/d; a larger gamma draws a tighter boundary [default: 3/d with one feature, 0.3/d with several;
+    /// scale for poly]
+    #[arg(long, env = "WINDROW_GAMMA")]
+    gamma: Option<Gamma>,
     /// Constant term (coef0) of the poly kernel
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0, env = "WINDROW_COEF0")]
     coef0: f64,
@@ -70,9 +71,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, env = "WINDROW_NO_SCALER")]
     no_scaler: bool,
     /// Maximum number of windows per sensor to train on, spread evenly over the history: up to 20,000, and 5,000 with
-    /// other kernels than rbf; training time grows with its square
-    #[arg(long, value_name = "N", default_value_t = 2_000, env = "WINDROW_MAX_ROWS")]
-    max_rows: usize,
+    /// other kernels than rbf; training time grows with its square [default: 5000, and 2000 with other kernels]
+    #[arg(long, value_name = "N", env = "WINDROW_MAX_ROWS")]
+    max_rows: Option<usize>,
     /// Train only sensors without a model, to resume after an interruption or to add new sensors
     #[arg(long, env = "WINDROW_MISSING")]
     missing: bool,
@@ -131,9 +132,16 @@ impl TrainArgs {
                     degree: self.degree,
                 },
             },
-            gamma: self.gamma,
+            gamma: self.gamma.unwrap_or_else(|| match self.kernel {
+                KernelArg::Rbf => Gamma::for_features(&self.features),
+                KernelArg::Linear | KernelArg::Poly => Gamma::Scale,
+            }),
             standardise: !self.no_scaler,
-            max_rows: self.max_rows,
+            max_rows: self.max_rows.unwrap_or(match self.kernel {
+                KernelArg::Rbf => TrainOptions::default().max_rows,
+                // Their solver holds a matrix of rows × rows.
+                KernelArg::Linear | KernelArg::Poly => 2_000,
+            }),
             profile: self.profile()?,
             ..TrainOptions::default()
         };
@@ -233,10 +241,10 @@ pub(crate) fn pinned_text(pinned: &[SensorId]) -> String {
     )
 }
 
-/// Names the sensors whose models are not plain fits, with the reasons.
+/// Names the sensors whose models are not plain fits, or do not suit them, with the reasons.
 fn replaced_text(replaced: &BTreeMap<SensorId, Replaced>) -> String {
     let count = show::count(replaced.len() as u64);
-    let mut lines = vec![format!("{count} of them are not the solver's plain fit:")];
+    let mut lines = vec![format!("{count} of them need a look:")];
     let named = replaced.iter().take(MOST_NAMED);
     lines.extend(named.map(|(sensor, why)| format!("  {sensor}: {why}")));
     if let Some(more @ 1..) = replaced.len().checked_sub(MOST_NAMED) {

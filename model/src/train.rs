@@ -5,6 +5,7 @@ mod kernel_cache;
 mod options;
 mod smo;
 mod windows;
+mod working_set;
 
 use linfa::DatasetBase;
 use linfa::dataset::Pr;
@@ -24,8 +25,8 @@ const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
 /// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
 ///
-/// The same input yields the same model. RBF kernels have a solver of their own (`train/smo.rs`), which returns what libsvm
-/// returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
+/// The same input yields the same model. RBF kernels have a solver of their own (`train/working_set.rs`), which returns
+/// what libsvm returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
 /// polynomial kernel has no gamma, it keeps a coefficient for every row, and its decision is sum − rho. A fit that flags
 /// much of its own rows is replaced; see [`Replaced`].
 pub fn train(rows: &[f64], features: Features, options: &TrainOptions) -> Result<Model, TrainError> {
@@ -95,9 +96,12 @@ fn train_beside(
     if moved.is_some() {
         provenance += ", boundary moved";
     }
-    let replaced = match history.value_never_varied() {
-        true => Some(history.never_varied()),
-        false => moved,
+    let replaced = if history.value_never_varied() {
+        Some(history.never_varied())
+    } else if history.value_only_grew() {
+        Some(Replaced::OnlyGrew)
+    } else {
+        moved
     };
     Ok((Model::new(features, scaler, svm, provenance)?, replaced))
 }
@@ -135,7 +139,7 @@ fn fit(
     let (all, rho) = match kernel {
         Kernel::Rbf { gamma } => {
             let similarities = Similarities::new(dimension, rows, gamma);
-            let solved = smo::solve(&similarities, options.nu, options.tolerance, CodePath::best())?;
+            let solved = working_set::solve(&similarities, options.nu, options.tolerance, CodePath::best())?;
             (solved.coefficients, solved.rho)
         }
         _ => fit_dense(rows, dimension, kernel, options)?,

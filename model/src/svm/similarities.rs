@@ -36,6 +36,22 @@ impl Similarities {
         }
     }
 
+    /// Returns some of the rows, as if they were all.
+    pub(crate) fn of(&self, which: &[usize]) -> Self {
+        Self::new(self.dimension, &self.rows(which), -self.minus_gamma)
+    }
+
+    fn rows(&self, which: &[usize]) -> Vec<f64> {
+        let features = 0..self.dimension;
+        let values = |at: &usize| {
+            let (block, lane) = (at / LANES * self.dimension, at % LANES);
+            features
+                .clone()
+                .map(move |feature| self.blocks[block + feature].0[lane])
+        };
+        which.iter().flat_map(values).collect()
+    }
+
     /// Returns the number of rows.
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -48,13 +64,23 @@ impl Similarities {
 
     /// Writes the kernel of row `at` with every row into `into`, which has as many blocks.
     pub(crate) fn with(&self, at: usize, path: CodePath, into: &mut [Lanes]) {
+        into.fill(Lanes::default());
+        self.add(&[at], &[1.0], path, into);
+    }
+
+    /// Adds the kernel of the rows `which`, each times its weight, to the sum of every row.
+    ///
+    /// No kernel value is stored: to compute one takes as long as to fetch it from memory.
+    pub(crate) fn add(&self, which: &[usize], weights: &[f64], path: CodePath, sums: &mut [Lanes]) {
+        let rows = self.rows(which);
         macro_rules! of {
             ($dimension:literal) => {
-                path.run(KernelRow::<$dimension> {
+                path.run(WeightedSum::<$dimension> {
                     blocks: &self.blocks,
-                    at,
+                    rows: &rows,
+                    weights,
                     minus_gamma: self.minus_gamma,
-                    into,
+                    sums,
                 })
             };
         }
@@ -73,26 +99,32 @@ impl Similarities {
     }
 }
 
-/// One row of the kernel matrix of rows of `D` features.
-struct KernelRow<'a, const D: usize> {
+/// Weighted sums of rows of the kernel matrix of rows of `D` features.
+struct WeightedSum<'a, const D: usize> {
     blocks: &'a [Lanes],
-    at: usize,
+    rows: &'a [f64],
+    weights: &'a [f64],
     minus_gamma: f64,
-    into: &'a mut [Lanes],
+    sums: &'a mut [Lanes],
 }
 
-impl<const D: usize> VectorLoop for KernelRow<'_, D> {
+impl<const D: usize> VectorLoop for WeightedSum<'_, D> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let (blocks, _) = self.blocks.as_chunks::<D>();
+        let (rows, _) = self.rows.as_chunks::<D>();
         let similarity = Rbf {
             minus_gamma: self.minus_gamma,
         };
-        let row = blocks[self.at / LANES].map(|feature| Lanes([feature.0[self.at % LANES]; LANES]));
-        for (block, into) in blocks.iter().zip(self.into) {
-            *into = similarity.of(block, &row);
+        for (block, sum) in blocks.iter().zip(self.sums) {
+            let mut total = *sum;
+            for (row, weight) in rows.iter().zip(self.weights) {
+                let row = row.map(|feature| Lanes([feature; LANES]));
+                total = total + similarity.of(block, &row) * Lanes([*weight; LANES]);
+            }
+            *sum = total;
         }
     }
 }

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 
 use super::to_f64;
-use crate::{MAX_DEGREE, ModelError};
+use crate::{Features, MAX_DEGREE, ModelError};
 
 /// Most rows to train an RBF kernel on. Memory is bounded for any number, but the time of a fit grows with their square:
-/// 20,000 rows take a second or two.
+/// 20,000 rows take a few tenths of a second.
 const MOST_ROWS: usize = 20_000;
 
 /// Most rows for other kernels: their solver holds a matrix of rows × rows, and 5,000 rows take 200 MB.
@@ -17,8 +17,8 @@ const MOST_ROWS_DENSE: usize = 5_000;
 
 /// Options that control training.
 ///
-/// The default is a scaler and an RBF kernel with scikit-learn's `gamma="scale"`. It treats about 1 % of the rows as
-/// outliers.
+/// The default is a scaler and an RBF kernel with a gamma of 3 / features, which suits one feature; see
+/// [`Gamma::for_features`] for several. It treats about 0.5 % of the rows as outliers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Share of the training rows, between 0 and 1: about this share become anomalies, and at least this share become
@@ -31,7 +31,7 @@ pub struct TrainOptions {
     /// Whether to centre and scale the features first.
     pub standardise: bool,
     /// The solver stops when every row agrees with the exact solution to within this share of rho, which is what a score
-    /// may be off: at 1e-3, more rows lie beyond the boundary than nu asks for. The solver of other kernels than RBF stops at a thousandth of
+    /// may be off. The boundary is put further out by as much. The solver of other kernels than RBF stops at a thousandth of
     /// it.
     pub tolerance: f64,
     /// Most rows to use, evenly spread over the input: at most 20,000, and 5,000 for other kernels than RBF, whose
@@ -156,12 +156,12 @@ pub enum TrainError {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            nu: 0.01,
+            nu: 0.005,
             kernel: TrainKernel::Rbf,
-            gamma: Gamma::Scale,
+            gamma: Gamma::PerFeature(3.0),
             standardise: true,
             tolerance: 1e-4,
-            max_rows: 2_000,
+            max_rows: 5_000,
             profile: ProfileChoice::IfWorthIt(TimeZone::UTC),
         }
     }
@@ -174,6 +174,16 @@ impl ProfileChoice {
             Ok(found) => Ok(Self::IfWorthIt(found)),
             Err(_) => Err(TrainError::Zone(zone.to_owned())),
         }
+    }
+}
+
+impl Gamma {
+    /// Returns the gamma to use if nobody chose one: 3 for one feature, and 0.3 / features for several.
+    ///
+    /// Among windows of several features each is far from the others, so that a narrow kernel takes many new ones for
+    /// anomalies.
+    pub fn for_features(features: &Features) -> Self {
+        Self::PerFeature(if features.len() == 1 { 3.0 } else { 0.3 })
     }
 }
 

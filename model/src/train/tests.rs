@@ -41,6 +41,7 @@ fn about_nu_of_the_training_rows_are_outliers_and_far_rows_are_too() {
     ] {
         let options = TrainOptions {
             nu: 0.05,
+            gamma: Gamma::Scale,
             kernel,
             ..TrainOptions::default()
         };
@@ -66,6 +67,7 @@ fn the_same_rows_give_the_same_model() {
 fn too_many_rows_are_thinned_evenly() {
     let options = TrainOptions {
         max_rows: 100,
+        gamma: Gamma::Scale,
         nu: 0.1,
         ..TrainOptions::default()
     };
@@ -182,6 +184,26 @@ fn values_that_repeat_are_not_flagged_and_others_are() {
             assert_eq!(anomalies(&model, &between), 1, "{levels:?}");
         }
     }
+}
+
+#[test]
+fn a_value_that_only_grew_is_told_of() {
+    let counter = |rows: u32, reset: u32| -> Vec<f64> {
+        let value = |row: u32| f64::from((row % reset) * 7 + row % 3);
+        let window = |row| [value(row), 2.0, value(row) - 3.0, value(row) + 3.0];
+        (0..rows).flat_map(window).collect()
+    };
+    let of = |rows: &[f64]| told(rows, "mean,std,min,max", &TrainOptions::default()).1;
+    assert_eq!(of(&counter(400, 1_000)), Some(Replaced::OnlyGrew));
+    assert_eq!(of(&counter(400, 399)), None);
+    assert_ne!(of(&counter(19, 1_000)), Some(Replaced::OnlyGrew));
+    assert_ne!(
+        of(&counter(400, 1_000).into_iter().rev().collect::<Vec<_>>()),
+        Some(Replaced::OnlyGrew)
+    );
+    // A set point that was raised once is none.
+    let raised: Vec<f64> = (0..400).flat_map(|row| [f64::from(row / 200); 4]).collect();
+    assert_ne!(of(&raised), Some(Replaced::OnlyGrew));
 }
 
 #[test]

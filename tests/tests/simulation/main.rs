@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod life;
 mod objects;
+mod odd_sensors;
 mod oracle;
 mod plan;
 mod source;

@@ -1,0 +1,256 @@
+//! What the default training and the default rules make of sensors that are not a noisy curve: the table in
+//! docs/incidents.md. Each is trained on a month, and scored over the next one without and with a fault.
+
+use windrow_alerter::incident::{Rules, Track, Window};
+use windrow_common::{Aggregate, EventTime};
+use windrow_model::{Features, Gamma, Replaced, Scores, Scratch, TrainOptions, is_anomaly, train_and_tell};
+
+const MINUTE: i64 = 60_000;
+const DAY: i64 = 24 * 60 * MINUTE;
+const READINGS: i64 = 6;
+const FEATURES: &str = "mean,std,min,max";
+
+/// A sensor that yields the value at a time. It is asked for one time after another.
+struct Sensor {
+    name: &'static str,
+    /// Between its readings' windows, in minutes.
+    every: i64,
+    value: fn(&mut Draw, i64) -> f64,
+    /// What it yields during the fault instead of its value, and how long it lasts, in minutes.
+    fault: fn(f64) -> f64,
+    lasts: i64,
+}
+
+/// What became of a month.
+#[derive(Debug)]
+struct Month {
+    flagged: usize,
+    incidents: usize,
+    /// Whether a window of the fault's time is part of an incident.
+    found: bool,
+}
+
+/// Pseudo-random numbers and what a sensor remembers.
+struct Draw {
+    state: u64,
+    level: f64,
+    until: i64,
+}
+
+impl Draw {
+    fn even(&mut self) -> f64 {
+        self.state = self
+            .state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.even()).sum::<f64>() - 6.0
+    }
+
+    /// Returns one of two levels, which changes after 0.5 to 1.5 times so many minutes.
+    fn level(&mut self, time: i64, levels: (f64, f64), minutes: f64) -> f64 {
+        if time >= self.until {
+            self.level = if self.level == levels.0 {
+                levels.1
+            } else {
+                levels.0
+            };
+            self.until = time + ((0.5 + self.even()) * minutes * MINUTE as f64) as i64;
+        }
+        self.level
+    }
+}
+
+const SENSORS: [Sensor; 5] = [
+    Sensor {
+        name: "constant",
+        every: 1,
+        value: |_, _| 40.0,
+        fault: |_| 40.5,
+        lasts: 30,
+    },
+    Sensor {
+        name: "status bit",
+        every: 1,
+        value: |draw, time| draw.level(time, (0.0, 1.0), 30.0),
+        fault: |_| 2.0,
+        lasts: 30,
+    },
+    Sensor {
+        name: "counter",
+        every: 1,
+        value: |draw, _| {
+            draw.level += draw.even();
+            draw.level.floor()
+        },
+        fault: |value| value - 1_000.0,
+        lasts: 30,
+    },
+    Sensor {
+        name: "two regimes",
+        every: 1,
+        value: |draw, time| draw.level(time, (20.0, 60.0), 480.0) + draw.normal(),
+        fault: |value| if value > 40.0 { value - 20.0 } else { value + 20.0 },
+        lasts: 30,
+    },
+    Sensor {
+        name: "one reading a day",
+        every: 24 * 60,
+        value: |draw, _| 50.0 + draw.normal(),
+        fault: |value| value + 10.0,
+        lasts: 24 * 60,
+    },
+];
+
+/// Returns the windows of two months, the second with the fault on its 15th day or not.
+fn windows(sensor: &Sensor, faulty: bool) -> Vec<Aggregate> {
+    let mut draw = Draw {
+        state: 11,
+        level: 0.0,
+        until: 0,
+    };
+    let fault = fault(sensor);
+    let starts = (0..60 * DAY).step_by((sensor.every * MINUTE) as usize);
+    let readings = if sensor.every == 1 { READINGS } else { 1 };
+    let window = |start: i64| {
+        let values: Vec<f64> = (0..readings)
+            .map(|at| {
+                let value = (sensor.value)(&mut draw, start + at * MINUTE / READINGS);
+                if faulty && fault.contains(&start) {
+                    (sensor.fault)(value)
+                } else {
+                    value
+                }
+            })
+            .collect();
+        let mean = values.iter().sum::<f64>() / readings as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Aggregate {
+            window_start: EventTime::from_millis(start),
+            count: values.len() as u64,
+            mean,
+            std: (squares / readings as f64).sqrt(),
+            min: values.iter().copied().fold(f64::INFINITY, f64::min),
+            max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            first: values[0],
+            last: values[values.len() - 1],
+        }
+    };
+    starts.map(window).collect()
+}
+
+fn fault(sensor: &Sensor) -> std::ops::Range<i64> {
+    45 * DAY..45 * DAY + sensor.lasts * MINUTE
+}
+
+fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Option<Replaced>) {
+    let windows = windows(sensor, faulty);
+    let (history, scored) = windows.split_at(windows.len() / 2);
+    let features: Features = FEATURES.parse().unwrap();
+    let mut rows = Vec::new();
+    features.extract(history, &mut rows);
+    let (model, replaced) = train_and_tell(&rows, features, options).unwrap();
+    let mut scores = Scores::default();
+    model.score(scored, &mut Scratch::default(), &mut scores).unwrap();
+    let (mut track, mut incidents) = (Track::default(), Vec::new());
+    for (aggregate, score) in scored.iter().zip(&scores.scores) {
+        let start = aggregate.window_start.as_millis();
+        let window = Window {
+            start: aggregate.window_start,
+            end: EventTime::from_millis(start + MINUTE),
+            score: *score,
+            value: (aggregate.min == aggregate.max).then_some(aggregate.mean),
+        };
+        track.take(&window, &Rules::default(), &mut incidents);
+    }
+    incidents.extend(track.open(EventTime::from_millis(60 * DAY), &Rules::default()));
+    let fault = fault(sensor);
+    let month = Month {
+        flagged: scores
+            .decisions
+            .iter()
+            .filter(|decision| is_anomaly(**decision))
+            .count(),
+        incidents: incidents.len(),
+        found: scored.iter().zip(&scores.scores).any(|(aggregate, score)| {
+            fault.contains(&aggregate.window_start.as_millis()) && *score > Rules::default().threshold
+        }),
+    };
+    (month, replaced)
+}
+
+/// Flagged windows and incidents of the next month without a fault, the same with one, and whether the fault was found.
+type Found = (usize, usize, usize, usize, bool);
+
+#[test]
+fn odd_sensors_at_the_defaults() {
+    let before = TrainOptions {
+        nu: 0.01,
+        gamma: Gamma::Scale,
+        max_rows: 2_000,
+        ..TrainOptions::default()
+    };
+    let now = TrainOptions {
+        gamma: Gamma::for_features(&FEATURES.parse().unwrap()),
+        ..TrainOptions::default()
+    };
+    let right: [(&str, Found, Found); 5] = [
+        ("constant", (0, 0, 30, 1, true), (0, 0, 30, 1, true)),
+        ("status bit", (0, 0, 30, 1, true), (0, 0, 30, 1, true)),
+        (
+            "counter",
+            (43_169, 13, 43_169, 13, true),
+            (43_155, 12, 43_155, 12, true),
+        ),
+        (
+            "two regimes",
+            (550, 80, 553, 80, false),
+            (288, 49, 288, 49, false),
+        ),
+        ("one reading a day", (4, 1, 4, 1, true), (2, 1, 3, 1, true)),
+    ];
+    for (sensor, (name, right_before, right_now)) in SENSORS.iter().zip(right) {
+        assert_eq!(sensor.name, name);
+        for (options, right) in [(&before, right_before), (&now, right_now)] {
+            let (normal, replaced) = month(sensor, false, options);
+            let (faulty, _) = month(sensor, true, options);
+            println!("{name:<18} {normal:?} {faulty:?} {replaced:?}");
+            let found = (
+                normal.flagged,
+                normal.incidents,
+                faulty.flagged,
+                faulty.incidents,
+                faulty.found,
+            );
+            assert_eq!(found, right, "{name}, nu {}", options.nu);
+            let told = match name {
+                "constant" => matches!(replaced, Some(Replaced::NeverVaried { .. })),
+                "status bit" => matches!(replaced, Some(Replaced::BoundaryMoved { different: 7, .. })),
+                "counter" => replaced == Some(Replaced::OnlyGrew),
+                "one reading a day" => {
+                    matches!(
+                        replaced,
+                        Some(Replaced::BoundaryMoved {
+                            different: 30,
+                            rows: 30
+                        })
+                    )
+                }
+                _ => replaced.is_none(),
+            };
+            assert!(told, "{name}: {replaced:?}");
+        }
+    }
+}
+
+#[test]
+fn a_value_between_two_regimes_is_found_with_a_narrow_kernel() {
+    let regimes = &SENSORS[3];
+    let normal = month(regimes, false, &TrainOptions::default()).0;
+    let faulty = month(regimes, true, &TrainOptions::default()).0;
+    assert!(faulty.found && !normal.found);
+    assert_eq!(faulty.flagged - normal.flagged, 30);
+}
