@@ -321,14 +321,8 @@ mod tests {
             sensor: SensorId::new("pump-7", "temp").unwrap(),
             window_length: Length::from_millis(60_000),
             course: Course {
-                kind: IncidentKind::Silent,
-                opened: EventTime::from_millis(0),
-                noticed: now,
-                escalated: None,
-                until: now,
                 closed: (stage == Stage::Closed).then_some(now),
-                windows: 0,
-                peak: None,
+                ..Course::begun(IncidentKind::Silent, EventTime::from_millis(0), now)
             },
         };
         Event::new(&incident, stage)

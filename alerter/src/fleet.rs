@@ -1,10 +1,12 @@
 //! The series of all sensors, and what became of their incidents.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
 
 use crate::incident::{Inserted, Point, Rules, Series, Track};
+use crate::ranges::Ranges;
 
 /// A sensor with windows of one length; another length makes another series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +47,7 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     rules: Rules,
+    ranges: Arc<Ranges>,
     series: HashMap<Key, Watched>,
     changed: HashSet<Key>,
     /// The end of the newest window.
@@ -61,9 +64,10 @@ struct Watched {
 }
 
 impl Fleet {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, ranges: Arc<Ranges>) -> Self {
         Self {
             rules,
+            ranges,
             series: HashMap::new(),
             changed: HashSet::new(),
             reached: EventTime::MIN,
@@ -73,12 +77,12 @@ impl Fleet {
 
     /// Sets where a sensor stood before the windows to come.
     pub(crate) fn begin(&mut self, key: Key, base: Track) {
-        let watched = Watched::new(&key, base);
+        let watched = Watched::new(&key, &self.ranges, base);
         self.series.insert(key, watched);
     }
 
     fn watched(&mut self, key: &Key) -> &mut Watched {
-        let new = || Watched::new(key, Track::default());
+        let new = || Watched::new(key, &self.ranges, Track::default());
         self.series.entry(key.clone()).or_insert_with(new)
     }
 
@@ -259,9 +263,9 @@ impl Fleet {
 }
 
 impl Watched {
-    fn new(key: &Key, base: Track) -> Self {
+    fn new(key: &Key, ranges: &Ranges, base: Track) -> Self {
         Self {
-            series: Series::new(key.window_length, base),
+            series: Series::new(key.window_length, ranges.of(&key.sensor), base),
             told: Vec::new(),
         }
     }
@@ -325,11 +329,11 @@ fn order(change: &Change) -> (&Key, Option<(EventTime, IncidentKind)>) {
 
 fn point(row: &Prediction) -> Point {
     let aggregate = &row.aggregate;
-    let has_one_value = aggregate.min.to_bits() == aggregate.max.to_bits();
     Point {
         start: aggregate.window_start,
         score: score(row),
-        value: if has_one_value { aggregate.min } else { f64::NAN },
+        min: aggregate.min,
+        max: aggregate.max,
         version: version(&row.model_version),
         count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
     }

@@ -7,6 +7,7 @@ mod event;
 mod fleet;
 mod follow;
 pub mod incident;
+mod ranges;
 mod state;
 mod stats;
 mod table;
@@ -14,5 +15,6 @@ mod watch;
 
 pub use alerter::{Alerter, AlerterError, Outages};
 pub use event::{Event, Stage};
+pub use ranges::{Ranges, RangesError};
 pub use stats::Stats;
 pub use watch::{Watch, WatchCounts, WatchOptions};

@@ -7,6 +7,7 @@
 mod late;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windrow_common::{Course, EventTime, IncidentKind, Length};
@@ -16,6 +17,7 @@ use crate::event::{Event, Outbox, Stage, events_of};
 use crate::fleet::{Change, Fleet, Key};
 use crate::follow::{Follower, News};
 use crate::incident::Rules;
+use crate::ranges::Ranges;
 use crate::state::{self, Head};
 use crate::table::Table;
 
@@ -27,6 +29,8 @@ const PARTS_AT_ONCE: usize = 8;
 pub struct WatchOptions {
     /// The rules by which windows become incidents.
     pub rules: Rules,
+    /// The physical ranges of sensors.
+    pub ranges: Arc<Ranges>,
     /// The names of those who are told; each event is kept until all have taken it.
     pub receivers: Vec<String>,
     /// What happened longer ago than this is written, and not told.
@@ -81,6 +85,7 @@ impl Default for WatchOptions {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            ranges: Arc::default(),
             receivers: Vec::new(),
             tell_within: Duration::from_secs(24 * 3_600),
             hold: Duration::from_secs(3_600),
@@ -108,7 +113,7 @@ impl Watch {
                 "events that waited for receivers that are no longer configured are not told"
             );
         }
-        let mut fleet = Fleet::new(options.rules);
+        let mut fleet = Fleet::new(options.rules, Arc::clone(&options.ranges));
         fleet.reach(reached);
         let mut opened = Vec::new();
         for (key, track) in saved.tracks {

@@ -191,6 +191,7 @@ fn incidents() -> Vec<Incident> {
             score: 3.5,
             at: aggregate(1).window_start,
         }),
+        breach: None,
     };
     let incident = |course| Incident {
         sensor: sensor(),
