@@ -7,6 +7,8 @@ mod event;
 mod fleet;
 mod follow;
 pub mod incident;
+pub mod mutes;
+mod outbox;
 mod ranges;
 mod state;
 mod stats;

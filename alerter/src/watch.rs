@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use windrow_common::{Course, EventTime, IncidentKind, Length};
 use windrow_store::{Store, StoreError};
 
-use crate::event::{Event, Outbox, Stage, events_of};
+use crate::event::{Event, Stage, events_of, is_hushed_anew};
 use crate::fleet::{Change, Fleet, Key};
 use crate::follow::{Follower, News};
 use crate::incident::Rules;
+use crate::mutes::StoredMutes;
+use crate::outbox::Outbox;
 use crate::ranges::Ranges;
 use crate::state::{self, Head};
 use crate::table::Table;
@@ -58,6 +60,8 @@ pub struct WatchCounts {
     pub events: u64,
     /// Events that were too old to be told.
     pub untold: u64,
+    /// Incidents that nobody hears of, because their sensor was muted until they were over.
+    pub hushed: u64,
     /// Sensors whose incidents were worked out again because of parts that came very late.
     pub reworked: u64,
 }
@@ -71,6 +75,7 @@ pub struct Watch {
     follower: Follower,
     table: Table,
     outbox: Outbox,
+    mutes: StoredMutes,
     /// Changes that are not in the table.
     pending: Vec<Change>,
     counts: WatchCounts,
@@ -115,6 +120,8 @@ impl Watch {
         }
         let mut fleet = Fleet::new(options.rules, Arc::clone(&options.ranges));
         fleet.reach(reached);
+        let mutes = StoredMutes::read(&store).await?;
+        fleet.set_mutes(mutes.mutes.clone());
         let mut opened = Vec::new();
         for (key, track) in saved.tracks {
             // Silence that was not noticed then counts as well: it may be in the table by now.
@@ -136,6 +143,7 @@ impl Watch {
             fleet,
             table,
             outbox,
+            mutes,
             pending: Vec::new(),
             counts: WatchCounts::default(),
             looked_back: Instant::now(),
@@ -164,6 +172,9 @@ impl Watch {
     /// [tore the watch](Watch::is_torn).
     pub async fn step(&mut self) -> Result<(), StoreError> {
         self.finish().await?;
+        if self.mutes.refresh(&self.store).await? {
+            self.fleet.set_mutes(self.mutes.mutes.clone());
+        }
         for news in self.follower.news().await? {
             // A state for each day of a history, from which late parts are worked in.
             let day = news.start.saturating_sub(self.options.hold).floor(Length::DAY);
@@ -228,8 +239,13 @@ impl Watch {
             .collect();
         self.table.read(opened, None).await?;
         let applied = self.table.apply(std::mem::take(&mut self.pending));
-        for event in applied.iter().flat_map(events_of) {
-            self.tell(event);
+        self.outbox.reach(self.fleet.reached());
+        for change in &applied {
+            self.counts.hushed += u64::from(is_hushed_anew(change));
+            self.outbox.mute(change);
+            for event in events_of(change) {
+                self.tell(event);
+            }
         }
         self.outbox.write().await?;
         self.table.write().await

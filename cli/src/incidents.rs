@@ -224,6 +224,7 @@ fn in_table(incident: &Incident) -> Vec<String> {
         course.severity().to_string(),
         match course.closed {
             Some(_) => format_duration(lasted),
+            None if course.muted_until.is_some() => "open, muted".to_owned(),
             None => "open".to_owned(),
         },
         show::count(course.windows),
@@ -247,6 +248,6 @@ fn in_json(incident: &Incident) -> serde_json::Value {
         "windows": course.windows, "peak_score": course.peak.map(|peak| peak.score),
         "peak_at": course.peak.map(|peak| time(peak.at)),
         "value": course.breach.map(|breach| breach.value), "value_limit": course.breach.map(|breach| breach.limit),
-        "value_at": course.breach.map(|breach| time(breach.at)),
+        "value_at": course.breach.map(|breach| time(breach.at)), "muted_until": course.muted_until.map(time),
     })
 }

@@ -12,6 +12,7 @@ mod incidents;
 mod input;
 mod inspect;
 mod models;
+mod mute;
 mod output;
 mod pipeline;
 mod predictions;
@@ -92,6 +93,9 @@ enum Command {
     /// Find and list incidents: what people are told of
     #[command(subcommand)]
     Incidents(incidents::IncidentsCommand),
+    /// Mute sensors during maintenance, or when they are taken out of service
+    #[command(subcommand)]
+    Mute(mute::MuteCommand),
     /// Report on the whole fleet: expected and missing windows, incidents, sensors that need attention
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
@@ -142,6 +146,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Models(command) => command.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Incidents(command) => command.run().await,
+            Command::Mute(command) => command.run().await,
             Command::Fleet(command) => command.run().await,
             Command::Audit(args) => args.run().await,
             #[cfg(feature = "cluster")]

@@ -69,6 +69,9 @@ pub struct Course {
     /// What went furthest beyond its limit; only for ranges and rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breach: Option<Breach>,
+    /// The end of the maintenance in which it was noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<EventTime>,
 }
 
 /// A limit, and what was beyond it.
@@ -160,7 +163,14 @@ impl Course {
             windows: 0,
             peak: None,
             breach: None,
+            muted_until: None,
         }
+    }
+
+    /// Returns whether it was over before the maintenance in which it was noticed, so that nobody hears of it.
+    pub fn is_hushed(&self) -> bool {
+        let over_by = |until| self.closed.is_some_and(|closed| closed <= until);
+        self.muted_until.is_some_and(over_by)
     }
 
     /// Returns how urgent it is.

@@ -118,6 +118,7 @@ fn schema() -> Arc<Schema> {
         perhaps("value", &DataType::Float64),
         perhaps("value_limit", &DataType::Float64),
         perhaps("value_at", &time),
+        perhaps("muted_until", &time),
     ]))
 }
 
@@ -160,6 +161,7 @@ pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
         number(|course| course.breach.map(|breach| breach.value)),
         number(|course| course.breach.map(|breach| breach.limit)),
         time(|course| course.breach.map(|breach| breach.at)),
+        time(|course| course.muted_until),
     ];
     table::write(&RecordBatch::try_new(schema(), columns)?)
 }
@@ -182,6 +184,11 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
             .and_then(|column| column.as_primitive_opt::<Float64Type>())
             .ok_or(TableError::Column("peak_score"))?;
         let breaches = Breaches::of(&batch)?;
+        let muted = table::newer::<TimestampMillisecondType>(&batch, "muted_until")?;
+        let muted = |row: usize| {
+            let muted = muted.filter(|muted| muted.is_valid(row))?;
+            Some(EventTime::from_millis(muted.value(row)))
+        };
         for row in 0..batch.num_rows() {
             let wrong = |why: String| TableError::Row { row, why };
             let sensor = SensorId::new(devices.value(row), tags.value(row))
@@ -204,6 +211,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
                     windows: u64::try_from(windows(row)).unwrap_or_default(),
                     peak,
                     breach: breaches.as_ref().and_then(|breaches| breaches.row(row)),
+                    muted_until: muted(row),
                 },
             });
         }
@@ -280,6 +288,7 @@ mod tests {
                     limit: 0.2,
                     at: time(at),
                 }),
+                muted_until: closed.map(time),
             },
         }
     }
@@ -319,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_version_without_limits_is_read_without_them() {
+    fn a_file_of_a_version_without_limits_and_mutes_is_read_without_them() {
         let now = [incident("a", 0, None), incident("b", 1, Some(2))];
         let batch = table::read(encode(&now).unwrap()).unwrap().remove(0);
         let older: Vec<usize> = (0..13).collect();
@@ -327,6 +336,7 @@ mod tests {
         let without = now.map(|incident| Incident {
             course: Course {
                 breach: None,
+                muted_until: None,
                 ..incident.course
             },
             ..incident

@@ -192,6 +192,7 @@ fn incidents() -> Vec<Incident> {
             at: aggregate(1).window_start,
         }),
         breach: None,
+        muted_until: None,
     };
     let incident = |course| Incident {
         sensor: sensor(),
