@@ -1,3 +1,4 @@
+mod kills;
 mod mutes;
 
 use std::collections::BTreeMap;
