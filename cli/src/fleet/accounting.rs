@@ -6,20 +6,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
+use windrow_alerter::mutes::{Mutes, StoredMutes};
 use windrow_common::{EventTime, IncidentKind, Length, SensorId};
 use windrow_models::ModelRepository;
 use windrow_producer::quarantine::{self, Content};
 use windrow_store::{Hour, SensorWindows, Store};
 
-use super::cadence::{Cadence, Present, part};
+use super::cadence::{Cadence, part};
+use super::cells::{Cell, is_set, ones, set};
 use super::incidents::Incidents;
 use crate::error::CliError;
 
 /// Number of parts that are in memory at once.
 const PARTS_AT_ONCE: usize = 8;
-
-/// Most windows of a sensor in an hour: one a second.
-const MOST_WINDOWS: i64 = 3_600;
 
 /// Windows of a fleet in a stretch of time, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,20 +57,14 @@ impl Account {
     }
 }
 
-/// The windows of one sensor in an hour, a bit each.
-#[derive(Debug)]
-struct Cell {
-    window_length: Length,
-    scored: Vec<u64>,
-    dispatched: Vec<u64>,
-}
-
 /// What is known of a sensor.
 #[derive(Debug, Default)]
 struct Known {
     cadence: Cadence,
     /// Whether it has a model, if that was looked up.
     has_model: Option<bool>,
+    /// When it was taken out of service.
+    retired: Option<EventTime>,
 }
 
 /// The readings that were set aside: a bit for each minute of a sensor's hour.
@@ -86,6 +79,7 @@ pub(super) struct Accounting<'a> {
     store: &'a Store,
     models: ModelRepository,
     incidents: &'a Incidents,
+    mutes: Mutes,
     set_aside: SetAside,
     sensors: HashMap<SensorId, Known>,
     from: Option<EventTime>,
@@ -107,6 +101,7 @@ impl<'a> Accounting<'a> {
             store,
             models: ModelRepository::new(store.clone()),
             incidents,
+            mutes: StoredMutes::read(store).await?.mutes,
             set_aside: SetAside::read(store, from, to).await?,
             sensors: HashMap::new(),
             from,
@@ -155,6 +150,7 @@ impl<'a> Accounting<'a> {
         for (sensor, since, length) in self.incidents.silent_at(first) {
             let known = self.sensors.entry(sensor.clone()).or_default();
             known.cadence = Cadence::full(length, since);
+            known.retired = self.mutes.retired_from(sensor);
         }
         let mut hour = first;
         while hour <= last {
@@ -213,7 +209,12 @@ impl<'a> Accounting<'a> {
     ) -> Result<(), CliError> {
         for sensor in cells.keys() {
             if !self.sensors.contains_key(sensor) {
-                self.sensors.insert(sensor.clone(), Known::default());
+                let retired = self.mutes.retired_from(sensor);
+                let known = Known {
+                    retired,
+                    ..Known::default()
+                };
+                self.sensors.insert(sensor.clone(), known);
             }
         }
         let is_counted = self.from.is_none_or(|from| hour >= from.floor(Length::HOUR));
@@ -267,8 +268,11 @@ fn account_of(
     let silent: u32 = overlaps(IncidentKind::Silent)
         .map(|(from, to)| part(usual, from, to))
         .sum();
-    let expected = match is_forgotten && cell.is_none() && silent == 0 {
+    let is_retired = known.retired.is_some_and(|retired| retired <= hour);
+    let is_gone = is_retired || is_forgotten && silent == 0;
+    let expected = match is_gone && cell.is_none() {
         true => 0,
+        false if is_retired => windows,
         false => by_cadence.max(windows.saturating_add(silent)),
     };
     let predicted = cell.map_or(0, |cell| ones(&cell.scored));
@@ -289,57 +293,6 @@ fn account_of(
         quarantined: quarantined.into(),
         unexplained: (missing - silent - quarantined).into(),
         ..Account::default()
-    }
-}
-
-impl Cell {
-    fn new(window_length: Length) -> Self {
-        Self {
-            window_length,
-            scored: Vec::new(),
-            dispatched: Vec::new(),
-        }
-    }
-
-    /// Returns the numbers of its windows in the hour.
-    fn numbers(&self) -> impl Iterator<Item = i64> {
-        let words = self.scored.len().max(self.dispatched.len());
-        let word = |bits: &[u64], at: usize| bits.get(at).copied().unwrap_or(0);
-        (0..words).flat_map(move |at| {
-            let both = word(&self.scored, at) | word(&self.dispatched, at);
-            (0..64)
-                .filter(move |bit| both >> bit & 1 == 1)
-                .map(move |bit| (at as i64) * 64 + bit)
-        })
-    }
-
-    fn start(&self, hour: EventTime, number: i64) -> EventTime {
-        EventTime::from_millis(hour.as_millis() + number * self.window_length.as_millis())
-    }
-
-    fn end(&self, hour: EventTime) -> EventTime {
-        let last = self.numbers().last();
-        last.map_or(hour, |last| self.start(hour, last + 1))
-    }
-
-    fn present(&self, hour: EventTime) -> Option<Present> {
-        let first = self.numbers().next()?;
-        Some(Present {
-            windows: u32::try_from(self.numbers().count()).unwrap_or(u32::MAX),
-            first: self.start(hour, first),
-            end: self.end(hour),
-        })
-    }
-
-    /// Returns how many of its scored windows start between two times.
-    fn scored_between(&self, hour: EventTime, from: EventTime, to: EventTime) -> u32 {
-        let is_scored = |number: &i64| is_set(&self.scored, *number);
-        let is_between = |number: &i64| {
-            let start = self.start(hour, *number);
-            start >= from && start < to
-        };
-        let count = self.numbers().filter(is_scored).filter(is_between).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
@@ -384,26 +337,6 @@ impl SetAside {
         windows.retain(|number| !has(*number));
         u32::try_from(windows.len()).unwrap_or(u32::MAX)
     }
-}
-
-fn set(bits: &mut Vec<u64>, at: i64) {
-    // A part that holds the windows of another hour is not ours.
-    let Some(at) = usize::try_from(at).ok().filter(|_| at < MOST_WINDOWS) else {
-        return;
-    };
-    if bits.len() <= at / 64 {
-        bits.resize(at / 64 + 1, 0);
-    }
-    bits[at / 64] |= 1 << (at % 64);
-}
-
-fn is_set(bits: &[u64], at: i64) -> bool {
-    let at = usize::try_from(at).unwrap_or(usize::MAX);
-    bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
-}
-
-fn ones(bits: &[u64]) -> u32 {
-    bits.iter().map(|word| word.count_ones()).sum()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod cadence;
+mod cells;
 mod incidents;
 mod report;
 
