@@ -236,7 +236,7 @@ impl Outbox {
         let now = EventTime::now();
         let mut open: HashSet<&str> = self.kept.open.iter().map(String::as_str).collect();
         for kept in &self.kept.events {
-            if kept.not_before.is_some_and(|time| time > now) || kept.is_held(self.reached) {
+            if kept.not_before.is_some_and(|time| time > now) {
                 open.remove(kept.event.incident.as_str());
             }
         }

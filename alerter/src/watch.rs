@@ -330,13 +330,14 @@ impl Watch {
         self.outbox.write().await
     }
 
-    /// Returns the open incidents that people were told of, as events of their opening.
+    /// Returns the open incidents that people were told of and that are not muted, as events of their opening.
     pub fn open_incidents(&self) -> Vec<Event> {
         let told = self.outbox.told_open();
-        let open = self
-            .fleet
-            .incidents()
-            .filter(|incident| incident.course.closed.is_none());
+        let reached = self.fleet.reached();
+        let open = self.fleet.incidents().filter(|incident| {
+            let course = &incident.course;
+            course.closed.is_none() && course.muted_until.is_none_or(|until| until <= reached)
+        });
         open.map(|incident| Event::new(&incident, Stage::Opened))
             .filter(|event| told.contains(event.incident.as_str()))
             .collect()

@@ -47,8 +47,17 @@ impl Days {
         });
     }
 
-    fn words(&self) -> [&str; 6] {
-        ["incidents", "update", "--store", self.path(), "--quiet", "4"]
+    fn words(&self) -> [&str; 8] {
+        [
+            "--log",
+            "error",
+            "incidents",
+            "update",
+            "--store",
+            self.path(),
+            "--quiet",
+            "4",
+        ]
     }
 
     fn incidents(&self) -> Value {

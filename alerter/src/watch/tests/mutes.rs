@@ -76,6 +76,23 @@ async fn what_is_open_when_the_maintenance_ends_is_announced_then_and_what_is_ov
     let writer = PartWriter::new(&store, "w");
     set(&store, vec![mute("pump/*", 2, Some(4))]).await;
     write(&writer, 0, 23).await;
+    // A run that names nobody keeps no events, and the next one reminds nobody of them either.
+    let nobody = WatchOptions {
+        receivers: Vec::new(),
+        ..options(1_000_000)
+    };
+    let other = Store::create("memory:///").unwrap();
+    set(&other, vec![mute("pump/*", 2, Some(4))]).await;
+    write(&PartWriter::new(&other, "w"), 0, 23).await;
+    Watch::open(other.clone(), nobody)
+        .await
+        .unwrap()
+        .step()
+        .await
+        .unwrap();
+    let mut later = opened(&other).await;
+    later.step().await.unwrap();
+    assert!(later.open_incidents().is_empty(), "reminded of what is muted");
     let mut watch = opened(&store).await;
     watch.step().await.unwrap();
     let until = Some(hour(4));
