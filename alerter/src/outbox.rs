@@ -362,6 +362,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_was_not_told_that_it_is_open_is_not_told_that_it_is_over() {
+        for over in [Stage::Withdrawn, Stage::Closed] {
+            let mut outbox = outbox().await;
+            assert!(!outbox.add(event(over), None));
+            outbox.add(event(Stage::Opened), Some(EventTime::MAX));
+            // A crash after the first of these makes a second one.
+            assert!(!outbox.add(event(over), None));
+            assert!(!outbox.add(event(over), None));
+            assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[tokio::test]
     async fn what_nobody_takes_is_dropped_after_its_time_and_counted() {
         let mut outbox = outbox().await;
         outbox.add(event(Stage::Opened), None);

@@ -74,11 +74,11 @@ fn a_kill_while_late_days_are_worked_in_loses_none_of_them() {
             waits += 1 + waits / 12;
         }
     }
-    assert!(deaths > 40, "{deaths}");
     assert_eq!(incidents(killed), incidents(quiet));
     // Nor does a later life find anything that the last one left undone.
     assert!(lives(killed, usize::MAX));
     assert_eq!(incidents(killed), incidents(quiet));
+    assert!(deaths > 20, "only {deaths} lives were killed");
 }
 
 #[tokio::test]

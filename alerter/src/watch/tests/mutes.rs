@@ -113,6 +113,26 @@ async fn what_is_open_when_the_maintenance_ends_is_announced_then_and_what_is_ov
 }
 
 #[tokio::test]
+async fn what_is_over_by_the_end_of_its_maintenance_is_not_told_by_a_step_that_passes_both() {
+    let store = Store::create("memory:///").unwrap();
+    let writer = PartWriter::new(&store, "w");
+    set(&store, vec![mute("pump/*", 3, Some(5))]).await;
+    let rows = |from: i64, to: i64| {
+        let row = |number| prediction(1, number, (20..22).contains(&number));
+        (from..to).map(row).collect()
+    };
+    writer.write_rows(rows(0, 23)).await.unwrap();
+    let mut watch = opened(&store).await;
+    watch.step().await.unwrap();
+    assert_eq!(watch.open_of(IncidentKind::Anomaly), 1);
+    writer.write_rows(rows(23, 40)).await.unwrap();
+    watch.step().await.unwrap();
+    assert_eq!(watch.open_of(IncidentKind::Anomaly), 0);
+    assert!(watch.reached() > hour(5));
+    assert_eq!(told(&watch), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_mute_that_is_removed_holds_nothing_back_and_one_that_comes_late_stops_what_was_not_sent() {
     let store = Store::create("memory:///").unwrap();
     let writer = PartWriter::new(&store, "w");
