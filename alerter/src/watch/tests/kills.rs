@@ -64,8 +64,8 @@ fn a_kill_while_late_days_are_worked_in_loses_none_of_them() {
     write(killed, [of(0, &[0, 1, 2, 3]), of(1, &[0, 3])].concat());
     assert!(lives(killed, usize::MAX));
     let mut deaths = 0;
-    // The later day first: what the first rework leaves must not stand for the second one's past.
-    for missing in [2, 1] {
+    // The states between the two days do not know the first one, and must not be the past of the second one.
+    for missing in [1, 2] {
         write(killed, of(1, &[missing]));
         let mut waits = 1;
         while !lives(killed, waits) {
