@@ -89,7 +89,7 @@ impl Cadence {
         let first = if begins { present.first.max(from) } else { from };
         let end = if rests { present.end.min(to) } else { to };
         let expected = part(self.usual(), first, end).max(present.windows);
-        let is_whole = !begins && to.as_millis() - from.as_millis() == HOUR;
+        let is_whole = first == from && to.as_millis() - from.as_millis() == HOUR;
         if is_whole {
             if self.recent.len() == RECENT {
                 self.recent.remove(0);
@@ -138,6 +138,8 @@ mod tests {
         assert_eq!(with(&[(50, 0), (0, 0), (0, 0)]), [60, 60, 60]);
         // After a pause it is expected from its first window on.
         assert_eq!(with(&[(0, 0), (30, 30), (55, 0)]), [60, 30, 55]);
+        // A first hour that is whole is enough to know what is usual.
+        assert_eq!(expected(&[(60, 0), (50, 0)]), [60, 60]);
     }
 
     #[test]
