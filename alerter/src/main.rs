@@ -12,8 +12,8 @@ use windrow_common::parse_duration;
 use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, check_health, run_service};
 use windrow_store::StoreArg;
 
-/// Follows the predictions in a store, makes incidents of anomalous windows, of sensors that are silent, stuck, out of range or slow, and tells
-/// Alertmanager and webhooks. Of several on one store, one works and the others wait.
+/// Follows the predictions in a store, makes incidents of anomalous windows and of sensors that are silent, stuck, out of
+/// range or slow, and tells Alertmanager and webhooks. Of several on one store, one works and the others wait.
 #[derive(Parser, Debug)]
 #[command(
     version,
