@@ -1,12 +1,15 @@
 //! The options of incidents and receivers, which `windrow-alerter` and `windrow run` share.
 
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use windrow_common::parse_duration;
 
 use crate::incident::{Rules, RulesError};
+use crate::{Ranges, RangesError};
 
 /// When windows become an incident.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +51,19 @@ pub struct RulesArgs {
         env = "WINDROW_STUCK_AFTER"
     )]
     stuck_after: u32,
+    /// How many windows in a row have to have fewer than a third of the readings that are usual for a sensor of a steady rate
+    /// to have lost it. 0 turns it off
+    #[arg(
+        long,
+        value_name = "WINDOWS",
+        default_value_t = 15,
+        env = "WINDROW_RATE_AFTER"
+    )]
+    rate_after: u32,
+    /// File with the physical ranges of sensors, CSV with the columns device,tag,low,high: in a name, * stands for any text,
+    /// an empty limit is none, and the first line that names a sensor holds for it
+    #[arg(long, value_name = "FILE", env = "WINDROW_RANGES")]
+    ranges: Option<PathBuf>,
     /// Events older than this, by event time, are stored and not sent; events that no receiver took in this time are
     /// dropped
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_TELL_WITHIN", value_parser = parse_duration)]
@@ -84,9 +100,17 @@ impl RulesArgs {
             critical: self.critical,
             silent_after: self.silent_after,
             stuck_after: self.stuck_after,
+            rate_after: self.rate_after,
         };
         rules.check()?;
         Ok(rules)
+    }
+
+    /// Reads the physical ranges of sensors, if a file is named.
+    pub fn ranges(&self) -> Result<Arc<Ranges>, RangesError> {
+        // Compose passes a variable that is not set as an empty text.
+        let file = self.ranges.as_ref().filter(|file| !file.as_os_str().is_empty());
+        file.map_or_else(|| Ok(Arc::default()), |file| Ranges::read(file).map(Arc::new))
     }
 }
 

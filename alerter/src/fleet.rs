@@ -1,10 +1,13 @@
 //! The series of all sensors, and what became of their incidents.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
 
 use crate::incident::{Inserted, Point, Rules, Series, Track};
+use crate::mutes::Mutes;
+use crate::ranges::Ranges;
 
 /// A sensor with windows of one length; another length makes another series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +48,8 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     rules: Rules,
+    ranges: Arc<Ranges>,
+    mutes: Mutes,
     series: HashMap<Key, Watched>,
     changed: HashSet<Key>,
     /// The end of the newest window.
@@ -61,9 +66,11 @@ struct Watched {
 }
 
 impl Fleet {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, ranges: Arc<Ranges>) -> Self {
         Self {
             rules,
+            ranges,
+            mutes: Mutes::default(),
             series: HashMap::new(),
             changed: HashSet::new(),
             reached: EventTime::MIN,
@@ -71,14 +78,21 @@ impl Fleet {
         }
     }
 
+    /// Says who is muted from now on. Incidents that are not final are marked anew.
+    pub(crate) fn set_mutes(&mut self, mutes: Mutes) {
+        self.mutes = mutes;
+        let has_incidents = self.series.iter().filter(|(_, watched)| !watched.told.is_empty());
+        self.changed.extend(has_incidents.map(|(key, _)| key.clone()));
+    }
+
     /// Sets where a sensor stood before the windows to come.
     pub(crate) fn begin(&mut self, key: Key, base: Track) {
-        let watched = Watched::new(&key, base);
+        let watched = Watched::new(&key, &self.ranges, base);
         self.series.insert(key, watched);
     }
 
     fn watched(&mut self, key: &Key) -> &mut Watched {
-        let new = || Watched::new(key, Track::default());
+        let new = || Watched::new(key, &self.ranges, Track::default());
         self.series.entry(key.clone()).or_insert_with(new)
     }
 
@@ -180,6 +194,7 @@ impl Fleet {
         let rules = self.rules;
         let mut changes = Vec::new();
         let newest = self.newest_of_several();
+        let retires = self.mutes.retire_any();
         for (key, watched) in &mut self.series {
             // A sensor that goes on with windows of another length is not silent.
             let goes_on = newest
@@ -191,10 +206,14 @@ impl Fleet {
                 self.reached
             };
             let was_silent = goes_on && watched.told.iter().any(is_open_silence);
-            if !self.changed.contains(key) && !was_silent && !watched.is_silent_anew(now, &rules) {
+            // What is open of a sensor that is taken out of service is over then.
+            let may_retire = retires && !watched.told.is_empty();
+            let is_known = !self.changed.contains(key) && !was_silent && !may_retire;
+            if is_known && !watched.is_silent_anew(now, &rules) {
                 continue;
             }
-            let courses = watched.series.incidents(now, &rules);
+            let mut courses = watched.series.incidents(now, &rules);
+            self.mutes.judge(&key.sensor, self.reached, &mut courses);
             compare(key, &watched.told, &courses, &mut changes);
             watched.told = courses;
         }
@@ -224,7 +243,8 @@ impl Fleet {
         let mut changes = Vec::new();
         self.held = 0;
         for (key, watched) in &mut self.series {
-            watched.settle(key, time, &rules, &mut changes);
+            let settled = watched.series.settle(time, &rules);
+            watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
             self.held += watched.series.len();
         }
         changes.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -238,7 +258,8 @@ impl Fleet {
         for key in keys {
             if let Some(watched) = self.series.get_mut(key) {
                 let held = watched.series.len();
-                watched.settle(key, time, &rules, &mut changes);
+                let settled = watched.series.settle(time, &rules);
+                watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
                 self.held -= held - watched.series.len();
             }
         }
@@ -259,16 +280,23 @@ impl Fleet {
 }
 
 impl Watched {
-    fn new(key: &Key, base: Track) -> Self {
+    fn new(key: &Key, ranges: &Ranges, base: Track) -> Self {
         Self {
-            series: Series::new(key.window_length, base),
+            series: Series::new(key.window_length, ranges.of(&key.sensor), base),
             told: Vec::new(),
         }
     }
 
-    /// Moves the base to `time`, and adds what changed for the incidents that are final by that.
-    fn settle(&mut self, key: &Key, time: EventTime, rules: &Rules, changes: &mut Vec<Change>) {
-        for course in self.series.settle(time, rules) {
+    /// Adds what changed for incidents that are final.
+    fn settle(
+        &mut self,
+        key: &Key,
+        mut settled: Vec<Course>,
+        (mutes, reached): (&Mutes, EventTime),
+        changes: &mut Vec<Change>,
+    ) {
+        mutes.judge(&key.sensor, reached, &mut settled);
+        for course in settled {
             let at = self.told.iter().position(|told| is_same(told, &course));
             let before = at.map(|at| self.told.remove(at));
             if before != Some(course) {
@@ -325,11 +353,11 @@ fn order(change: &Change) -> (&Key, Option<(EventTime, IncidentKind)>) {
 
 fn point(row: &Prediction) -> Point {
     let aggregate = &row.aggregate;
-    let has_one_value = aggregate.min.to_bits() == aggregate.max.to_bits();
     Point {
         start: aggregate.window_start,
         score: score(row),
-        value: if has_one_value { aggregate.min } else { f64::NAN },
+        min: aggregate.min,
+        max: aggregate.max,
         version: version(&row.model_version),
         count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
     }

@@ -7,6 +7,9 @@ mod event;
 mod fleet;
 mod follow;
 pub mod incident;
+pub mod mutes;
+mod outbox;
+mod ranges;
 mod state;
 mod stats;
 mod table;
@@ -14,5 +17,6 @@ mod watch;
 
 pub use alerter::{Alerter, AlerterError, Outages};
 pub use event::{Event, Stage};
+pub use ranges::{Ranges, RangesError};
 pub use stats::Stats;
 pub use watch::{Watch, WatchCounts, WatchOptions};

@@ -12,8 +12,8 @@ use windrow_common::parse_duration;
 use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, check_health, run_service};
 use windrow_store::StoreArg;
 
-/// Follows the predictions in a store, makes incidents of anomalous windows, of silence and of stuck values, and tells
-/// Alertmanager and webhooks. Of several on one store, one works and the others wait.
+/// Follows the predictions in a store, makes incidents of anomalous windows and of sensors that are silent, stuck, out of
+/// range or slow, and tells Alertmanager and webhooks. Of several on one store, one works and the others wait.
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -46,7 +46,7 @@ struct FollowArgs {
     /// Event time for which windows are held in memory, so that those that come later can be sorted in
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
     hold: Duration,
-    /// Most windows to hold, at 40 to 80 bytes each; those of the newest hour are held anyway
+    /// Most windows to hold, at 48 to 96 bytes each; those of the newest hour are held anyway
     #[arg(
         long,
         value_name = "N",
@@ -72,6 +72,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let store = cli.store.open().map_err(Failure::usage)?;
     let rules = cli.rules.rules().map_err(Failure::usage)?;
+    let ranges = cli.rules.ranges().map_err(Failure::usage)?;
     let receivers = cli.receivers.receivers().map_err(Failure::usage)?;
     let names: Vec<String> = receivers
         .iter()
@@ -95,6 +96,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         store: store.clone(),
         watch: WatchOptions {
             rules,
+            ranges,
             receivers: names,
             tell_within: cli.rules.tell_within,
             hold: cli.following.hold,

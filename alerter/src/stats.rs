@@ -15,6 +15,7 @@ pub struct Stats {
     pub(crate) leader: Gauge,
     windows: Counter,
     untold: Counter,
+    hushed: Counter,
     reworked: Counter,
     open: Family<Kind, Gauge>,
     sensors: Gauge,
@@ -61,6 +62,11 @@ impl Stats {
             "untold_events",
             "Events that were too old for anybody to be told",
             self.untold.clone(),
+        );
+        registry.register(
+            "hushed_incidents",
+            "Incidents that nobody hears of, because their sensor was muted until they were over",
+            self.hushed.clone(),
         );
         registry.register(
             "reworked_sensors",
@@ -110,6 +116,7 @@ impl Stats {
         let counts = watch.counts();
         self.windows.inc_by(counts.windows - before.windows);
         self.untold.inc_by(counts.untold - before.untold);
+        self.hushed.inc_by(counts.hushed - before.hushed);
         self.reworked.inc_by(counts.reworked - before.reworked);
         for kind in IncidentKind::ALL {
             let open = i64::try_from(watch.open_of(kind)).unwrap_or(i64::MAX);

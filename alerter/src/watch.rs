@@ -7,15 +7,19 @@
 mod late;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windrow_common::{Course, EventTime, IncidentKind, Length};
 use windrow_store::{Store, StoreError};
 
-use crate::event::{Event, Outbox, Stage, events_of};
+use crate::event::{Event, Stage, events_of, is_hushed_anew};
 use crate::fleet::{Change, Fleet, Key};
 use crate::follow::{Follower, News};
 use crate::incident::Rules;
+use crate::mutes::StoredMutes;
+use crate::outbox::Outbox;
+use crate::ranges::Ranges;
 use crate::state::{self, Head};
 use crate::table::Table;
 
@@ -27,6 +31,8 @@ const PARTS_AT_ONCE: usize = 8;
 pub struct WatchOptions {
     /// The rules by which windows become incidents.
     pub rules: Rules,
+    /// The physical ranges of sensors.
+    pub ranges: Arc<Ranges>,
     /// The names of those who are told; each event is kept until all have taken it.
     pub receivers: Vec<String>,
     /// What happened longer ago than this is written, and not told.
@@ -54,6 +60,8 @@ pub struct WatchCounts {
     pub events: u64,
     /// Events that were too old to be told.
     pub untold: u64,
+    /// Incidents that nobody hears of, because their sensor was muted until they were over.
+    pub hushed: u64,
     /// Sensors whose incidents were worked out again because of parts that came very late.
     pub reworked: u64,
 }
@@ -67,6 +75,7 @@ pub struct Watch {
     follower: Follower,
     table: Table,
     outbox: Outbox,
+    mutes: StoredMutes,
     /// Changes that are not in the table.
     pending: Vec<Change>,
     counts: WatchCounts,
@@ -81,6 +90,7 @@ impl Default for WatchOptions {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            ranges: Arc::default(),
             receivers: Vec::new(),
             tell_within: Duration::from_secs(24 * 3_600),
             hold: Duration::from_secs(3_600),
@@ -108,8 +118,10 @@ impl Watch {
                 "events that waited for receivers that are no longer configured are not told"
             );
         }
-        let mut fleet = Fleet::new(options.rules);
+        let mut fleet = Fleet::new(options.rules, Arc::clone(&options.ranges));
         fleet.reach(reached);
+        let mutes = StoredMutes::read(&store).await?;
+        fleet.set_mutes(mutes.mutes.clone());
         let mut opened = Vec::new();
         for (key, track) in saved.tracks {
             // Silence that was not noticed then counts as well: it may be in the table by now.
@@ -131,6 +143,7 @@ impl Watch {
             fleet,
             table,
             outbox,
+            mutes,
             pending: Vec::new(),
             counts: WatchCounts::default(),
             looked_back: Instant::now(),
@@ -159,6 +172,9 @@ impl Watch {
     /// [tore the watch](Watch::is_torn).
     pub async fn step(&mut self) -> Result<(), StoreError> {
         self.finish().await?;
+        if self.mutes.refresh(&self.store).await? {
+            self.fleet.set_mutes(self.mutes.mutes.clone());
+        }
         for news in self.follower.news().await? {
             // A state for each day of a history, from which late parts are worked in.
             let day = news.start.saturating_sub(self.options.hold).floor(Length::DAY);
@@ -223,8 +239,13 @@ impl Watch {
             .collect();
         self.table.read(opened, None).await?;
         let applied = self.table.apply(std::mem::take(&mut self.pending));
-        for event in applied.iter().flat_map(events_of) {
-            self.tell(event);
+        self.outbox.reach(self.fleet.reached());
+        for change in &applied {
+            self.counts.hushed += u64::from(is_hushed_anew(change));
+            self.outbox.mute(change);
+            for event in events_of(change) {
+                self.tell(event);
+            }
         }
         self.outbox.write().await?;
         self.table.write().await
@@ -309,13 +330,14 @@ impl Watch {
         self.outbox.write().await
     }
 
-    /// Returns the open incidents that people were told of, as events of their opening.
+    /// Returns the open incidents that people were told of and that are not muted, as events of their opening.
     pub fn open_incidents(&self) -> Vec<Event> {
         let told = self.outbox.told_open();
-        let open = self
-            .fleet
-            .incidents()
-            .filter(|incident| incident.course.closed.is_none());
+        let reached = self.fleet.reached();
+        let open = self.fleet.incidents().filter(|incident| {
+            let course = &incident.course;
+            course.closed.is_none() && course.muted_until.is_none_or(|until| until <= reached)
+        });
         open.map(|incident| Event::new(&incident, Stage::Opened))
             .filter(|event| told.contains(event.incident.as_str()))
             .collect()

@@ -109,6 +109,10 @@ impl DemoArgs {
             .rules
             .rules()
             .map_err(|error| CliError::Usage(error.to_string()))?;
+        let ranges = self
+            .rules
+            .ranges()
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let options = TrainOptions {
             nu: self.nu,
             gamma: self.gamma.unwrap_or_else(|| Gamma::for_features(&self.features)),
@@ -167,6 +171,7 @@ impl DemoArgs {
         let audit = scope.audit(&StoredDeadLetters::of(&store).list().await?).await?;
         let options = WatchOptions {
             rules,
+            ranges,
             ..WatchOptions::default()
         };
         Watch::open(store.clone(), options).await?.catch_up().await?;

@@ -9,7 +9,7 @@ use windrow_alerter::args::RulesArgs;
 use windrow_alerter::deliver::Receiver;
 use windrow_alerter::incident::Rules;
 use windrow_alerter::{Alerter, WatchCounts, WatchOptions};
-use windrow_common::{EventTime, Incident, IncidentKind, SensorId, format_duration};
+use windrow_common::{Breach, EventTime, Incident, IncidentKind, SensorId, format_duration};
 use windrow_store::{Store, StoreArg};
 
 use crate::error::CliError;
@@ -25,7 +25,7 @@ const LEASE: Duration = Duration::from_secs(15);
 pub(crate) enum IncidentsCommand {
     /// Bring the incidents of a store up to date with its predictions, and tell whoever is named
     Update(Box<UpdateArgs>),
-    /// List incidents: runs of anomalous windows, silent sensors, stuck values
+    /// List incidents: runs of anomalous windows, silent and stuck sensors, values out of range, lost rates
     List(ListArgs),
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ListArgs {
     /// Only incidents that are open
     #[arg(long, env = "WINDROW_OPEN")]
     open: bool,
-    /// Only this kind: anomaly, silent or stuck
+    /// Only this kind: anomaly, silent, stuck, range or rate
     #[arg(long, value_name = "KIND", env = "WINDROW_KIND")]
     kind: Option<IncidentKind>,
     /// Only this sensor, as DEVICE/TAG; write a slash inside a name as %2F
@@ -107,11 +107,13 @@ impl AlertArgs {
     pub(crate) fn alerter(&self, store: &Store) -> Result<Alerter, CliError> {
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
         let rules = self.rules()?;
+        let ranges = self.rules.ranges().map_err(|error| usage(&error))?;
         let receivers = self.receivers().map_err(|error| usage(&error))?;
         Ok(Alerter {
             store: store.clone(),
             watch: WatchOptions {
                 rules,
+                ranges,
                 receivers: receivers
                     .iter()
                     .map(|receiver| receiver.name().to_owned())
@@ -200,6 +202,8 @@ impl ListArgs {
                     "lasted",
                     "windows",
                     "peak score",
+                    "value",
+                    "limit",
                 ],
                 incidents.iter().map(in_table).collect(),
             ),
@@ -219,6 +223,8 @@ fn in_table(incident: &Incident) -> Vec<String> {
     let course = &incident.course;
     let lasted = course.until.as_millis() - course.opened.as_millis();
     let lasted = Duration::from_millis(u64::try_from(lasted).unwrap_or_default());
+    let number = |of: fn(&Breach) -> f64| course.breach.map(|breach| of(&breach).to_string());
+    let number = |of| number(of).unwrap_or_default();
     vec![
         course.opened.to_string(),
         incident.sensor.to_string(),
@@ -226,6 +232,7 @@ fn in_table(incident: &Incident) -> Vec<String> {
         course.severity().to_string(),
         match course.closed {
             Some(_) => format_duration(lasted),
+            None if course.muted_until.is_some() => "open, muted".to_owned(),
             None => "open".to_owned(),
         },
         show::count(course.windows),
@@ -233,6 +240,8 @@ fn in_table(incident: &Incident) -> Vec<String> {
             .peak
             .map(|peak| format!("{:.3}", peak.score))
             .unwrap_or_default(),
+        number(|breach| breach.value),
+        number(|breach| breach.limit),
     ]
 }
 
@@ -246,5 +255,7 @@ fn in_json(incident: &Incident) -> serde_json::Value {
         "escalated": course.escalated.map(time), "until": time(course.until), "closed": course.closed.map(time),
         "windows": course.windows, "peak_score": course.peak.map(|peak| peak.score),
         "peak_at": course.peak.map(|peak| time(peak.at)),
+        "value": course.breach.map(|breach| breach.value), "value_limit": course.breach.map(|breach| breach.limit),
+        "value_at": course.breach.map(|breach| time(breach.at)), "muted_until": course.muted_until.map(time),
     })
 }

@@ -8,10 +8,12 @@ mod cost;
 mod dead_letters;
 mod demo;
 mod error;
+mod fleet;
 mod incidents;
 mod input;
 mod inspect;
 mod models;
+mod mute;
 mod output;
 mod pipeline;
 mod predictions;
@@ -95,6 +97,12 @@ enum Command {
     /// Find and list incidents: what people are told of
     #[command(subcommand)]
     Incidents(incidents::IncidentsCommand),
+    /// Mute sensors during maintenance, or when they are taken out of service
+    #[command(subcommand)]
+    Mute(mute::MuteCommand),
+    /// Report on the whole fleet: expected and missing windows, incidents, sensors that need attention
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// Check that every reading is in a window or in quarantine, and that every window has a prediction or a dead letter
     Audit(audit::AuditArgs),
     /// Show the depth and the message rates of the scoring queue in RabbitMQ
@@ -143,6 +151,8 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Retrain(args) => args.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Incidents(command) => command.run().await,
+            Command::Mute(command) => command.run().await,
+            Command::Fleet(command) => command.run().await,
             Command::Audit(args) => args.run().await,
             #[cfg(feature = "cluster")]
             Command::Queue(args) => args.run().await,

@@ -17,6 +17,10 @@ pub enum IncidentKind {
     Silent,
     /// It repeats one value, though it used to vary.
     Stuck,
+    /// It measures what cannot be: values outside of its physical range.
+    Range,
+    /// It sends far fewer readings than it used to.
+    Rate,
 }
 
 /// How urgent an incident is.
@@ -62,6 +66,23 @@ pub struct Course {
     pub windows: u64,
     /// The highest score of its windows, and the start of that window; only for anomalies.
     pub peak: Option<Peak>,
+    /// What went furthest beyond its limit; only for ranges and rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breach: Option<Breach>,
+    /// The end of the maintenance in which it was noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<EventTime>,
+}
+
+/// A limit, and what was beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Breach {
+    /// The value that was measured, or the number of readings of a window.
+    pub value: f64,
+    /// The limit that it should not have passed.
+    pub limit: f64,
+    /// Start of the window.
+    pub at: EventTime,
 }
 
 /// The highest score of an incident.
@@ -75,7 +96,7 @@ pub struct Peak {
 
 impl IncidentKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Anomaly, Self::Silent, Self::Stuck];
+    pub const ALL: [Self; 5] = [Self::Anomaly, Self::Silent, Self::Stuck, Self::Range, Self::Rate];
 
     /// Returns its name in tables and alerts.
     pub const fn name(self) -> &'static str {
@@ -83,6 +104,8 @@ impl IncidentKind {
             Self::Anomaly => "anomaly",
             Self::Silent => "silent",
             Self::Stuck => "stuck",
+            Self::Range => "range",
+            Self::Rate => "rate",
         }
     }
 }
@@ -98,7 +121,9 @@ impl FromStr for IncidentKind {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        known.ok_or_else(|| format!("`{text}` is not a kind of incident: use anomaly, silent or stuck"))
+        known.ok_or_else(|| {
+            format!("`{text}` is not a kind of incident: use anomaly, silent, stuck, range or rate")
+        })
     }
 }
 
@@ -118,7 +143,36 @@ impl fmt::Display for Severity {
     }
 }
 
+impl Breach {
+    /// Returns by how much the limit was passed.
+    pub fn excess(&self) -> f64 {
+        (self.value - self.limit).abs()
+    }
+}
+
 impl Course {
+    /// Returns an incident that opens with a window: open, without anything in it.
+    pub fn begun(kind: IncidentKind, opened: EventTime, noticed: EventTime) -> Self {
+        Self {
+            kind,
+            opened,
+            noticed,
+            escalated: None,
+            until: noticed,
+            closed: None,
+            windows: 0,
+            peak: None,
+            breach: None,
+            muted_until: None,
+        }
+    }
+
+    /// Returns whether it was over before the maintenance in which it was noticed, so that nobody hears of it.
+    pub fn is_hushed(&self) -> bool {
+        let over_by = |until| self.closed.is_some_and(|closed| closed <= until);
+        self.muted_until.is_some_and(over_by)
+    }
+
     /// Returns how urgent it is.
     pub fn severity(&self) -> Severity {
         match self.escalated {

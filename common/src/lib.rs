@@ -16,6 +16,7 @@ mod prediction;
 mod random;
 mod remedy;
 mod sensor;
+mod sensor_pattern;
 mod shell;
 mod time;
 
@@ -25,7 +26,7 @@ pub use codec::{CodecError, decode, encode};
 pub use counted::Counted;
 pub use duration::{format_duration, parse_duration};
 pub use error_text::{one_line, sentence};
-pub use incident::{Course, Incident, IncidentKind, Peak, Severity};
+pub use incident::{Breach, Course, Incident, IncidentKind, Peak, Severity};
 pub use length::{Interval, Length};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
 pub use panics::{Panicked, caught};
@@ -35,5 +36,6 @@ pub use remedy::{HasRemedy, Remedy};
 pub use sensor::{
     MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment, is_shortened,
 };
+pub use sensor_pattern::{SensorPattern, SensorPatternError};
 pub use shell::shell_word;
 pub use time::{EpochUnit, EventTime, LocalTime, TimeError, WrittenTime};

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::table::{self, TableError, integers, strings, times};
 use super::{Store, StoreError, Version, run_blocking};
-use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Peak, SensorId};
+use windrow_common::{Breach, Course, EventTime, Incident, IncidentKind, Length, Peak, SensorId};
 
 const TABLE: &str = "incidents";
 
@@ -115,6 +115,10 @@ fn schema() -> Arc<Schema> {
         always("windows", &DataType::Int64),
         perhaps("peak_score", &DataType::Float64),
         perhaps("peak_at", &time),
+        perhaps("value", &DataType::Float64),
+        perhaps("value_limit", &DataType::Float64),
+        perhaps("value_at", &time),
+        perhaps("muted_until", &time),
     ]))
 }
 
@@ -136,9 +140,10 @@ pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
             .map(|incident| of(&incident.course).map(EventTime::as_millis));
         Arc::new(times.collect::<TimestampMillisecondArray>().with_timezone("UTC"))
     };
-    let scores = incidents
-        .iter()
-        .map(|incident| incident.course.peak.map(|peak| peak.score));
+    let number = |of: fn(&Course) -> Option<f64>| -> ArrayRef {
+        let numbers = incidents.iter().map(|incident| of(&incident.course));
+        Arc::new(numbers.collect::<Float64Array>())
+    };
     let columns: Vec<ArrayRef> = vec![
         text(|incident| &incident.sensor.device),
         text(|incident| &incident.sensor.tag),
@@ -151,8 +156,12 @@ pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
         time(|course| Some(course.until)),
         time(|course| course.closed),
         integer(|incident| i64::try_from(incident.course.windows).unwrap_or(i64::MAX)),
-        Arc::new(scores.collect::<Float64Array>()),
+        number(|course| course.peak.map(|peak| peak.score)),
         time(|course| course.peak.map(|peak| peak.at)),
+        number(|course| course.breach.map(|breach| breach.value)),
+        number(|course| course.breach.map(|breach| breach.limit)),
+        time(|course| course.breach.map(|breach| breach.at)),
+        time(|course| course.muted_until),
     ];
     table::write(&RecordBatch::try_new(schema(), columns)?)
 }
@@ -174,6 +183,12 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
             .column_by_name("peak_score")
             .and_then(|column| column.as_primitive_opt::<Float64Type>())
             .ok_or(TableError::Column("peak_score"))?;
+        let breaches = Breaches::of(&batch)?;
+        let muted = table::newer::<TimestampMillisecondType>(&batch, "muted_until")?;
+        let muted = |row: usize| {
+            let muted = muted.filter(|muted| muted.is_valid(row))?;
+            Some(EventTime::from_millis(muted.value(row)))
+        };
         for row in 0..batch.num_rows() {
             let wrong = |why: String| TableError::Row { row, why };
             let sensor = SensorId::new(devices.value(row), tags.value(row))
@@ -195,11 +210,43 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
                     closed: closed(row),
                     windows: u64::try_from(windows(row)).unwrap_or_default(),
                     peak,
+                    breach: breaches.as_ref().and_then(|breaches| breaches.row(row)),
+                    muted_until: muted(row),
                 },
             });
         }
     }
     Ok(incidents)
+}
+
+/// The columns of what was beyond a limit.
+struct Breaches<'a> {
+    values: &'a Float64Array,
+    limits: &'a Float64Array,
+    times: &'a TimestampMillisecondArray,
+}
+
+impl<'a> Breaches<'a> {
+    /// Returns the columns; `None` in files of versions that had none.
+    fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
+        let Some(values) = table::newer::<Float64Type>(batch, "value")? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            values,
+            limits: table::primitive::<Float64Type>(batch, "value_limit")?,
+            times: table::primitive::<TimestampMillisecondType>(batch, "value_at")?,
+        }))
+    }
+
+    fn row(&self, row: usize) -> Option<Breach> {
+        let is_there = self.values.is_valid(row) && self.limits.is_valid(row) && self.times.is_valid(row);
+        is_there.then(|| Breach {
+            value: self.values.value(row),
+            limit: self.limits.value(row),
+            at: EventTime::from_millis(self.times.value(row)),
+        })
+    }
 }
 
 /// Returns the times of a column that may be empty.
@@ -236,6 +283,12 @@ mod tests {
                     score: 0.1 + 0.2,
                     at: time(at),
                 }),
+                breach: closed.map(|at| Breach {
+                    value: -0.1,
+                    limit: 0.2,
+                    at: time(at),
+                }),
+                muted_until: closed.map(time),
             },
         }
     }
@@ -272,6 +325,23 @@ mod tests {
         assert_eq!(all, [&closed[..], &[later]].concat());
         let first = store.incidents(None, Some(next)).await.unwrap();
         assert_eq!(first, closed);
+    }
+
+    #[test]
+    fn a_file_of_a_version_without_limits_and_mutes_is_read_without_them() {
+        let now = [incident("a", 0, None), incident("b", 1, Some(2))];
+        let batch = table::read(encode(&now).unwrap()).unwrap().remove(0);
+        let older: Vec<usize> = (0..13).collect();
+        let older = table::write(&batch.project(&older).unwrap()).unwrap();
+        let without = now.map(|incident| Incident {
+            course: Course {
+                breach: None,
+                muted_until: None,
+                ..incident.course
+            },
+            ..incident
+        });
+        assert_eq!(decode(older).unwrap(), without);
     }
 
     #[test]

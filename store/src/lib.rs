@@ -44,6 +44,7 @@ mod table;
 pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
+mod windows;
 
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
@@ -69,6 +70,7 @@ pub use secret_file::{SecretFile, SecretFileError};
 pub use table::TableError;
 #[cfg(feature = "tls")]
 pub use tls::choose_tls;
+pub use windows::SensorWindows;
 
 use cloud::Container;
 use health::{Access, Health};

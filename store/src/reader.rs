@@ -9,7 +9,9 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::counting::{HourRows, counting, readings_by_source};
 use super::table::hours;
-use super::{Blob, Dispatched, Store, StoreError, dispatched, predictions, run_blocking};
+use super::{
+    Blob, Dispatched, SensorWindows, Store, StoreError, dispatched, predictions, run_blocking, windows,
+};
 use windrow_common::{EventTime, Prediction};
 
 /// Number of parts that are read and decoded concurrently.
@@ -124,6 +126,11 @@ impl Store {
             readings: readings_by_source(&rows),
             windows: counting(rows).rows,
         })
+    }
+
+    /// Reads which windows an hour of the predictions or of the dispatched windows has, as often as there are rows of them.
+    pub async fn windows(&self, hour: &Hour) -> Result<Vec<SensorWindows>, StoreError> {
+        self.read_rows(hour, windows::decode).await
     }
 
     async fn read_rows<T: Send + 'static>(

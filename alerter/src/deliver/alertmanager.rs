@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
-use windrow_common::{EventTime, IncidentKind, Severity};
+use windrow_common::{Breach, Course, EventTime, IncidentKind, Severity};
 use windrow_store::SecretFile;
 
 use super::http::{AddressError, address, client, send, shown};
@@ -155,6 +155,8 @@ fn alert(event: &Event, severity: Severity, ends: EventTime) -> Alert {
         IncidentKind::Anomaly => "WindrowAnomaly",
         IncidentKind::Silent => "WindrowSilent",
         IncidentKind::Stuck => "WindrowStuck",
+        IncidentKind::Range => "WindrowRange",
+        IncidentKind::Rate => "WindrowRate",
     };
     let labels = [
         ("alertname", name.to_owned()),
@@ -178,24 +180,37 @@ fn alert(event: &Event, severity: Severity, ends: EventTime) -> Alert {
 /// Returns what happened, in a sentence.
 fn summary(event: &Event) -> String {
     let course = &event.course;
-    let sensor = format!("{} of {}", event.tag, event.device);
-    match (course.kind, course.peak) {
-        (IncidentKind::Anomaly, Some(peak)) => format!(
-            "{sensor} is anomalous since {}: {} windows, the score was {:.2} at {}",
-            course.opened, course.windows, peak.score, peak.at
-        ),
-        (IncidentKind::Anomaly, None) => format!("{sensor} is anomalous since {}", course.opened),
-        (IncidentKind::Silent, _) => format!("{sensor} has sent nothing since {}", course.opened),
-        (IncidentKind::Stuck, _) => format!(
-            "{sensor} repeats one value since {}: {} windows",
-            course.opened, course.windows
-        ),
+    let what = match course.kind {
+        IncidentKind::Anomaly => "is anomalous",
+        IncidentKind::Silent => "has sent nothing",
+        IncidentKind::Stuck => "repeats one value",
+        IncidentKind::Range => "is out of its range",
+        IncidentKind::Rate => "sends too few readings",
+    };
+    let since = format!("{} of {} {what} since {}", event.tag, event.device, course.opened);
+    match reason(course) {
+        Some(reason) => format!("{since}: {} windows, {reason}", course.windows),
+        None if course.windows > 0 => format!("{since}: {} windows", course.windows),
+        None => since,
     }
+}
+
+/// Returns the numbers that an incident rests on.
+fn reason(course: &Course) -> Option<String> {
+    let peak = course
+        .peak
+        .map(|peak| format!("the score was {:.2} at {}", peak.score, peak.at));
+    let breach = |Breach { value, limit, at }: Breach| match course.kind {
+        IncidentKind::Rate => format!("{value} readings at {at}, where fewer than {limit} are too few"),
+        _ if value < limit => format!("{value} at {at} is below the limit of {limit}"),
+        _ => format!("{value} at {at} is above the limit of {limit}"),
+    };
+    peak.or_else(|| course.breach.map(breach))
 }
 
 #[cfg(test)]
 mod tests {
-    use windrow_common::{Course, Incident, Length, Peak, SensorId};
+    use windrow_common::{Incident, Length, Peak, SensorId};
 
     use super::*;
 
@@ -205,9 +220,6 @@ mod tests {
             sensor: SensorId::new("pump-7", "temp").unwrap(),
             window_length: Length::from_millis(60_000),
             course: Course {
-                kind: IncidentKind::Anomaly,
-                opened: time(1),
-                noticed: time(2),
                 escalated: escalated.then(|| time(3)),
                 until: time(4),
                 closed: closed.then(|| time(9)),
@@ -216,6 +228,7 @@ mod tests {
                     score: 0.75,
                     at: time(2),
                 }),
+                ..Course::begun(IncidentKind::Anomaly, time(1), time(2))
             },
         };
         Event::new(&incident, stage)
@@ -273,6 +286,53 @@ mod tests {
             event(Stage::Withdrawn, false, false),
         ];
         assert_eq!(told(&withdrawn, &[]), pairs(&[("warning", "01:40")]));
+    }
+
+    #[test]
+    fn the_summary_says_the_value_and_the_limit() {
+        let of = |kind, breach: (f64, f64)| {
+            let mut event = event(Stage::Opened, false, false);
+            let (value, limit) = breach;
+            let at = event.course.opened;
+            event.course = Course {
+                kind,
+                peak: None,
+                breach: Some(Breach { value, limit, at }),
+                ..event.course
+            };
+            summary(&event)
+        };
+        let since = "since 1970-01-01T00:01:00Z: 3 windows";
+        assert_eq!(
+            of(IncidentKind::Range, (130.5, 125.0)),
+            format!(
+                "temp of pump-7 is out of its range {since}, 130.5 at 1970-01-01T00:01:00Z is above the limit of 125"
+            )
+        );
+        assert!(
+            of(IncidentKind::Range, (-41.0, -40.0))
+                .ends_with("-41 at 1970-01-01T00:01:00Z is below the limit of -40")
+        );
+        assert_eq!(
+            of(IncidentKind::Rate, (4.0, 20.0)),
+            format!(
+                "temp of pump-7 sends too few readings {since}, 4 readings at 1970-01-01T00:01:00Z, where fewer than 20 are \
+                 too few"
+            )
+        );
+        let stuck = Course {
+            kind: IncidentKind::Stuck,
+            peak: None,
+            ..event(Stage::Opened, false, false).course
+        };
+        let stuck = Event {
+            course: stuck,
+            ..event(Stage::Opened, false, false)
+        };
+        assert_eq!(
+            summary(&stuck),
+            format!("temp of pump-7 repeats one value {since}")
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! [`Track`] takes the windows of one sensor in the order of event time and says which incidents they make. [`Series`]
 //! brings windows into that order, however they arrive, so that the same windows always make the same incidents.
 
+mod range;
+mod rate;
 mod rules;
 mod series;
 mod silence;
@@ -10,12 +12,13 @@ mod stuck;
 mod track;
 mod votes;
 
+pub use range::Limits;
 pub use rules::{Rules, RulesError};
 pub(crate) use series::Point;
 pub use series::{Inserted, Series};
 pub use track::Track;
 
-use windrow_common::EventTime;
+use windrow_common::{Breach, EventTime};
 
 /// A scored window, as far as incidents depend on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,4 +31,8 @@ pub struct Window {
     pub score: f64,
     /// Its value, if all of its readings have the same.
     pub value: Option<f64>,
+    /// Number of its readings.
+    pub count: u32,
+    /// What is outside of the sensor's physical range.
+    pub breach: Option<Breach>,
 }

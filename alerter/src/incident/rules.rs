@@ -21,6 +21,8 @@ pub struct Rules {
     pub silent_after: Duration,
     /// Least number of windows with one value after which a sensor counts as stuck; 0 turns it off.
     pub stuck_after: u32,
+    /// Least number of slow windows after which a sensor counts as one that lost its rate; 0 turns it off.
+    pub rate_after: u32,
 }
 
 /// Rules that make no sense.
@@ -68,6 +70,7 @@ impl Default for Rules {
             critical: 3.0,
             silent_after: Duration::from_secs(15 * 60),
             stuck_after: 60,
+            rate_after: 15,
         }
     }
 }

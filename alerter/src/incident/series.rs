@@ -2,7 +2,7 @@
 
 use windrow_common::{Course, EventTime, Length};
 
-use super::{Rules, Track, Window};
+use super::{Limits, Rules, Track, Window};
 
 /// The recent windows of one sensor, and where it stood before them.
 ///
@@ -11,6 +11,8 @@ use super::{Rules, Track, Window};
 #[derive(Clone, Debug)]
 pub struct Series {
     window_length: Length,
+    /// The sensor's physical range.
+    limits: Limits,
     /// Where the sensor stood before the first of `points`.
     base: Track,
     points: Vec<Point>,
@@ -26,8 +28,9 @@ pub struct Series {
 pub(crate) struct Point {
     pub(crate) start: EventTime,
     pub(crate) score: f64,
-    /// The value, if all readings have the same; otherwise NaN.
-    pub(crate) value: f64,
+    /// Its smallest and its largest value.
+    pub(crate) min: f64,
+    pub(crate) max: f64,
     /// Rank of the model's version among all versions, by name.
     pub(crate) version: u64,
     /// Number of its readings.
@@ -35,18 +38,25 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    fn window(&self, length: Length) -> Window {
+    fn end(&self, length: Length) -> EventTime {
+        self.start.saturating_add(length.as_duration())
+    }
+
+    fn window(&self, length: Length, limits: Limits) -> Window {
+        let has_one_value = self.min.to_bits() == self.max.to_bits();
         Window {
             start: self.start,
-            end: self.start.saturating_add(length.as_duration()),
+            end: self.end(length),
             score: self.score,
-            value: (!self.value.is_nan()).then_some(self.value),
+            value: has_one_value.then_some(self.min),
+            count: self.count,
+            breach: limits.breach(self.min, self.max, self.start),
         }
     }
 
     /// Compares what incidents depend on, bit for bit.
     fn is_same(&self, other: &Self) -> bool {
-        let bits = |point: &Self| (point.score.to_bits(), point.value.to_bits());
+        let bits = |point: &Self| [point.score, point.min, point.max].map(f64::to_bits);
         bits(self) == bits(other)
     }
 }
@@ -68,9 +78,10 @@ pub enum Inserted {
 
 impl Series {
     /// Creates the series of a sensor with windows of this length that stands at `base`.
-    pub fn new(window_length: Length, base: Track) -> Self {
+    pub fn new(window_length: Length, limits: Limits, base: Track) -> Self {
         Self {
             window_length,
+            limits,
             current: base.clone(),
             base,
             points: Vec::new(),
@@ -83,7 +94,7 @@ impl Series {
     pub(crate) fn rebased(&self, base: Track) -> Self {
         Self {
             points: self.points.clone(),
-            ..Self::new(self.window_length, base)
+            ..Self::new(self.window_length, self.limits, base)
         }
     }
 
@@ -140,7 +151,7 @@ impl Series {
     /// Returns the incidents since the base at the event time `now`: those that closed, then those that are open.
     pub fn incidents(&mut self, now: EventTime, rules: &Rules) -> Vec<Course> {
         for point in &self.points[self.taken..] {
-            let window = point.window(self.window_length);
+            let window = point.window(self.window_length, self.limits);
             self.current.take(&window, rules, &mut self.ended);
         }
         self.taken = self.points.len();
@@ -155,10 +166,7 @@ impl Series {
 
     /// Returns the end of the newest window, as far as windows were looked at; the beginning of time if there is none.
     pub(crate) fn end(&self) -> EventTime {
-        let last = self
-            .points
-            .last()
-            .map(|point| point.window(self.window_length).end);
+        let last = self.points.last().map(|point| point.end(self.window_length));
         last.or(self.base.end()).unwrap_or(EventTime::MIN)
     }
 
@@ -168,8 +176,8 @@ impl Series {
         let settled = self.points.partition_point(|point| point.start < time);
         let mut ended = Vec::new();
         for point in self.points.drain(..settled) {
-            self.base
-                .take(&point.window(self.window_length), rules, &mut ended);
+            let window = point.window(self.window_length, self.limits);
+            self.base.take(&window, rules, &mut ended);
         }
         // A backlog leaves room for far more than is held later.
         if self.points.capacity() > 4 * self.points.len() {

@@ -79,15 +79,6 @@ impl Silence {
         let usual = u64::try_from(self.longest.saturating_mul(TIMES)).unwrap_or_default();
         let by_pause = start.saturating_add(Duration::from_millis(usual));
         let noticed = by_pause.max(end.saturating_add(rules.silent_after));
-        (now > noticed).then_some(Course {
-            kind: IncidentKind::Silent,
-            opened: end,
-            noticed,
-            escalated: None,
-            until: noticed,
-            closed: None,
-            windows: 0,
-            peak: None,
-        })
+        (now > noticed).then(|| Course::begun(IncidentKind::Silent, end, noticed))
     }
 }

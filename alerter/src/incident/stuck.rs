@@ -115,14 +115,9 @@ impl Stuck {
     pub(super) fn course(&self) -> Option<Course> {
         let (run, noticed) = (self.run?, self.noticed?);
         Some(Course {
-            kind: IncidentKind::Stuck,
-            opened: run.start,
-            noticed,
-            escalated: None,
             until: run.end,
-            closed: None,
             windows: run.windows.into(),
-            peak: None,
+            ..Course::begun(IncidentKind::Stuck, run.start, noticed)
         })
     }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime};
 
+use super::range::Range;
+use super::rate::Rate;
 use super::silence::Silence;
 use super::stuck::Stuck;
 use super::votes::Votes;
@@ -15,6 +17,10 @@ pub struct Track {
     votes: Votes,
     silence: Silence,
     stuck: Stuck,
+    #[serde(default)]
+    range: Range,
+    #[serde(default)]
+    rate: Rate,
 }
 
 impl Track {
@@ -23,6 +29,8 @@ impl Track {
         ended.extend(self.silence.take(window, rules));
         ended.extend(self.votes.take(window, rules));
         ended.extend(self.stuck.take(window, rules));
+        ended.extend(self.range.take(window, rules));
+        ended.extend(self.rate.take(window, rules));
     }
 
     /// Returns the end of the last window.
@@ -42,6 +50,8 @@ impl Track {
             .course()
             .into_iter()
             .chain(self.stuck.course())
+            .chain(self.range.course())
+            .chain(self.rate.course())
             .chain(silence)
     }
 }

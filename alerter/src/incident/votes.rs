@@ -67,16 +67,7 @@ impl Votes {
 
     fn open(&mut self, window: &Window, rules: &Rules) {
         let Some(first) = self.cast.first() else { return };
-        let mut course = Course {
-            kind: IncidentKind::Anomaly,
-            opened: first.start,
-            noticed: window.end,
-            escalated: None,
-            until: window.end,
-            closed: None,
-            windows: 0,
-            peak: None,
-        };
+        let mut course = Course::begun(IncidentKind::Anomaly, first.start, window.end);
         for vote in self.cast.drain(..) {
             add(&mut course, vote.start, vote.score, rules);
         }

@@ -1,8 +1,13 @@
+mod kills;
+mod mutes;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use windrow_common::{Aggregate, Prediction, SensorId};
 use windrow_store::PartWriter;
+
+use crate::mutes::Mute;
 
 use super::*;
 
@@ -96,8 +101,11 @@ enum Then {
     Restarted,
 }
 
-async fn noisy(parts: &[(Vec<Prediction>, Then)], most_held: usize) -> (Store, Watch) {
+async fn noisy(parts: &[(Vec<Prediction>, Then)], most_held: usize, mutes: &[Mute]) -> (Store, Watch) {
     let store = Store::create("memory:///").unwrap();
+    if !mutes.is_empty() {
+        mutes::set(&store, mutes.to_vec()).await;
+    }
     let writer = PartWriter::new(&store, "w");
     let mut watch = Watch::open(store.clone(), options(most_held)).await.unwrap();
     for (part, then) in parts {
@@ -138,6 +146,7 @@ proptest! {
             Just(Then::Nothing), Just(Then::Step), Just(Then::Killed), Just(Then::Restarted)
         ]), 1..20),
         most_held in prop_oneof![Just(10_usize), Just(1_000_000)],
+        is_muted in any::<bool>(),
     ) {
         let mut shuffled = windows.clone();
         for (at, index) in order.iter().enumerate() {
@@ -158,8 +167,9 @@ proptest! {
             left = rest;
         }
         runtime().block_on(async {
-            let (quiet, _) = noisy(&[(windows.clone(), Then::Nothing)], 1_000_000).await;
-            let (store, watch) = noisy(&parts, most_held).await;
+            let mutes = if is_muted { mutes::some() } else { Vec::new() };
+            let (quiet, _) = noisy(&[(windows.clone(), Then::Nothing)], 1_000_000, &mutes).await;
+            let (store, watch) = noisy(&parts, most_held, &mutes).await;
             let (right, found) = (table(&quiet).await, table(&store).await);
             let read = |store: &Store| { let store = store.clone(); async move { store.incidents(None, None).await.unwrap() } };
             prop_assert_eq!(read(&store).await, read(&quiet).await);
@@ -175,9 +185,14 @@ proptest! {
                 }
             }
             // A silence that was over at once was told to nobody.
-            let lasting = |incident: &windrow_common::Incident| incident.course.kind != IncidentKind::Silent;
-            for incident in read(&quiet).await.into_iter().filter(lasting) {
-                prop_assert!(known.contains_key(&incident.id()), "{} was not told", incident.id());
+            for incident in read(&quiet).await {
+                let course = &incident.course;
+                let (is_known, id) = (known.contains_key(&incident.id()), incident.id());
+                if course.muted_until.is_some_and(|until| until > watch.reached()) {
+                    prop_assert!(!is_known, "{id} was told in its maintenance");
+                } else if course.kind != IncidentKind::Silent && !course.is_hushed() {
+                    prop_assert!(is_known, "{id} was not told");
+                }
             }
             Ok(())
         })?;

@@ -61,6 +61,7 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         threshold: model.threshold().unwrap_or(rules.threshold),
         silent_after: Duration::ZERO,
         stuck_after: 0,
+        rate_after: 0,
         ..*rules
     };
     let (mut track, mut ended) = (Track::default(), Vec::new());
@@ -71,6 +72,8 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
             end: start.saturating_add(length),
             score: *score,
             value: None,
+            count: 1,
+            breach: None,
         };
         track.take(&window, &rules, &mut ended);
     }

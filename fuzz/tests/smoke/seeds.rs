@@ -9,8 +9,8 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMil
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use windrow_common::{
-    Aggregate, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction, ScoringMessage,
-    SensorId, Shadow,
+    Aggregate, Breach, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction,
+    ScoringMessage, SensorId, Shadow,
 };
 use windrow_model::{
     Band, Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
@@ -191,6 +191,12 @@ fn incidents() -> Vec<Incident> {
             score: 3.5,
             at: aggregate(1).window_start,
         }),
+        breach: Some(Breach {
+            value: 130.5,
+            limit: 125.0,
+            at: aggregate(1).window_start,
+        }),
+        muted_until: Some(aggregate(2).window_start),
     };
     let incident = |course| Incident {
         sensor: sensor(),
@@ -203,6 +209,8 @@ fn incidents() -> Vec<Incident> {
         closed: Some(aggregate(2).window_start),
         windows: 0,
         peak: None,
+        breach: None,
+        muted_until: None,
         ..course
     };
     vec![incident(course), incident(silent)]

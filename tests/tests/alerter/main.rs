@@ -1,6 +1,8 @@
 //! Tests `windrow-alerter` with a real Alertmanager and a webhook: what happens is told once, whatever is away or killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod killed;
+mod muted;
 mod told;
 mod webhook;
 

@@ -5,18 +5,25 @@ use super::*;
 const MINUTE: i64 = 60_000;
 const LENGTH: Length = Length::from_millis(MINUTE);
 
+const LIMITS: Limits = Limits {
+    low: f64::NEG_INFINITY,
+    high: 8.0,
+};
+
+/// Returns a window that has one value, or more than one.
 fn point(number: i64, score: f64, value: Option<f64>) -> Point {
     Point {
         start: EventTime::from_millis(number * MINUTE),
         score,
-        value: value.unwrap_or(f64::NAN),
+        min: value.unwrap_or(1.0),
+        max: value.unwrap_or(2.0),
         version: 1,
         count: 1,
     }
 }
 
 fn empty() -> Series {
-    Series::new(LENGTH, Track::default())
+    Series::new(LENGTH, LIMITS, Track::default())
 }
 
 fn rules() -> Rules {
@@ -26,6 +33,7 @@ fn rules() -> Rules {
         of: 3,
         silent_after: std::time::Duration::from_secs(300),
         stuck_after: 3,
+        rate_after: 2,
         ..Rules::default()
     }
 }
@@ -36,7 +44,7 @@ fn in_order(points: &[Point], now: EventTime) -> Vec<Course> {
     points.sort_by_key(|point| point.start);
     let (mut track, mut all) = (Track::default(), Vec::new());
     for point in points {
-        track.take(&point.window(LENGTH), &rules(), &mut all);
+        track.take(&point.window(LENGTH, LIMITS), &rules(), &mut all);
     }
     all.extend(track.open(now, &rules()));
     all
@@ -45,13 +53,25 @@ fn in_order(points: &[Point], now: EventTime) -> Vec<Course> {
 fn any_points() -> impl Strategy<Value = Vec<Point>> {
     let gap = prop_oneof![8 => 1..3_i64, 1 => 3..40_i64];
     let score = prop_oneof![3 => Just(-1.0), 1 => 0.4..5.0];
-    let value = prop_oneof![2 => Just(None), 1 => Just(Some(1.0))];
-    proptest::collection::vec((gap, score, value), 1..60).prop_map(|steps| {
+    let value = prop_oneof![4 => Just(None), 2 => Just(Some(1.0)), 1 => (8.0..20.0).prop_map(Some)];
+    let steps = proptest::collection::vec((gap, score, value, 0..6_u32), 1..60);
+    (steps, any::<bool>()).prop_map(|(steps, had_a_rate)| {
         let mut number = 0;
         let mut points = Vec::new();
-        for (gap, score, value) in steps {
+        // Two days of a steady rate, which may be lost later.
+        if had_a_rate {
+            points.extend((0..80).map(|number| Point {
+                count: 12,
+                ..point(number * 40, -1.0, None)
+            }));
+            number = 80 * 40;
+        }
+        for (gap, score, value, count) in steps {
             number += gap;
-            points.push(point(number, score, value));
+            points.push(Point {
+                count: if had_a_rate { 2 * count } else { 1 },
+                ..point(number, score, value)
+            });
         }
         points
     })
@@ -65,7 +85,7 @@ proptest! {
         looks in any::<u64>(),
         settle in any::<prop::sample::Index>(),
     ) {
-        let now = EventTime::from_millis(3_000 * MINUTE);
+        let now = EventTime::from_millis(6_000 * MINUTE);
         let right = in_order(&points, now);
         let mut series = empty();
         // In any order, some of them several times, with looks in between; then all of them.
@@ -86,7 +106,7 @@ proptest! {
         series.settle(time, &rules());
         let left = series.incidents(now, &rules());
         prop_assert!(right.ends_with(&left), "{right:?} {left:?}");
-        let again = Series::new(LENGTH, series.base().clone());
+        let again = Series::new(LENGTH, LIMITS, series.base().clone());
         let held = series.points.clone();
         let mut again = held.into_iter().fold(again, |mut again, point| { again.insert(point); again });
         prop_assert_eq!(again.incidents(now, &rules()), left);

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use windrow_common::{IncidentKind, Severity};
 
+use super::super::Limits;
 use super::*;
 
 const MINUTE: i64 = 60_000;
@@ -16,6 +17,8 @@ fn window(number: i64, score: f64) -> Window {
         end: minute(number + 1),
         score,
         value: None,
+        count: 60,
+        breach: None,
     }
 }
 
@@ -149,4 +152,126 @@ fn only_a_sensor_that_used_to_vary_is_stuck() {
     assert_eq!(of_windows(set_point, minute(500), &rules), []);
     let bit = (0..2_000).map(|number| flat(number, ((number / 90) % 2) as f64));
     assert_eq!(of_windows(bit, minute(2_000), &rules), []);
+}
+
+/// Returns windows of a minute with these numbers of readings, from the minute `from` on.
+fn counted(from: i64, counts: impl IntoIterator<Item = u32>) -> Vec<Window> {
+    let of = |(number, count)| Window {
+        count,
+        ..window(number, -1.0)
+    };
+    (from..).zip(counts).map(of).collect()
+}
+
+fn rates(windows: Vec<Window>) -> Vec<Course> {
+    let end = windows.last().map_or(minute(0), |last| last.end);
+    let mut found = of_windows(windows, end, &Rules::default());
+    found.retain(|course| course.kind == IncidentKind::Rate);
+    found
+}
+
+#[test]
+fn a_value_outside_of_the_range_is_an_incident_at_once_and_over_once_it_was_inside_for_long_enough() {
+    let limits = Limits {
+        low: -40.0,
+        high: 125.0,
+    };
+    let of = |number: i64, min: f64, max: f64| Window {
+        breach: limits.breach(min, max, minute(number)),
+        ..window(number, -1.0)
+    };
+    let windows = [
+        of(0, -40.0, 125.0),
+        of(1, 20.0, 126.0),
+        of(2, -45.0, 125.5),
+        of(3, 20.0, 21.0),
+        of(4, 20.0, 125.25),
+        of(5, 20.0, 21.0),
+        of(6, 20.0, 21.0),
+        of(7, 20.0, 21.0),
+    ];
+    let found = of_windows(windows[..3].to_vec(), minute(3), &rules());
+    assert_eq!(found.len(), 1);
+    let open = found[0];
+    assert_eq!((open.kind, open.closed), (IncidentKind::Range, None));
+    assert_eq!((open.opened, open.noticed), (minute(1), minute(2)));
+    let breach = open.breach.unwrap();
+    assert_eq!((breach.value, breach.limit, breach.at), (-45.0, -40.0, minute(2)));
+    let found = of_windows(windows, minute(8), &rules());
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].until, found[0].closed), (minute(5), Some(minute(8))));
+    assert_eq!((found[0].windows, found[0].breach), (3, Some(breach)));
+}
+
+#[test]
+fn a_sensor_of_a_steady_rate_that_sends_far_less_has_lost_it() {
+    let day = 1_440;
+    let steady = || (0..3 * day).map(|number| 60 + (number % 5) as u32);
+    // A third of 62 is more than 20.
+    let slow = |count: u32, windows: usize| std::iter::repeat_n(count, windows);
+    assert_eq!(rates(counted(0, steady().chain(slow(21, 200)))), []);
+    assert_eq!(rates(counted(0, steady().chain(slow(20, 14)))), []);
+    let found = rates(counted(0, steady().chain(slow(20, 14)).chain([3])));
+    assert_eq!(found.len(), 1);
+    let begun = 3 * day;
+    assert_eq!(
+        (found[0].opened, found[0].noticed),
+        (minute(begun), minute(begun + 15))
+    );
+    assert_eq!((found[0].windows, found[0].closed), (15, None));
+    let breach = found[0].breach.unwrap();
+    assert_eq!(
+        (breach.value, breach.limit, breach.at),
+        (3.0, 21.0, minute(begun + 14))
+    );
+    // It is over with half of the usual readings.
+    let over = steady().chain(slow(3, 20)).chain([30, 31]);
+    let found = rates(counted(0, over));
+    assert_eq!(
+        (found[0].windows, found[0].closed),
+        (21, Some(minute(begun + 22)))
+    );
+    // A sensor that is hardly known has no rate to lose.
+    let known = (0..2 * day - 1).map(|_| 60);
+    assert_eq!(rates(counted(0, known.chain(slow(3, 200)))), []);
+}
+
+#[test]
+fn a_sensor_that_sends_when_something_happens_loses_no_rate() {
+    let days = 5 * 1_440;
+    // Bursts: most windows have few readings, some have many.
+    let bursts = (0..days).map(|number| {
+        if number % 7 < 2 {
+            90
+        } else {
+            1 + (number % 3) as u32
+        }
+    });
+    assert_eq!(rates(counted(0, bursts)), []);
+    // Any number, then few for hours.
+    let any = (0..days).map(|number| 1 + ((number * 7_919) % 101) as u32);
+    assert_eq!(rates(counted(0, any.chain(std::iter::repeat_n(1, 600)))), []);
+    // Little at night, from the first night on, and whenever it begins.
+    for begins in [0, 240, 480, 960] {
+        let nights = (begins..begins + days).map(|number| if number % 1_440 < 480 { 5 } else { 100 });
+        assert_eq!(rates(counted(begins, nights)), []);
+    }
+    // One or two readings a window say nothing about a rate.
+    let few = (0..days).map(|number| 1 + (number % 2) as u32);
+    assert_eq!(rates(counted(0, few)), []);
+}
+
+#[test]
+fn a_rate_that_stays_is_usual_after_a_week() {
+    let day = 1_440;
+    let slower = (0..20 * day).map(|number| if number < 3 * day { 60 } else { 6 });
+    let found = rates(counted(0, slower));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].closed, Some(minute(10 * day + 1)));
+    let again = (0..22 * day).map(|number| match number / day {
+        0..3 => 60,
+        3..21 => 6,
+        _ => 1,
+    });
+    assert_eq!(rates(counted(0, again)).len(), 2);
 }

@@ -1,0 +1,385 @@
+//! The outbox, which holds events until the receivers have taken them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+use windrow_common::{EventTime, Incident};
+use windrow_store::{Store, StoreError, Version};
+
+use crate::fleet::Change;
+use crate::{Event, Stage};
+
+const OUTBOX: &str = "alerting/outbox.json";
+
+/// The events that not all receivers have taken, in the store.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    store: Store,
+    kept: Kept,
+    /// The ids of the events.
+    ids: HashSet<String>,
+    version: Option<Version>,
+    is_changed: bool,
+    /// The event time that the fleet has reached: until a maintenance is over, nobody hears of its incidents.
+    reached: EventTime,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    events: Vec<Waiting>,
+    /// Who is told. A run that names nobody leaves the events to them.
+    #[serde(default)]
+    receivers: Vec<String>,
+    /// The incidents of which the opening was told, or waits to be, and which are open.
+    #[serde(default)]
+    open: BTreeSet<String>,
+    /// The incidents that were withdrawn, which may open again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    again: BTreeMap<String, Again>,
+}
+
+/// An incident that was withdrawn. Its events have other ids when it opens again, or a receiver that knows ids would take
+/// them for repeats.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Again {
+    /// How often it has opened.
+    times: u32,
+    /// Whether it is withdrawn or closed.
+    is_over: bool,
+    /// The time of its last event.
+    at: EventTime,
+}
+
+/// An event, and the receivers that have not taken it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    #[serde(flatten)]
+    event: Event,
+    receivers: Vec<String>,
+    /// Not told before this time, in case it is withdrawn at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<EventTime>,
+}
+
+impl Waiting {
+    /// Returns whether it may not be told at the event time `reached`, because of a maintenance. That something is over may
+    /// be told at any time, to those who know of it.
+    fn is_muted(&self, reached: EventTime) -> bool {
+        let is_news = matches!(self.event.stage, Stage::Opened | Stage::Escalated);
+        is_news && self.event.course.muted_until.is_some_and(|until| until > reached)
+    }
+
+    /// Returns whether nobody may have heard of its incident.
+    fn is_held(&self, reached: EventTime) -> bool {
+        self.event.stage == Stage::Opened && self.is_muted(reached)
+    }
+}
+
+impl Outbox {
+    /// Reads the outbox.
+    pub(crate) async fn open(store: Store) -> Result<Self, StoreError> {
+        let (kept, version) = match store.get_versioned(OUTBOX).await? {
+            None => (Kept::default(), None),
+            Some((bytes, version)) => {
+                let kept = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+                    path: OUTBOX.to_owned(),
+                    why: format!("{error}; delete it, and what it held is not told"),
+                })?;
+                (kept, Some(version))
+            }
+        };
+        let kept: Kept = kept;
+        Ok(Self {
+            store,
+            ids: kept.events.iter().map(|kept| kept.event.id.clone()).collect(),
+            kept,
+            version,
+            is_changed: false,
+            reached: EventTime::MIN,
+        })
+    }
+
+    /// Says which event time the fleet has reached.
+    pub(crate) fn reach(&mut self, time: EventTime) {
+        self.reached = self.reached.max(time);
+    }
+
+    /// Gives the events of an incident that wait the end of its maintenance, if it has changed.
+    pub(crate) fn mute(&mut self, change: &Change) {
+        let (Some(before), Some(now)) = (change.before, change.now) else {
+            return;
+        };
+        if before.muted_until == now.muted_until {
+            return;
+        }
+        let incident = Incident {
+            sensor: change.key.sensor.clone(),
+            window_length: change.key.window_length,
+            course: now,
+        };
+        let id = incident.id();
+        let waiting = self
+            .kept
+            .events
+            .iter_mut()
+            .filter(|kept| kept.event.incident == id);
+        for kept in waiting {
+            kept.event.course.muted_until = now.muted_until;
+            self.is_changed = true;
+        }
+    }
+
+    /// Adds an event, unless it waits already. It is told from `not_before` on, and after the maintenance of its incident. If
+    /// the incident is over or withdrawn before that, nobody is told of either. Returns whether it is told at all.
+    pub(crate) fn add(&mut self, mut event: Event, not_before: Option<EventTime>) -> bool {
+        match event.stage {
+            Stage::Opened => {
+                self.kept.open.insert(event.incident.clone());
+            }
+            Stage::Escalated => {}
+            Stage::Closed | Stage::Withdrawn => {
+                // Who was not told that it is open need not know that it is over.
+                if !self.kept.open.remove(&event.incident) {
+                    return false;
+                }
+                self.is_changed = true;
+                if self.forget_early(&event) {
+                    return false;
+                }
+            }
+        }
+        self.name(&mut event);
+        if !self.kept.receivers.is_empty() && self.ids.insert(event.id.clone()) {
+            let receivers = self.kept.receivers.clone();
+            self.kept.events.push(Waiting {
+                event,
+                receivers,
+                not_before,
+            });
+            self.is_changed = true;
+        }
+        true
+    }
+
+    /// Gives an event of an incident that has opened before an id of its own.
+    fn name(&mut self, event: &mut Event) {
+        let again = match event.stage {
+            Stage::Withdrawn => {
+                let first = Again {
+                    times: 1,
+                    is_over: false,
+                    at: event.at(),
+                };
+                let again = self.kept.again.entry(event.incident.clone()).or_insert(first);
+                Some(again)
+            }
+            _ => self.kept.again.get_mut(&event.incident),
+        };
+        let Some(again) = again else { return };
+        // A crash may add an event again, which is the same one.
+        if event.stage == Stage::Opened && again.is_over {
+            again.times += 1;
+        }
+        again.is_over = matches!(event.stage, Stage::Closed | Stage::Withdrawn);
+        again.at = again.at.max(event.at());
+        self.is_changed = true;
+        if again.times > 1 {
+            event.id = format!("{}/{}", event.id, again.times);
+        }
+    }
+
+    /// Forgets what waits of an incident that is over, if nobody may have heard of it yet.
+    fn forget_early(&mut self, over: &Event) -> bool {
+        let now = EventTime::now();
+        let all = self.kept.receivers.len();
+        let is_early = |kept: &Waiting| {
+            let is_hushed = kept.event.course.muted_until.is_some() && over.course.is_hushed();
+            let is_new = kept.event.stage == Stage::Opened && kept.receivers.len() == all;
+            kept.not_before.is_some_and(|time| time > now)
+                || kept.is_held(self.reached)
+                || is_hushed && is_new
+        };
+        let is_of = |kept: &&Waiting| kept.event.incident == over.incident;
+        if !self.kept.events.iter().filter(is_of).any(is_early) {
+            return false;
+        }
+        let ids = &mut self.ids;
+        self.kept.events.retain(|kept| {
+            let stays = kept.event.incident != over.incident;
+            if !stays {
+                ids.remove(&kept.event.id);
+            }
+            stays
+        });
+        true
+    }
+
+    /// Drops events of before `time` that nobody has taken since; returns how many.
+    pub(crate) fn expire(&mut self, time: EventTime) -> usize {
+        let before = self.kept.events.len();
+        for kept in &mut self.kept.events {
+            if kept.event.at() < time {
+                kept.receivers.clear();
+            }
+        }
+        self.drop_taken();
+        let dropped = before - self.kept.events.len();
+        let known = self.kept.again.len();
+        // Nothing as old as that is told, under any id.
+        self.kept.again.retain(|_, again| again.at >= time);
+        self.is_changed |= dropped > 0 || self.kept.again.len() < known;
+        dropped
+    }
+
+    /// Returns the open incidents that people may know of, by id.
+    pub(crate) fn told_open(&self) -> HashSet<&str> {
+        let now = EventTime::now();
+        let mut open: HashSet<&str> = self.kept.open.iter().map(String::as_str).collect();
+        for kept in &self.kept.events {
+            if kept.not_before.is_some_and(|time| time > now) {
+                open.remove(kept.event.incident.as_str());
+            }
+        }
+        open
+    }
+
+    /// Returns up to `most` of what a receiver has not taken, and may be told at `time`, oldest first.
+    pub(crate) fn waiting(&self, receiver: &str, time: EventTime, most: usize) -> Vec<Event> {
+        let waits = |kept: &&Waiting| {
+            kept.receivers.iter().any(|name| name == receiver)
+                && !kept.is_muted(self.reached)
+                && kept.not_before.is_none_or(|early| early <= time)
+        };
+        let waiting = self.kept.events.iter().filter(waits).take(most);
+        waiting.map(|kept| kept.event.clone()).collect()
+    }
+
+    /// Notes that a receiver has taken events.
+    pub(crate) fn taken(&mut self, receiver: &str, events: &[Event]) {
+        let taken: HashSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
+        for kept in &mut self.kept.events {
+            if taken.contains(kept.event.id.as_str()) {
+                kept.receivers.retain(|name| name != receiver);
+                self.is_changed = true;
+            }
+        }
+        self.drop_taken();
+    }
+
+    fn drop_taken(&mut self) {
+        let ids = &mut self.ids;
+        self.kept.events.retain(|kept| {
+            let waits = !kept.receivers.is_empty();
+            if !waits {
+                ids.remove(&kept.event.id);
+            }
+            waits
+        });
+    }
+
+    /// Sets who is told, unless nobody is named. Returns how many events nobody waits for any more.
+    pub(crate) fn set_receivers(&mut self, receivers: &[String]) -> usize {
+        if receivers.is_empty() || receivers == self.kept.receivers {
+            return 0;
+        }
+        self.kept.receivers = receivers.to_vec();
+        self.is_changed = true;
+        let before = self.kept.events.len();
+        for kept in &mut self.kept.events {
+            let waited = kept.receivers.len();
+            kept.receivers.retain(|name| receivers.contains(name));
+            self.is_changed |= kept.receivers.len() != waited;
+        }
+        self.drop_taken();
+        before - self.kept.events.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept.events.len()
+    }
+
+    /// Writes the outbox if it has changed.
+    pub(crate) async fn write(&mut self) -> Result<(), StoreError> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&self.kept).map_err(|error| StoreError::Unencodable {
+            path: OUTBOX.to_owned(),
+            source: error.into(),
+        })?;
+        self.version = Some(self.store.put_if(OUTBOX, bytes, self.version.as_ref()).await?);
+        self.is_changed = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_common::{Course, IncidentKind, Length, SensorId};
+
+    use super::*;
+
+    fn event(stage: Stage) -> Event {
+        let now = EventTime::now();
+        let incident = Incident {
+            sensor: SensorId::new("pump-7", "temp").unwrap(),
+            window_length: Length::from_millis(60_000),
+            course: Course {
+                closed: (stage == Stage::Closed).then_some(now),
+                ..Course::begun(IncidentKind::Silent, EventTime::from_millis(0), now)
+            },
+        };
+        Event::new(&incident, stage)
+    }
+
+    async fn outbox() -> Outbox {
+        let mut outbox = Outbox::open(Store::create("memory:///").unwrap()).await.unwrap();
+        outbox.set_receivers(&["pager".to_owned()]);
+        outbox
+    }
+
+    #[tokio::test]
+    async fn what_is_over_before_it_may_be_sent_is_never_sent() {
+        let hour = std::time::Duration::from_secs(3_600);
+        let (past, later) = (
+            EventTime::now().saturating_sub(hour),
+            EventTime::now().saturating_add(hour),
+        );
+        for over in [Stage::Withdrawn, Stage::Closed] {
+            let mut early = outbox().await;
+            assert!(early.add(event(Stage::Opened), Some(later)));
+            assert!(early.waiting("pager", EventTime::now(), 9).is_empty());
+            assert!(early.told_open().is_empty());
+            assert!(!early.add(event(over), None));
+            assert_eq!(early.len(), 0);
+            let mut due = outbox().await;
+            due.add(event(Stage::Opened), Some(past));
+            assert_eq!(due.told_open().len(), 1);
+            assert!(due.add(event(over), None));
+            assert_eq!(due.waiting("pager", EventTime::now(), 9).len(), 2);
+            assert!(due.told_open().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn who_was_not_told_that_it_is_open_is_not_told_that_it_is_over() {
+        for over in [Stage::Withdrawn, Stage::Closed] {
+            let mut outbox = outbox().await;
+            assert!(!outbox.add(event(over), None));
+            outbox.add(event(Stage::Opened), Some(EventTime::MAX));
+            // A crash after the first of these makes a second one.
+            assert!(!outbox.add(event(over), None));
+            assert!(!outbox.add(event(over), None));
+            assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_dropped_after_its_time_and_counted() {
+        let mut outbox = outbox().await;
+        outbox.add(event(Stage::Opened), None);
+        assert_eq!(outbox.expire(EventTime::from_millis(0)), 0);
+        assert_eq!(outbox.expire(EventTime::MAX), 1);
+        assert_eq!(outbox.len(), 0);
+    }
+}
