@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use windrow_common::SensorId;
-use windrow_model::{Features, Gamma, Replaced, TrainKernel, TrainOptions};
+use windrow_model::{Features, Gamma, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::Until;
@@ -59,6 +59,10 @@ pub(crate) struct TrainArgs {
     /// Degree of the poly kernel, 1 to 64
     #[arg(long, value_name = "N", default_value_t = 3, env = "WINDROW_DEGREE")]
     degree: u32,
+    /// Train without seasonal profiles. By default a sensor gets one if the hour of the day, or of the week, predicts its level
+    /// well; the hours are those of --timezone
+    #[arg(long, env = "WINDROW_NO_PROFILE")]
+    no_profile: bool,
     /// Train on the raw features, without centring and scaling them first
     #[arg(long, env = "WINDROW_NO_SCALER")]
     no_scaler: bool,
@@ -127,11 +131,10 @@ impl TrainArgs {
             gamma: self.gamma,
             standardise: !self.no_scaler,
             max_rows: self.max_rows,
+            profile: self.profile()?,
             ..TrainOptions::default()
         };
-        options
-            .check()
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        options.check().map_err(usage)?;
         let windowing = self.windows.windowing()?;
         let source = self.source.open(Until::CaughtUp)?;
         let repository = ModelRepository::new(self.store.create().await?);
@@ -195,6 +198,22 @@ impl TrainArgs {
             failed => Err(CliError::Partial(format!("{failed} sensors have no new model"))),
         }
     }
+}
+
+impl TrainArgs {
+    /// Returns whether models get profiles, and by which hours.
+    fn profile(&self) -> Result<ProfileChoice, CliError> {
+        if self.no_profile {
+            return Ok(ProfileChoice::Never);
+        }
+        let zone = self.source.mapping().timezone;
+        ProfileChoice::by_hours_of(zone.as_deref().unwrap_or("UTC")).map_err(usage)
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
+fn usage(error: TrainError) -> CliError {
+    CliError::Usage(error.to_string())
 }
 
 /// Most sensors to name in a text for people.

@@ -83,6 +83,14 @@ impl Feature {
         }
     }
 
+    /// Returns whether the feature moves with the sensor's level: a shift of all readings shifts it by as much.
+    pub fn is_level(self) -> bool {
+        match self {
+            Self::Mean | Self::Min | Self::Max | Self::First | Self::Last => true,
+            Self::Count | Self::Std | Self::StdSample | Self::Rms | Self::Range => false,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Count => "count",

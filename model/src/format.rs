@@ -7,12 +7,15 @@
 //! | 4 | CRC-32 of the rest, little endian |
 //! | rest | the model's arrays in the codec of [`windrow_common::encode`] |
 //!
-//! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector. The same model
-//! always encodes to the same bytes, so a hash of them can name it.
+//! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector; version 3 holds a seasonal
+//! profile, normal bands and a threshold, too. The same model always encodes to the same bytes, so a hash of them can name
+//! it.
 
 mod first;
 mod second;
+mod third;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use windrow_common::CodecError;
 
@@ -20,7 +23,7 @@ use crate::{Feature, FeatureError, Features, Kernel, Model, ModelError};
 
 const MAGIC: &[u8; 4] = b"WNDM";
 /// Newest version.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 const HEADER_BYTES: usize = 10;
 
 /// Largest model file, in bytes: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of ten features, and room for
@@ -45,10 +48,10 @@ pub enum FormatError {
     /// The checksum matches, but the contents do not decode to a model.
     #[error("the model cannot be read: {0}")]
     Codec(#[from] CodecError),
-    /// The model holds the code of an unknown feature, kernel or metric.
+    /// The model holds the code of an unknown feature, kernel, metric or season.
     #[error("the model holds the unknown {what} code {code}: update Windrow, or import the model again")]
     Code {
-        /// `feature`, `kernel` or `metric`.
+        /// `feature`, `kernel`, `metric` or `season`.
         what: &'static str,
         /// The code.
         code: u8,
@@ -66,18 +69,13 @@ impl Model {
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 512 + self.memory_bytes());
         bytes.extend(MAGIC);
-        // Version 1 where it suffices: a model keeps its version, and older workers can read it.
-        match first::Body::of(self) {
-            Some(body) => {
-                bytes.extend(1_u16.to_le_bytes());
-                bytes.extend([0; 4]);
-                windrow_common::encode(&body, &mut bytes)?;
-            }
-            None => {
-                bytes.extend(FORMAT.to_le_bytes());
-                bytes.extend([0; 4]);
-                windrow_common::encode(&second::Body::of(self), &mut bytes)?;
-            }
+        // The oldest version that suffices: a model keeps its version, and older workers can read it.
+        if third::Body::is_needed_by(self) {
+            write(3, &third::Body::of(self), &mut bytes)?;
+        } else if let Some(body) = first::Body::of(self) {
+            write(1, &body, &mut bytes)?;
+        } else {
+            write(2, &second::Body::of(self), &mut bytes)?;
         }
         let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
         bytes[6..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
@@ -105,6 +103,7 @@ impl Model {
         }
         match version {
             1 => windrow_common::decode::<first::Body, MAX_MODEL_BYTES>(body)?.model(),
+            3 => windrow_common::decode::<third::Body, MAX_MODEL_BYTES>(body)?.model(),
             _ => windrow_common::decode::<second::Body, MAX_MODEL_BYTES>(body)?.model(),
         }
     }
@@ -115,6 +114,13 @@ impl Model {
     pub fn version(&self) -> Result<String, FormatError> {
         Ok(version_of(&self.to_bytes()?))
     }
+}
+
+/// Appends the rest of the header, with room for the checksum, and the contents.
+fn write(version: u16, body: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), FormatError> {
+    bytes.extend(version.to_le_bytes());
+    bytes.extend([0; 4]);
+    Ok(windrow_common::encode(body, bytes)?)
 }
 
 /// Returns the version of a model with these bytes.

@@ -26,10 +26,12 @@
 //! ```
 
 mod detector;
+mod error;
 mod feature;
 mod format;
 mod import;
 mod model;
+mod profile;
 mod step;
 mod svm;
 mod train;
@@ -38,10 +40,15 @@ pub use detector::{
     Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, MAX_NODES, MAX_TRAINING_ROWS, Metric,
     Tree, TreeNode,
 };
+pub use error::{ModelError, ScoreError};
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
 pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};
-pub use model::{Model, ModelError, ScoreError, Scores, Scratch, is_anomaly};
-pub use step::{Projection, Scaler, Step, Stretch};
+pub use model::{Band, Model, Scores, Scratch, is_anomaly};
+pub use profile::{Profile, Season};
+pub use step::{Clip, Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
-pub use train::{Gamma, Replaced, TrainError, TrainKernel, TrainOptions, train, train_and_tell};
+pub use train::{
+    Gamma, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions, TrainingWindows, train,
+    train_and_tell, train_windows,
+};

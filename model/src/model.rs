@@ -1,25 +1,35 @@
-//! A model: a feature list, the steps that prepare the features, and a detector.
+//! A model: a feature list, perhaps a seasonal profile, the steps that prepare the features, and a detector.
 
 use windrow_common::Aggregate;
 
-use crate::{
-    CodePath, Detector, Feature, Features, MAX_DEGREE, MAX_NODES, MAX_SUPPORT_VECTORS, MAX_TRAINING_ROWS,
-    OneClassSvm, Scaler, Step,
-};
+use crate::{CodePath, Detector, Features, ModelError, OneClassSvm, Profile, Scaler, ScoreError, Step};
 
 /// Most steps before the detector; a pipeline has a handful.
-const MAX_STEPS: usize = 64;
+pub(crate) const MAX_STEPS: usize = 64;
 
 /// Longest provenance text, in bytes.
-const MAX_PROVENANCE_BYTES: usize = 1_024;
+pub(crate) const MAX_PROVENANCE_BYTES: usize = 1_024;
 
 /// A model that scores a sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     features: Features,
+    profile: Option<Profile>,
     steps: Box<[Step]>,
     detector: Detector,
+    /// Of each feature, relative to the profile; empty if the training rows are unknown.
+    bands: Box<[Band]>,
+    threshold: Option<f64>,
     provenance: String,
+}
+
+/// Where nearly all values of a feature lay in training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Band {
+    /// Value below which one in a hundred lay.
+    pub low: f64,
+    /// Value above which one in a hundred lay.
+    pub high: f64,
 }
 
 /// A buffer that scoring reuses from call to call.
@@ -39,142 +49,6 @@ pub struct Scores {
     /// At least 0 exactly if the decision means an anomaly, and always finite. For an RBF one-class SVM it is ln ρ −
     /// ln Σ α K, which goes on growing with the distance where the decision no longer changes.
     pub scores: Vec<f64>,
-}
-
-/// An error in the arrays and numbers of a model.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum ModelError {
-    /// The model has no features, or more than exist.
-    #[error("the model was fitted on {0} features; Windrow supports 1 to {max}", max = Feature::ALL.len())]
-    Dimension(usize),
-    /// The model has no support vectors, or too many.
-    #[error("a model has 1 to {MAX_SUPPORT_VECTORS} support vectors; this one has {0}")]
-    SupportVectors(usize),
-    /// The vectors' array has the wrong length.
-    #[error("{vectors} support vectors of {dimension} features do not fit an array of {numbers} numbers")]
-    Shape {
-        /// Length of the array.
-        numbers: usize,
-        /// Number of dual coefficients.
-        vectors: usize,
-        /// Number of features per vector.
-        dimension: usize,
-    },
-    /// The feature list does not fit the SVM.
-    #[error(
-        "the model was fitted on {dimension} features but {named} are named ({features}): name exactly {dimension}"
-    )]
-    FeatureCount {
-        /// Number of features the SVM was fitted on.
-        dimension: usize,
-        /// Number of features in the list.
-        named: usize,
-        /// The list.
-        features: String,
-    },
-    /// The scaler does not fit the SVM.
-    #[error("the scaler has {mean} means and {scale} scales but the model has {dimension} features")]
-    ScalerSize {
-        /// Number of means.
-        mean: usize,
-        /// Number of scales.
-        scale: usize,
-        /// Number of features.
-        dimension: usize,
-    },
-    /// A step does not fit the one before it.
-    #[error("step {step} takes rows of {takes} numbers but is given {given}")]
-    Steps {
-        /// Position of the step, from 0; the detector comes after the last.
-        step: usize,
-        /// Length of the rows that it takes.
-        takes: usize,
-        /// Length of the rows that it is given.
-        given: usize,
-    },
-    /// The model has too many steps.
-    #[error("the model has {0} steps before its detector; the limit is {MAX_STEPS}")]
-    TooManySteps(usize),
-    /// The projection's matrix has the wrong size.
-    #[error("a matrix of {numbers} numbers does not project {inputs} features on 1 to {max}", max = Feature::ALL.len())]
-    Projection {
-        /// Number of features that it takes.
-        inputs: usize,
-        /// Length of the matrix.
-        numbers: usize,
-    },
-    /// The forest has no nodes, or too many.
-    #[error("a forest has 1 to {MAX_NODES} nodes; this one has {0}")]
-    Nodes(usize),
-    /// A tree of the forest is not valid.
-    #[error("the forest's tree {tree} {problem}")]
-    Tree {
-        /// Position of the tree, from 0.
-        tree: usize,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The detector has no training rows, or too many.
-    #[error(
-        "a local outlier factor has 1 to {MAX_TRAINING_ROWS} training rows, and as many distances; this one has {0}"
-    )]
-    TrainingRows(usize),
-    /// The number of neighbours is out of range.
-    #[error("a local outlier factor with {rows} training rows cannot look at {neighbours} neighbours")]
-    Neighbours {
-        /// Number of neighbours.
-        neighbours: usize,
-        /// Number of training rows.
-        rows: usize,
-    },
-    /// A scale is zero and cannot be divided by.
-    #[error("the scaler's scale at index {0} is zero")]
-    ZeroScale(usize),
-    /// A number is NaN or infinite.
-    #[error("{0} is not a finite number")]
-    NotFinite(&'static str),
-    /// The kernel's gamma is negative, NaN or infinite.
-    #[error("the kernel's gamma is {0}; it must be a finite number and not negative")]
-    Gamma(f64),
-    /// The polynomial kernel's degree is out of range.
-    #[error("the polynomial kernel's degree is {0}; it must be a whole number from 0 to {MAX_DEGREE}")]
-    Degree(i64),
-    /// The provenance text is too long.
-    #[error("the model's provenance text has {0} bytes; the limit is {MAX_PROVENANCE_BYTES}")]
-    Provenance(usize),
-}
-
-/// An error in rows that cannot be scored.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum ScoreError {
-    /// The numbers do not divide into whole rows.
-    #[error("{numbers} numbers do not divide into rows of {dimension} features")]
-    Rows {
-        /// How many numbers were passed.
-        numbers: usize,
-        /// Length of a row.
-        dimension: usize,
-    },
-    /// A feature is NaN or infinite.
-    #[error("the feature `{feature}` of row {row} is {value}, which cannot be scored")]
-    Feature {
-        /// Position of the row, from 0.
-        row: usize,
-        /// The feature.
-        feature: Feature,
-        /// Its value.
-        value: f64,
-    },
-    /// The decision is NaN or infinite.
-    #[error(
-        "the decision of row {row} is {decision}: the row is too far from the training data to be scored"
-    )]
-    Decision {
-        /// Position of the row, from 0.
-        row: usize,
-        /// The decision.
-        decision: f64,
-    },
 }
 
 /// Returns whether a decision means an anomaly: normal is strictly above 0, as in libsvm and scikit-learn.
@@ -241,15 +115,80 @@ impl Model {
         }
         Ok(Self {
             features,
+            profile: None,
             steps: steps.into(),
             detector,
+            bands: [].into(),
+            threshold: None,
             provenance,
         })
+    }
+
+    /// Returns the model with one more step, after the others.
+    pub(crate) fn with_step(self, step: Step) -> Result<Self, ModelError> {
+        let mut steps = self.steps.into_vec();
+        steps.push(step);
+        let model = Self::with_steps(self.features, steps, self.detector, self.provenance)?;
+        Ok(Self {
+            profile: self.profile,
+            bands: self.bands,
+            threshold: self.threshold,
+            ..model
+        })
+    }
+
+    /// Returns the model with a profile, which is subtracted from the level features before the steps.
+    pub fn with_profile(mut self, profile: Option<Profile>) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Returns the model with the normal band of each feature, relative to the profile if it has one; or with none, if
+    /// `bands` is empty.
+    pub fn with_bands(mut self, bands: Vec<Band>) -> Result<Self, ModelError> {
+        if !bands.is_empty() && bands.len() != self.features.len() {
+            return Err(ModelError::Bands {
+                bands: bands.len(),
+                features: self.features.len(),
+            });
+        }
+        if bands
+            .iter()
+            .any(|band| !(band.low.is_finite() && band.high.is_finite()))
+        {
+            return Err(ModelError::NotFinite("a normal band"));
+        }
+        self.bands = bands.into();
+        Ok(self)
+    }
+
+    /// Returns the model with a threshold of its own: windows with a score above it count towards an incident.
+    pub fn with_threshold(mut self, threshold: Option<f64>) -> Result<Self, ModelError> {
+        if threshold.is_some_and(|threshold| !threshold.is_finite()) {
+            return Err(ModelError::NotFinite("the threshold"));
+        }
+        self.threshold = threshold;
+        Ok(self)
     }
 
     /// Returns the features that the model reads.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Returns the profile, if the model has one.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// Returns the normal band of each feature, relative to the profile; none if the training rows are unknown.
+    pub fn bands(&self) -> &[Band] {
+        &self.bands
+    }
+
+    /// Returns the score above which a window of this sensor counts towards an incident, if it was calibrated.
+    pub fn threshold(&self) -> Option<f64> {
+        self.threshold
     }
 
     /// Returns the steps that prepare the features for the detector.
@@ -293,6 +232,8 @@ impl Model {
         size_of::<Self>()
             + self.features.len()
             + steps
+            + self.profile.as_ref().map_or(0, Profile::heap_bytes)
+            + size_of_val(&*self.bands)
             + self.detector.heap_bytes()
             + self.provenance.capacity()
     }
@@ -304,12 +245,12 @@ impl Model {
         scratch: &mut Scratch,
         decisions: &mut Vec<f64>,
     ) -> Result<(), ScoreError> {
-        scratch.rows.clear();
-        self.features.extract(aggregates, &mut scratch.rows);
+        self.extract(aggregates, &mut scratch.rows);
         self.decide_scratch(CodePath::best(), scratch, decisions)
     }
 
-    /// Replaces the contents of `decisions` with one decision for each row; `rows` holds rows of features back to back.
+    /// Replaces the contents of `decisions` with one decision for each row; `rows` holds rows of features back to back, from
+    /// which the profile is already subtracted.
     pub fn decide_rows(
         &self,
         rows: &[f64],
@@ -341,12 +282,11 @@ impl Model {
         scratch: &mut Scratch,
         scores: &mut Scores,
     ) -> Result<(), ScoreError> {
-        scratch.rows.clear();
-        self.features.extract(aggregates, &mut scratch.rows);
+        self.extract(aggregates, &mut scratch.rows);
         self.score_scratch(CodePath::best(), scratch, scores)
     }
 
-    /// Runs [`Model::score`] on rows of features back to back and a chosen code path; every path computes the same
+    /// Runs [`Model::score`] on rows of features back to back, relative to the profile, and a chosen code path; every path computes the same
     /// bits.
     pub fn score_rows_on(
         &self,
@@ -358,6 +298,16 @@ impl Model {
         scratch.rows.clear();
         scratch.rows.extend_from_slice(rows);
         self.score_scratch(path, scratch, scores)
+    }
+
+    /// Replaces the contents of `rows` with one row for each aggregate: its features, relative to the profile.
+    fn extract(&self, aggregates: &[Aggregate], rows: &mut Vec<f64>) {
+        rows.clear();
+        self.features.extract(aggregates, rows);
+        if let Some(profile) = &self.profile {
+            let starts = aggregates.iter().map(|aggregate| aggregate.window_start);
+            profile.subtract(starts, &self.features, rows);
+        }
     }
 
     fn score_scratch(

@@ -29,6 +29,12 @@ pub struct Projection {
     weights: Box<[f64]>,
 }
 
+/// A step that keeps each feature between −limit and limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clip {
+    limits: Box<[f64]>,
+}
+
 /// A step between the features and the detector.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -38,6 +44,8 @@ pub enum Step {
     Stretch(Stretch),
     /// Σ weightᵢ · xᵢ
     Project(Projection),
+    /// At least −limit, at most limit.
+    Clip(Clip),
 }
 
 /// Checks the two numbers of each feature: as many of one as of the other, and all finite.
@@ -188,6 +196,34 @@ impl Projection {
     }
 }
 
+impl Clip {
+    /// Creates a step with a limit for each feature, at least 0.
+    pub fn new(limits: Vec<f64>) -> Result<Self, ModelError> {
+        if limits.is_empty() || limits.len() > Feature::ALL.len() {
+            return Err(ModelError::Dimension(limits.len()));
+        }
+        if !limits.iter().all(|limit| *limit >= 0.0 && limit.is_finite()) {
+            return Err(ModelError::NotFinite("a limit of the clip"));
+        }
+        Ok(Self {
+            limits: limits.into(),
+        })
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> &[f64] {
+        &self.limits
+    }
+
+    fn apply(&self, rows: &mut [f64]) {
+        for row in rows.chunks_exact_mut(self.limits.len()) {
+            for (value, limit) in row.iter_mut().zip(&self.limits) {
+                *value = value.clamp(-limit, *limit);
+            }
+        }
+    }
+}
+
 impl Step {
     /// Returns the length of the rows that it takes.
     pub fn inputs(&self) -> usize {
@@ -195,13 +231,14 @@ impl Step {
             Self::Scale(scaler) => scaler.mean.len(),
             Self::Stretch(stretch) => stretch.factor.len(),
             Self::Project(projection) => projection.inputs,
+            Self::Clip(clip) => clip.limits.len(),
         }
     }
 
     /// Returns the length of the rows that it returns.
     pub fn outputs(&self) -> usize {
         match self {
-            Self::Scale(_) | Self::Stretch(_) => self.inputs(),
+            Self::Scale(_) | Self::Stretch(_) | Self::Clip(_) => self.inputs(),
             Self::Project(projection) => projection.weights.len() / projection.inputs,
         }
     }
@@ -212,6 +249,7 @@ impl Step {
             Self::Scale(scaler) => scaler.apply(rows),
             Self::Stretch(stretch) => stretch.apply(rows),
             Self::Project(projection) => projection.apply(rows, spare),
+            Self::Clip(clip) => clip.apply(rows),
         }
     }
 
@@ -220,6 +258,7 @@ impl Step {
         let numbers = match self {
             Self::Scale(_) | Self::Stretch(_) => 2 * self.inputs(),
             Self::Project(projection) => projection.weights.len(),
+            Self::Clip(clip) => clip.limits.len(),
         };
         numbers * size_of::<f64>()
     }

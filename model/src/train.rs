@@ -4,6 +4,7 @@ mod degenerate;
 mod kernel_cache;
 mod options;
 mod smo;
+mod windows;
 
 use linfa::DatasetBase;
 use linfa::dataset::Pr;
@@ -12,7 +13,8 @@ use linfa_svm::Svm;
 use ndarray::{Array1, Array2};
 
 pub use degenerate::Replaced;
-pub use options::{Gamma, TrainError, TrainKernel, TrainOptions};
+pub use options::{Gamma, ProfileChoice, TrainError, TrainKernel, TrainOptions};
+pub use windows::{TrainingWindows, train_windows};
 
 use crate::svm::Similarities;
 use crate::{CodePath, Features, Kernel, Model, ModelError, OneClassSvm, Scaler};
@@ -37,8 +39,19 @@ pub fn train_and_tell(
     options: &TrainOptions,
 ) -> Result<(Model, Option<Replaced>), TrainError> {
     options.check()?;
+    train_beside(rows, rows, features, options)
+}
+
+/// Trains on rows from which a profile is subtracted; `measured` holds what was measured, which tells how large the sensor's
+/// values are.
+fn train_beside(
+    rows: &[f64],
+    measured: &[f64],
+    features: Features,
+    options: &TrainOptions,
+) -> Result<(Model, Option<Replaced>), TrainError> {
     let given = check_rows(rows, &features)?;
-    let history = degenerate::History::of(rows, &features);
+    let history = degenerate::History::of(rows, measured, &features);
     if let Some(svm) = history.constant_model()? {
         let replaced = history.never_varied();
         let provenance = format!("constant in {given} rows, tolerance {:e}", history.tolerance());

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Value, json};
 use windrow_common::SensorId;
-use windrow_model::{Detector, Model, Step};
+use windrow_model::{Detector, Feature, Model, Profile, Step};
 use windrow_models::{Metadata, ModelRepository, SensorModels, Shadows};
 use windrow_store::StoreArg;
 
@@ -122,6 +122,12 @@ impl Read {
             ("detector", self.model.detector().name().to_owned()),
         ];
         facts.extend(detector_facts(&self.model));
+        facts.extend(
+            self.model
+                .profile()
+                .map(|profile| ("profile", profile_text(profile))),
+        );
+        facts.extend(bands_text(&self.model).map(|bands| ("normal", bands)));
         facts.push(("provenance", self.model.provenance().to_owned()));
         let Some(metadata) = &self.metadata else {
             return facts;
@@ -162,7 +168,11 @@ impl Read {
         let mut shown = json!({
             "version": self.version, "features": model.features().to_string(), "detector": model.detector().name(),
             "steps": model.steps().iter().map(step_name).collect::<Vec<_>>(),
-            "provenance": model.provenance(), "metadata": self.metadata,
+            "provenance": model.provenance(), "metadata": self.metadata, "threshold": model.threshold(),
+            "profile": model.profile().map(|profile| json!({
+                "season": profile.season().to_string(), "timezone": profile.zone(), "levels": profile.levels(),
+            })),
+            "normal": model.bands().iter().map(|band| [band.low, band.high]).collect::<Vec<_>>(),
         });
         if let Some(svm) = model.svm() {
             shown["kernel"] = json!(format!("{:?}", svm.kernel()));
@@ -235,11 +245,46 @@ impl ShowArgs {
     }
 }
 
+/// Says by which hours a profile goes, and between which levels.
+fn profile_text(profile: &Profile) -> String {
+    let levels = || profile.levels().iter().copied();
+    let (least, most) = (
+        levels().fold(f64::INFINITY, f64::min),
+        levels().fold(f64::NEG_INFINITY, f64::max),
+    );
+    format!(
+        "by {} ({}), levels {least:.4} to {most:.4}",
+        profile.season(),
+        profile.zone()
+    )
+}
+
+/// Says between which values nearly all of each feature lay in training.
+fn bands_text(model: &Model) -> Option<String> {
+    let relative = |feature: &Feature| match model.profile().filter(|_| feature.is_level()) {
+        Some(_) => " from the profile",
+        None => "",
+    };
+    let bands = model.features().as_slice().iter().zip(model.bands());
+    let texts: Vec<String> = bands
+        .map(|(feature, band)| {
+            format!(
+                "{feature} {:.4} to {:.4}{}",
+                band.low,
+                band.high,
+                relative(feature)
+            )
+        })
+        .collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
 fn step_name(step: &Step) -> &'static str {
     match step {
         Step::Scale(_) => "scale",
         Step::Stretch(_) => "stretch",
         Step::Project(_) => "project",
+        Step::Clip(_) => "clip",
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
-use windrow_model::{Features, Model, Replaced, TrainError, TrainKernel, TrainOptions, train_and_tell};
+use windrow_model::{
+    Features, Model, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions, TrainingWindows,
+    train_windows,
+};
 use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
@@ -65,7 +68,11 @@ pub(crate) async fn train_fleet(
         {
             let (features, options) = (features.clone(), options.clone());
             training.spawn_blocking(move || {
-                let fitted = train_and_tell(&sample.values, features, &options);
+                let windows = TrainingWindows {
+                    starts: &sample.starts,
+                    rows: &sample.values,
+                };
+                let fitted = train_windows(windows, features, &options);
                 (sensor, fitted.map(|fitted| (fitted, sample)))
             });
         }
@@ -146,6 +153,13 @@ fn parameters(options: &TrainOptions) -> BTreeMap<String, String> {
     add("nu", options.nu.to_string());
     add("scaler", options.standardise.to_string());
     add("max_rows", options.max_rows.to_string());
+    match &options.profile {
+        ProfileChoice::Never => add("profile", "none".to_owned()),
+        ProfileChoice::IfWorthIt(zone) => {
+            add("profile", "auto".to_owned());
+            add("timezone", zone.iana_name().unwrap_or("UTC").to_owned());
+        }
+    }
     match options.kernel {
         TrainKernel::Linear => add("kernel", "linear".to_owned()),
         TrainKernel::Rbf => add("kernel", "rbf".to_owned()),

@@ -8,6 +8,8 @@ use windrow_model::Features;
 pub(super) struct Sample {
     /// The features of the rows that were kept, row by row.
     pub(super) values: Vec<f64>,
+    /// When the window of each of them starts.
+    pub(super) starts: Vec<EventTime>,
     /// Number of rows seen.
     pub(super) seen: usize,
     /// Start of the first window and end of the last one.
@@ -21,6 +23,7 @@ impl Default for Sample {
     fn default() -> Self {
         Self {
             values: Vec::new(),
+            starts: Vec::new(),
             seen: 0,
             span: None,
             window_ms: 0,
@@ -45,18 +48,25 @@ impl Sample {
     fn add(&mut self, aggregate: &Aggregate, features: &Features, max_rows: usize) {
         if self.seen.is_multiple_of(self.keep_every) {
             features.extract(std::slice::from_ref(aggregate), &mut self.values);
+            self.starts.push(aggregate.window_start);
         }
         self.seen += 1;
-        let row = features.len();
-        if self.values.len() >= 2 * max_rows * row {
-            let rows = self.values.len() / row;
-            for kept in 0..rows.div_ceil(2) {
-                self.values
-                    .copy_within(2 * kept * row..(2 * kept + 1) * row, kept * row);
-            }
-            self.values.truncate(rows.div_ceil(2) * row);
-            self.keep_every *= 2;
+        if self.starts.len() >= 2 * max_rows {
+            self.thin(features.len());
         }
+    }
+
+    /// Drops every second row.
+    fn thin(&mut self, row: usize) {
+        let left = self.starts.len().div_ceil(2);
+        for kept in 0..left {
+            self.starts[kept] = self.starts[2 * kept];
+            self.values
+                .copy_within(2 * kept * row..(2 * kept + 1) * row, kept * row);
+        }
+        self.starts.truncate(left);
+        self.values.truncate(left * row);
+        self.keep_every *= 2;
     }
 }
 
@@ -72,7 +82,7 @@ mod tests {
         for at in 0..100_u32 {
             let mean = f64::from(at);
             let aggregate = Aggregate {
-                window_start: EventTime::from_millis(0),
+                window_start: EventTime::from_millis(i64::from(at)),
                 count: 1,
                 mean,
                 std: 0.0,
@@ -86,6 +96,8 @@ mod tests {
         let means: Vec<f64> = sample.values.iter().step_by(2).copied().collect();
         let right: Vec<f64> = (0..100_u32).step_by(8).map(f64::from).collect();
         assert_eq!(means, right);
+        let starts: Vec<i64> = sample.starts.iter().map(|start| start.as_millis()).collect();
+        assert_eq!(starts, (0..100).step_by(8).collect::<Vec<i64>>());
         assert!(sample.values.iter().skip(1).step_by(2).all(|count| *count == 1.0));
     }
 }

@@ -13,8 +13,8 @@ use windrow_common::{
     SensorId, Shadow,
 };
 use windrow_model::{
-    Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
-    OneClassSvm, Projection, Scaler, Step, Stretch, TreeNode,
+    Band, Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
+    OneClassSvm, Profile, Projection, Scaler, Season, Step, Stretch, TreeNode,
 };
 use windrow_store::testing::file_of;
 use windrow_store::{Dispatched, Row};
@@ -272,6 +272,15 @@ fn models() -> Seeds {
         let model = Model::with_steps("mean,std".parse().unwrap(), steps, detector, "by hand");
         model.unwrap().to_bytes().unwrap()
     };
+    let seasonal = Model::from_bytes(&model(Kernel::Rbf { gamma: 0.5 }, true)).unwrap();
+    let band = Band { low: -1.0, high: 2.0 };
+    let seasonal = seasonal
+        .with_profile(Some(
+            Profile::new(Season::Day, "Europe/Berlin", vec![70.5; 24]).unwrap(),
+        ))
+        .with_bands(vec![band; 2])
+        .and_then(|model| model.with_threshold(Some(0.3)));
+    let seasonal = seasonal.unwrap().to_bytes().unwrap();
     let split = TreeNode::Split {
         feature: 0,
         threshold: 0.5,
@@ -294,6 +303,7 @@ fn models() -> Seeds {
             "forest",
             with_steps(vec![stretch.clone(), project], Detector::IsolationForest(forest)),
         ),
+        ("model_file", "seasonal", seasonal),
         (
             "model_file",
             "envelope",

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FormatError, feature_codes, features, kernel, kernel_parts};
 use crate::{
-    Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, Model, ModelError, OneClassSvm,
-    Projection, Scaler, Step, Stretch, Tree, TreeNode,
+    Clip, Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, Model, ModelError,
+    OneClassSvm, Projection, Scaler, Step, Stretch, Tree, TreeNode,
 };
 
 /// The contents after the header. A change to them must raise the version; new variants go at the end.
@@ -19,9 +19,22 @@ pub(super) struct Body {
 
 #[derive(Serialize, Deserialize)]
 enum StoredStep {
-    Scale { mean: Vec<f64>, scale: Vec<f64> },
-    Stretch { factor: Vec<f64>, offset: Vec<f64> },
-    Project { inputs: u32, weights: Vec<f64> },
+    Scale {
+        mean: Vec<f64>,
+        scale: Vec<f64>,
+    },
+    Stretch {
+        factor: Vec<f64>,
+        offset: Vec<f64>,
+    },
+    Project {
+        inputs: u32,
+        weights: Vec<f64>,
+    },
+    /// Since version 3.
+    Clip {
+        limits: Vec<f64>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +106,9 @@ impl StoredStep {
                 inputs: narrow(step.inputs()),
                 weights: projection.weights().to_vec(),
             },
+            Step::Clip(clip) => Self::Clip {
+                limits: clip.limits().to_vec(),
+            },
         }
     }
 
@@ -101,6 +117,7 @@ impl StoredStep {
             Self::Scale { mean, scale } => Step::Scale(Scaler::new(mean, scale)?),
             Self::Stretch { factor, offset } => Step::Stretch(Stretch::new(factor, offset)?),
             Self::Project { inputs, weights } => Step::Project(Projection::new(inputs as usize, weights)?),
+            Self::Clip { limits } => Step::Clip(Clip::new(limits)?),
         })
     }
 }
@@ -217,6 +234,11 @@ impl StoredDetector {
             }
         })
     }
+}
+
+/// Returns whether programs that read no newer version than 2 do not know a step.
+pub(super) fn is_newer(step: &Step) -> bool {
+    matches!(step, Step::Clip(_))
 }
 
 /// Cuts the nodes into trees.

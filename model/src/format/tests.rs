@@ -1,10 +1,11 @@
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, OneClassSvm, Projection, Scaler,
-    Step, Stretch, Tree, TreeNode,
+    Band, Clip, Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, OneClassSvm,
+    Profile, Projection, Scaler, Season, Step, Stretch, Tree, TreeNode,
 };
 
 fn finite() -> impl Strategy<Value = f64> {
@@ -89,16 +90,41 @@ fn step(dimension: usize) -> impl Strategy<Value = Step> {
             .prop_map(|(factor, offset)| Step::Stretch(Stretch::new(factor, offset).unwrap())),
         vec(finite(), dimension * dimension)
             .prop_map(move |weights| Step::Project(Projection::new(dimension, weights).unwrap())),
+        vec(0.0..f64::MAX, dimension).prop_map(|limits| Step::Clip(Clip::new(limits).unwrap())),
     ]
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let zones = prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York"]);
+    (prop::sample::select(Season::ALL.to_vec()), zones).prop_flat_map(|(season, zone)| {
+        vec(finite(), season.levels()).prop_map(move |levels| Profile::new(season, zone, levels).unwrap())
+    })
+}
+
+fn bands(dimension: usize) -> impl Strategy<Value = Vec<Band>> {
+    let bands = vec(
+        (finite(), finite()).prop_map(|(low, high)| Band { low, high }),
+        dimension,
+    );
+    prop_oneof![Just(Vec::new()), bands]
 }
 
 fn model() -> impl Strategy<Value = Model> {
     (1_usize..=10).prop_flat_map(|dimension| {
         let parts = (vec(step(dimension), 0..4), detector(dimension), ".{0,40}");
-        parts.prop_map(move |(steps, detector, provenance)| {
-            let features = Features::new(&Feature::ALL[10 - dimension..]).unwrap();
-            Model::with_steps(features, steps, detector, provenance).unwrap()
-        })
+        let beside = (option::of(profile()), bands(dimension), option::of(finite()));
+        (parts, beside).prop_map(
+            move |((steps, detector, provenance), (profile, bands, threshold))| {
+                let features = Features::new(&Feature::ALL[10 - dimension..]).unwrap();
+                let model = Model::with_steps(features, steps, detector, provenance).unwrap();
+                model
+                    .with_profile(profile)
+                    .with_bands(bands)
+                    .unwrap()
+                    .with_threshold(threshold)
+                    .unwrap()
+            },
+        )
     })
 }
 
@@ -161,6 +187,7 @@ proptest! {
         let _ = Model::from_bytes(&bytes);
         let _ = Model::from_bytes(&sealed(1, &bytes));
         let _ = Model::from_bytes(&sealed(2, &bytes));
+        let _ = Model::from_bytes(&sealed(3, &bytes));
     }
 }
 
@@ -237,6 +264,64 @@ fn the_file_layout_does_not_change_unnoticed() {
         ],
         ["952019bcb9b1fc18", "a397a8f71fe9f735", "1527334afcf9747a"]
     );
+    let by_day = Profile::new(Season::Day, "Europe/Berlin", vec![1.5; 24]).unwrap();
+    let by_week = Profile::new(Season::Week, "Europe/Berlin", vec![2.5; 168]).unwrap();
+    let clip = Step::Clip(Clip::new(vec![1_000.0]).unwrap());
+    let band = Band { low: -1.0, high: 2.0 };
+    let third = [
+        small().with_profile(Some(by_day)),
+        small().with_step(clip).unwrap().with_profile(Some(by_week)),
+        small()
+            .with_bands(vec![band])
+            .unwrap()
+            .with_threshold(Some(0.3))
+            .unwrap(),
+    ];
+    let version = |model: &Model| {
+        assert_eq!(model.to_bytes().unwrap()[4], 3);
+        model.version().unwrap()
+    };
+    assert_eq!(
+        third.each_ref().map(version),
+        ["30f07845d9f54d26", "4e8841a3bd5ec907", "4e33eebcc49aa9aa"]
+    );
+}
+
+#[test]
+fn a_profile_that_this_program_cannot_use_is_refused() {
+    let body = |zone: &str, season: u8, levels: usize| {
+        let model = (
+            ("by hand", vec![1_u8], Vec::<u8>::new()),
+            (
+                0_u32,
+                1_u32,
+                (1_u8, 1.0, 0.0, 0_u32),
+                -0.25,
+                vec![0.5; 2],
+                vec![1.0, 2.0],
+            ),
+        );
+        let mut bytes = Vec::new();
+        let profile = Some((season, zone, vec![1.0; levels]));
+        let beside = (profile, Vec::<(f64, f64)>::new(), None::<f64>);
+        windrow_common::encode(&(model, beside), &mut bytes).unwrap();
+        sealed(3, &bytes)
+    };
+    assert!(Model::from_bytes(&body("Europe/Berlin", 0, 24)).is_ok());
+    for (file, why) in [
+        (
+            body("Europe/Berlin", 0, 25),
+            "a profile by hour of the day has 24 levels, not 25",
+        ),
+        (body("Europe/Berlin", 3, 24), "the unknown season code 3"),
+        (
+            body("Mars/Olympus", 0, 24),
+            "the time zone `Mars/Olympus` of the model's profile is unknown",
+        ),
+    ] {
+        let error = Model::from_bytes(&file).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Kernel;
+use crate::{Feature, Kernel};
 use proptest::prelude::*;
 
 const KERNELS: [Kernel; 4] = [

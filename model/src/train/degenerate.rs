@@ -72,18 +72,13 @@ impl fmt::Display for Replaced {
 }
 
 impl<'a> History<'a> {
-    /// Looks at all rows; there is at least one.
-    pub(super) fn of(rows: &'a [f64], features: &'a Features) -> Self {
+    /// Looks at all rows, of which there is at least one, and at what was measured: a profile may have left next to nothing
+    /// of it.
+    pub(super) fn of(rows: &'a [f64], measured: &[f64], features: &'a Features) -> Self {
         let dimension = features.len();
-        let mut lows = rows[..dimension].to_vec();
-        let mut highs = lows.clone();
-        for row in rows.chunks_exact(dimension) {
-            for ((value, low), high) in row.iter().zip(&mut lows).zip(&mut highs) {
-                *low = low.min(*value);
-                *high = high.max(*value);
-            }
-        }
-        let largest = |at: usize| lows[at].abs().max(highs[at].abs());
+        let (lows, highs) = extremes(rows, dimension);
+        let (least, most) = extremes(measured, dimension);
+        let largest = |at: usize| least[at].abs().max(most[at].abs());
         let constant = (0..dimension).map(|at| highs[at] - lows[at] <= ROUNDING * largest(at));
         // Deviations and ranges of a constant are 0; their tolerance is that of the value.
         let of_value = (0..dimension).filter(|at| features.as_slice()[*at] != Feature::Count);
@@ -144,6 +139,19 @@ impl<'a> History<'a> {
         }
         Scaler::new(scaler.mean().to_vec(), scale)
     }
+}
+
+/// Returns the smallest and the largest value of each feature.
+fn extremes(rows: &[f64], dimension: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut lows = rows[..dimension].to_vec();
+    let mut highs = lows.clone();
+    for row in rows.chunks_exact(dimension) {
+        for ((value, low), high) in row.iter().zip(&mut lows).zip(&mut highs) {
+            *low = low.min(*value);
+            *high = high.max(*value);
+        }
+    }
+    (lows, highs)
 }
 
 /// Returns the SVM, with its boundary moved out if too many of its own (scaled) `rows` lie on it.

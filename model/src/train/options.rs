@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::tz::TimeZone;
+
 use super::to_f64;
 use crate::{MAX_DEGREE, ModelError};
 
@@ -35,6 +37,17 @@ pub struct TrainOptions {
     /// Most rows to use, evenly spread over the input: at most 20,000, and 5,000 for other kernels than RBF, whose
     /// memory grows with their square.
     pub max_rows: usize,
+    /// Whether a model gets a seasonal profile. [`crate::train()`] knows no times, so its models have none.
+    pub profile: ProfileChoice,
+}
+
+/// Whether a model gets a seasonal profile.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProfileChoice {
+    /// It has none.
+    Never,
+    /// It has the one that predicts its history best, if one is worth it, by the hours of this time zone.
+    IfWorthIt(TimeZone),
 }
 
 /// A kernel to train with.
@@ -82,6 +95,14 @@ pub enum TrainError {
         /// Length of a row.
         dimension: usize,
     },
+    /// The windows' starts and rows do not fit.
+    #[error("there are {starts} starts of windows for {rows} rows")]
+    Starts {
+        /// Number of starts.
+        starts: usize,
+        /// Number of rows.
+        rows: usize,
+    },
     /// A number is NaN or infinite, or overflows when squared.
     #[error("training row {row} holds {value}; values must be finite and between -1e100 and 1e100")]
     NotFinite {
@@ -105,6 +126,9 @@ pub enum TrainError {
         "`{0}` is not a gamma: use scale, auto, a number above 0, or such a number per feature, as in 3/d"
     )]
     Gamma(String),
+    /// A text is not a time zone.
+    #[error("`{0}` is no time zone: write a name of the IANA database, such as Europe/Berlin or UTC")]
+    Zone(String),
     /// The fit flags much of what it was trained on.
     #[error(
         "the {kernel} kernel does not separate the rows from the origin: the fit flags {flagged} of the {rows} rows \
@@ -138,6 +162,17 @@ impl Default for TrainOptions {
             standardise: true,
             tolerance: 1e-4,
             max_rows: 2_000,
+            profile: ProfileChoice::IfWorthIt(TimeZone::UTC),
+        }
+    }
+}
+
+impl ProfileChoice {
+    /// Returns the choice of a profile by the hours of a time zone, such as `Europe/Berlin`.
+    pub fn by_hours_of(zone: &str) -> Result<Self, TrainError> {
+        match TimeZone::get(zone) {
+            Ok(found) => Ok(Self::IfWorthIt(found)),
+            Err(_) => Err(TrainError::Zone(zone.to_owned())),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::super::value::{Global, Value};
 use super::super::{ImportError, shown};
 use super::MAX_DEPTH;
 use super::estimator::Estimator;
-use crate::{Feature, ModelError, Projection, Scaler, Step, Stretch};
+use crate::{Clip, Feature, ModelError, Projection, Scaler, Step, Stretch};
 
 /// Returns the steps of a transformer, or `None` if it is not one that can be imported.
 pub(super) fn steps(transformer: Estimator<'_, '_>, depth: usize) -> Result<Option<Vec<Step>>, ImportError> {
@@ -194,6 +194,7 @@ fn widened(step: &Step, before: usize, after: usize) -> Result<Step, ImportError
             padded(stretch.factor(), 1.0),
             padded(stretch.offset(), 0.0),
         )?),
+        Step::Clip(clip) => Step::Clip(Clip::new(padded(clip.limits(), f64::MAX))?),
         Step::Project(projection) => {
             let (inputs, outputs) = (before + step.inputs() + after, before + step.outputs() + after);
             let mut weights = vec![0.0; inputs * outputs];

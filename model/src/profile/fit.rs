@@ -1,0 +1,114 @@
+//! Finds the profile of a sensor in its history, if it has one.
+//!
+//! A profile is fitted to the older half of the history and judged by the newer half. What only repeats the noise of the past
+//! does not predict, and would add that noise to every window.
+
+use jiff::tz::TimeZone;
+use windrow_common::EventTime;
+
+use super::{Clock, HOURS, Profile, Season};
+
+/// A profile must leave at most this share of the mean absolute error that one level for all times leaves.
+const WORTH_A_PROFILE: f64 = 0.8;
+
+/// A finer profile must leave at most this share of the error of the coarser one.
+const WORTH_A_FINER_ONE: f64 = 0.97;
+
+/// An hour with fewer windows has the level of the coarser season.
+const FEWEST_WINDOWS: usize = 2;
+
+const HOURS_OF_WEEK: usize = 7 * HOURS;
+
+/// A window: its hour of the week, and its level.
+type Window = (usize, f64);
+
+/// A level for each hour of the week.
+type Table = [f64; HOURS_OF_WEEK];
+
+/// Finds the profile of windows with these starts and levels; `None` if none is worth it.
+pub(crate) fn fit(
+    starts: &[EventTime],
+    levels: impl Iterator<Item = f64>,
+    zone: &TimeZone,
+) -> Option<Profile> {
+    let mut windows: Vec<(EventTime, f64)> = starts.iter().copied().zip(levels).collect();
+    // Windows that came late are behind newer ones.
+    windows.sort_by_key(|(start, _)| *start);
+    let mut clock = Clock::new(zone);
+    let windows: Vec<Window> = windows
+        .into_iter()
+        .map(|(start, level)| (clock.hour_of_week(start), level))
+        .collect();
+    let (older, newer) = windows.split_at(windows.len() / 2);
+    let one_level = one_level(older)?;
+    let mut most = WORTH_A_PROFILE * mean_error(newer, &one_level);
+    let mut chosen = None;
+    let mut table = one_level;
+    for season in Season::ALL {
+        refine(&mut table, older, season);
+        let error = mean_error(newer, &table);
+        // Two equal errors of 0 are those of a sensor that never varied.
+        if error < most {
+            chosen = Some(season);
+            most = WORTH_A_FINER_ONE * error;
+        }
+    }
+    Some(of_all(&windows, chosen?, zone))
+}
+
+/// Returns the profile of all windows.
+fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Profile {
+    let mut table = one_level(windows).expect("a history with a season has windows");
+    for finer in Season::ALL.into_iter().filter(|finer| *finer <= season) {
+        refine(&mut table, windows, finer);
+    }
+    let mut levels = vec![0.0; season.levels()];
+    for (hour, level) in table.into_iter().enumerate() {
+        levels[season.bin(hour)] = level;
+    }
+    Profile {
+        season,
+        zone: zone.clone(),
+        levels: levels.into(),
+    }
+}
+
+/// Returns the median of all windows for every hour; `None` if there is no window.
+fn one_level(windows: &[Window]) -> Option<Table> {
+    let mut levels: Vec<f64> = windows.iter().map(|(_, level)| *level).collect();
+    (!levels.is_empty()).then(|| [median(&mut levels); HOURS_OF_WEEK])
+}
+
+/// Replaces the level of each hour that has enough windows of this season.
+fn refine(table: &mut Table, windows: &[Window], season: Season) {
+    let mut bins = vec![Vec::new(); season.levels()];
+    for (hour, level) in windows {
+        bins[season.bin(*hour)].push(*level);
+    }
+    let medians: Vec<Option<f64>> = bins
+        .iter_mut()
+        .map(|levels| (levels.len() >= FEWEST_WINDOWS).then(|| median(levels)))
+        .collect();
+    for (hour, level) in table.iter_mut().enumerate() {
+        *level = medians[season.bin(hour)].unwrap_or(*level);
+    }
+}
+
+fn mean_error(windows: &[Window], table: &Table) -> f64 {
+    let errors = windows.iter().map(|(hour, level)| (level - table[*hour]).abs());
+    #[allow(clippy::cast_precision_loss)] // Far below 2^53.
+    let count = windows.len() as f64;
+    errors.sum::<f64>() / count
+}
+
+/// Returns the median of at least one level: the mean of the two in the middle of an even number.
+fn median(levels: &mut [f64]) -> f64 {
+    let middle = levels.len() / 2;
+    let even = levels.len().is_multiple_of(2);
+    let (below, upper, _) = levels.select_nth_unstable_by(middle, f64::total_cmp);
+    if !even {
+        return *upper;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    lower.midpoint(*upper)
+}
