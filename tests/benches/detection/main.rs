@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Devices in a simulated fleet; each has five sensors.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 3)]
     devices: u32,
     /// Time between two readings of a simulated sensor.
     #[arg(long, default_value = "5m", value_parser = parse_duration)]
@@ -55,15 +55,18 @@ pub(crate) struct Args {
     /// Only the steps whose names contain this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Another threshold for all steps.
-    #[arg(long)]
-    threshold: Option<f64>,
-    /// Another number of windows that close an incident, for all steps.
+    /// How many normal windows close an incident.
     #[arg(long, default_value_t = 60)]
     quiet: u32,
-    /// Another vote that opens an incident, N/M.
-    #[arg(long, default_value = "1/1", value_parser = votes)]
-    open_after: (u32, u32),
+    /// The quantile of its training scores above which the isolation forest flags.
+    #[arg(long, default_value_t = 0.999)]
+    quantile: f64,
+    /// The number of deviations beyond which robust z and the seasonal-naive detector flag.
+    #[arg(long, default_value_t = 5.0)]
+    limit: f64,
+    /// Compare rules for incidents instead of detectors, on each step that --only names.
+    #[arg(long)]
+    sweep: bool,
     /// Print every false incident, and the anomalies that were missed.
     #[arg(long)]
     explain: bool,
@@ -83,18 +86,15 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-fn votes(text: &str) -> Result<(u32, u32), String> {
-    let split = text.split_once('/');
-    let parsed = split.and_then(|(n, m)| Some((n.parse().ok()?, m.parse().ok()?)));
-    parsed.ok_or_else(|| format!("`{text}` is not N/M"))
-}
-
 fn main() {
     let args = Args::parse();
-    let steps: Vec<Step> = step::all(&args)
+    let mut steps: Vec<Step> = step::all(&args)
         .into_iter()
         .filter(|step| step.name.contains(&args.only))
         .collect();
+    if args.sweep {
+        steps = steps.iter().flat_map(step::sweep).collect();
+    }
     let mut tallies: Vec<Tally> = steps.iter().map(|_| Tally::default()).collect();
     let began = Instant::now();
     for seed in args.seeds.0..=args.seeds.1 {
@@ -128,9 +128,13 @@ fn judge_fleet(sensors: &[Sensor], steps: &[Step], args: &Args) -> Vec<Tally> {
         for _ in 0..cores {
             scope.spawn(|| {
                 while let Some(sensor) = sensors.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut scores = Vec::new();
                     for (at, step) in steps.iter().enumerate() {
                         let began = Instant::now();
-                        let courses = step.courses(sensor, args);
+                        if at == 0 || !step.scores_like(&steps[at - 1]) {
+                            scores = step.scores(sensor);
+                        }
+                        let courses = step.courses(sensor, &scores);
                         let seconds = began.elapsed().as_secs_f64();
                         let tally = judge::judge(sensor, &courses, seconds, args);
                         sums.lock().unwrap()[at].add(tally);

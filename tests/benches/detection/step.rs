@@ -17,19 +17,23 @@ const DAY_MS: i64 = 86_400_000;
 /// A detector with everything that is chosen about it.
 #[derive(Clone)]
 pub(crate) struct Step {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     method: Method,
     /// Whether it is trained again every day, and not only before the first.
     daily: bool,
     /// The number of windows that it is trained on.
     last: usize,
-    threshold: f64,
-    hold: Hold,
     /// What an SVM sees of a window.
     features: &'static str,
+    hold: Hold,
+    threshold: f64,
+    /// How many of how many windows open an incident.
+    open_after: (u32, u32),
+    /// How many normal windows close it.
+    quiet: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Method {
     Svm {
         nu: f64,
@@ -60,7 +64,7 @@ enum Hold {
 /// Returns the steps, each with what the one before has and more, and then the other detectors.
 pub(crate) fn all(args: &Args) -> Vec<Step> {
     let a = Step {
-        name: "a  static model, every flag an alarm",
+        name: "a static model, every flag an alarm".to_owned(),
         method: Method::Svm {
             nu: 0.01,
             gamma: Gamma::Scale,
@@ -68,80 +72,89 @@ pub(crate) fn all(args: &Args) -> Vec<Step> {
         },
         daily: false,
         last: 3_000,
-        threshold: 0.0,
-        hold: Hold::None,
         features: "mean",
-    };
-    let b = Step {
-        name: "b  + incidents",
-        hold: Hold::Incidents,
-        ..a
-    };
-    let b2 = Step {
-        name: "b' + silent and stuck sensors",
-        hold: Hold::WithHealth,
-        ..b
-    };
-    let c = Step {
-        name: "c  + retrained daily on the last 3,000 windows",
-        daily: true,
-        ..b2
-    };
-    let d = Step {
-        name: "d  + nu 0.005, gamma 3/d, score above 0.3",
-        method: Method::Svm {
-            nu: 0.005,
-            gamma: Gamma::PerFeature(3.0),
-            seasonal: false,
-        },
-        threshold: 0.3,
-        ..c
-    };
-    let e = Step {
-        name: "e  + seasonal profile",
-        method: Method::Svm {
-            nu: 0.005,
-            gamma: Gamma::PerFeature(3.0),
-            seasonal: true,
-        },
-        ..d
-    };
-    let f = Step {
-        name: "f  + on the last 5,000 windows",
-        last: 5_000,
-        ..e
-    };
-    let g = Step {
-        name: "g  + standard deviation, minimum and maximum",
-        features: "mean,std,min,max",
-        ..f
-    };
-    let peer = |name, method| Step {
-        name,
-        method,
+        hold: Hold::None,
         threshold: 0.0,
-        ..c
+        open_after: (1, 1),
+        quiet: args.quiet,
     };
+    let mut steps = vec![a];
+    let mut then = |name: &str, change: &dyn Fn(&mut Step)| {
+        let mut next = steps[steps.len() - 1].clone();
+        next.name = name.to_owned();
+        change(&mut next);
+        steps.push(next);
+    };
+    then("b + incidents", &|step| step.hold = Hold::Incidents);
+    then("b' + silent and stuck sensors", &|step| {
+        step.hold = Hold::WithHealth
+    });
+    then("c + retrained daily on the last 3,000 windows", &|step| {
+        step.daily = true
+    });
+    let svm = |seasonal| Method::Svm {
+        nu: 0.005,
+        gamma: Gamma::PerFeature(3.0),
+        seasonal,
+    };
+    then("d + nu 0.005, gamma 3/d, score above 0.3", &|step| {
+        step.method = svm(false);
+        step.threshold = 0.3;
+    });
+    then("e + seasonal profile", &|step| step.method = svm(true));
+    then("f + on the last 5,000 windows", &|step| step.last = 5_000);
+    then("g + standard deviation, minimum and maximum", &|step| {
+        step.features = "mean,std,min,max"
+    });
     let peers = [
-        peer("isolation forest", Method::Forest { quantile: 0.999 }),
-        peer("robust z", Method::RobustZ { limit: 5.0 }),
-        peer("seasonal naive", Method::SeasonalNaive { limit: 5.0 }),
+        (
+            "isolation forest",
+            Method::Forest {
+                quantile: args.quantile,
+            },
+        ),
+        ("robust z", Method::RobustZ { limit: args.limit }),
+        ("seasonal naive", Method::SeasonalNaive { limit: args.limit }),
     ];
-    let mut steps: Vec<Step> = [a, b, b2, c, d, e, f, g].into_iter().chain(peers).collect();
-    for step in &mut steps {
-        step.threshold = args.threshold.unwrap_or(step.threshold);
+    for (name, method) in peers {
+        let hold = Hold::WithHealth;
+        steps.push(Step {
+            name: name.to_owned(),
+            method,
+            hold,
+            daily: true,
+            ..steps[0].clone()
+        });
+    }
+    steps
+}
+
+/// Returns a step under many rules.
+pub(crate) fn sweep(step: &Step) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for threshold in [0.2, 0.3, 0.45, 0.6, 1.0] {
+        for open_after in [(1, 1), (2, 3), (2, 6)] {
+            for quiet in [6, 60, 144] {
+                steps.push(Step {
+                    name: format!("{threshold} {}/{} {quiet}", open_after.0, open_after.1),
+                    threshold,
+                    open_after,
+                    quiet,
+                    ..step.clone()
+                });
+            }
+        }
     }
     steps
 }
 
 impl Step {
     /// Returns the incidents of the time that is scored.
-    pub(crate) fn courses(&self, sensor: &Sensor, args: &Args) -> Vec<Course> {
-        let scores = self.scores(sensor);
+    pub(crate) fn courses(&self, sensor: &Sensor, scores: &[f64]) -> Vec<Course> {
         let first = sensor.windows.len() - scores.len();
         let windows = sensor.windows.iter().zip(
             // The history is normal: it only tells what pauses and repetitions are usual.
-            std::iter::repeat_n(f64::MIN, first).chain(scores),
+            std::iter::repeat_n(f64::MIN, first).chain(scores.iter().copied()),
         );
         let windows = windows.map(|(aggregate, score)| Window {
             start: aggregate.window_start,
@@ -153,7 +166,7 @@ impl Step {
         if self.hold == Hold::None {
             courses.extend(windows.filter(|window| window.score > self.threshold).map(alarm));
         } else {
-            let rules = self.rules(args);
+            let rules = self.rules();
             rules.check().unwrap();
             let mut track = Track::default();
             for window in windows {
@@ -165,14 +178,14 @@ impl Step {
         courses
     }
 
-    fn rules(&self, args: &Args) -> Rules {
+    fn rules(&self) -> Rules {
         let defaults = Rules::default();
         let health = self.hold == Hold::WithHealth;
         Rules {
             threshold: self.threshold,
-            open_after: args.open_after.0,
-            of: args.open_after.1,
-            quiet: args.quiet,
+            open_after: self.open_after.0,
+            of: self.open_after.1,
+            quiet: self.quiet,
             silent_after: if health {
                 defaults.silent_after
             } else {
@@ -183,8 +196,14 @@ impl Step {
         }
     }
 
+    /// Returns whether another step gives the same scores.
+    pub(crate) fn scores_like(&self, other: &Self) -> bool {
+        let of = |step: &Self| (step.method, step.daily, step.last, step.features);
+        of(self) == of(other)
+    }
+
     /// Returns the scores of the windows from the start of scoring on.
-    fn scores(&self, sensor: &Sensor) -> Vec<f64> {
+    pub(crate) fn scores(&self, sensor: &Sensor) -> Vec<f64> {
         let windows = &sensor.windows;
         let position = |time: EventTime| windows.partition_point(|window| window.window_start < time);
         let mut scores = Vec::new();
