@@ -250,18 +250,22 @@ fn a_holiday_is_like_a_sunday_for_the_whole_plant() {
 
 #[test]
 fn an_incident_meets_an_anomaly_that_is_less_than_a_window_away() {
-    let time = |minute: i64| EventTime::from_millis(minute * 60_000);
+    let time = |seconds: i64| EventTime::from_millis(seconds * 1_000);
     let course = windrow_common::Course {
         kind: windrow_common::IncidentKind::Anomaly,
-        opened: time(10),
-        noticed: time(11),
+        opened: time(600),
+        noticed: time(660),
         escalated: None,
-        until: time(20),
+        until: time(1_200),
         closed: None,
         windows: 10,
         peak: None,
     };
     let met = |from, to| meets(&course, &(time(from)..time(to)), Length::from_millis(60_000));
-    assert!(met(12, 13) && met(5, 30) && met(20, 25) && met(5, 10));
-    assert!(!met(5, 9) && !met(21, 25));
+    assert!(met(720, 780) && met(300, 1_800), "they overlap");
+    assert!(
+        met(1_259, 1_500) && met(300, 541),
+        "less than a window lies between them"
+    );
+    assert!(!met(1_260, 1_500) && !met(300, 540), "a window lies between them");
 }
