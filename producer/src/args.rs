@@ -25,8 +25,8 @@ const SIMULATED: &str = "sim:";
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
     /// Where readings come from: a CSV, NDJSON or Parquet file (plain, .gz or .zst), a folder of them, or a simulated
-    /// fleet such as sim:devices=100,tags=5,duration=1d. Programs with Event Hubs support also read
-    /// eventhubs://NAMESPACE.servicebus.windows.net/HUB
+    /// fleet such as sim:devices=100,tags=5,duration=1d (docs/inputs.md has all its keys). Programs with Event Hubs
+    /// support also read eventhubs://NAMESPACE.servicebus.windows.net/HUB
     #[arg(long, value_name = "SOURCE", env = "WINDROW_SOURCE")]
     pub source: String,
     #[command(flatten)]

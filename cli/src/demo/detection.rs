@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use windrow_common::{EventTime, Incident, Prediction, SensorId};
-use windrow_producer::source::simulator::{Anomaly, AnomalyKind};
+use windrow_producer::source::simulator::{Anomaly, AnomalyKind, meets};
 use windrow_store::Store;
 
 use crate::error::CliError;
@@ -27,9 +27,9 @@ pub(super) struct Detected {
 pub(super) struct FoundIncidents {
     /// Number of incidents.
     pub(super) all: u64,
-    /// Of these, incidents that touch a true anomaly.
+    /// Of these, incidents that meet a true anomaly; see [`meets`].
     pub(super) right: u64,
-    /// True anomalies that an incident touches.
+    /// True anomalies that an incident meets.
     pub(super) found: u64,
 }
 
@@ -123,11 +123,16 @@ fn compare(
 ) -> FoundIncidents {
     let mut found = HashSet::new();
     let mut right = 0;
-    for Incident { sensor, course, .. } in incidents {
+    for Incident {
+        sensor,
+        window_length,
+        course,
+    } in incidents
+    {
         let of_sensor = by_sensor.get(sensor).into_iter().flatten();
         let touched = of_sensor.filter(|at| {
             let anomaly = &anomalies[**at].0;
-            course.opened < anomaly.to && anomaly.from < course.until
+            meets(course, &(anomaly.from..anomaly.to), *window_length)
         });
         let touches = touched.map(|at| found.insert(*at)).count() > 0;
         right += u64::from(touches);

@@ -84,6 +84,8 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
                     detected: noticed,
                 }
             })
+            // Most simulations hold no deaths and no slow drift.
+            .filter(|detection| detection.episodes > 0)
             .collect(),
         window: args.windows.window,
         sensors: charts(store, detected).await?,

@@ -36,10 +36,25 @@ pub struct SimulatorConfig {
     /// `partitions`: how many partitions the devices are distributed over in turn; default 4, or one per device if
     /// there are fewer.
     pub partitions: u32,
+    /// `weekly`: the share of the sensors that rest at weekends, with a lower level and less swing; default 0, `on` is
+    /// 0.5.
+    pub weekly: f64,
+    /// `holidays`: the share of the plant's weekdays on which these sensors rest, too; default 0, `on` is 0.04, ten a
+    /// year.
+    pub holidays: f64,
+    /// `regimes`: the share of the sensors that come into another regime once in four weeks: another level and another
+    /// noise, which stay and are the new normal; default 0, `on` is 0.25.
+    pub regimes: f64,
+    /// `deaths`: the share of the sensors that die in four weeks: they stop, or repeat their last value, until they are
+    /// replaced at the end of these four weeks; default 0, `on` is 0.05.
+    pub deaths: f64,
+    /// `drifts`: the share of the sensors that drift in four weeks, for 5 to 12 days until they are recalibrated; default
+    /// 0, `on` is 0.1.
+    pub drifts: f64,
 }
 
-const KNOWN_KEYS: &str =
-    "devices, tags, start, duration, period, seed, anomalies, disorder, gaps and partitions";
+const KNOWN_KEYS: &str = "devices, tags, start, duration, period, seed, anomalies, disorder, gaps, partitions, weekly, \
+                          holidays, regimes, deaths and drifts";
 
 /// 2026-01-05T00:00:00Z.
 const DEFAULT_START: EventTime = EventTime::from_millis(1_767_571_200_000);
@@ -68,12 +83,18 @@ impl Default for SimulatorConfig {
             disorder: Duration::from_secs(5),
             gaps: 0.001,
             partitions: DEFAULT_PARTITIONS,
+            weekly: 0.0,
+            holidays: 0.0,
+            regimes: 0.0,
+            deaths: 0.0,
+            drifts: 0.0,
         }
     }
 }
 
 impl fmt::Display for SimulatorConfig {
-    /// Writes the text form with every key; it parses back to the same fleet.
+    /// Writes the text form; it parses back to the same fleet. What happens over days and weeks is
+    /// written only if it is set, so that the names of other fleets' partitions stay what they were.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = self
             .duration
@@ -91,7 +112,12 @@ impl fmt::Display for SimulatorConfig {
             format_duration(self.disorder),
             self.gaps,
             self.partitions,
-        )
+        )?;
+        let set = self.life().into_iter().filter(|(_, share)| *share != 0.0);
+        for (key, share) in set {
+            write!(f, ",{key}={share}")?;
+        }
+        Ok(())
     }
 }
 
@@ -141,9 +167,25 @@ impl SimulatorConfig {
             "disorder" => self.disorder = duration(key, value)?,
             "gaps" => self.gaps = number(key, value)?,
             "partitions" => self.partitions = number(key, value)?,
+            "weekly" => self.weekly = share(key, value, 0.5)?,
+            "holidays" => self.holidays = share(key, value, 0.04)?,
+            "regimes" => self.regimes = share(key, value, 0.25)?,
+            "deaths" => self.deaths = share(key, value, 0.05)?,
+            "drifts" => self.drifts = share(key, value, 0.1)?,
             _ => return Err(format!("no key `{key}`; the keys are {KNOWN_KEYS}")),
         }
         Ok(())
+    }
+
+    /// Returns the keys of what happens over days and weeks, with their shares.
+    fn life(&self) -> [(&'static str, f64); 5] {
+        [
+            ("weekly", self.weekly),
+            ("holidays", self.holidays),
+            ("regimes", self.regimes),
+            ("deaths", self.deaths),
+            ("drifts", self.drifts),
+        ]
     }
 
     /// Checks that every value makes sense; the error names the first one that does not.
@@ -191,6 +233,17 @@ impl SimulatorConfig {
                 self.gaps
             ));
         }
+        for (key, share) in self.life() {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(format!("{key} is {share}; it is a share, 0 to 1"));
+            }
+        }
+        if self.holidays > 0.0 && self.weekly == 0.0 {
+            return Err(
+                "holidays has no effect without weekly, the share of the sensors that rest then; set both"
+                    .to_owned(),
+            );
+        }
         let late_periods = self.disorder.as_millis() / self.period.as_millis();
         if late_periods > MAX_DISORDER_PERIODS || (late_periods + 2) * u128::from(sensors) > MAX_IN_FLIGHT {
             return Err(format!(
@@ -207,6 +260,11 @@ fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
     value
         .parse()
         .map_err(|_| format!("{key}: `{value}` is not a valid number"))
+}
+
+/// Parses a share; `on` stands for the usual one.
+fn share(key: &str, value: &str, on: f64) -> Result<f64, String> {
+    if value == "on" { Ok(on) } else { number(key, value) }
 }
 
 fn duration(key: &str, value: &str) -> Result<Duration, String> {
@@ -245,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn on_is_the_documented_share_and_is_written_as_a_number() {
+        let config: SimulatorConfig = "sim:weekly=on,holidays=on,regimes=on,deaths=on,drifts=on"
+            .parse()
+            .unwrap();
+        let text = config.to_string();
+        assert!(
+            text.ends_with(",partitions=4,weekly=0.5,holidays=0.04,regimes=0.25,deaths=0.05,drifts=0.1"),
+            "{text}"
+        );
+        assert_eq!(text.parse::<SimulatorConfig>().unwrap(), config);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_known_ones() {
         for spec in ["sim:device=3", "sim:fast", "sim:devices=3,Tags=1"] {
             let refusal = refusal(spec);
@@ -270,6 +341,11 @@ mod tests {
             ("sim:anomalies=NaN", "anomalies"),
             ("sim:gaps=0.5", "gaps"),
             ("sim:disorder=1d", "disorder"),
+            ("sim:weekly=2", "weekly"),
+            ("sim:deaths=-0.1", "deaths"),
+            ("sim:drifts=NaN", "drifts"),
+            ("sim:regimes=off", "regimes"),
+            ("sim:holidays=on", "without weekly"),
             ("sim:devices=3,partitions=4", "partitions"),
             ("sim:partitions=0", "partitions"),
             ("file:x", "sim:key=value"),

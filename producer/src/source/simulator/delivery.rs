@@ -31,7 +31,7 @@ struct Delivery {
     value: f64,
 }
 
-const SILENT: f64 = f64::NAN;
+pub(super) const SILENT: f64 = f64::NAN;
 
 /// The properties of a sensor that change from stretch to stretch and from knot to knot.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ struct Now {
     /// The slow part of the signal at the last knot, and its rise to the next one.
     from: f64,
     rise: f64,
+    /// Standard deviation of the white noise since the last knot.
+    noise: f64,
     unusual: Range<i64>,
     plan: Plan,
 }
@@ -210,11 +212,13 @@ impl Partition {
         let fraction = self.setting.grid.fraction_of(step);
         for (index, (sensor, now)) in self.sensors.iter().zip(&self.now).enumerate() {
             let bits = sensor.bits(step);
-            let clean = now.from + now.rise * fraction + sensor.noise * bell(bits);
+            let clean = now.from + now.rise * fraction + now.noise * bell(bits);
             let mut value = sensor.round(clean);
             if now.unusual.contains(&step) {
                 if now.plan.silent.contains(&step) {
                     value = SILENT;
+                } else if now.plan.dead.contains(&step) {
+                    value = now.plan.last_value;
                 } else if let Some(episode) = &now.plan.anomaly
                     && episode.steps.contains(&step)
                 {
@@ -242,8 +246,8 @@ impl Partition {
         self.now_at = Some((knot, stretch));
         let mut old = std::mem::take(&mut self.now).into_iter();
         self.now.extend(self.sensors.iter().map(|sensor| {
-            let from = sensor.knot(grid, knot);
-            let rise = sensor.knot(grid, knot + 1) - from;
+            let (from, noise) = sensor.knot(grid, knot);
+            let rise = sensor.knot(grid, knot + 1).0 - from;
             let plan = match old.next() {
                 Some(now) if same_stretch => now.plan,
                 _ => Plan::new(sensor, grid, rates, stretch),
@@ -251,6 +255,7 @@ impl Partition {
             Now {
                 from,
                 rise,
+                noise,
                 unusual: plan.unusual(),
                 plan,
             }

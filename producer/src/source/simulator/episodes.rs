@@ -6,23 +6,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use windrow_common::{EventTime, SensorId};
-
+use super::delivery::SILENT;
 use super::draws::{Draws, bell, derive, draw};
 use super::signal::{Grid, Sensor};
-
-/// A labelled anomaly: the truth that predictions are compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Anomaly {
-    /// The sensor whose readings are wrong.
-    pub sensor: SensorId,
-    /// In which way they are wrong.
-    pub kind: AnomalyKind,
-    /// Time of the first wrong reading.
-    pub from: EventTime,
-    /// 1 ms after the last wrong reading, so that [from, to) touches no window after that reading's.
-    pub to: EventTime,
-}
 
 /// A way in which a simulated sensor goes wrong.
 ///
@@ -39,11 +25,29 @@ pub enum AnomalyKind {
     NoiseBurst,
     /// The value drifts away steadily, by 4 to 12 in the end, over 25 to 50 minutes.
     Drift,
+    /// There are no more readings until the sensor is replaced, up to four weeks later (`deaths`).
+    Stopped,
+    /// The last value is repeated until then (`deaths`).
+    StuckForGood,
+    /// The value has drifted away by 3 within days, and goes on to 6 to 15 until it is recalibrated (`drifts`).
+    SlowDrift,
 }
 
 impl AnomalyKind {
     /// Every kind, in the order tables list them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
+        Self::Spike,
+        Self::LevelShift,
+        Self::Stuck,
+        Self::NoiseBurst,
+        Self::Drift,
+        Self::Stopped,
+        Self::StuckForGood,
+        Self::SlowDrift,
+    ];
+
+    /// The kinds that begin and end within an hour (`anomalies`). A seed means a fleet by their number and order.
+    const EPISODES: [Self; 5] = [
         Self::Spike,
         Self::LevelShift,
         Self::Stuck,
@@ -59,6 +63,9 @@ impl AnomalyKind {
             Self::Stuck => "stuck value",
             Self::NoiseBurst => "noise burst",
             Self::Drift => "drift",
+            Self::Stopped => "stopped",
+            Self::StuckForGood => "stuck for good",
+            Self::SlowDrift => "slow drift",
         }
     }
 }
@@ -106,6 +113,10 @@ pub(super) struct Episode {
 pub(super) struct Plan {
     /// The steps at which the sensor is silent.
     pub(super) silent: Range<i64>,
+    /// The steps at which it is dead.
+    pub(super) dead: Range<i64>,
+    /// What it sends then: a value, or [`SILENT`].
+    pub(super) last_value: f64,
     pub(super) anomaly: Option<Episode>,
 }
 
@@ -122,25 +133,38 @@ impl Plan {
         let mut draws = drawn_from(1);
         let anomaly =
             (draws.unit() < rates.anomaly).then(|| Episode::draw(&mut draws, sensor, grid, stretch));
-        Self { silent, anomaly }
-    }
-
-    /// Returns a range that covers every step with a gap or an anomaly.
-    pub(super) fn unusual(&self) -> Range<i64> {
-        match &self.anomaly {
-            None => self.silent.clone(),
-            Some(episode) if self.silent.is_empty() => episode.steps.clone(),
-            Some(episode) => {
-                episode.steps.start.min(self.silent.start)..episode.steps.end.max(self.silent.end)
-            }
+        let (dead, last_value) = dead_in(sensor, grid, stretch).unwrap_or((0..0, SILENT));
+        Self {
+            silent,
+            dead,
+            last_value,
+            anomaly,
         }
     }
 
-    /// Returns the anomaly with its steps `within` that range, from the first to the last that is not silent; `None` if
-    /// all of them are silent.
+    /// Returns a range that covers every step with a gap, death or an anomaly.
+    pub(super) fn unusual(&self) -> Range<i64> {
+        let episode = self
+            .anomaly
+            .as_ref()
+            .map_or(0..0, |episode| episode.steps.clone());
+        [&self.silent, &self.dead, &episode]
+            .into_iter()
+            .filter(|steps| !steps.is_empty())
+            .cloned()
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
+    }
+
+    /// Returns the anomaly with its steps `within` that range, from the first to the last that is neither silent nor
+    /// after the sensor's death; `None` if there is none.
     pub(super) fn heard(&self, within: &Range<i64>) -> Option<(AnomalyKind, Range<i64>)> {
         let episode = self.anomaly.as_ref()?;
         let mut heard = episode.steps.start.max(within.start)..episode.steps.end.min(within.end);
+        // Death lasts to the end of the stretch, or begins before it.
+        if !self.dead.is_empty() {
+            heard.end = heard.end.min(self.dead.start);
+        }
         if self.silent.contains(&heard.start) {
             heard.start = self.silent.end;
         }
@@ -151,15 +175,30 @@ impl Plan {
     }
 }
 
+/// Returns the steps of a stretch at which the sensor is dead, and what it sends then.
+fn dead_in(sensor: &Sensor, grid: &Grid, stretch: i64) -> Option<(Range<i64>, f64)> {
+    let life = sensor.life.as_ref()?;
+    let steps = stretch * grid.stretch_steps..(stretch + 1) * grid.stretch_steps;
+    // An era is a whole number of stretches.
+    let death = life.death(grid, life.era_of(grid, steps.start))?;
+    let dead = death.steps.start.max(steps.start)..steps.end;
+    let last_value = match death.stuck {
+        true => sensor.clean(grid, death.steps.start - 1),
+        false => SILENT,
+    };
+    (!dead.is_empty()).then_some((dead, last_value))
+}
+
 impl Episode {
     fn draw(draws: &mut Draws, sensor: &Sensor, grid: &Grid, stretch: i64) -> Self {
-        let kind = AnomalyKind::ALL[draws.below(AnomalyKind::ALL.len() as i64) as usize];
+        let kind = AnomalyKind::EPISODES[draws.below(AnomalyKind::EPISODES.len() as i64) as usize];
         let (minutes, sigmas) = match kind {
             AnomalyKind::Spike => ((0.0, 0.0), (5.0, 16.0)),
             AnomalyKind::LevelShift => ((10.0, 45.0), (3.0, 10.0)),
             AnomalyKind::Stuck => ((10.0, 45.0), (0.0, 0.0)),
             AnomalyKind::NoiseBurst => ((5.0, 30.0), (1.7, 4.9)),
-            AnomalyKind::Drift => ((25.0, 50.0), (4.0, 12.0)),
+            // The others are no episodes.
+            _ => ((25.0, 50.0), (4.0, 12.0)),
         };
         let mut steps = place(draws, grid, stretch, minutes);
         if kind == AnomalyKind::Spike {
@@ -186,7 +225,7 @@ impl Episode {
             AnomalyKind::Spike | AnomalyKind::LevelShift => clean + self.size,
             AnomalyKind::Stuck => self.held,
             AnomalyKind::NoiseBurst => clean + self.size * bell(draw(derive(sensor.episode_key, 2), step)),
-            AnomalyKind::Drift => {
+            _ => {
                 let way = (step - self.steps.start + 1) as f64 / (self.steps.end - self.steps.start) as f64;
                 clean + self.size * way
             }
@@ -222,7 +261,7 @@ mod tests {
         let plans = plans(0.1, 0.02);
         let hours = plans.len() as f64;
         let mut silent = 0;
-        let mut kinds = [0; AnomalyKind::ALL.len()];
+        let mut kinds = [0; AnomalyKind::EPISODES.len()];
         for plan in &plans {
             silent += plan.silent.end - plan.silent.start;
             if let Some(episode) = &plan.anomaly {
@@ -251,8 +290,10 @@ mod tests {
 
     #[test]
     fn a_label_covers_only_what_was_heard() {
-        let plan = |silent: Range<i64>, steps: Range<i64>| Plan {
+        let plan = |silent: Range<i64>, dead: Range<i64>, steps: Range<i64>| Plan {
             silent,
+            dead,
+            last_value: SILENT,
             anomaly: Some(Episode {
                 kind: AnomalyKind::Drift,
                 steps,
@@ -261,12 +302,15 @@ mod tests {
             }),
         };
         let heard = |plan: Plan| plan.heard(&(0..100)).map(|(_, steps)| steps);
-        assert_eq!(heard(plan(0..0, 10..20)), Some(10..20));
-        assert_eq!(heard(plan(5..15, 10..20)), Some(15..20));
-        assert_eq!(heard(plan(15..30, 10..20)), Some(10..15));
-        assert_eq!(heard(plan(12..15, 10..20)), Some(10..20));
-        assert_eq!(heard(plan(10..20, 10..20)), None);
-        assert_eq!(heard(plan(0..0, 95..120)), Some(95..100));
-        assert_eq!(heard(plan(0..0, 100..120)), None);
+        assert_eq!(heard(plan(0..0, 0..0, 10..20)), Some(10..20));
+        assert_eq!(heard(plan(5..15, 0..0, 10..20)), Some(15..20));
+        assert_eq!(heard(plan(15..30, 0..0, 10..20)), Some(10..15));
+        assert_eq!(heard(plan(12..15, 0..0, 10..20)), Some(10..20));
+        assert_eq!(heard(plan(10..20, 0..0, 10..20)), None);
+        assert_eq!(heard(plan(0..0, 0..0, 95..120)), Some(95..100));
+        assert_eq!(heard(plan(0..0, 0..0, 100..120)), None);
+        assert_eq!(heard(plan(0..0, 15..60, 10..20)), Some(10..15));
+        assert_eq!(heard(plan(12..15, 15..60, 10..20)), Some(10..12));
+        assert_eq!(heard(plan(0..0, 0..60, 10..20)), None);
     }
 }

@@ -5,22 +5,27 @@
 //!
 //! - Reading again from any offset returns the same readings.
 //! - The day before a slice is history of the same sensors.
-//! - The same slice with `anomalies=0` is the fleet without anomalies: gaps, noise and delays stay the same.
+//! - The same slice with `anomalies=0` is the fleet without short anomalies: gaps, noise and delays stay the same.
+//! - What an option adds changes nothing else: with `deaths` a fleet drifts where it did without.
 
 mod config;
 mod delivery;
 mod draws;
 mod episodes;
+mod life;
 mod signal;
+mod truth;
 
-use windrow_common::{EventTime, SensorId};
+use windrow_common::EventTime;
 
 pub use config::SimulatorConfig;
-pub use episodes::{Anomaly, AnomalyKind};
+pub use episodes::AnomalyKind;
+pub use truth::{Anomaly, Benign, BenignKind, meets};
 
 use self::delivery::{Partition, Setting};
 use self::draws::derive;
-use self::episodes::{Plan, Rates};
+use self::episodes::Rates;
+use self::life::Odds;
 use self::signal::{Grid, Sensor, device_name, tag_name};
 use super::{Batch, Offset, PartitionIndex, Progress, Read, Source, SourceError, Until};
 use crate::sensors::{SensorError, SensorTable};
@@ -66,12 +71,21 @@ impl Simulator {
             disorder_ms: config.disorder.as_millis() as u64,
             rates: Rates::new(config.anomalies, config.gaps),
         };
+        let odds = Odds {
+            weekly: config.weekly,
+            holidays: config.holidays,
+            regimes: config.regimes,
+            deaths: config.deaths,
+            drifts: config.drifts,
+        };
         let partitions = (0..config.partitions)
             .map(|partition| {
                 let sensors = (partition..config.devices)
                     .step_by(config.partitions as usize)
                     .flat_map(|device| {
-                        (0..config.tags).map(move |tag| Sensor::new(config.seed, device, tag, &grid))
+                        (0..config.tags).map(move |tag| {
+                            Sensor::new(config.seed, device, tag, &grid).with_life(config.seed, &odds)
+                        })
                     })
                     .collect();
                 Partition::new(setting.clone(), sensors)
@@ -84,48 +98,6 @@ impl Simulator {
             setting,
             partitions,
         })
-    }
-
-    /// Returns the anomalies that have simulated readings, by time: all of them for a run with a duration, those so far
-    /// for a run without.
-    pub fn labels(&self) -> Vec<Anomaly> {
-        let Setting {
-            grid, steps, rates, ..
-        } = &self.setting;
-        let read = self
-            .partitions
-            .iter()
-            .map(Partition::frame)
-            .max()
-            .unwrap_or(steps.start);
-        let end = if self.config.duration.is_some() {
-            steps.end
-        } else {
-            read
-        };
-        let within = steps.start..end.max(steps.start);
-        let stretches = grid.stretch_of(within.start)..=grid.stretch_of(within.end);
-        let mut labels = Vec::new();
-        for sensor in self.partitions.iter().flat_map(Partition::sensors) {
-            // These names are always valid, as the test `names_are_sensors` shows.
-            let Ok(id) = SensorId::new(&device_name(sensor.device), &tag_name(sensor.tag)) else {
-                continue;
-            };
-            for stretch in stretches.clone() {
-                let plan = Plan::new(sensor, grid, rates, stretch);
-                if let Some((kind, steps)) = plan.heard(&within) {
-                    let time = |step: i64| step * grid.period_ms + i64::from(sensor.phase_ms);
-                    labels.push(Anomaly {
-                        sensor: id.clone(),
-                        kind,
-                        from: EventTime::from_millis(time(steps.start)),
-                        to: EventTime::from_millis(time(steps.end - 1) + 1),
-                    });
-                }
-            }
-        }
-        labels.sort_by(|a, b| (a.from, &a.sensor).cmp(&(b.from, &b.sensor)));
-        labels
     }
 }
 

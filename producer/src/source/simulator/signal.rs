@@ -1,6 +1,7 @@
 //! The clean signal of a sensor: what it measures when nothing goes wrong.
 
 use super::draws::{Draws, bell, derive, draw};
+use super::life::{Life, Manner, Odds};
 
 const MS_PER_DAY: f64 = 86_400_000.0;
 /// The slow part of a signal is computed at knots this far apart and interpolated linearly between them.
@@ -104,6 +105,9 @@ pub(super) struct Sensor {
     drift_key: u64,
     /// The stream that its gaps and anomalies are drawn from.
     pub(super) episode_key: u64,
+    /// What happens to it over days and weeks, if anything can. Behind a pointer, because most fleets have none and it is
+    /// not read for each reading.
+    pub(super) life: Option<Box<Life>>,
 }
 
 impl Sensor {
@@ -126,20 +130,36 @@ impl Sensor {
             wander_key: derive(key, 2),
             drift_key: derive(key, 3),
             episode_key: derive(key, 4),
+            life: None,
         }
     }
 
-    /// Returns the level with its daily and weekly shape, wander (minutes) and drift (days), at a knot.
-    pub(super) fn knot(&self, grid: &Grid, knot: i64) -> f64 {
+    /// Returns the sensor with a life by these odds.
+    pub(super) fn with_life(self, seed: u64, odds: &Odds) -> Self {
+        /// No device has this number.
+        const PLANT: u64 = u64::MAX;
+        let key = derive(derive(seed, u64::from(self.device)), u64::from(self.tag));
+        let life = Life::new(derive(key, 5), derive(seed, PLANT), odds).map(Box::new);
+        Self { life, ..self }
+    }
+
+    /// Returns the level with its daily and weekly shape, wander (minutes) and drift (days), at a knot, and the standard
+    /// deviation of the white noise from there on.
+    pub(super) fn knot(&self, grid: &Grid, knot: i64) -> (f64, f64) {
+        let manner = match &self.life {
+            Some(life) => life.manner(grid, knot * grid.knot_steps),
+            None => Manner::PLAIN,
+        };
         let days = (knot * grid.knot_steps) as f64 * (grid.period_ms as f64 / MS_PER_DAY);
         let day = days + self.shift_of_day;
         let daily = 0.8 * wave(day) + 0.25 * wave(2.0 * day + 0.1);
         // The epoch was a Thursday, so the trough is in the night from Saturday to Sunday. It is mild, so that one
         // day's readings can stand for the next day's.
         let weekly = 0.12 * wave((days - 4.75) / 7.0);
-        self.level
-            + self.swing * (daily + weekly)
-            + self.noise * (0.45 * self.wander(knot) + 0.4 * self.drift(days))
+        let level = self.level
+            + self.swing * (manner.swing * daily + weekly)
+            + self.noise * (0.45 * self.wander(knot) + 0.4 * self.drift(days) + manner.level);
+        (level, self.noise * manner.noise)
     }
 
     /// Returns noise that persists for a while: a first-order autoregression. It is cut off where its memory has faded
@@ -180,9 +200,9 @@ impl Sensor {
     /// knots.
     pub(super) fn clean(&self, grid: &Grid, step: i64) -> f64 {
         let knot = grid.knot_of(step);
-        let from = self.knot(grid, knot);
-        let rise = self.knot(grid, knot + 1) - from;
-        self.round(from + rise * grid.fraction_of(step) + self.noise * bell(self.bits(step)))
+        let (from, noise) = self.knot(grid, knot);
+        let rise = self.knot(grid, knot + 1).0 - from;
+        self.round(from + rise * grid.fraction_of(step) + noise * bell(self.bits(step)))
     }
 }
 

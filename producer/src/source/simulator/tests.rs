@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::source::Reading;
-use windrow_common::Length;
+use windrow_common::{Length, SensorId};
 
 fn config(spec: &str) -> SimulatorConfig {
     spec.parse().unwrap()
@@ -350,3 +350,5 @@ fn readings_per_second() {
         println!("{spec}: {count} readings, {:.1} M/s", rate / 1e6);
     }
 }
+
+mod life;
