@@ -232,7 +232,7 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
                 "models are trained again"
             ),
             Err(error) => {
-                tracing::error!(%error, "models cannot be trained again; the present ones go on scoring")
+                tracing::error!(%error, "models cannot be trained again; the present ones go on scoring");
             }
         }
     }

@@ -169,7 +169,9 @@ impl<'a> Clock<'a> {
         // 1970-01-01 was a Thursday.
         let weekday = (local.div_euclid(MS_PER_DAY) + 3).rem_euclid(7);
         let hour = local.rem_euclid(MS_PER_DAY) / MS_PER_HOUR;
-        usize::try_from(weekday * 24 + hour).expect("neither is negative")
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // From 0 to 167.
+        let hour_of_week = (weekday * 24 + hour) as usize;
+        hour_of_week
     }
 
     /// Finds the offset at a time, and how long it holds.

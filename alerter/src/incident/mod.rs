@@ -18,7 +18,7 @@ pub(crate) use series::Point;
 pub use series::{Inserted, Series};
 pub use track::Track;
 
-use windrow_common::{Breach, EventTime};
+use windrow_common::{Aggregate, Breach, EventTime, Length};
 
 /// A scored window, as far as incidents depend on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,4 +35,18 @@ pub struct Window {
     pub count: u32,
     /// What is outside of the sensor's physical range.
     pub breach: Option<Breach>,
+}
+
+impl Window {
+    /// Returns the window of an aggregate, of a sensor without a physical range.
+    pub fn of(aggregate: &Aggregate, length: Length, score: f64) -> Self {
+        Self {
+            start: aggregate.window_start,
+            end: aggregate.window_start.saturating_add(length.as_duration()),
+            score,
+            value: (aggregate.min.to_bits() == aggregate.max.to_bits()).then_some(aggregate.min),
+            count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
+            breach: None,
+        }
+    }
 }

@@ -53,12 +53,12 @@ pub(crate) fn fit(
             most = WORTH_A_FINER_ONE * error;
         }
     }
-    Some(of_all(&windows, chosen?, zone))
+    of_all(&windows, chosen?, zone)
 }
 
-/// Returns the profile of all windows.
-fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Profile {
-    let mut table = one_level(windows).expect("a history with a season has windows");
+/// Returns the profile of all windows; `None` if there is no window.
+fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Option<Profile> {
+    let mut table = one_level(windows)?;
     for finer in Season::ALL.into_iter().filter(|finer| *finer <= season) {
         refine(&mut table, windows, finer);
     }
@@ -66,11 +66,11 @@ fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Profile {
     for (hour, level) in table.into_iter().enumerate() {
         levels[season.bin(hour)] = level;
     }
-    Profile {
+    Some(Profile {
         season,
         zone: zone.clone(),
         levels: levels.into(),
-    }
+    })
 }
 
 /// Returns the median of all windows for every hour; `None` if there is no window.

@@ -88,7 +88,7 @@ pub(crate) fn simulate(seed: u64, args: &Args) -> Vec<Sensor> {
     };
     let mut take = |message: windrow_common::ScoringMessage| {
         sensor_of(&message.sensor, &mut |sensor| {
-            sensor.windows.extend(&message.aggregates)
+            sensor.windows.extend(&message.aggregates);
         });
     };
     let counts = read_history(

@@ -87,10 +87,10 @@ pub(crate) fn all(args: &Args) -> Vec<Step> {
     };
     then("b + incidents", &|step| step.hold = Hold::Incidents);
     then("b' + silent and stuck sensors", &|step| {
-        step.hold = Hold::WithHealth
+        step.hold = Hold::WithHealth;
     });
     then("c + retrained daily on the last 3,000 windows", &|step| {
-        step.daily = true
+        step.daily = true;
     });
     let svm = |seasonal| Method::Svm {
         nu: 0.005,
@@ -104,7 +104,7 @@ pub(crate) fn all(args: &Args) -> Vec<Step> {
     then("e + seasonal profile", &|step| step.method = svm(true));
     then("f + on the last 5,000 windows", &|step| step.last = 5_000);
     then("g + standard deviation, minimum and maximum", &|step| {
-        step.features = "mean,std,min,max"
+        step.features = "mean,std,min,max";
     });
     let peers = [
         (
@@ -156,12 +156,7 @@ impl Step {
             // The history is normal: it only tells what pauses and repetitions are usual.
             std::iter::repeat_n(f64::MIN, first).chain(scores.iter().copied()),
         );
-        let windows = windows.map(|(aggregate, score)| Window {
-            start: aggregate.window_start,
-            end: aggregate.window_start.saturating_add(sensor.length.as_duration()),
-            score,
-            value: (aggregate.min == aggregate.max).then_some(aggregate.min),
-        });
+        let windows = windows.map(|(aggregate, score)| Window::of(aggregate, sensor.length, score));
         let mut courses = Vec::new();
         if self.hold == Hold::None {
             courses.extend(windows.filter(|window| window.score > self.threshold).map(alarm));
@@ -192,6 +187,8 @@ impl Step {
                 Duration::ZERO
             },
             stuck_after: if health { defaults.stuck_after } else { 0 },
+            // Other sensors' rates vary too much to be told from faults here.
+            rate_after: 0,
             ..defaults
         }
     }
@@ -228,14 +225,9 @@ impl Step {
 
 fn alarm(window: Window) -> Course {
     Course {
-        kind: IncidentKind::Anomaly,
-        opened: window.start,
-        noticed: window.end,
-        escalated: None,
-        until: window.end,
         closed: Some(window.end),
         windows: 1,
-        peak: None,
+        ..Course::begun(IncidentKind::Anomaly, window.start, window.end)
     }
 }
 
@@ -326,7 +318,7 @@ impl Fitted {
             }
             Self::Forest { forest, limit } => scores.extend(values.map(|value| forest.score(value) - limit)),
             Self::RobustZ { median, limit } => {
-                scores.extend(values.map(|value| (value - median).abs() - limit))
+                scores.extend(values.map(|value| (value - median).abs() - limit));
             }
             Self::SeasonalNaive { limit } => {
                 scores.extend(which.map(|at| difference(all, at).map_or(f64::MIN, |off| off - limit)));

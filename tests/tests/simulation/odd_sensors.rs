@@ -2,7 +2,7 @@
 //! docs/incidents.md. Each is trained on a month, and scored over the next one without and with a fault.
 
 use windrow_alerter::incident::{Rules, Track, Window};
-use windrow_common::{Aggregate, EventTime};
+use windrow_common::{Aggregate, EventTime, Length};
 use windrow_model::{Features, Gamma, Replaced, Scores, Scratch, TrainOptions, is_anomaly, train_and_tell};
 
 const MINUTE: i64 = 60_000;
@@ -157,13 +157,7 @@ fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Optio
     model.score(scored, &mut Scratch::default(), &mut scores).unwrap();
     let (mut track, mut incidents) = (Track::default(), Vec::new());
     for (aggregate, score) in scored.iter().zip(&scores.scores) {
-        let start = aggregate.window_start.as_millis();
-        let window = Window {
-            start: aggregate.window_start,
-            end: EventTime::from_millis(start + MINUTE),
-            score: *score,
-            value: (aggregate.min == aggregate.max).then_some(aggregate.mean),
-        };
+        let window = Window::of(aggregate, Length::from_millis(MINUTE), *score);
         track.take(&window, &Rules::default(), &mut incidents);
     }
     incidents.extend(track.open(EventTime::from_millis(60 * DAY), &Rules::default()));
