@@ -251,16 +251,9 @@ fn a_holiday_is_like_a_sunday_for_the_whole_plant() {
 #[test]
 fn an_incident_meets_an_anomaly_that_is_less_than_a_window_away() {
     let time = |seconds: i64| EventTime::from_millis(seconds * 1_000);
-    let course = windrow_common::Course {
-        kind: windrow_common::IncidentKind::Anomaly,
-        opened: time(600),
-        noticed: time(660),
-        escalated: None,
-        until: time(1_200),
-        closed: None,
-        windows: 10,
-        peak: None,
-    };
+    let kind = windrow_common::IncidentKind::Anomaly;
+    let mut course = windrow_common::Course::begun(kind, time(600), time(660));
+    course.until = time(1_200);
     let met = |from, to| meets(&course, &(time(from)..time(to)), Length::from_millis(60_000));
     assert!(met(720, 780) && met(300, 1_800), "they overlap");
     assert!(
