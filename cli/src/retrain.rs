@@ -3,6 +3,7 @@
 //! A prediction holds the aggregate that it was made from, so no reading is read again. A sensor keeps the features and options
 //! of its model.
 
+mod calibrate;
 mod gate;
 mod recent;
 
@@ -28,11 +29,14 @@ use crate::progress::steps;
 use crate::run::cores;
 use crate::show;
 use crate::train::{Sample, metadata, options_of};
+use calibrate::{Counts, TooShort};
 use gate::Gate;
 use recent::RecentWindows;
 
 /// Number of models whose metadata are read at once.
 const READS_IN_FLIGHT: usize = 16;
+/// Most sensors whose windows are held out to find the threshold.
+const MOST_CALIBRATED: usize = 2_000;
 /// Most sensors to name in a text for people.
 const MOST_NAMED: usize = 10;
 
@@ -73,10 +77,11 @@ pub(crate) struct HowArgs {
     /// A sensor with fewer windows keeps its model
     #[arg(long, value_name = "N", default_value_t = HowArgs::default().least, env = "WINDROW_RETRAIN_LEAST")]
     least: u32,
-    /// A new model may raise no more incidents than this on the windows that it was trained on, and always one; otherwise
-    /// the sensor keeps its model, unless that one raises even more
-    #[arg(long, value_name = "RATE", default_value_t = Budget::default(), env = "WINDROW_BUDGET")]
-    budget: Budget,
+    /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year): gives the models the threshold at which windows
+    /// that they have not seen keep this rate. A model that raises more on the windows that it was trained on, and more than
+    /// one, is not stored, unless the present one raises even more [default: 1 per sensor-month, and no threshold]
+    #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
+    budget: Option<Budget>,
     /// Memory for windows, in MiB; a fleet that needs more is trained in several passes over the predictions
     #[arg(long, value_name = "MIB", default_value_t = HowArgs::default().memory_mib, env = "WINDROW_RETRAIN_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mib: u32,
@@ -88,7 +93,7 @@ impl Default for HowArgs {
             windows: 5_000,
             within: Duration::from_secs(90 * 86_400),
             least: 300,
-            budget: Budget::default(),
+            budget: None,
             memory_mib: 1_024,
         }
     }
@@ -114,6 +119,8 @@ struct Due {
 /// The result of training a fleet again.
 #[derive(Debug, Default)]
 pub(crate) struct Retrained {
+    /// The threshold that keeps the budget, if there is one.
+    threshold: Option<Result<f64, TooShort>>,
     /// Sensors with a new model.
     models: u64,
     /// Sensors whose new model is the present one, bit for bit.
@@ -176,6 +183,14 @@ pub(crate) async fn retrain(
     let mut retrained = Retrained::default();
     let due = due(&repository, &mut retrained).await?;
     let hours = hours(store, how.within).await?;
+    if let Some(budget) = how.budget {
+        retrained.threshold = Some(
+            calibrate(store, &due, &hours, how, rules)
+                .await?
+                .threshold(budget.per_month()),
+        );
+    }
+    let threshold = retrained.threshold.and_then(Result::ok);
     let bar = steps("retraining", due.len() as u64);
     for due in due.chunks(at_once(&due, how)) {
         let mut recent = RecentWindows::default();
@@ -194,7 +209,7 @@ pub(crate) async fn retrain(
                 let present = repository.load(&due.sensor, &due.version).await.ok();
                 let (due, how, rules) = (due.copy(), how.clone(), *rules);
                 training.spawn_blocking(move || {
-                    let outcome = fit(&due, sample, present.as_ref(), &how, &rules);
+                    let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
                     (due, outcome)
                 });
             }
@@ -295,23 +310,76 @@ fn at_once(due: &[Due], how: &HowArgs) -> usize {
     ((how.memory_mib as usize) << 20).div_euclid(largest).max(1)
 }
 
+/// Counts the incidents of windows that are held out, of sensors evenly spread over the fleet.
+async fn calibrate(
+    store: &Store,
+    due: &[Due],
+    hours: &[Hour],
+    how: &HowArgs,
+    rules: &Rules,
+) -> Result<Counts, CliError> {
+    let most_sensors = MOST_CALIBRATED.min(at_once(due, how));
+    let every = due.len().div_ceil(most_sensors).max(1);
+    let mut recent = RecentWindows::default();
+    for due in due.iter().step_by(every) {
+        recent.want(due.sensor.clone(), due.features.clone(), most(due, how));
+    }
+    recent.read(store, hours).await?;
+    let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
+    let bar = steps("calibrating", samples.len() as u64);
+    let mut waiting = due.iter();
+    let (mut counting, mut counts) = (JoinSet::new(), Counts::default());
+    loop {
+        while counting.len() < cores()
+            && let Some(due) = waiting.next()
+        {
+            let Some(sample) = samples
+                .remove(&due.sensor)
+                .filter(|sample| sample.starts.len() >= how.least as usize)
+            else {
+                continue;
+            };
+            let (features, options, rules) = (due.features.clone(), due.options(how), *rules);
+            counting.spawn_blocking(move || Counts::of(&sample, &features, &options, &rules));
+        }
+        let Some(counted) = counting.join_next().await else {
+            break;
+        };
+        counts.add(&counted.map_err(|error| CliError::Panicked(error.to_string()))?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(counts)
+}
+
 /// Fits a sensor's model and compares it with the present one.
-fn fit(due: &Due, sample: Option<Sample>, present: Option<&Model>, how: &HowArgs, rules: &Rules) -> Outcome {
+fn fit(
+    due: &Due,
+    sample: Option<Sample>,
+    present: Option<&Model>,
+    threshold: Option<f64>,
+    how: &HowArgs,
+    rules: &Rules,
+) -> Outcome {
     let Some(sample) = sample.filter(|sample| sample.starts.len() >= how.least as usize) else {
         return Outcome::Few;
     };
-    let options = TrainOptions {
-        max_rows: most(due, how),
-        ..due.options.clone()
-    };
-    let model = match train_windows(sample.windows(), due.features.clone(), &options) {
-        Ok((model, _)) => model,
+    let trained = train_windows(sample.windows(), due.features.clone(), &due.options(how));
+    let model = trained.and_then(|(model, _)| Ok(model.with_threshold(threshold)?));
+    let model = match model {
+        Ok(model) => model,
         Err(why) => return Outcome::Failed(why.to_string()),
     };
     if model.version().is_ok_and(|version| version == due.version) {
         return Outcome::Same;
     }
-    let gate = Gate::of(&model, present, &sample, rules, how.budget.per_month());
+    let gate = Gate::of(
+        &model,
+        present,
+        &sample,
+        rules,
+        how.budget.unwrap_or_default().per_month(),
+    );
     match gate.is_open() {
         true => Outcome::New(Box::new((model, sample))),
         false => Outcome::Refused(gate),
@@ -319,6 +387,14 @@ fn fit(due: &Due, sample: Option<Sample>, present: Option<&Model>, how: &HowArgs
 }
 
 impl Due {
+    /// Returns how it is trained on its newest windows.
+    fn options(&self, how: &HowArgs) -> TrainOptions {
+        TrainOptions {
+            max_rows: most(self, how),
+            ..self.options.clone()
+        }
+    }
+
     fn copy(&self) -> Self {
         Self {
             sensor: self.sensor.clone(),
@@ -366,7 +442,11 @@ impl Retrained {
     }
 
     fn json(&self) -> serde_json::Value {
+        let threshold = self.threshold.and_then(Result::ok);
+        let too_short = self.threshold.and_then(Result::err);
         json!({
+            "threshold": threshold,
+            "held_out_months": too_short.map(|short| short.months), "needed_months": too_short.map(|short| short.needed),
             "models": self.models, "unchanged": self.unchanged, "pinned": self.pinned, "imported": self.imported,
             "few": self.few,
             "refused": self.refused.iter().map(|(sensor, gate)| json!({
@@ -391,6 +471,16 @@ impl Retrained {
             Storing::Nothing => "new models would be stored",
         };
         show::line(&format!("{} {what}", show::count(self.models)))?;
+        match self.threshold {
+            Some(Ok(threshold)) => show::line(&format!(
+                "their threshold is {threshold:.2}, which keeps the budget"
+            ))?,
+            Some(Err(TooShort { months, needed })) => show::line(&format!(
+                "they have no threshold of their own: {months:.1} sensor-months could be held out, and this budget needs \
+                 {needed:.1}; train on more windows (--windows), or allow more"
+            ))?,
+            None => {}
+        }
         for (count, what) in [
             (self.unchanged, "sensors have no new windows"),
             (self.pinned, "sensors are pinned: their new models are candidates"),

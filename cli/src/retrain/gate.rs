@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use windrow_alerter::incident::{Rules, Track, Window};
+use windrow_common::{EventTime, Length};
 use windrow_model::{Model, Scores, Scratch};
 
 use crate::train::Sample;
 
 /// Mean length of a month, as budgets are promised by the month.
-const MONTH: Duration = Duration::from_secs(2_629_746);
+pub(super) const MONTH: Duration = Duration::from_secs(2_629_746);
 
 /// What a new model and the present one raise on the windows that the new one was trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,17 +60,25 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         .ok()?;
     let rules = Rules {
         threshold: model.threshold().unwrap_or(rules.threshold),
+        critical: f64::MAX,
+        ..*rules
+    };
+    Some(opened(&sample.starts, &scores.scores, sample.length(), &rules))
+}
+
+/// Counts the incidents that windows with these scores open, by the alerter's rules for anomalies.
+pub(super) fn opened(starts: &[EventTime], scores: &[f64], length: Length, rules: &Rules) -> usize {
+    let rules = Rules {
         silent_after: Duration::ZERO,
         stuck_after: 0,
         rate_after: 0,
         ..*rules
     };
     let (mut track, mut ended) = (Track::default(), Vec::new());
-    let length = Duration::from_millis(u64::try_from(sample.window_ms).unwrap_or(0));
-    for (start, score) in sample.starts.iter().zip(&scores.scores) {
+    for (start, score) in starts.iter().zip(scores) {
         let window = Window {
             start: *start,
-            end: start.saturating_add(length),
+            end: start.saturating_add(length.as_duration()),
             score: *score,
             value: None,
             count: 1,
@@ -77,14 +86,12 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         };
         track.take(&window, &rules, &mut ended);
     }
-    let end = sample.span.map(|(_, to)| to)?;
-    Some(ended.len() + track.open(end, &rules).count())
+    ended.len() + track.open(EventTime::MAX, &rules).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{EventTime, Length};
     use windrow_model::{TrainOptions, train_windows};
 
     /// An hour of windows around `level`, with `steps` that last five minutes each.

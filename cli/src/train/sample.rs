@@ -49,6 +49,11 @@ impl Sample {
         }
     }
 
+    /// Returns the length of a window.
+    pub(crate) fn length(&self) -> Length {
+        Length::from_millis(self.window_ms)
+    }
+
     /// Returns the rows as windows to train on.
     pub(crate) fn windows(&self) -> TrainingWindows<'_> {
         TrainingWindows {
