@@ -2,6 +2,7 @@
 //! worker fleet.
 
 mod audit;
+mod backtest;
 mod broker;
 mod budget;
 mod cost;
@@ -91,6 +92,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Train models again on the last windows, from the predictions in the store
     Retrain(Box<retrain::RetrainArgs>),
+    /// Compare the incidents that two versions of the models would have raised on the stored windows
+    Backtest(Box<backtest::BacktestArgs>),
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
@@ -149,6 +152,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Send(args) => args.run().await,
             Command::Models(command) => command.run().await,
             Command::Retrain(args) => args.run().await,
+            Command::Backtest(args) => args.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Incidents(command) => command.run().await,
             Command::Mute(command) => command.run().await,

@@ -29,6 +29,8 @@ use rollback::RollbackArgs;
 use shadow::ShadowArgs;
 use show_one::ShowArgs;
 
+pub(crate) use show_one::Named;
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum ModelsCommand {
     /// Import models that scikit-learn fitted; their files are read as data, and none of their code is run

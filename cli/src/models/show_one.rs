@@ -32,7 +32,7 @@ pub(crate) struct ShowArgs {
 
 /// A version, by what it is to its sensor or by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(crate) enum Named {
     Current,
     Candidate,
     Shadow,
@@ -77,7 +77,7 @@ impl fmt::Display for Named {
 
 impl Named {
     /// Returns the version.
-    pub(super) fn of(&self, models: &SensorModels, shadows: &Shadows) -> Result<String, CliError> {
+    pub(crate) fn of(&self, models: &SensorModels, shadows: &Shadows) -> Result<String, CliError> {
         let version = match self {
             Self::Current => models.current.clone(),
             Self::Candidate => models.registry.candidate.clone(),

@@ -2,6 +2,7 @@
 //! commands that need no store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backtest;
 mod checkpoint;
 mod counting;
 mod crash;
