@@ -23,6 +23,7 @@ use windrow_store::{Hour, Store, StoreArg};
 
 use crate::budget::Budget;
 use crate::error::CliError;
+use crate::label::IncidentLabels;
 use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
 use crate::run::cores;
@@ -38,6 +39,7 @@ const MOST_NAMED: usize = 10;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
+The windows of incidents that `windrow label` marks as true or maintenance are left out, and older ones take their place.
 Example: every night, train on the last 5,000 windows of each sensor
   windrow retrain --store ./store
 
@@ -124,6 +126,10 @@ pub(crate) struct Retrained {
     imported: u64,
     /// Sensors with too few windows, which keep their model.
     few: u64,
+    /// Windows that were left out, because they belong to incidents that were labelled true or maintenance.
+    left_out_windows: u64,
+    /// Sensors with such windows.
+    left_out_sensors: u64,
     /// Sensors whose new model raised too many incidents, which keep theirs.
     refused: BTreeMap<SensorId, Gate>,
     /// Sensors that could not be trained, and why.
@@ -176,13 +182,21 @@ pub(crate) async fn retrain(
     let mut retrained = Retrained::default();
     let due = due(&repository, &mut retrained).await?;
     let hours = hours(store, how.within).await?;
+    let mut labels = IncidentLabels::read(store).await?;
+    labels.catch_up(store).await?;
+    let mut kept_out = labels.kept_out_of_training();
     let bar = steps("retraining", due.len() as u64);
     for due in due.chunks(at_once(&due, how)) {
         let mut recent = RecentWindows::default();
         for due in due {
-            recent.want(due.sensor.clone(), due.features.clone(), most(due, how));
+            let kept_out = kept_out.remove(&due.sensor).unwrap_or_default();
+            recent.want(due.sensor.clone(), due.features.clone(), most(due, how), kept_out);
         }
         recent.read(store, &hours).await?;
+        for windows in recent.left_out() {
+            retrained.left_out_windows += windows;
+            retrained.left_out_sensors += 1;
+        }
         let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
         let mut waiting = due.iter();
         let mut training = JoinSet::new();
@@ -228,6 +242,7 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
                 models = retrained.models,
                 refused = retrained.refused.len(),
                 few = retrained.few,
+                left_out_windows = retrained.left_out_windows,
                 failed = retrained.failed.len(),
                 "models are trained again"
             ),
@@ -368,7 +383,7 @@ impl Retrained {
     fn json(&self) -> serde_json::Value {
         json!({
             "models": self.models, "unchanged": self.unchanged, "pinned": self.pinned, "imported": self.imported,
-            "few": self.few,
+            "few": self.few, "left_out_windows": self.left_out_windows, "left_out_sensors": self.left_out_sensors,
             "refused": self.refused.iter().map(|(sensor, gate)| json!({
                 "sensor": sensor.to_string(), "incidents": gate.new, "allowed": gate.allowed,
                 "present_incidents": gate.present,
@@ -400,6 +415,14 @@ impl Retrained {
             if count > 0 {
                 show::line(&format!("{} {what}", show::count(count)))?;
             }
+        }
+        if self.left_out_windows > 0 {
+            let (windows, sensors) = (self.left_out_windows, self.left_out_sensors);
+            show::line(&format!(
+                "{} windows of {} sensors were left out: they belong to incidents that are labelled true or maintenance",
+                show::count(windows),
+                show::count(sensors)
+            ))?;
         }
         if self.refused.is_empty() {
             return Ok(());
