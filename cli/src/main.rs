@@ -13,6 +13,7 @@ mod fleet;
 mod incidents;
 mod input;
 mod inspect;
+mod label;
 mod models;
 mod mute;
 mod output;
@@ -100,6 +101,9 @@ enum Command {
     /// Find and list incidents: what people are told of
     #[command(subcommand)]
     Incidents(incidents::IncidentsCommand),
+    /// Label incidents as true, false or maintenance, for training and for reports
+    #[command(subcommand)]
+    Label(label::LabelCommand),
     /// Mute sensors during maintenance, or when they are taken out of service
     #[command(subcommand)]
     Mute(mute::MuteCommand),
@@ -155,6 +159,7 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Backtest(args) => args.run().await,
             Command::Predictions(command) => command.run().await,
             Command::Incidents(command) => command.run().await,
+            Command::Label(command) => command.run().await,
             Command::Mute(command) => command.run().await,
             Command::Fleet(command) => command.run().await,
             Command::Audit(args) => args.run().await,

@@ -4,44 +4,44 @@
 //! of its model.
 
 mod calibrate;
+mod due;
 mod gate;
+mod outcome;
 mod recent;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use futures::{StreamExt, TryStreamExt};
-use serde_json::json;
 use tokio::task::JoinSet;
 use windrow_alerter::args::RulesArgs;
 use windrow_alerter::incident::Rules;
-use windrow_common::{EventTime, SensorId, parse_duration};
-use windrow_model::{Features, Model, TrainOptions, train_windows};
-use windrow_models::{Cause, ModelRepository, Pins, Promoted, Release};
+use windrow_common::{SensorId, parse_duration};
+use windrow_model::{Model, train_windows};
+use windrow_models::{ModelRepository, Pins, Release};
 use windrow_service::Shutdown;
 use windrow_store::{Hour, Store, StoreArg};
 
 use crate::budget::Budget;
 use crate::error::CliError;
+use crate::label::{IncidentLabels, KeptOut};
 use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
 use crate::run::cores;
 use crate::show;
-use crate::train::{Sample, metadata, options_of};
-use calibrate::{Counts, TooShort};
+use crate::train::Sample;
+use calibrate::Counts;
+use due::{Due, at_once, due, hours, most};
 use gate::Gate;
+use outcome::{Outcome, Retrained};
 use recent::RecentWindows;
 
-/// Number of models whose metadata are read at once.
-const READS_IN_FLIGHT: usize = 16;
 /// Most sensors whose windows are held out to find the threshold.
 const MOST_CALIBRATED: usize = 2_000;
-/// Most sensors to name in a text for people.
-const MOST_NAMED: usize = 10;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
+The windows of incidents that `windrow label` marks as true or maintenance are left out, and older ones take their place.
 Example: every night, train on the last 5,000 windows of each sensor
   windrow retrain --store ./store
 
@@ -108,44 +108,6 @@ pub(crate) enum Storing {
     Nothing,
 }
 
-/// A sensor to train, and how its present model was trained.
-struct Due {
-    sensor: SensorId,
-    version: String,
-    features: Features,
-    options: TrainOptions,
-}
-
-/// The result of training a fleet again.
-#[derive(Debug, Default)]
-pub(crate) struct Retrained {
-    /// The threshold that keeps the budget, if there is one.
-    threshold: Option<Result<f64, TooShort>>,
-    /// Sensors with a new model.
-    models: u64,
-    /// Sensors whose new model is the present one, bit for bit.
-    unchanged: u64,
-    /// Pinned sensors, whose new model is a candidate.
-    pinned: u64,
-    /// Sensors that keep a model that was not trained here.
-    imported: u64,
-    /// Sensors with too few windows, which keep their model.
-    few: u64,
-    /// Sensors whose new model raised too many incidents, which keep theirs.
-    refused: BTreeMap<SensorId, Gate>,
-    /// Sensors that could not be trained, and why.
-    failed: BTreeMap<SensorId, String>,
-}
-
-/// What came of one sensor.
-enum Outcome {
-    Few,
-    Same,
-    Refused(Gate),
-    New(Box<(Model, Sample)>),
-    Failed(String),
-}
-
 impl RetrainArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let rules = self
@@ -183,9 +145,12 @@ pub(crate) async fn retrain(
     let mut retrained = Retrained::default();
     let due = due(&repository, &mut retrained).await?;
     let hours = hours(store, how.within).await?;
+    let mut labels = IncidentLabels::read(store).await?;
+    labels.catch_up(store).await?;
+    let mut kept_out = labels.kept_out_of_training();
     if let Some(budget) = how.budget {
         retrained.threshold = Some(
-            calibrate(store, &due, &hours, how, rules)
+            calibrate(store, &due, &hours, how, rules, &kept_out)
                 .await?
                 .threshold(budget.per_month()),
         );
@@ -195,9 +160,14 @@ pub(crate) async fn retrain(
     for due in due.chunks(at_once(&due, how)) {
         let mut recent = RecentWindows::default();
         for due in due {
-            recent.want(due.sensor.clone(), due.features.clone(), most(due, how));
+            let kept_out = kept_out.remove(&due.sensor).unwrap_or_default();
+            recent.want(due.sensor.clone(), due.features.clone(), most(due, how), kept_out);
         }
         recent.read(store, &hours).await?;
+        for windows in recent.left_out() {
+            retrained.left_out_windows += windows;
+            retrained.left_out_sensors += 1;
+        }
         let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
         let mut waiting = due.iter();
         let mut training = JoinSet::new();
@@ -243,6 +213,7 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
                 models = retrained.models,
                 refused = retrained.refused.len(),
                 few = retrained.few,
+                left_out_windows = retrained.left_out_windows,
                 failed = retrained.failed.len(),
                 "models are trained again"
             ),
@@ -253,63 +224,6 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
     }
 }
 
-/// Returns the sensors whose present model was trained here, ordered by name.
-async fn due(repository: &ModelRepository, retrained: &mut Retrained) -> Result<Vec<Due>, CliError> {
-    let entries = repository.list().await?.into_iter().filter(|entry| entry.current);
-    let read = futures::stream::iter(entries)
-        .map(|entry| async move {
-            let metadata = repository.metadata(&entry.sensor, &entry.version).await?;
-            Ok::<_, CliError>((entry, metadata))
-        })
-        .buffered(READS_IN_FLIGHT);
-    let mut due = Vec::new();
-    let read: Vec<_> = read.try_collect().await?;
-    for (entry, metadata) in read {
-        let Some((metadata, training)) = metadata.and_then(|metadata| {
-            let training = metadata.training.clone()?;
-            Some((metadata, training))
-        }) else {
-            retrained.imported += 1;
-            continue;
-        };
-        let features = metadata
-            .features
-            .parse()
-            .map_err(|error| format!("its features cannot be read: {error}"));
-        match features.and_then(|features| Ok((features, options_of(&training.parameters)?))) {
-            Ok((features, options)) => due.push(Due {
-                sensor: entry.sensor,
-                version: entry.version,
-                features,
-                options,
-            }),
-            Err(why) => _ = retrained.failed.insert(entry.sensor, why),
-        }
-    }
-    Ok(due)
-}
-
-/// Returns the hours of predictions that are not too old, oldest first.
-async fn hours(store: &Store, within: Duration) -> Result<Vec<Hour>, CliError> {
-    let days = store.folders("predictions").await?;
-    let newest = days.iter().filter_map(|day| day.strip_prefix("date=")).max();
-    let newest: Option<EventTime> = newest.and_then(|day| format!("{day}T23:59:59Z").parse().ok());
-    let from = newest.map(|newest| newest.saturating_sub(within));
-    Ok(store.hours("predictions", from, None).await?)
-}
-
-/// Returns how many windows a sensor is trained on at most.
-fn most(due: &Due, how: &HowArgs) -> usize {
-    due.options.most_rows().min(how.windows as usize)
-}
-
-/// Returns how many sensors' windows fit into the memory.
-fn at_once(due: &[Due], how: &HowArgs) -> usize {
-    let bytes = |due: &Due| most(due, how) * 8 * (1 + due.features.len());
-    let largest = due.iter().map(bytes).max().unwrap_or(1);
-    ((how.memory_mib as usize) << 20).div_euclid(largest).max(1)
-}
-
 /// Counts the incidents of windows that are held out, of sensors evenly spread over the fleet.
 async fn calibrate(
     store: &Store,
@@ -317,12 +231,14 @@ async fn calibrate(
     hours: &[Hour],
     how: &HowArgs,
     rules: &Rules,
+    kept_out: &KeptOut,
 ) -> Result<Counts, CliError> {
     let most_sensors = MOST_CALIBRATED.min(at_once(due, how));
     let every = due.len().div_ceil(most_sensors).max(1);
     let mut recent = RecentWindows::default();
     for due in due.iter().step_by(every) {
-        recent.want(due.sensor.clone(), due.features.clone(), most(due, how));
+        let kept_out = kept_out.get(&due.sensor).cloned().unwrap_or_default();
+        recent.want(due.sensor.clone(), due.features.clone(), most(due, how), kept_out);
     }
     recent.read(store, hours).await?;
     let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
@@ -383,133 +299,5 @@ fn fit(
     match gate.is_open() {
         true => Outcome::New(Box::new((model, sample))),
         false => Outcome::Refused(gate),
-    }
-}
-
-impl Due {
-    /// Returns how it is trained on its newest windows.
-    fn options(&self, how: &HowArgs) -> TrainOptions {
-        TrainOptions {
-            max_rows: most(self, how),
-            ..self.options.clone()
-        }
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            sensor: self.sensor.clone(),
-            version: self.version.clone(),
-            features: self.features.clone(),
-            options: self.options.clone(),
-        }
-    }
-}
-
-impl Retrained {
-    /// Stores what came of a sensor, and counts it.
-    async fn note(
-        &mut self,
-        repository: &ModelRepository,
-        due: Due,
-        outcome: Outcome,
-        storing: Storing,
-    ) -> Result<(), CliError> {
-        match outcome {
-            Outcome::Few => self.few += 1,
-            Outcome::Same => self.unchanged += 1,
-            Outcome::Refused(gate) => _ = self.refused.insert(due.sensor, gate),
-            Outcome::Failed(why) => _ = self.failed.insert(due.sensor, why),
-            Outcome::New(new) => {
-                let (model, sample) = *new;
-                let Storing::As(release) = storing else {
-                    self.models += 1;
-                    return Ok(());
-                };
-                let metadata = metadata(&model, &sample, &due.options);
-                let released =
-                    repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
-                match released.await {
-                    Ok(released) if released.promoted == Some(Promoted::Pinned) => self.pinned += 1,
-                    Ok(_) => self.models += 1,
-                    Err(error) if error.is_of_one_model() => {
-                        self.failed.insert(due.sensor, error.to_string());
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let threshold = self.threshold.and_then(Result::ok);
-        let too_short = self.threshold.and_then(Result::err);
-        json!({
-            "threshold": threshold,
-            "held_out_months": too_short.map(|short| short.months), "needed_months": too_short.map(|short| short.needed),
-            "models": self.models, "unchanged": self.unchanged, "pinned": self.pinned, "imported": self.imported,
-            "few": self.few,
-            "refused": self.refused.iter().map(|(sensor, gate)| json!({
-                "sensor": sensor.to_string(), "incidents": gate.new, "allowed": gate.allowed,
-                "present_incidents": gate.present,
-            })).collect::<Vec<_>>(),
-            "failed": self.failed.iter().map(|(sensor, why)| json!({
-                "sensor": sensor.to_string(), "why": why,
-            })).collect::<Vec<_>>(),
-        })
-    }
-
-    fn say(&self, storing: Storing) -> Result<(), CliError> {
-        for (sensor, why) in &self.failed {
-            eprintln!("windrow: {sensor}: {why}");
-        }
-        let what = match storing {
-            Storing::As(Release::Promote(_)) => "new models",
-            Storing::As(Release::Candidate) => {
-                "new models, which are candidates until `windrow models promote`"
-            }
-            Storing::Nothing => "new models would be stored",
-        };
-        show::line(&format!("{} {what}", show::count(self.models)))?;
-        match self.threshold {
-            Some(Ok(threshold)) => show::line(&format!(
-                "their threshold is {threshold:.2}, which keeps the budget"
-            ))?,
-            Some(Err(TooShort { months, needed })) => show::line(&format!(
-                "they have no threshold of their own: {months:.1} sensor-months could be held out, and this budget needs \
-                 {needed:.1}; train on more windows (--windows), or allow more"
-            ))?,
-            None => {}
-        }
-        for (count, what) in [
-            (self.unchanged, "sensors have no new windows"),
-            (self.pinned, "sensors are pinned: their new models are candidates"),
-            (self.imported, "sensors keep a model that was not trained here"),
-            (self.few, "sensors have too few windows, and keep their model"),
-        ] {
-            if count > 0 {
-                show::line(&format!("{} {what}", show::count(count)))?;
-            }
-        }
-        if self.refused.is_empty() {
-            return Ok(());
-        }
-        show::line(&format!(
-            "{} sensors keep their model, because a new one would raise more incidents on its own past than it may:",
-            show::count(self.refused.len() as u64)
-        ))?;
-        for (sensor, gate) in self.refused.iter().take(MOST_NAMED) {
-            let present = gate
-                .present
-                .map_or_else(|| "cannot score them".to_owned(), |present| present.to_string());
-            let (new, allowed) = (gate.new, gate.allowed);
-            show::line(&format!(
-                "  {sensor}: {new} of {allowed:.1} allowed; the present model: {present}"
-            ))?;
-        }
-        if let Some(more @ 1..) = self.refused.len().checked_sub(MOST_NAMED) {
-            show::line(&format!("  and {more} more; --output json names all"))?;
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod accounting;
 mod cadence;
 mod cells;
 mod incidents;
+mod labelled;
 mod report;
 
 use clap::Subcommand;

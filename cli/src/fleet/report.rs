@@ -1,5 +1,7 @@
 //! `windrow fleet report`: what became of the expected windows, and which sensors need attention.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use windrow_common::{EventTime, Incident, IncidentKind, Length};
@@ -7,7 +9,9 @@ use windrow_store::StoreArg;
 
 use super::accounting::{Account, Accounting};
 use super::incidents::Incidents;
+use super::labelled::Labelled;
 use crate::error::CliError;
+use crate::label::IncidentLabels;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
@@ -47,6 +51,7 @@ enum Step {
 struct Findings<'a> {
     accounting: Accounting<'a>,
     incidents: &'a Incidents,
+    labelled: BTreeMap<IncidentKind, Labelled>,
     most: usize,
 }
 
@@ -56,7 +61,10 @@ impl ReportArgs {
             return Err(CliError::Usage("--to is not after --from".to_owned()));
         }
         let store = self.store.open()?;
-        let incidents = Incidents::of(store.incidents(None, self.to).await?, self.from);
+        let all = store.incidents(None, self.to).await?;
+        let labels = IncidentLabels::read(&store).await?;
+        let labelled = Labelled::by_kind(&all, &labels, (self.from, self.to));
+        let incidents = Incidents::of(all, self.from);
         let step = match self.by {
             Step::Hour => Length::HOUR,
             Step::Day => Length::DAY,
@@ -64,6 +72,7 @@ impl ReportArgs {
         let findings = Findings {
             accounting: Accounting::of(&store, &incidents, (self.from, self.to), step).await?,
             incidents: &incidents,
+            labelled,
             most: self.most_sensors,
         };
         match self.output.output {
@@ -78,6 +87,7 @@ impl Findings<'_> {
     fn show(&self, by: Step) -> Result<(), CliError> {
         self.show_accounts(by)?;
         self.show_days()?;
+        self.show_labelled()?;
         self.show_noisiest()?;
         self.show_open()?;
         self.show_without_model()
@@ -110,11 +120,18 @@ impl Findings<'_> {
         let noisiest = noisiest
             .iter()
             .map(|(sensor, count)| json!({ "sensor": sensor.to_string(), "anomalies": count }));
+        let labelled = self.labelled.iter().map(|(kind, counts)| {
+            let mut line = json!(counts);
+            line["kind"] = json!(kind.name());
+            line["precision"] = json!(counts.precision());
+            line
+        });
         let without = self.accounting.without_model();
         json!({
             "sensors": self.accounting.sensors(),
             "windows": self.accounting.lines.iter().map(account).collect::<Vec<_>>(),
             "incidents": days.collect::<Vec<_>>(),
+            "labelled": labelled.collect::<Vec<_>>(),
             "noisiest": noisiest.collect::<Vec<_>>(),
             "open": open.collect::<Vec<_>>(),
             "without_model": without.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -171,6 +188,43 @@ impl Findings<'_> {
                 .collect()
         });
         show::table(&headings, rows.collect())
+    }
+
+    fn show_labelled(&self) -> Result<(), CliError> {
+        let all = Labelled::sum(self.labelled.values());
+        if !all.any_label() {
+            return Ok(());
+        }
+        show::line("\nLabelled incidents")?;
+        let headings = [
+            "kind",
+            "true",
+            "false",
+            "maintenance",
+            "unlabelled",
+            "withdrawn",
+            "precision",
+        ];
+        let row = |name: &str, counts: &Labelled| {
+            let precision = counts.precision();
+            let counts = [
+                counts.right,
+                counts.wrong,
+                counts.maintenance,
+                counts.unlabelled,
+                counts.withdrawn,
+            ];
+            let precision = precision.map(|precision| format!("{:.1} %", precision * 100.0));
+            std::iter::once(name.to_owned())
+                .chain(counts.map(show::count))
+                .chain([precision.unwrap_or_default()])
+                .collect()
+        };
+        let kinds = self
+            .labelled
+            .iter()
+            .map(|(kind, counts)| row(kind.name(), counts));
+        show::table(&headings, kinds.chain([row("all", &all)]).collect())
     }
 
     fn show_noisiest(&self) -> Result<(), CliError> {

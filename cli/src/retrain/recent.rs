@@ -18,6 +18,10 @@ struct Recent {
     starts: Vec<EventTime>,
     values: Vec<f64>,
     most: usize,
+    /// Stretches of event time whose windows are left out; their ends are not part of them.
+    kept_out: Vec<(EventTime, EventTime)>,
+    /// Number of windows that were left out.
+    left_out: u64,
 }
 
 /// The newest windows of some sensors.
@@ -29,14 +33,22 @@ pub(super) struct RecentWindows {
 }
 
 impl RecentWindows {
-    /// Begins to gather up to `most` windows of a sensor.
-    pub(super) fn want(&mut self, sensor: SensorId, features: Features, most: usize) {
+    /// Begins to gather up to `most` windows of a sensor, without those in the stretches that are kept out.
+    pub(super) fn want(
+        &mut self,
+        sensor: SensorId,
+        features: Features,
+        most: usize,
+        kept_out: Vec<(EventTime, EventTime)>,
+    ) {
         let recent = Recent {
             features,
             length: None,
             starts: Vec::new(),
             values: Vec::new(),
             most,
+            kept_out,
+            left_out: 0,
         };
         self.of_sensors.insert(sensor, recent);
         self.hungry += 1;
@@ -72,6 +84,12 @@ impl RecentWindows {
         }
     }
 
+    /// Returns how many windows were left out, for each sensor with any. They are newer than the oldest that was taken.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = u64> {
+        let counts = self.of_sensors.values().map(|recent| recent.left_out);
+        counts.filter(|count| *count > 0)
+    }
+
     /// Returns what was gathered, in order of time; sensors without a window are left out.
     pub(super) fn into_samples(self) -> Vec<(SensorId, Sample)> {
         let mut samples: Vec<(SensorId, Sample)> = (self.of_sensors.into_iter())
@@ -92,13 +110,24 @@ impl Recent {
         if !self.is_hungry() || row.window_length != length {
             return;
         }
+        if self.is_kept_out(row) {
+            self.left_out += 1;
+            return;
+        }
         self.starts.push(row.aggregate.window_start);
         self.features
             .extract(std::slice::from_ref(&row.aggregate), &mut self.values);
     }
 
+    /// Returns whether any of a window lies in a stretch that is kept out.
+    fn is_kept_out(&self, row: &Prediction) -> bool {
+        let start = row.aggregate.window_start;
+        let end = start.saturating_add(row.window_length.as_duration());
+        self.kept_out.iter().any(|(from, to)| start < *to && end > *from)
+    }
+
     fn into_sample(mut self) -> Option<Sample> {
-        let length = self.length?;
+        let length = self.length.filter(|_| !self.starts.is_empty())?;
         self.starts.reverse();
         let rows = self.values.chunks_exact(self.features.len()).rev();
         let values = rows.flatten().copied().collect();
@@ -142,7 +171,7 @@ mod tests {
         let mut recent = RecentWindows::default();
         let features: Features = "mean,max".parse().unwrap();
         for tag in ["a", "b", "never"] {
-            recent.want(SensorId::new("d", tag).unwrap(), features.clone(), 3);
+            recent.want(SensorId::new("d", tag).unwrap(), features.clone(), 3, Vec::new());
         }
         let hour = |from: i64| {
             let mut rows: Vec<Prediction> = (from..from + 2)
@@ -172,5 +201,44 @@ mod tests {
             assert_eq!(sample.values, [51.0, 51.5, 100.0, 100.5, 101.0, 101.5]);
             assert_eq!(sample.span.unwrap().1.as_millis(), 102 * 60_000);
         }
+    }
+
+    /// Returns the minutes that are taken, and the number of windows left out, of up to five windows of the minutes 0 to 59.
+    fn taken(kept_out: &[(i64, i64)]) -> (Vec<i64>, u64) {
+        let time = EventTime::from_millis;
+        let kept_out = kept_out.iter().map(|(from, to)| (time(*from), time(*to)));
+        let (mut recent, sensor) = (RecentWindows::default(), SensorId::new("d", "a").unwrap());
+        recent.want(sensor, "mean".parse().unwrap(), 5, kept_out.collect());
+        for hour in [30..60, 0..30] {
+            recent.take(hour.map(|minute| prediction("a", minute, 60_000)).collect());
+        }
+        let left_out = recent.left_out().sum();
+        let samples = recent.into_samples();
+        let starts = samples.iter().flat_map(|(_, sample)| &sample.starts);
+        (starts.map(|start| start.as_millis() / 60_000).collect(), left_out)
+    }
+
+    #[test]
+    fn windows_of_labelled_incidents_are_left_out_and_older_ones_take_their_place_in_order() {
+        const MINUTE: i64 = 60_000;
+        assert_eq!(taken(&[]), ((55..60).collect(), 0));
+        // An incident is from the start of its first window to the end of its last one: the windows that touch it stay.
+        assert_eq!(
+            taken(&[(56 * MINUTE, 58 * MINUTE)]),
+            (vec![53, 54, 55, 58, 59], 2)
+        );
+        // Of a window of another length, a part in it is enough.
+        assert_eq!(
+            taken(&[(56 * MINUTE + MINUTE - 1, 58 * MINUTE + 1)]),
+            (vec![52, 53, 54, 55, 59], 3)
+        );
+        // It may begin in an earlier hour; two may overlap, and a window is counted once.
+        assert_eq!(
+            taken(&[(28 * MINUTE, 57 * MINUTE), (50 * MINUTE, 59 * MINUTE)]),
+            (vec![24, 25, 26, 27, 59], 31)
+        );
+        // Older than what is taken, it is not looked at; and nothing may be left.
+        assert_eq!(taken(&[(0, 54 * MINUTE)]), ((55..60).collect(), 0));
+        assert_eq!(taken(&[(0, 60 * MINUTE)]), (vec![], 60));
     }
 }

@@ -8,6 +8,7 @@ mod counting;
 mod crash;
 mod dead_letters;
 mod input;
+mod labels;
 mod mlflow;
 mod models;
 mod order;
