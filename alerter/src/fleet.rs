@@ -356,6 +356,7 @@ fn point(row: &Prediction) -> Point {
     Point {
         start: aggregate.window_start,
         score: score(row),
+        threshold: row.threshold.filter(|own| own.is_finite()).unwrap_or(f64::NAN),
         min: aggregate.min,
         max: aggregate.max,
         version: version(&row.model_version),

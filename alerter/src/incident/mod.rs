@@ -27,8 +27,10 @@ pub struct Window {
     pub start: EventTime,
     /// Its end.
     pub end: EventTime,
-    /// Its score; above 0 is anomalous.
+    /// Its score; above 0 is beyond the model's boundary.
     pub score: f64,
+    /// The score above which it is anomalous; `None` if its sensor has no threshold of its own.
+    pub threshold: Option<f64>,
     /// Its value, if all of its readings have the same.
     pub value: Option<f64>,
     /// Number of its readings.
@@ -38,12 +40,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// Returns the window of an aggregate, of a sensor without a physical range.
+    /// Returns the window of an aggregate, of a sensor without a threshold of its own and without a physical range.
     pub fn of(aggregate: &Aggregate, length: Length, score: f64) -> Self {
         Self {
             start: aggregate.window_start,
             end: aggregate.window_start.saturating_add(length.as_duration()),
             score,
+            threshold: None,
             value: (aggregate.min.to_bits() == aggregate.max.to_bits()).then_some(aggregate.min),
             count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
             breach: None,

@@ -28,6 +28,8 @@ pub struct Series {
 pub(crate) struct Point {
     pub(crate) start: EventTime,
     pub(crate) score: f64,
+    /// The threshold of its own; NaN if it has none, which takes half the room of an `Option`.
+    pub(crate) threshold: f64,
     /// Its smallest and its largest value.
     pub(crate) min: f64,
     pub(crate) max: f64,
@@ -48,6 +50,7 @@ impl Point {
             start: self.start,
             end: self.end(length),
             score: self.score,
+            threshold: Some(self.threshold).filter(|own| !own.is_nan()),
             value: has_one_value.then_some(self.min),
             count: self.count,
             breach: limits.breach(self.min, self.max, self.start),
@@ -56,7 +59,7 @@ impl Point {
 
     /// Compares what incidents depend on, bit for bit.
     fn is_same(&self, other: &Self) -> bool {
-        let bits = |point: &Self| [point.score, point.min, point.max].map(f64::to_bits);
+        let bits = |point: &Self| [point.score, point.threshold, point.min, point.max].map(f64::to_bits);
         bits(self) == bits(other)
     }
 }

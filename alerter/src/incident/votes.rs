@@ -23,6 +23,8 @@ struct Vote {
     ago: u32,
     start: EventTime,
     score: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +37,7 @@ struct Open {
 impl Votes {
     /// Takes the next window, and returns the incident that it closes.
     pub(super) fn take(&mut self, window: &Window, rules: &Rules) -> Option<Course> {
-        let anomalous = window.score > rules.threshold;
+        let anomalous = window.score > rules.threshold_of(window.threshold);
         if let Some(open) = &mut self.open {
             return match open.take(window, anomalous, rules) {
                 None => None,
@@ -53,11 +55,7 @@ impl Votes {
             vote.ago < rules.of
         });
         if anomalous {
-            self.cast.push(Vote {
-                ago: 0,
-                start: window.start,
-                score: window.score,
-            });
+            self.cast.push(Vote::of(window));
         }
         if self.cast.len() >= rules.open_after as usize && anomalous {
             self.open(window, rules);
@@ -69,7 +67,7 @@ impl Votes {
         let Some(first) = self.cast.first() else { return };
         let mut course = Course::begun(IncidentKind::Anomaly, first.start, window.end);
         for vote in self.cast.drain(..) {
-            add(&mut course, vote.start, vote.score, rules);
+            add(&mut course, &vote, rules);
         }
         self.open = Some(Open { course, quiet: 0 });
     }
@@ -80,12 +78,23 @@ impl Votes {
     }
 }
 
+impl Vote {
+    fn of(window: &Window) -> Self {
+        Self {
+            ago: 0,
+            start: window.start,
+            score: window.score,
+            threshold: window.threshold,
+        }
+    }
+}
+
 impl Open {
     fn take(&mut self, window: &Window, anomalous: bool, rules: &Rules) -> Option<Course> {
         if anomalous {
             self.quiet = 0;
             self.course.until = window.end;
-            add(&mut self.course, window.start, window.score, rules);
+            add(&mut self.course, &Vote::of(window), rules);
             return None;
         }
         self.quiet += 1;
@@ -98,12 +107,15 @@ impl Open {
 }
 
 /// Adds an anomalous window to an incident.
-fn add(course: &mut Course, start: EventTime, score: f64, rules: &Rules) {
+fn add(course: &mut Course, vote: &Vote, rules: &Rules) {
     course.windows += 1;
-    if course.peak.is_none_or(|peak| score > peak.score) {
-        course.peak = Some(Peak { score, at: start });
+    if course.peak.is_none_or(|peak| vote.score > peak.score) {
+        course.peak = Some(Peak {
+            score: vote.score,
+            at: vote.start,
+        });
     }
-    if score > rules.critical && course.escalated.is_none() {
-        course.escalated = Some(start);
+    if vote.score > rules.critical_of(vote.threshold) && course.escalated.is_none() {
+        course.escalated = Some(vote.start);
     }
 }

@@ -1,4 +1,5 @@
 mod kills;
+mod models;
 mod mutes;
 
 use std::collections::BTreeMap;

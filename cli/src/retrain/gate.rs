@@ -58,7 +58,6 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         .score_windows(sample.windows(), &mut Scratch::default(), &mut scores)
         .ok()?;
     let rules = Rules {
-        threshold: model.threshold().unwrap_or(rules.threshold),
         silent_after: Duration::ZERO,
         stuck_after: 0,
         rate_after: 0,
@@ -71,6 +70,7 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
             start: *start,
             end: start.saturating_add(length),
             score: *score,
+            threshold: model.threshold(),
             value: None,
             count: 1,
             breach: None,

@@ -15,6 +15,7 @@ fn point(number: i64, score: f64, value: Option<f64>) -> Point {
     Point {
         start: EventTime::from_millis(number * MINUTE),
         score,
+        threshold: f64::NAN,
         min: value.unwrap_or(1.0),
         max: value.unwrap_or(2.0),
         version: 1,
@@ -54,7 +55,8 @@ fn any_points() -> impl Strategy<Value = Vec<Point>> {
     let gap = prop_oneof![8 => 1..3_i64, 1 => 3..40_i64];
     let score = prop_oneof![3 => Just(-1.0), 1 => 0.4..5.0];
     let value = prop_oneof![4 => Just(None), 2 => Just(Some(1.0)), 1 => (8.0..20.0).prop_map(Some)];
-    let steps = proptest::collection::vec((gap, score, value, 0..6_u32), 1..60);
+    let threshold = prop_oneof![3 => Just(f64::NAN), 1 => 0.1..4.0];
+    let steps = proptest::collection::vec((gap, score, value, 0..6_u32, threshold), 1..60);
     (steps, any::<bool>()).prop_map(|(steps, had_a_rate)| {
         let mut number = 0;
         let mut points = Vec::new();
@@ -66,10 +68,11 @@ fn any_points() -> impl Strategy<Value = Vec<Point>> {
             }));
             number = 80 * 40;
         }
-        for (gap, score, value, count) in steps {
+        for (gap, score, value, count, threshold) in steps {
             number += gap;
             points.push(Point {
                 count: if had_a_rate { 2 * count } else { 1 },
+                threshold,
                 ..point(number, score, value)
             });
         }
@@ -134,4 +137,18 @@ fn of_two_rows_of_a_window_the_one_with_more_readings_counts_then_the_later_vers
     assert_eq!(series.insert(with(loud, 3, 1)), Inserted::Conflict);
     series.overwrite(with(loud, 3, 1));
     assert_eq!(series.incidents(now, &rules).len(), 1);
+}
+
+#[test]
+fn rows_of_a_window_that_differ_in_the_threshold_alone_are_in_conflict() {
+    let now = EventTime::from_millis(10 * MINUTE);
+    let loud = point(1, 1.0, None);
+    let own = |threshold| Point { threshold, ..loud };
+    let mut series = empty();
+    assert_eq!(series.insert(loud), Inserted::New);
+    assert_eq!(series.insert(loud), Inserted::Repeat);
+    assert_eq!(series.insert(own(2.0)), Inserted::Conflict);
+    assert_eq!(series.incidents(now, &Rules::default()).len(), 1);
+    series.overwrite(own(2.0));
+    assert_eq!(series.incidents(now, &Rules::default()), []);
 }

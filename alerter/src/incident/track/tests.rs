@@ -16,6 +16,7 @@ fn window(number: i64, score: f64) -> Window {
         start: minute(number),
         end: minute(number + 1),
         score,
+        threshold: None,
         value: None,
         count: 60,
         breach: None,
@@ -116,6 +117,56 @@ fn a_sensor_is_silent_after_three_times_its_longest_pause_and_at_once() {
     assert_eq!(of_windows(quarters, minute(106), &rules)[0].noticed, minute(105));
     // A sensor of which hardly anything is known cannot be missed.
     assert_eq!(of_windows(windows(&[0, 1, 2]), minute(500), &rules), []);
+}
+
+#[test]
+fn a_sensor_with_a_threshold_of_its_own_is_anomalous_and_critical_above_that() {
+    let own = |number, score, threshold| Window {
+        threshold,
+        ..window(number, score)
+    };
+    let rules = Rules {
+        open_after: 2,
+        of: 3,
+        ..rules()
+    };
+    let found = |first, second, threshold| {
+        let windows = [own(0, first, threshold), own(1, second, threshold)];
+        let found = of_windows(windows, minute(2), &rules);
+        found.first().map(Course::severity)
+    };
+    let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+    // The rules have 0.3 and 3.
+    for (first, second, threshold, right) in [
+        (0.5, 0.5, None, warning),
+        (0.5, 3.1, None, critical),
+        (2.5, 2.6, Some(2.6), None),
+        (2.7, 5.2, Some(2.6), warning),
+        (5.4, 2.7, Some(2.6), critical),
+        (0.1, 0.2, Some(0.0), warning),
+        (2.8, 0.2, Some(0.0), critical),
+    ] {
+        assert_eq!(
+            found(first, second, threshold),
+            right,
+            "{first} {second} {threshold:?}"
+        );
+    }
+    // It is the window's: an incident that opened with one model goes on with the next.
+    let windows = [
+        (0.5, None),
+        (2.0, Some(2.6)),
+        (2.7, Some(2.6)),
+        (0.5, Some(2.6)),
+        (0.5, None),
+    ];
+    let windows = (0..).zip(windows);
+    let found = of_windows(
+        windows.map(|(number, (score, threshold))| own(number, score, threshold)),
+        minute(5),
+        &rules,
+    );
+    assert_eq!((found[0].windows, found[0].until), (3, minute(5)));
 }
 
 #[test]
