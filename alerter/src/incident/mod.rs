@@ -18,10 +18,12 @@ pub(crate) use series::Point;
 pub use series::{Inserted, Series};
 pub use track::Track;
 
-use windrow_common::{Aggregate, Breach, EventTime, Length};
+use std::sync::Arc;
+
+use windrow_common::{Aggregate, Breach, Cause, EventTime, Length};
 
 /// A scored window, as far as incidents depend on it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// Its start.
     pub start: EventTime,
@@ -37,6 +39,8 @@ pub struct Window {
     pub count: u32,
     /// What is outside of the sensor's physical range.
     pub breach: Option<Breach>,
+    /// What makes it anomalous, as far as its prediction tells.
+    pub cause: Option<Arc<Cause>>,
 }
 
 impl Window {
@@ -50,6 +54,7 @@ impl Window {
             value: (aggregate.min.to_bits() == aggregate.max.to_bits()).then_some(aggregate.min),
             count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
             breach: None,
+            cause: None,
         }
     }
 }

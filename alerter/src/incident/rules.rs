@@ -77,7 +77,7 @@ impl Default for Rules {
 
 impl Rules {
     /// Returns the score above which a window is anomalous, whose sensor has `own` threshold.
-    pub(super) fn threshold_of(&self, own: Option<f64>) -> f64 {
+    pub(crate) fn threshold_of(&self, own: Option<f64>) -> f64 {
         own.unwrap_or(self.threshold)
     }
 

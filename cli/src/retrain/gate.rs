@@ -74,6 +74,7 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
             value: None,
             count: 1,
             breach: None,
+            cause: None,
         };
         track.take(&window, &rules, &mut ended);
     }

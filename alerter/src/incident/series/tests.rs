@@ -23,6 +23,18 @@ fn point(number: i64, score: f64, value: Option<f64>) -> Point {
     }
 }
 
+/// Returns what makes a point anomalous: something else for each.
+fn cause(point: &Point) -> Option<Arc<Cause>> {
+    (point.score > 0.0).then(|| {
+        Arc::new(Cause {
+            feature: "mean".into(),
+            value: point.start.as_millis() as f64,
+            normal: (point.min > 1.0).then_some((0.5, point.score)),
+            share: 0.5,
+        })
+    })
+}
+
 fn empty() -> Series {
     Series::new(LENGTH, LIMITS, Track::default())
 }
@@ -45,7 +57,11 @@ fn in_order(points: &[Point], now: EventTime) -> Vec<Course> {
     points.sort_by_key(|point| point.start);
     let (mut track, mut all) = (Track::default(), Vec::new());
     for point in points {
-        track.take(&point.window(LENGTH, LIMITS), &rules(), &mut all);
+        track.take(
+            &point.window(LENGTH, LIMITS, cause(&point).as_ref()),
+            &rules(),
+            &mut all,
+        );
     }
     all.extend(track.open(now, &rules()));
     all
@@ -94,7 +110,7 @@ proptest! {
         // In any order, some of them several times, with looks in between; then all of them.
         let first = order.iter().map(|index| *index.get(&points)).chain(points.iter().copied());
         for (at, point) in first.enumerate() {
-            let inserted = series.insert(point);
+            let inserted = series.insert(point, cause(&point));
             prop_assert!(matches!(inserted, Inserted::New | Inserted::Repeat));
             if looks >> (at % 64) & 1 == 1 {
                 series.incidents(now, &rules());
@@ -111,7 +127,7 @@ proptest! {
         prop_assert!(right.ends_with(&left), "{right:?} {left:?}");
         let again = Series::new(LENGTH, LIMITS, series.base().clone());
         let held = series.points.clone();
-        let mut again = held.into_iter().fold(again, |mut again, point| { again.insert(point); again });
+        let mut again = held.into_iter().fold(again, |mut again, point| { again.insert(point, cause(&point)); again });
         prop_assert_eq!(again.incidents(now, &rules()), left);
     }
 }
@@ -127,15 +143,15 @@ fn of_two_rows_of_a_window_the_one_with_more_readings_counts_then_the_later_vers
         ..point
     };
     let mut series = empty();
-    assert_eq!(series.insert(with(calm, 2, 7)), Inserted::New);
+    assert_eq!(series.insert(with(calm, 2, 7), None), Inserted::New);
     assert!(series.incidents(now, &rules).is_empty());
-    assert_eq!(series.insert(with(loud, 1, 9)), Inserted::Superseded);
-    assert_eq!(series.insert(with(loud, 2, 8)), Inserted::Replaced);
+    assert_eq!(series.insert(with(loud, 1, 9), None), Inserted::Superseded);
+    assert_eq!(series.insert(with(loud, 2, 8), None), Inserted::Replaced);
     assert_eq!(series.incidents(now, &rules).len(), 1);
-    assert_eq!(series.insert(with(calm, 3, 1)), Inserted::Replaced);
+    assert_eq!(series.insert(with(calm, 3, 1), None), Inserted::Replaced);
     assert!(series.incidents(now, &rules).is_empty());
-    assert_eq!(series.insert(with(loud, 3, 1)), Inserted::Conflict);
-    series.overwrite(with(loud, 3, 1));
+    assert_eq!(series.insert(with(loud, 3, 1), None), Inserted::Conflict);
+    series.overwrite(with(loud, 3, 1), None);
     assert_eq!(series.incidents(now, &rules).len(), 1);
 }
 
@@ -145,10 +161,46 @@ fn rows_of_a_window_that_differ_in_the_threshold_alone_are_in_conflict() {
     let loud = point(1, 1.0, None);
     let own = |threshold| Point { threshold, ..loud };
     let mut series = empty();
-    assert_eq!(series.insert(loud), Inserted::New);
-    assert_eq!(series.insert(loud), Inserted::Repeat);
-    assert_eq!(series.insert(own(2.0)), Inserted::Conflict);
+    assert_eq!(series.insert(loud, None), Inserted::New);
+    assert_eq!(series.insert(loud, None), Inserted::Repeat);
+    assert_eq!(series.insert(own(2.0), None), Inserted::Conflict);
     assert_eq!(series.incidents(now, &Rules::default()).len(), 1);
-    series.overwrite(own(2.0));
+    series.overwrite(own(2.0), None);
     assert_eq!(series.incidents(now, &Rules::default()), []);
+}
+
+#[test]
+fn the_cause_of_the_highest_score_is_kept_and_no_other_and_no_longer_than_its_window() {
+    let now = EventTime::from_millis(10 * MINUTE);
+    let points = [(1, 1.0), (2, 2.0), (3, 2.0), (4, -1.0)].map(|(number, score)| point(number, score, None));
+    let mut series = empty();
+    for point in points {
+        series.insert(point, cause(&point));
+    }
+    let found = series.incidents(now, &Rules::default());
+    assert_eq!(found[0].cause(), cause(&points[1]).as_deref());
+    assert_eq!(series.causes.len(), 3);
+    // A correction has another cause, or none.
+    let more = |point: Point, score| Point {
+        score,
+        count: 2,
+        ..point
+    };
+    series.insert(more(points[0], 3.0), cause(&points[2]));
+    let found = series.incidents(now, &Rules::default());
+    assert_eq!(found[0].cause(), cause(&points[2]).as_deref());
+    series.insert(more(points[1], -1.0), None);
+    assert_eq!(series.causes.len(), 2);
+    // One cause in place of another is news.
+    let anew = more(points[0], 3.0);
+    assert_eq!(series.insert(anew, cause(&points[2])), Inserted::Repeat);
+    assert_eq!(series.insert(anew, None), Inserted::Conflict);
+    assert_eq!(series.insert(anew, cause(&points[0])), Inserted::Conflict);
+    series.overwrite(anew, cause(&points[0]));
+    let found = series.incidents(now, &Rules::default());
+    assert_eq!(found[0].cause(), cause(&points[0]).as_deref());
+    let time = points[1].start;
+    series.settle(time, &Rules::default());
+    assert!(series.causes.keys().all(|start| *start >= time));
+    assert_eq!(series.incidents(now, &Rules::default()), found);
 }

@@ -20,6 +20,7 @@ fn window(number: i64, score: f64) -> Window {
         value: None,
         count: 60,
         breach: None,
+        cause: None,
     }
 }
 
@@ -57,7 +58,7 @@ fn anomalous_windows_are_one_incident_until_it_was_quiet_for_long_enough() {
     assert_eq!((first.opened, first.noticed), (minute(2), minute(3)));
     assert_eq!((first.until, first.closed), (minute(6), Some(minute(9))));
     assert_eq!(first.windows, 2);
-    let peak = first.peak.unwrap();
+    let peak = first.peak.as_ref().unwrap();
     assert_eq!((peak.score, peak.at), (0.5, minute(2)));
     assert_eq!(first.severity(), Severity::Warning);
     let second = &found[1];
@@ -69,7 +70,7 @@ fn a_high_score_escalates_once() {
     let found = courses(&[0.5, 3.0, 3.5, 9.0], &rules());
     assert_eq!(found[0].escalated, Some(minute(2)));
     assert_eq!(found[0].severity(), Severity::Critical);
-    assert_eq!(found[0].peak.unwrap().at, minute(3));
+    assert_eq!(found[0].peak.as_ref().unwrap().at, minute(3));
 }
 
 #[test]
@@ -83,7 +84,10 @@ fn an_incident_opens_when_enough_of_the_last_windows_are_anomalous() {
     let found = courses(&[0.9, -1.0, -1.0, 0.5, -1.0, 0.6, -1.0], &rules);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].opened, found[0].noticed), (minute(3), minute(6)));
-    assert_eq!((found[0].windows, found[0].peak.unwrap().score), (2, 0.6));
+    assert_eq!(
+        (found[0].windows, found[0].peak.as_ref().unwrap().score),
+        (2, 0.6)
+    );
 }
 
 #[test]
@@ -243,7 +247,7 @@ fn a_value_outside_of_the_range_is_an_incident_at_once_and_over_once_it_was_insi
     ];
     let found = of_windows(windows[..3].to_vec(), minute(3), &rules());
     assert_eq!(found.len(), 1);
-    let open = found[0];
+    let open = &found[0];
     assert_eq!((open.kind, open.closed), (IncidentKind::Range, None));
     assert_eq!((open.opened, open.noticed), (minute(1), minute(2)));
     let breach = open.breach.unwrap();
