@@ -15,7 +15,7 @@ use crate::{Ranges, RangesError};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Incidents")]
 pub struct RulesArgs {
-    /// A window with a score above this is anomalous; 0 is the boundary of the model
+    /// A window with a score above this is anomalous, unless its model has a threshold of its own; 0 is the boundary of the model
     #[arg(
         long,
         value_name = "SCORE",

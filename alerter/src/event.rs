@@ -60,7 +60,7 @@ impl Event {
             device: incident.sensor.device.to_string(),
             tag: incident.sensor.tag.to_string(),
             window_ms: incident.window_length.as_millis(),
-            course: incident.course,
+            course: incident.course.clone(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Event {
 
 /// Returns whether nobody hears of an incident, and somebody would have before the change.
 pub(crate) fn is_hushed_anew(change: &Change) -> bool {
-    let is_hushed = |course: &Option<Course>| course.is_some_and(|course| course.is_hushed());
+    let is_hushed = |course: &Option<Course>| course.as_ref().is_some_and(Course::is_hushed);
     is_hushed(&change.now) && !is_hushed(&change.before)
 }
 
@@ -97,8 +97,8 @@ pub(crate) fn events_of(change: &Change) -> Vec<Event> {
         window_length: change.key.window_length,
         course,
     };
-    let event = |course: &Course, stage| Event::new(&incident(*course), stage);
-    let before = change.before.filter(|course| !course.is_hushed());
+    let event = |course: &Course, stage| Event::new(&incident(course.clone()), stage);
+    let before = change.before.as_ref().filter(|course| !course.is_hushed());
     let Some(now) = &change.now else {
         let withdrawn = before.iter().map(|before| event(before, Stage::Withdrawn));
         return withdrawn.collect();

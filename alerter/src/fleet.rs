@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
 
-use crate::incident::{Inserted, Point, Rules, Series, Track};
+use crate::incident::{Inserted, Rules, Series, Track};
 use crate::mutes::Mutes;
 use crate::ranges::Ranges;
+use crate::row::{cause, point};
 
 /// A sensor with windows of one length; another length makes another series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,13 @@ pub(crate) struct Change {
     pub(crate) before: Option<Course>,
     /// `None` if windows that came late left nothing of it.
     pub(crate) now: Option<Course>,
+}
+
+impl Change {
+    /// Returns the incident as it is, or as it was if nothing is left of it.
+    pub(crate) fn course(&self) -> Option<&Course> {
+        self.now.as_ref().or(self.before.as_ref())
+    }
 }
 
 /// What became of the rows that were taken.
@@ -129,12 +137,13 @@ impl Fleet {
         for rows in rows.chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length) {
             let Some(first) = rows.first() else { continue };
             let key = Key::of(first);
+            let rules = self.rules;
             let series = &mut self.watched(&key).series;
             let mut changed = false;
             for row in rows {
                 let start = row.aggregate.window_start;
                 reached = reached.max(start.saturating_add(row.window_length.as_duration()));
-                match series.insert(point(row)) {
+                match series.insert(point(row), cause(row, &rules)) {
                     Inserted::New => {
                         taken.windows += 1;
                         changed = true;
@@ -158,7 +167,7 @@ impl Fleet {
         for row in rows {
             let key = Key::of(row);
             if let Some(watched) = self.series.get_mut(&key) {
-                watched.series.overwrite(point(row));
+                watched.series.overwrite(point(row), cause(row, &self.rules));
                 self.changed.insert(key);
             }
         }
@@ -184,7 +193,7 @@ impl Fleet {
             watched.told.iter().map(|course| Incident {
                 sensor: key.sensor.clone(),
                 window_length: key.window_length,
-                course: *course,
+                course: course.clone(),
             })
         })
     }
@@ -299,7 +308,7 @@ impl Watched {
         for course in settled {
             let at = self.told.iter().position(|told| is_same(told, &course));
             let before = at.map(|at| self.told.remove(at));
-            if before != Some(course) {
+            if before.as_ref() != Some(&course) {
                 changes.push(Change {
                     key: key.clone(),
                     before,
@@ -326,8 +335,8 @@ fn compare(key: &Key, told: &[Course], courses: &[Course], changes: &mut Vec<Cha
         if before != Some(course) {
             changes.push(Change {
                 key: key.clone(),
-                before: before.copied(),
-                now: Some(*course),
+                before: before.cloned(),
+                now: Some(course.clone()),
             });
         }
     }
@@ -335,7 +344,7 @@ fn compare(key: &Key, told: &[Course], courses: &[Course], changes: &mut Vec<Cha
         if !courses.iter().any(|course| is_same(told, course)) {
             changes.push(Change {
                 key: key.clone(),
-                before: Some(*told),
+                before: Some(told.clone()),
                 now: None,
             });
         }
@@ -347,38 +356,8 @@ fn is_same(a: &Course, b: &Course) -> bool {
 }
 
 fn order(change: &Change) -> (&Key, Option<(EventTime, IncidentKind)>) {
-    let course = change.now.or(change.before);
-    (&change.key, course.map(|course| (course.opened, course.kind)))
-}
-
-fn point(row: &Prediction) -> Point {
-    let aggregate = &row.aggregate;
-    Point {
-        start: aggregate.window_start,
-        score: score(row),
-        min: aggregate.min,
-        max: aggregate.max,
-        version: version(&row.model_version),
-        count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
-    }
-}
-
-/// Returns the score of a prediction. Those written before there were scores have their flag: an anomaly is far above any
-/// threshold, and far below critical.
-fn score(row: &Prediction) -> f64 {
-    match (row.score, row.anomaly) {
-        (Some(score), _) => score,
-        (None, true) => 1.0,
-        (None, false) => -1.0,
-    }
-}
-
-/// Returns the rank of a version: its text, which is 16 hexadecimal digits, as a number.
-fn version(text: &str) -> u64 {
-    u64::from_str_radix(text, 16).unwrap_or_else(|_| {
-        let mut bytes = [0; 8];
-        let first = text.len().min(8);
-        bytes[..first].copy_from_slice(&text.as_bytes()[..first]);
-        u64::from_be_bytes(bytes)
-    })
+    (
+        &change.key,
+        change.course().map(|course| (course.opened, course.kind)),
+    )
 }

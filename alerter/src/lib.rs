@@ -10,6 +10,7 @@ pub mod incident;
 pub mod mutes;
 mod outbox;
 mod ranges;
+mod row;
 mod state;
 mod stats;
 mod table;

@@ -106,7 +106,7 @@ impl Outbox {
 
     /// Gives the events of an incident that wait the end of its maintenance, if it has changed.
     pub(crate) fn mute(&mut self, change: &Change) {
-        let (Some(before), Some(now)) = (change.before, change.now) else {
+        let (Some(before), Some(now)) = (&change.before, &change.now) else {
             return;
         };
         if before.muted_until == now.muted_until {
@@ -115,7 +115,7 @@ impl Outbox {
         let incident = Incident {
             sensor: change.key.sensor.clone(),
             window_length: change.key.window_length,
-            course: now,
+            course: now.clone(),
         };
         let id = incident.id();
         let waiting = self

@@ -60,13 +60,13 @@ impl Table {
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Vec<Change> {
         let mut applied = Vec::new();
         for change in changes {
-            let Some(course) = change.now.or(change.before) else {
+            let Some(course) = change.course() else {
                 continue;
             };
             let row = (change.key.clone(), course.opened, course.kind);
             let hour = self.hours.entry(hour(course.opened)).or_default();
-            let before = match change.now {
-                Some(now) => hour.rows.insert(row, now),
+            let before = match &change.now {
+                Some(now) => hour.rows.insert(row, now.clone()),
                 None => hour.rows.remove(&row),
             };
             if before != change.now {
@@ -83,7 +83,10 @@ impl Table {
             if !hour.is_changed {
                 continue;
             }
-            let rows = hour.rows.iter().map(|((key, ..), course)| incident(key, *course));
+            let rows = hour
+                .rows
+                .iter()
+                .map(|((key, ..), course)| incident(key, course.clone()));
             let rows = rows.collect();
             let written = self
                 .store

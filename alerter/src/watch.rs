@@ -163,7 +163,7 @@ impl Watch {
         };
         for (key, course) in self.table.courses() {
             if may_change(course) && wanted(key) {
-                self.fleet.was_told(key, *course);
+                self.fleet.was_told(key, course.clone());
             }
         }
     }
@@ -230,11 +230,10 @@ impl Watch {
 
     /// Writes the changes that are pending: first what is to be told, then the table.
     async fn write(&mut self) -> Result<(), StoreError> {
-        let course = |change: &Change| change.now.or(change.before);
         let opened: BTreeSet<EventTime> = self
             .pending
             .iter()
-            .filter_map(course)
+            .filter_map(Change::course)
             .map(|course| course.opened)
             .collect();
         self.table.read(opened, None).await?;

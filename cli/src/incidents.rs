@@ -204,6 +204,7 @@ impl ListArgs {
                     "peak score",
                     "value",
                     "limit",
+                    "cause",
                 ],
                 incidents.iter().map(in_table).collect(),
             ),
@@ -238,24 +239,31 @@ fn in_table(incident: &Incident) -> Vec<String> {
         show::count(course.windows),
         course
             .peak
+            .as_ref()
             .map(|peak| format!("{:.3}", peak.score))
             .unwrap_or_default(),
         number(|breach| breach.value),
         number(|breach| breach.limit),
+        course.cause().map(ToString::to_string).unwrap_or_default(),
     ]
 }
 
 fn in_json(incident: &Incident) -> serde_json::Value {
     let course = &incident.course;
     let time = |time: EventTime| time.to_string();
+    let cause = course.cause();
+    let normal = cause.and_then(|cause| cause.normal);
     json!({
         "id": incident.id(), "device": &*incident.sensor.device, "tag": &*incident.sensor.tag,
         "window_ms": incident.window_length.as_millis(), "kind": course.kind.name(),
         "severity": course.severity().name(), "opened": time(course.opened), "noticed": time(course.noticed),
         "escalated": course.escalated.map(time), "until": time(course.until), "closed": course.closed.map(time),
-        "windows": course.windows, "peak_score": course.peak.map(|peak| peak.score),
-        "peak_at": course.peak.map(|peak| time(peak.at)),
+        "windows": course.windows, "peak_score": course.peak.as_ref().map(|peak| peak.score),
+        "peak_at": course.peak.as_ref().map(|peak| time(peak.at)),
         "value": course.breach.map(|breach| breach.value), "value_limit": course.breach.map(|breach| breach.limit),
         "value_at": course.breach.map(|breach| time(breach.at)), "muted_until": course.muted_until.map(time),
+        "cause": cause.map(|cause| &*cause.feature), "cause_value": cause.map(|cause| cause.value),
+        "cause_low": normal.map(|(low, _)| low), "cause_high": normal.map(|(_, high)| high),
+        "cause_share": cause.map(|cause| cause.share),
     })
 }

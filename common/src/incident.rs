@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EventTime, Length, SensorId};
+use crate::{Cause, EventTime, Length, SensorId};
 
 /// What is wrong with a sensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub struct Incident {
 }
 
 /// The course of an incident, in event time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// What is wrong.
     pub kind: IncidentKind,
@@ -64,7 +65,7 @@ pub struct Course {
     pub closed: Option<EventTime>,
     /// Number of windows that are part of it; 0 for silence.
     pub windows: u64,
-    /// The highest score of its windows, and the start of that window; only for anomalies.
+    /// The highest score of its windows, and what made that window anomalous; only for anomalies.
     pub peak: Option<Peak>,
     /// What went furthest beyond its limit; only for ranges and rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,12 +87,15 @@ pub struct Breach {
 }
 
 /// The highest score of an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// The score.
     pub score: f64,
     /// Start of the window.
     pub at: EventTime,
+    /// What made the window anomalous; `None` if its prediction does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Arc<Cause>>,
 }
 
 impl IncidentKind {
@@ -171,6 +175,11 @@ impl Course {
     pub fn is_hushed(&self) -> bool {
         let over_by = |until| self.closed.is_some_and(|closed| closed <= until);
         self.muted_until.is_some_and(over_by)
+    }
+
+    /// Returns what made the window with the highest score anomalous.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.peak.as_ref()?.cause.as_deref()
     }
 
     /// Returns how urgent it is.

@@ -1,6 +1,9 @@
 //! The result of scoring a window.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Aggregate, Length, SensorId};
 
@@ -35,7 +38,7 @@ pub struct Prediction {
 }
 
 /// The feature that has the greatest part in an anomaly.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
     /// The feature's name.
     pub feature: Arc<str>,
@@ -56,6 +59,25 @@ pub struct Shadow {
     pub decision: f64,
     /// How far the window is beyond its boundary; see [`Prediction::score`].
     pub score: f64,
+}
+
+impl Cause {
+    /// Orders causes by all that they say, bit for bit, so that everybody chooses the same of several.
+    pub fn total_cmp(&self, other: &Self) -> Ordering {
+        let numbers = |cause: &Self| {
+            let (low, high) = cause.normal.unwrap_or_default();
+            [cause.value, low, high, cause.share]
+        };
+        let by_numbers = numbers(self).into_iter().zip(numbers(other));
+        (&self.feature, self.normal.is_some())
+            .cmp(&(&other.feature, other.normal.is_some()))
+            .then_with(|| {
+                by_numbers
+                    .map(|(a, b)| a.total_cmp(&b))
+                    .find(|order| order.is_ne())
+                    .unwrap_or(Ordering::Equal)
+            })
+    }
 }
 
 impl std::fmt::Display for Cause {

@@ -83,7 +83,12 @@ impl Rival for Prediction {
             let bits = |value: Option<f64>| value.map(f64::to_bits);
             (bits(p.score), bits(p.threshold), p.cause.is_some())
         };
-        told(self).cmp(&told(other))
+        told(self)
+            .cmp(&told(other))
+            .then_with(|| match (&self.cause, &other.cause) {
+                (Some(cause), Some(other)) => cause.total_cmp(other),
+                _ => Ordering::Equal,
+            })
     }
 
     fn should_equal(&self, other: &Self) -> bool {
@@ -159,7 +164,7 @@ pub(super) fn readings_by_source(rows: &[Dispatched]) -> BTreeMap<Arc<str>, u64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Aggregate, EventTime, Length, SensorId, Shadow};
+    use windrow_common::{Aggregate, Cause, EventTime, Length, SensorId, Shadow};
 
     fn prediction(start: i64, count: u64, version: &str, decision: f64) -> Prediction {
         Prediction {
@@ -247,6 +252,33 @@ mod tests {
         assert_eq!(
             (counted.repeats, counted.superseded, counted.conflicts),
             (2, 0, 0)
+        );
+    }
+
+    #[test]
+    fn of_rows_that_differ_in_the_cause_alone_the_same_one_counts_in_every_order() {
+        let with = |feature: &str, share, normal| Prediction {
+            cause: Some(Cause {
+                feature: feature.into(),
+                value: 1.0,
+                normal,
+                share,
+            }),
+            ..prediction(0, 3, "aa", -0.5)
+        };
+        let rows = [
+            with("mean", 0.5, Some((0.0, 0.5))),
+            prediction(0, 3, "aa", -0.5),
+            with("std", 0.75, None),
+            with("std", 0.5, Some((0.0, 0.5))),
+            with("std", 0.25, Some((0.0, 0.75))),
+            with("std", 0.5, Some((-0.5, 0.75))),
+        ];
+        let counted = counts(&rows);
+        assert_eq!(counted.rows, [rows[4].clone()]);
+        assert_eq!(
+            (counted.repeats, counted.superseded, counted.conflicts),
+            (5, 0, 0)
         );
     }
 

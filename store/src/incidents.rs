@@ -13,9 +13,10 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 
+use super::predictions::Causes;
 use super::table::{self, TableError, integers, strings, times};
 use super::{Store, StoreError, Version, run_blocking};
-use windrow_common::{Breach, Course, EventTime, Incident, IncidentKind, Length, Peak, SensorId};
+use windrow_common::{Breach, Cause, Course, EventTime, Incident, IncidentKind, Length, Peak, SensorId};
 
 const TABLE: &str = "incidents";
 
@@ -119,6 +120,11 @@ fn schema() -> Arc<Schema> {
         perhaps("value_limit", &DataType::Float64),
         perhaps("value_at", &time),
         perhaps("muted_until", &time),
+        perhaps("cause", &text),
+        perhaps("cause_value", &DataType::Float64),
+        perhaps("cause_low", &DataType::Float64),
+        perhaps("cause_high", &DataType::Float64),
+        perhaps("cause_share", &DataType::Float64),
     ]))
 }
 
@@ -144,6 +150,12 @@ pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
         let numbers = incidents.iter().map(|incident| of(&incident.course));
         Arc::new(numbers.collect::<Float64Array>())
     };
+    let of_cause = |of: fn(&Cause) -> Option<f64>| -> ArrayRef {
+        let numbers = incidents.iter().map(|incident| of(incident.course.cause()?));
+        Arc::new(numbers.collect::<Float64Array>())
+    };
+    let causes = incidents.iter().map(|incident| incident.course.cause());
+    let features: StringArray = causes.map(|cause| Some(&*cause?.feature)).collect();
     let columns: Vec<ArrayRef> = vec![
         text(|incident| &incident.sensor.device),
         text(|incident| &incident.sensor.tag),
@@ -156,12 +168,17 @@ pub(super) fn encode(incidents: &[Incident]) -> Result<Bytes, TableError> {
         time(|course| Some(course.until)),
         time(|course| course.closed),
         integer(|incident| i64::try_from(incident.course.windows).unwrap_or(i64::MAX)),
-        number(|course| course.peak.map(|peak| peak.score)),
-        time(|course| course.peak.map(|peak| peak.at)),
+        number(|course| course.peak.as_ref().map(|peak| peak.score)),
+        time(|course| course.peak.as_ref().map(|peak| peak.at)),
         number(|course| course.breach.map(|breach| breach.value)),
         number(|course| course.breach.map(|breach| breach.limit)),
         time(|course| course.breach.map(|breach| breach.at)),
         time(|course| course.muted_until),
+        Arc::new(features),
+        of_cause(|cause| Some(cause.value)),
+        of_cause(|cause| cause.normal.map(|(low, _)| low)),
+        of_cause(|cause| cause.normal.map(|(_, high)| high)),
+        of_cause(|cause| Some(cause.share)),
     ];
     table::write(&RecordBatch::try_new(schema(), columns)?)
 }
@@ -184,6 +201,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
             .and_then(|column| column.as_primitive_opt::<Float64Type>())
             .ok_or(TableError::Column("peak_score"))?;
         let breaches = Breaches::of(&batch)?;
+        let causes = Causes::of(&batch)?;
         let muted = table::newer::<TimestampMillisecondType>(&batch, "muted_until")?;
         let muted = |row: usize| {
             let muted = muted.filter(|muted| muted.is_valid(row))?;
@@ -197,6 +215,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
             let peak = peak_at(row).filter(|_| scores.is_valid(row)).map(|at| Peak {
                 score: scores.value(row),
                 at,
+                cause: causes.as_ref().and_then(|causes| causes.row(row)).map(Arc::new),
             });
             incidents.push(Incident {
                 sensor,
@@ -266,6 +285,16 @@ fn perhaps<'a>(
 mod tests {
     use super::*;
 
+    /// Returns a cause, of which every other tells no band.
+    fn cause(number: i64) -> Cause {
+        Cause {
+            feature: "mean".into(),
+            value: 84.2,
+            normal: (number % 2 == 0).then_some((61.25, -0.1)),
+            share: 0.9,
+        }
+    }
+
     fn incident(tag: &str, opened: i64, closed: Option<i64>) -> Incident {
         let time = EventTime::from_millis;
         Incident {
@@ -282,6 +311,7 @@ mod tests {
                 peak: closed.map(|at| Peak {
                     score: 0.1 + 0.2,
                     at: time(at),
+                    cause: Some(Arc::new(cause(opened))),
                 }),
                 breach: closed.map(|at| Breach {
                     value: -0.1,
@@ -328,20 +358,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_version_without_limits_and_mutes_is_read_without_them() {
-        let now = [incident("a", 0, None), incident("b", 1, Some(2))];
+    fn a_file_of_a_version_without_limits_mutes_and_causes_is_read_without_them() {
+        let now = [
+            incident("a", 0, None),
+            incident("b", 1, Some(2)),
+            incident("c", 2, Some(3)),
+        ];
         let batch = table::read(encode(&now).unwrap()).unwrap().remove(0);
-        let older: Vec<usize> = (0..13).collect();
-        let older = table::write(&batch.project(&older).unwrap()).unwrap();
-        let without = now.map(|incident| Incident {
-            course: Course {
-                breach: None,
-                muted_until: None,
-                ..incident.course
-            },
-            ..incident
-        });
-        assert_eq!(decode(older).unwrap(), without);
+        let oldest = |columns: usize| {
+            let columns: Vec<usize> = (0..columns).collect();
+            decode(table::write(&batch.project(&columns).unwrap()).unwrap()).unwrap()
+        };
+        assert_eq!(oldest(batch.num_columns()), now);
+        let mut without = now;
+        for incident in &mut without {
+            if let Some(peak) = &mut incident.course.peak {
+                peak.cause = None;
+            }
+        }
+        assert_eq!(oldest(17), without);
+        for incident in &mut without {
+            (incident.course.breach, incident.course.muted_until) = (None, None);
+        }
+        assert_eq!(oldest(13), without);
     }
 
     #[test]

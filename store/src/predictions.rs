@@ -206,7 +206,7 @@ fn valid(column: &Float64Array, row: usize) -> Option<f64> {
 }
 
 /// The columns of the causes of anomalies.
-struct Causes<'a> {
+pub(super) struct Causes<'a> {
     features: &'a StringArray,
     values: &'a Float64Array,
     lows: &'a Float64Array,
@@ -215,8 +215,8 @@ struct Causes<'a> {
 }
 
 impl<'a> Causes<'a> {
-    /// Returns the columns; `None` in parts of versions that had none.
-    fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
+    /// Returns the columns; `None` in files of versions that had none.
+    pub(super) fn of(batch: &'a RecordBatch) -> Result<Option<Self>, TableError> {
         if batch.column_by_name("cause").is_none() {
             return Ok(None);
         }
@@ -230,7 +230,7 @@ impl<'a> Causes<'a> {
         }))
     }
 
-    fn row(&self, row: usize) -> Option<Cause> {
+    pub(super) fn row(&self, row: usize) -> Option<Cause> {
         if self.features.is_null(row) {
             return None;
         }

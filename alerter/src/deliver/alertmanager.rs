@@ -197,9 +197,13 @@ fn summary(event: &Event) -> String {
 
 /// Returns the numbers that an incident rests on.
 fn reason(course: &Course) -> Option<String> {
-    let peak = course
-        .peak
-        .map(|peak| format!("the score was {:.2} at {}", peak.score, peak.at));
+    let peak = course.peak.as_ref().map(|peak| {
+        let score = format!("the score was {:.2} at {}", peak.score, peak.at);
+        match &peak.cause {
+            Some(cause) => format!("{score}: {cause}"),
+            None => score,
+        }
+    });
     let breach = |Breach { value, limit, at }: Breach| match course.kind {
         IncidentKind::Rate => format!("{value} readings at {at}, where fewer than {limit} are too few"),
         _ if value < limit => format!("{value} at {at} is below the limit of {limit}"),
@@ -210,7 +214,9 @@ fn reason(course: &Course) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use windrow_common::{Incident, Length, Peak, SensorId};
+    use std::sync::Arc;
+
+    use windrow_common::{Cause, Incident, Length, Peak, SensorId};
 
     use super::*;
 
@@ -227,6 +233,7 @@ mod tests {
                 peak: Some(Peak {
                     score: 0.75,
                     at: time(2),
+                    cause: None,
                 }),
                 ..Course::begun(IncidentKind::Anomaly, time(1), time(2))
             },
@@ -286,6 +293,25 @@ mod tests {
             event(Stage::Withdrawn, false, false),
         ];
         assert_eq!(told(&withdrawn, &[]), pairs(&[("warning", "01:40")]));
+    }
+
+    #[test]
+    fn the_summary_says_what_made_the_window_with_the_highest_score_anomalous() {
+        let mut event = event(Stage::Opened, false, false);
+        let since = "since 1970-01-01T00:01:00Z: 3 windows, the score was 0.75 at 1970-01-01T00:02:00Z";
+        assert!(summary(&event).ends_with(since), "{}", summary(&event));
+        event.course.peak.as_mut().unwrap().cause = Some(Arc::new(Cause {
+            feature: "mean".into(),
+            value: 84.2,
+            normal: Some((61.25, 66.0)),
+            share: 0.934,
+        }));
+        let cause = ": mean 84.2, usually 61.25 to 66 (93 % of the score)";
+        assert!(
+            summary(&event).ends_with(&format!("{since}{cause}")),
+            "{}",
+            summary(&event)
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) struct Range {
     open: Option<Open>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Open {
     course: Course,
     /// Number of windows inside since the last one that was not.
@@ -86,6 +86,6 @@ impl Range {
 
     /// Returns the incident that is open.
     pub(super) fn course(&self) -> Option<Course> {
-        self.open.map(|open| open.course)
+        self.open.as_ref().map(|open| open.course.clone())
     }
 }

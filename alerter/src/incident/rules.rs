@@ -7,7 +7,7 @@ use crate::incident::votes::MOST_VOTERS;
 /// Rules by which windows become incidents.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// A window with a score above this is anomalous.
+    /// A window with a score above this is anomalous, if its sensor has no threshold of its own.
     pub threshold: f64,
     /// How many of the last [`Rules::of`] windows have to be anomalous for an incident to open.
     pub open_after: u32,
@@ -15,7 +15,7 @@ pub struct Rules {
     pub of: u32,
     /// How many windows in a row have to be normal for an incident to close.
     pub quiet: u32,
-    /// An incident with a score above this is critical.
+    /// An incident with a score above this is critical; of a sensor with a threshold of its own, it is as far above that.
     pub critical: f64,
     /// Shortest time without windows that counts as silence; zero turns silence off.
     pub silent_after: Duration,
@@ -76,6 +76,17 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Returns the score above which a window is anomalous, whose sensor has `own` threshold.
+    pub(crate) fn threshold_of(&self, own: Option<f64>) -> f64 {
+        own.unwrap_or(self.threshold)
+    }
+
+    /// Returns the score above which such a window is critical: as far above the sensor's threshold as for any sensor, so that
+    /// a high threshold does not make every incident critical.
+    pub(super) fn critical_of(&self, own: Option<f64>) -> f64 {
+        self.critical + (self.threshold_of(own) - self.threshold)
+    }
+
     /// Checks that the rules make sense.
     pub fn check(&self) -> Result<(), RulesError> {
         for (what, score) in [("threshold", self.threshold), ("critical score", self.critical)] {

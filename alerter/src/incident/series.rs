@@ -1,6 +1,9 @@
 //! The windows of one sensor, brought into order.
 
-use windrow_common::{Course, EventTime, Length};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use windrow_common::{Cause, Course, EventTime, Length};
 
 use super::{Limits, Rules, Track, Window};
 
@@ -16,6 +19,8 @@ pub struct Series {
     /// Where the sensor stood before the first of `points`.
     base: Track,
     points: Vec<Point>,
+    /// What makes those of the points anomalous that are, by their start: few of millions.
+    causes: BTreeMap<EventTime, Arc<Cause>>,
     /// Where it stands after the first `taken` points.
     current: Track,
     taken: usize,
@@ -28,6 +33,8 @@ pub struct Series {
 pub(crate) struct Point {
     pub(crate) start: EventTime,
     pub(crate) score: f64,
+    /// The threshold of its own; NaN if it has none, which takes half the room of an `Option`.
+    pub(crate) threshold: f64,
     /// Its smallest and its largest value.
     pub(crate) min: f64,
     pub(crate) max: f64,
@@ -42,21 +49,23 @@ impl Point {
         self.start.saturating_add(length.as_duration())
     }
 
-    fn window(&self, length: Length, limits: Limits) -> Window {
+    fn window(&self, length: Length, limits: Limits, cause: Option<&Arc<Cause>>) -> Window {
         let has_one_value = self.min.to_bits() == self.max.to_bits();
         Window {
             start: self.start,
             end: self.end(length),
             score: self.score,
+            threshold: Some(self.threshold).filter(|own| !own.is_nan()),
             value: has_one_value.then_some(self.min),
             count: self.count,
             breach: limits.breach(self.min, self.max, self.start),
+            cause: cause.cloned(),
         }
     }
 
-    /// Compares what incidents depend on, bit for bit.
+    /// Compares what incidents depend on, bit for bit, but for causes.
     fn is_same(&self, other: &Self) -> bool {
-        let bits = |point: &Self| [point.score, point.min, point.max].map(f64::to_bits);
+        let bits = |point: &Self| [point.score, point.threshold, point.min, point.max].map(f64::to_bits);
         bits(self) == bits(other)
     }
 }
@@ -85,6 +94,7 @@ impl Series {
             current: base.clone(),
             base,
             points: Vec::new(),
+            causes: BTreeMap::new(),
             taken: 0,
             ended: Vec::new(),
         }
@@ -94,20 +104,23 @@ impl Series {
     pub(crate) fn rebased(&self, base: Track) -> Self {
         Self {
             points: self.points.clone(),
+            causes: self.causes.clone(),
             ..Self::new(self.window_length, self.limits, base)
         }
     }
 
-    /// Adds a window.
-    pub(crate) fn insert(&mut self, point: Point) -> Inserted {
+    /// Adds a window, and what makes it anomalous if it is.
+    pub(crate) fn insert(&mut self, point: Point, cause: Option<Arc<Cause>>) -> Inserted {
         let start = point.start;
         if self.points.last().is_none_or(|last| last.start < start) {
             self.points.push(point);
+            self.keep_cause(start, cause);
             return Inserted::New;
         }
         match self.points.binary_search_by_key(&start, |point| point.start) {
             Err(at) => {
                 self.points.insert(at, point);
+                self.keep_cause(start, cause);
                 self.forget_from(at);
                 Inserted::New
             }
@@ -117,11 +130,14 @@ impl Series {
                 match precedence(&point).cmp(&precedence(&known)) {
                     std::cmp::Ordering::Greater => {
                         self.points[at] = point;
+                        self.keep_cause(start, cause);
                         self.forget_from(at);
                         Inserted::Replaced
                     }
                     std::cmp::Ordering::Less => Inserted::Superseded,
-                    std::cmp::Ordering::Equal if known.is_same(&point) => Inserted::Repeat,
+                    std::cmp::Ordering::Equal if self.is_known(at, &point, cause.as_deref()) => {
+                        Inserted::Repeat
+                    }
                     std::cmp::Ordering::Equal => Inserted::Conflict,
                 }
             }
@@ -129,14 +145,31 @@ impl Series {
     }
 
     /// Puts a window in the place of the one that is known, whichever counts.
-    pub(crate) fn overwrite(&mut self, point: Point) {
+    pub(crate) fn overwrite(&mut self, point: Point, cause: Option<Arc<Cause>>) {
         let start = point.start;
         if let Ok(at) = self.points.binary_search_by_key(&start, |point| point.start)
-            && !self.points[at].is_same(&point)
+            && !self.is_known(at, &point, cause.as_deref())
         {
             self.points[at] = point;
+            self.keep_cause(start, cause);
             self.forget_from(at);
         }
+    }
+
+    /// Returns whether a point is that at `at` in all that incidents depend on.
+    fn is_known(&self, at: usize, point: &Point, cause: Option<&Cause>) -> bool {
+        let has_same_cause = match (self.causes.get(&point.start), cause) {
+            (Some(known), Some(cause)) => known.total_cmp(cause).is_eq(),
+            (known, cause) => known.is_none() == cause.is_none(),
+        };
+        has_same_cause && self.points[at].is_same(point)
+    }
+
+    fn keep_cause(&mut self, start: EventTime, cause: Option<Arc<Cause>>) {
+        match cause {
+            Some(cause) => self.causes.insert(start, cause),
+            None => self.causes.remove(&start),
+        };
     }
 
     /// Forgets what was worked out, if it went past the point `at`.
@@ -151,12 +184,13 @@ impl Series {
     /// Returns the incidents since the base at the event time `now`: those that closed, then those that are open.
     pub fn incidents(&mut self, now: EventTime, rules: &Rules) -> Vec<Course> {
         for point in &self.points[self.taken..] {
-            let window = point.window(self.window_length, self.limits);
+            let cause = self.causes.get(&point.start);
+            let window = point.window(self.window_length, self.limits, cause);
             self.current.take(&window, rules, &mut self.ended);
         }
         self.taken = self.points.len();
         let open = self.current.open(now, rules);
-        self.ended.iter().copied().chain(open).collect()
+        self.ended.iter().cloned().chain(open).collect()
     }
 
     /// Returns whether the sensor is silent at the event time `now`, as far as its windows were looked at.
@@ -176,9 +210,11 @@ impl Series {
         let settled = self.points.partition_point(|point| point.start < time);
         let mut ended = Vec::new();
         for point in self.points.drain(..settled) {
-            let window = point.window(self.window_length, self.limits);
+            let cause = self.causes.get(&point.start);
+            let window = point.window(self.window_length, self.limits, cause);
             self.base.take(&window, rules, &mut ended);
         }
+        self.causes = self.causes.split_off(&time);
         // A backlog leaves room for far more than is held later.
         if self.points.capacity() > 4 * self.points.len() {
             self.points.shrink_to(2 * self.points.len());

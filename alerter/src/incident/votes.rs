@@ -1,7 +1,9 @@
 //! When anomalous windows open an incident, and when it closes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use windrow_common::{Course, EventTime, IncidentKind, Peak};
+use windrow_common::{Cause, Course, EventTime, IncidentKind, Peak};
 
 use super::{Rules, Window};
 
@@ -18,14 +20,18 @@ pub(super) struct Votes {
     open: Option<Open>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Vote {
     ago: u32,
     start: EventTime,
     score: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<Arc<Cause>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Open {
     course: Course,
     /// Number of normal windows since the last anomalous one.
@@ -35,7 +41,7 @@ struct Open {
 impl Votes {
     /// Takes the next window, and returns the incident that it closes.
     pub(super) fn take(&mut self, window: &Window, rules: &Rules) -> Option<Course> {
-        let anomalous = window.score > rules.threshold;
+        let anomalous = window.score > rules.threshold_of(window.threshold);
         if let Some(open) = &mut self.open {
             return match open.take(window, anomalous, rules) {
                 None => None,
@@ -53,11 +59,7 @@ impl Votes {
             vote.ago < rules.of
         });
         if anomalous {
-            self.cast.push(Vote {
-                ago: 0,
-                start: window.start,
-                score: window.score,
-            });
+            self.cast.push(Vote::of(window));
         }
         if self.cast.len() >= rules.open_after as usize && anomalous {
             self.open(window, rules);
@@ -69,14 +71,26 @@ impl Votes {
         let Some(first) = self.cast.first() else { return };
         let mut course = Course::begun(IncidentKind::Anomaly, first.start, window.end);
         for vote in self.cast.drain(..) {
-            add(&mut course, vote.start, vote.score, rules);
+            add(&mut course, vote, rules);
         }
         self.open = Some(Open { course, quiet: 0 });
     }
 
     /// Returns the incident that is open.
     pub(super) fn course(&self) -> Option<Course> {
-        self.open.map(|open| open.course)
+        self.open.as_ref().map(|open| open.course.clone())
+    }
+}
+
+impl Vote {
+    fn of(window: &Window) -> Self {
+        Self {
+            ago: 0,
+            start: window.start,
+            score: window.score,
+            threshold: window.threshold,
+            cause: window.cause.clone(),
+        }
     }
 }
 
@@ -85,7 +99,7 @@ impl Open {
         if anomalous {
             self.quiet = 0;
             self.course.until = window.end;
-            add(&mut self.course, window.start, window.score, rules);
+            add(&mut self.course, Vote::of(window), rules);
             return None;
         }
         self.quiet += 1;
@@ -93,17 +107,21 @@ impl Open {
             return None;
         }
         self.course.closed = Some(window.end);
-        Some(self.course)
+        Some(self.course.clone())
     }
 }
 
 /// Adds an anomalous window to an incident.
-fn add(course: &mut Course, start: EventTime, score: f64, rules: &Rules) {
+fn add(course: &mut Course, vote: Vote, rules: &Rules) {
     course.windows += 1;
-    if course.peak.is_none_or(|peak| score > peak.score) {
-        course.peak = Some(Peak { score, at: start });
+    if vote.score > rules.critical_of(vote.threshold) && course.escalated.is_none() {
+        course.escalated = Some(vote.start);
     }
-    if score > rules.critical && course.escalated.is_none() {
-        course.escalated = Some(start);
+    if course.peak.as_ref().is_none_or(|peak| vote.score > peak.score) {
+        course.peak = Some(Peak {
+            score: vote.score,
+            at: vote.start,
+            cause: vote.cause,
+        });
     }
 }

@@ -1,10 +1,11 @@
 mod kills;
+mod models;
 mod mutes;
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use windrow_common::{Aggregate, Prediction, SensorId};
+use windrow_common::{Aggregate, Cause, Prediction, SensorId};
 use windrow_store::PartWriter;
 
 use crate::mutes::Mute;
@@ -30,12 +31,18 @@ fn prediction(sensor: u8, number: i64, anomaly: bool) -> Prediction {
             last: mean,
         },
         decision: if anomaly { -1.0 } else { 1.0 },
-        score: Some(if anomaly { 1.0 } else { -1.0 }),
+        // Windows with one score and others, so that their order would show in the peaks.
+        score: Some(if anomaly { 1.0 + mean % 3.0 / 4.0 } else { -1.0 }),
         anomaly,
         model_version: "00000000000000aa".into(),
         shadow: None,
         threshold: None,
-        cause: None,
+        cause: anomaly.then(|| Cause {
+            feature: "mean".into(),
+            value: mean,
+            normal: (number % 2 == 0).then_some((mean - 2.0, mean - 1.0)),
+            share: 0.75,
+        }),
     }
 }
 

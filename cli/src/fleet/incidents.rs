@@ -40,7 +40,7 @@ impl Incidents {
     }
 
     fn add(&mut self, incident: Incident, from: Option<EventTime>) {
-        let course = incident.course;
+        let course = &incident.course;
         let stretch = |to| Stretch {
             kind: course.kind,
             from: course.opened,

@@ -80,9 +80,11 @@ pub(super) fn opened(starts: &[EventTime], scores: &[f64], length: Length, rules
             start: *start,
             end: start.saturating_add(length.as_duration()),
             score: *score,
+            threshold: None,
             value: None,
             count: 1,
             breach: None,
+            cause: None,
         };
         track.take(&window, &rules, &mut ended);
     }

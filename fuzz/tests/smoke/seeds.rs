@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMil
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use windrow_common::{
-    Aggregate, Breach, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction,
+    Aggregate, Breach, Cause, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction,
     ScoringMessage, SensorId, Shadow,
 };
 use windrow_model::{
@@ -190,6 +190,12 @@ fn incidents() -> Vec<Incident> {
         peak: Some(Peak {
             score: 3.5,
             at: aggregate(1).window_start,
+            cause: Some(Arc::new(Cause {
+                feature: "mean".into(),
+                value: 130.5,
+                normal: Some((61.25, 66.0)),
+                share: 0.75,
+            })),
         }),
         breach: Some(Breach {
             value: 130.5,

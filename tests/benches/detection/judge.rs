@@ -75,7 +75,7 @@ pub(crate) fn judge(sensor: &Sensor, courses: &[Course], seconds: f64, args: &Ar
         }
         let why = why(sensor, course);
         if args.explain {
-            let peak = course.peak.map_or(f64::NAN, |peak| peak.score);
+            let peak = course.peak.as_ref().map_or(f64::NAN, |peak| peak.score);
             let Course {
                 kind,
                 opened,

@@ -159,7 +159,8 @@ impl Step {
         let windows = windows.map(|(aggregate, score)| Window::of(aggregate, sensor.length, score));
         let mut courses = Vec::new();
         if self.hold == Hold::None {
-            courses.extend(windows.filter(|window| window.score > self.threshold).map(alarm));
+            let flagged = windows.filter(|window| window.score > self.threshold);
+            courses.extend(flagged.map(|window| alarm(&window)));
         } else {
             let rules = self.rules();
             rules.check().unwrap();
@@ -223,7 +224,7 @@ impl Step {
     }
 }
 
-fn alarm(window: Window) -> Course {
+fn alarm(window: &Window) -> Course {
     Course {
         closed: Some(window.end),
         windows: 1,

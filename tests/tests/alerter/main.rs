@@ -1,6 +1,7 @@
 //! Tests `windrow-alerter` with a real Alertmanager and a webhook: what happens is told once, whatever is away or killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod causes;
 mod killed;
 mod muted;
 mod told;
@@ -8,7 +9,7 @@ mod webhook;
 
 use std::time::Duration;
 
-use windrow_common::{Aggregate, EventTime, Length, Prediction, SensorId};
+use windrow_common::{Aggregate, Cause, EventTime, Length, Prediction, SensorId};
 use windrow_store::{PartWriter, Store};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -84,6 +85,11 @@ fn prediction(tag: &str, start: i64, score: f64) -> Prediction {
         model_version: "00000000000000aa".into(),
         shadow: None,
         threshold: None,
-        cause: None,
+        cause: (score >= 0.0).then(|| Cause {
+            feature: "mean".into(),
+            value: mean,
+            normal: Some((0.25, 84.5)),
+            share: 0.5,
+        }),
     }
 }

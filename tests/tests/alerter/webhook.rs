@@ -62,6 +62,15 @@ impl Webhook {
         self.noted.signed.load(Relaxed)
     }
 
+    /// Returns the incidents that it was told of, as they were then.
+    pub(super) fn courses(&self) -> Vec<Value> {
+        let events = self.noted.events.lock().unwrap();
+        events
+            .values()
+            .map(|(event, _)| event["course"].clone())
+            .collect()
+    }
+
     /// Returns what it was told, as `tag stage`, each event once, and how often one was told at most.
     pub(super) fn told(&self) -> (Vec<String>, u32) {
         let events = self.noted.events.lock().unwrap();

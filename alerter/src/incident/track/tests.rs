@@ -16,9 +16,11 @@ fn window(number: i64, score: f64) -> Window {
         start: minute(number),
         end: minute(number + 1),
         score,
+        threshold: None,
         value: None,
         count: 60,
         breach: None,
+        cause: None,
     }
 }
 
@@ -56,7 +58,7 @@ fn anomalous_windows_are_one_incident_until_it_was_quiet_for_long_enough() {
     assert_eq!((first.opened, first.noticed), (minute(2), minute(3)));
     assert_eq!((first.until, first.closed), (minute(6), Some(minute(9))));
     assert_eq!(first.windows, 2);
-    let peak = first.peak.unwrap();
+    let peak = first.peak.as_ref().unwrap();
     assert_eq!((peak.score, peak.at), (0.5, minute(2)));
     assert_eq!(first.severity(), Severity::Warning);
     let second = &found[1];
@@ -68,7 +70,7 @@ fn a_high_score_escalates_once() {
     let found = courses(&[0.5, 3.0, 3.5, 9.0], &rules());
     assert_eq!(found[0].escalated, Some(minute(2)));
     assert_eq!(found[0].severity(), Severity::Critical);
-    assert_eq!(found[0].peak.unwrap().at, minute(3));
+    assert_eq!(found[0].peak.as_ref().unwrap().at, minute(3));
 }
 
 #[test]
@@ -82,7 +84,10 @@ fn an_incident_opens_when_enough_of_the_last_windows_are_anomalous() {
     let found = courses(&[0.9, -1.0, -1.0, 0.5, -1.0, 0.6, -1.0], &rules);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].opened, found[0].noticed), (minute(3), minute(6)));
-    assert_eq!((found[0].windows, found[0].peak.unwrap().score), (2, 0.6));
+    assert_eq!(
+        (found[0].windows, found[0].peak.as_ref().unwrap().score),
+        (2, 0.6)
+    );
 }
 
 #[test]
@@ -116,6 +121,56 @@ fn a_sensor_is_silent_after_three_times_its_longest_pause_and_at_once() {
     assert_eq!(of_windows(quarters, minute(106), &rules)[0].noticed, minute(105));
     // A sensor of which hardly anything is known cannot be missed.
     assert_eq!(of_windows(windows(&[0, 1, 2]), minute(500), &rules), []);
+}
+
+#[test]
+fn a_sensor_with_a_threshold_of_its_own_is_anomalous_and_critical_above_that() {
+    let own = |number, score, threshold| Window {
+        threshold,
+        ..window(number, score)
+    };
+    let rules = Rules {
+        open_after: 2,
+        of: 3,
+        ..rules()
+    };
+    let found = |first, second, threshold| {
+        let windows = [own(0, first, threshold), own(1, second, threshold)];
+        let found = of_windows(windows, minute(2), &rules);
+        found.first().map(Course::severity)
+    };
+    let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
+    // The rules have 0.3 and 3.
+    for (first, second, threshold, right) in [
+        (0.5, 0.5, None, warning),
+        (0.5, 3.1, None, critical),
+        (2.5, 2.6, Some(2.6), None),
+        (2.7, 5.2, Some(2.6), warning),
+        (5.4, 2.7, Some(2.6), critical),
+        (0.1, 0.2, Some(0.0), warning),
+        (2.8, 0.2, Some(0.0), critical),
+    ] {
+        assert_eq!(
+            found(first, second, threshold),
+            right,
+            "{first} {second} {threshold:?}"
+        );
+    }
+    // It is the window's: an incident that opened with one model goes on with the next.
+    let windows = [
+        (0.5, None),
+        (2.0, Some(2.6)),
+        (2.7, Some(2.6)),
+        (0.5, Some(2.6)),
+        (0.5, None),
+    ];
+    let windows = (0..).zip(windows);
+    let found = of_windows(
+        windows.map(|(number, (score, threshold))| own(number, score, threshold)),
+        minute(5),
+        &rules,
+    );
+    assert_eq!((found[0].windows, found[0].until), (3, minute(5)));
 }
 
 #[test]
@@ -192,7 +247,7 @@ fn a_value_outside_of_the_range_is_an_incident_at_once_and_over_once_it_was_insi
     ];
     let found = of_windows(windows[..3].to_vec(), minute(3), &rules());
     assert_eq!(found.len(), 1);
-    let open = found[0];
+    let open = &found[0];
     assert_eq!((open.kind, open.closed), (IncidentKind::Range, None));
     assert_eq!((open.opened, open.noticed), (minute(1), minute(2)));
     let breach = open.breach.unwrap();
