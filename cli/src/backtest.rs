@@ -164,7 +164,7 @@ impl BacktestArgs {
             // Scoring is work for a thread of its own.
             let (from, to) = (self.from, self.to);
             let scored = tokio::task::spawn_blocking(move || {
-                let windows = take(&mut pairs, rows, from, to);
+                let windows = take(&mut pairs, &rows, from, to);
                 (pairs, windows)
             });
             let windows;
@@ -232,7 +232,7 @@ impl BacktestArgs {
 /// Scores the windows of an hour, which are ordered by sensor and time. Returns how many there were.
 fn take(
     pairs: &mut BTreeMap<SensorId, Pair>,
-    rows: Vec<Prediction>,
+    rows: &[Prediction],
     from: Option<EventTime>,
     to: Option<EventTime>,
 ) -> u64 {
