@@ -43,7 +43,12 @@ fn a_model_promoted_before_a_redelivery_leaves_one_prediction_for_each_window() 
     assert_eq!(windows(&then), windows(&first));
     assert_eq!(windows(&then).len(), 20);
     let versions = |rows: &str| -> HashSet<String> {
-        let rows = rows.lines().skip(1).filter_map(|row| row.rsplit(',').next());
+        let header = rows.lines().next().unwrap();
+        let version = header
+            .split(',')
+            .position(|name| name == "model_version")
+            .unwrap();
+        let rows = rows.lines().skip(1).filter_map(|row| row.split(',').nth(version));
         rows.map(str::to_owned).collect()
     };
     assert!(
