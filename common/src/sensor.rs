@@ -221,7 +221,9 @@ mod tests {
                     prop_assert_eq!(&segment, &encode_name(name));
                 }
                 prop_assert_eq!(is_shortened(&segment), encode_name(name).len() > 255);
-                all.extend([segment, file, sensor.topic(), sensor.path()]);
+                // A segment may look like another sensor's key: each kind is compared with its like.
+                let (topic, path) = (sensor.topic(), sensor.path());
+                all.extend([("segment", segment), ("file", file), ("topic", topic), ("path", path)]);
             }
             prop_assert_eq!(all.len(), 4 * names.len());
         }
