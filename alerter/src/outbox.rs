@@ -27,7 +27,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     events: Vec<Waiting>,
-    /// Who is told. A run that names nobody leaves the events to them.
+    /// The receivers that each event is kept for. A run without receivers leaves the events for those that were named last.
     #[serde(default)]
     receivers: Vec<String>,
     /// The incidents of which the opening was told, or waits to be, and which are open.
@@ -129,8 +129,8 @@ impl Outbox {
         }
     }
 
-    /// Adds an event, unless it waits already. It is told from `not_before` on, and after the maintenance of its incident. If
-    /// the incident is over or withdrawn before that, nobody is told of either. Returns whether it is told at all.
+    /// Adds an event, unless it is already waiting. It is sent after `not_before` and after the maintenance of its incident; if
+    /// the incident closes or is withdrawn by then, neither event is sent. Returns whether the event will be sent.
     pub(crate) fn add(&mut self, mut event: Event, not_before: Option<EventTime>) -> bool {
         match event.stage {
             Stage::Opened => {
@@ -225,7 +225,7 @@ impl Outbox {
         self.drop_taken();
         let dropped = before - self.kept.events.len();
         let known = self.kept.again.len();
-        // Nothing as old as that is told, under any id.
+        // Events of that age are no longer sent, so their ids cannot return.
         self.kept.again.retain(|_, again| again.at >= time);
         self.is_changed |= dropped > 0 || self.kept.again.len() < known;
         dropped
@@ -277,7 +277,8 @@ impl Outbox {
         });
     }
 
-    /// Sets who is told, unless nobody is named. Returns how many events nobody waits for any more.
+    /// Replaces the receivers, unless `receivers` is empty. Returns how many events are dropped because no receiver is left for
+    /// them.
     pub(crate) fn set_receivers(&mut self, receivers: &[String]) -> usize {
         if receivers.is_empty() || receivers == self.kept.receivers {
             return 0;

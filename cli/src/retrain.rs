@@ -42,6 +42,7 @@ const MOST_CALIBRATED: usize = 2_000;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The windows of incidents that `windrow label` marks as true or maintenance are left out, and older ones take their place.
+
 Example: every night, train on the last 5,000 windows of each sensor
   windrow retrain --store ./store
 

@@ -52,7 +52,8 @@ impl StoredMutes {
         Ok(has_changed)
     }
 
-    /// Changes the mutes of a store, whoever else does at the same time. `change` may be called several times.
+    /// Changes the mutes of a store. If another program changes them at the same time, `change` is called again on what that one
+    /// wrote.
     pub async fn change<T>(
         store: &Store,
         mut change: impl FnMut(&mut Mutes) -> Result<T, String>,

@@ -118,7 +118,8 @@ impl IncidentLabels {
         Ok((labels, Some(version)))
     }
 
-    /// Changes the labels of a store, whoever else does at the same time. `change` may be called several times.
+    /// Changes the labels of a store. If another program changes them at the same time, `change` is called again on what that
+    /// one wrote.
     pub(crate) async fn change<T>(
         store: &Store,
         mut change: impl FnMut(&mut Self) -> Result<T, CliError>,

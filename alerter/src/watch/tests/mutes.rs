@@ -34,7 +34,7 @@ pub(super) fn some() -> Vec<Mute> {
     vec![mute("pump/t1", 1, Some(4)), mute("pump/t2", 8, None)]
 }
 
-/// Returns what a receiver is told, as `tag stage`.
+/// Returns the events that a receiver gets, as `tag stage`.
 fn told(watch: &Watch) -> Vec<String> {
     let waiting = watch.waiting(RECEIVER, EventTime::MAX, usize::MAX);
     let text = |event: &Event| format!("{} {}", event.tag, event.stage.name());
