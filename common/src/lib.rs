@@ -19,6 +19,7 @@ mod sensor;
 mod sensor_pattern;
 mod shell;
 mod time;
+mod wildcard;
 
 pub use aggregate::Aggregate;
 pub use backoff::Backoff;
@@ -39,3 +40,4 @@ pub use sensor::{
 pub use sensor_pattern::{SensorPattern, SensorPatternError};
 pub use shell::shell_word;
 pub use time::{EpochUnit, EventTime, LocalTime, TimeError, WrittenTime};
+pub use wildcard::matches_wildcard;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{MAX_NAME_BYTES, SensorId, encode_name};
+use crate::{MAX_NAME_BYTES, SensorId, encode_name, matches_wildcard};
 
 /// Sensors by name, where `*` in the device or the tag stands for any text.
 ///
@@ -72,26 +72,9 @@ impl SensorPattern {
     }
 }
 
-/// Returns whether `name` is what `pattern` says, where `*` stands for any text.
+/// Returns whether `name` is what `pattern` says; case matters in names.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    // After the last `*`: where to go on in the pattern, and in the name with one byte more taken by that `*`.
-    let mut star: Option<(usize, usize)> = None;
-    let (mut p, mut n) = (0, 0);
-    while n < name.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p + 1, n));
-            p += 1;
-        } else if pattern.get(p) == Some(&name[n]) {
-            (p, n) = (p + 1, n + 1);
-        } else if let Some((after, taken)) = star {
-            star = Some((after, taken + 1));
-            (p, n) = (after, taken + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
+    matches_wildcard(pattern, name, |a, b| a == b)
 }
 
 /// Percent-encodes a name, and leaves its stars.

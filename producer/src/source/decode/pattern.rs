@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use windrow_common::matches_wildcard;
+
 use super::field_source::FieldSource;
 
 /// One step of a path into a JSON document.
@@ -30,25 +32,7 @@ pub(in crate::source) fn steps(path: &str) -> Vec<Step> {
 
 /// Returns whether `name` is what `pattern` says, where `*` stands for any text. ASCII case is ignored.
 pub(in crate::source) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b);
-    // After the last `*`: where to go on in the pattern, and in the name with one byte more taken by that `*`.
-    let mut star: Option<(usize, usize)> = None;
-    let (mut p, mut n) = (0, 0);
-    while n < name.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p + 1, n));
-            p += 1;
-        } else if pattern.get(p).is_some_and(|&byte| same(byte, name[n])) {
-            (p, n) = (p + 1, n + 1);
-        } else if let Some((after, taken)) = star {
-            star = Some((after, taken + 1));
-            (p, n) = (after, taken + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
+    matches_wildcard(pattern, name, |a, b| a.eq_ignore_ascii_case(&b))
 }
 
 /// Columns or fields that hold one measurement each: `PATTERN`, or `NAME=COLUMN` for a tag of another name.
