@@ -39,6 +39,7 @@ mod predictions;
 mod reader;
 mod retry;
 mod secret_file;
+mod shared_json;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -67,6 +68,7 @@ pub use part::{PartWriter, Row};
 pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
 pub use secret_file::{SecretFile, SecretFileError};
+pub use shared_json::SharedJson;
 pub use table::TableError;
 #[cfg(feature = "tls")]
 pub use tls::choose_tls;

@@ -1,20 +1,19 @@
 //! The mutes in the store.
 
-use windrow_store::{Store, StoreError, Version};
+use windrow_store::{SharedJson, Store, StoreError};
 
 use super::Mutes;
 
-const PATH: &str = "alerting/mutes.json";
-
-/// How often a change is tried when others change the mutes, too.
-const ATTEMPTS: usize = 20;
+const DOCUMENT: SharedJson = SharedJson {
+    path: "alerting/mutes.json",
+    without: "nothing is muted",
+};
 
 /// The mutes as they were read.
 #[derive(Clone, Debug, Default)]
 pub struct StoredMutes {
     /// The mutes.
     pub mutes: Mutes,
-    version: Option<Version>,
 }
 
 /// Why mutes cannot be changed.
@@ -31,17 +30,8 @@ pub enum MutesError {
 impl StoredMutes {
     /// Reads the mutes of a store.
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
-        let Some((bytes, version)) = store.get_versioned(PATH).await? else {
-            return Ok(Self::default());
-        };
-        let mutes = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-            path: PATH.to_owned(),
-            why: format!("{error}; mend or delete it, and nothing is muted"),
-        })?;
-        Ok(Self {
-            mutes,
-            version: Some(version),
-        })
+        let (mutes, _) = DOCUMENT.read(store).await?;
+        Ok(Self { mutes })
     }
 
     /// Reads the mutes again if they have changed. Returns whether they have.
@@ -58,19 +48,8 @@ impl StoredMutes {
         store: &Store,
         mut change: impl FnMut(&mut Mutes) -> Result<T, String>,
     ) -> Result<T, MutesError> {
-        let mut attempts = 1;
-        loop {
-            let mut read = Self::read(store).await?;
-            let changed = change(&mut read.mutes).map_err(MutesError::Refused)?;
-            let bytes = serde_json::to_vec_pretty(&read.mutes).map_err(|error| StoreError::Unencodable {
-                path: PATH.to_owned(),
-                source: error.into(),
-            })?;
-            match store.put_if(PATH, bytes, read.version.as_ref()).await {
-                Ok(_) => return Ok(changed),
-                Err(StoreError::Conflict { .. }) if attempts < ATTEMPTS => attempts += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        DOCUMENT
+            .change(store, |mutes| change(mutes).map_err(MutesError::Refused))
+            .await
     }
 }

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, Incident, IncidentKind, SensorId};
-use windrow_store::{Store, StoreError, Version};
+use windrow_store::{SharedJson, Store, StoreError};
 
 use crate::error::CliError;
 
-const PATH: &str = "alerting/labels.json";
-
-/// How often a change is tried when others change the labels, too.
-const ATTEMPTS: usize = 20;
+const DOCUMENT: SharedJson = SharedJson {
+    path: "alerting/labels.json",
+    without: "no incident is labelled",
+};
 
 /// What people found when they looked at an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -104,40 +104,16 @@ pub(crate) type KeptOut = HashMap<SensorId, Vec<(EventTime, EventTime)>>;
 impl IncidentLabels {
     /// Reads the labels of a store.
     pub(crate) async fn read(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self::read_versioned(store).await?.0)
-    }
-
-    async fn read_versioned(store: &Store) -> Result<(Self, Option<Version>), StoreError> {
-        let Some((bytes, version)) = store.get_versioned(PATH).await? else {
-            return Ok((Self::default(), None));
-        };
-        let labels = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-            path: PATH.to_owned(),
-            why: format!("{error}; mend or delete it, and no incident is labelled"),
-        })?;
-        Ok((labels, Some(version)))
+        Ok(DOCUMENT.read(store).await?.0)
     }
 
     /// Changes the labels of a store. If another program changes them at the same time, `change` is called again on what that
     /// one wrote.
     pub(crate) async fn change<T>(
         store: &Store,
-        mut change: impl FnMut(&mut Self) -> Result<T, CliError>,
+        change: impl FnMut(&mut Self) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let mut attempts = 1;
-        loop {
-            let (mut labels, version) = Self::read_versioned(store).await?;
-            let changed = change(&mut labels)?;
-            let bytes = serde_json::to_vec_pretty(&labels).map_err(|error| StoreError::Unencodable {
-                path: PATH.to_owned(),
-                source: error.into(),
-            })?;
-            match store.put_if(PATH, bytes, version.as_ref()).await {
-                Ok(_) => return Ok(changed),
-                Err(StoreError::Conflict { .. }) if attempts < ATTEMPTS => attempts += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        DOCUMENT.change(store, change).await
     }
 
     /// Brings the labels of incidents that were open when they were labelled up to date, as far as their incidents are still
@@ -254,7 +230,7 @@ mod tests {
         let mut between = Some(serde_json::to_vec(&other).unwrap());
         let add = |stored: &mut IncidentLabels| {
             if let Some(between) = between.take() {
-                futures::executor::block_on(store.put(PATH, between)).unwrap();
+                futures::executor::block_on(store.put(DOCUMENT.path, between)).unwrap();
             }
             stored.labels.extend(one.labels.clone());
             Ok(stored.labels.len())
@@ -262,10 +238,10 @@ mod tests {
         assert_eq!(IncidentLabels::change(&store, add).await.unwrap(), 2);
         let read = IncidentLabels::read(&store).await.unwrap();
         assert_eq!(read.labels.len(), 2);
-        store.put(PATH, "{").await.unwrap();
+        store.put(DOCUMENT.path, "{").await.unwrap();
         let damaged = IncidentLabels::read(&store).await.unwrap_err().to_string();
         assert!(
-            damaged.contains(PATH) && damaged.contains("mend or delete it"),
+            damaged.contains(DOCUMENT.path) && damaged.contains("mend or delete it"),
             "{damaged}"
         );
     }
