@@ -11,10 +11,10 @@ use windrow_common::parse_duration;
 use crate::incident::{Rules, RulesError};
 use crate::{Ranges, RangesError};
 
-/// When windows become an incident.
+/// When anomalous windows become an incident: all that matters to commands that compare models.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Incidents")]
-pub struct RulesArgs {
+pub struct AnomalyArgs {
     /// A window with a score above this is anomalous, unless its model has a threshold of its own; 0 is the boundary of the model
     #[arg(
         long,
@@ -30,6 +30,14 @@ pub struct RulesArgs {
     /// How many windows in a row have to be normal for an incident to close
     #[arg(long, value_name = "WINDOWS", default_value_t = 60, env = "WINDROW_QUIET")]
     quiet: u32,
+}
+
+/// When windows become an incident.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Incidents")]
+pub struct RulesArgs {
+    #[command(flatten)]
+    anomalies: AnomalyArgs,
     /// An incident with a score above this is critical
     #[arg(
         long,
@@ -89,18 +97,30 @@ impl FromStr for Votes {
     }
 }
 
-impl RulesArgs {
-    /// Returns the rules, if they make sense.
+impl AnomalyArgs {
+    /// Returns the rules for anomalies alone, if they make sense.
     pub fn rules(&self) -> Result<Rules, RulesError> {
         let rules = Rules {
             threshold: self.threshold,
             open_after: self.open_after.open_after,
             of: self.open_after.of,
             quiet: self.quiet,
+            ..Rules::default().for_anomalies_alone()
+        };
+        rules.check()?;
+        Ok(rules)
+    }
+}
+
+impl RulesArgs {
+    /// Returns the rules, if they make sense.
+    pub fn rules(&self) -> Result<Rules, RulesError> {
+        let rules = Rules {
             critical: self.critical,
             silent_after: self.silent_after,
             stuck_after: self.stuck_after,
             rate_after: self.rate_after,
+            ..self.anomalies.rules()?
         };
         rules.check()?;
         Ok(rules)

@@ -1,12 +1,11 @@
 //! `windrow backtest`: the incidents that another version of the models would have raised, from the stored aggregates.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use windrow_alerter::args::RulesArgs;
+use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, Course, EventTime, Length, Prediction, SensorId};
 use windrow_model::{Model, Scores, Scratch};
@@ -50,7 +49,7 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "B", default_value_t = Named::Candidate, env = "WINDROW_AGAINST")]
     against: Named,
     #[command(flatten)]
-    rules: RulesArgs,
+    rules: AnomalyArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -222,7 +221,7 @@ impl BacktestArgs {
         if compared.unscored > 0 {
             let count = show::count(compared.unscored);
             show::line(&format!(
-                "{count} windows could not be scored by one of the versions"
+                "{count} windows cannot be scored by one of the versions and are left out"
             ))?;
         }
         Ok(())
@@ -236,7 +235,7 @@ fn take(
     from: Option<EventTime>,
     to: Option<EventTime>,
 ) -> u64 {
-    let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
+    let (mut scratch, mut scores) = (Scratch::default(), [Scores::default(), Scores::default()]);
     let mut windows = 0;
     let same = |a: &Prediction, b: &Prediction| a.sensor == b.sensor && a.window_length == b.window_length;
     for rows in rows.chunk_by(same) {
@@ -250,10 +249,15 @@ fn take(
             .collect();
         windows += aggregates.len() as u64;
         let length = rows[0].window_length;
-        let scored =
-            [&mut pair.a, &mut pair.b].map(|side| side.take(&aggregates, length, &mut scratch, &mut scores));
-        if scored.contains(&false) {
+        // Windows that one of them cannot score would count for the other alone.
+        let of_a = pair.a.model.score(&aggregates, &mut scratch, &mut scores[0]);
+        let of_b = pair.b.model.score(&aggregates, &mut scratch, &mut scores[1]);
+        if of_a.is_err() || of_b.is_err() {
             pair.unscored += aggregates.len() as u64;
+            continue;
+        }
+        for (side, scores) in [&mut pair.a, &mut pair.b].into_iter().zip(&scores) {
+            side.take(&aggregates, length, &scores.scores);
         }
     }
     windows
@@ -263,10 +267,6 @@ impl Side {
     fn new(model: Model, rules: &Rules) -> Self {
         let rules = Rules {
             threshold: model.threshold().unwrap_or(rules.threshold),
-            critical: f64::MAX,
-            silent_after: Duration::ZERO,
-            stuck_after: 0,
-            rate_after: 0,
             ..*rules
         };
         Self {
@@ -277,22 +277,12 @@ impl Side {
         }
     }
 
-    /// Takes the next windows; returns whether they could be scored.
-    fn take(
-        &mut self,
-        aggregates: &[Aggregate],
-        length: Length,
-        scratch: &mut Scratch,
-        scores: &mut Scores,
-    ) -> bool {
-        if self.model.score(aggregates, scratch, scores).is_err() {
-            return false;
-        }
-        for (aggregate, score) in aggregates.iter().zip(&scores.scores) {
+    /// Takes the next windows with their scores.
+    fn take(&mut self, aggregates: &[Aggregate], length: Length, scores: &[f64]) {
+        for (aggregate, score) in aggregates.iter().zip(scores) {
             let window = Window::of(aggregate, length, *score);
             self.track.take(&window, &self.rules, &mut self.raised);
         }
-        true
     }
 
     /// Returns all that it raised, in order of time.

@@ -10,11 +10,13 @@ mod outcome;
 mod recent;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use windrow_alerter::args::RulesArgs;
+use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
 use windrow_common::{SensorId, parse_duration};
 use windrow_model::{Model, train_windows};
@@ -36,6 +38,8 @@ use gate::Gate;
 use outcome::{Outcome, Retrained};
 use recent::RecentWindows;
 
+/// Number of sensors that are read, trained or stored at once; no more are trained than there are cores.
+const SENSORS_IN_FLIGHT: usize = 16;
 /// Most sensors whose windows are held out to find the threshold.
 const MOST_CALIBRATED: usize = 2_000;
 
@@ -60,7 +64,7 @@ pub(crate) struct RetrainArgs {
     #[arg(long, env = "WINDROW_DRY_RUN")]
     dry_run: bool,
     #[command(flatten)]
-    rules: RulesArgs,
+    rules: AnomalyArgs,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -80,7 +84,8 @@ pub(crate) struct HowArgs {
     least: u32,
     /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year): gives the models the threshold at which windows
     /// that they have not seen keep this rate. A model that raises more on the windows that it was trained on, and more than
-    /// one, is not stored, unless the present one raises even more [default: 1 per sensor-month, and no threshold]
+    /// one, is not stored, unless the present one raises even more [default: 1 per
+    /// sensor-month, and the threshold stays as it is]
     #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
     budget: Option<Budget>,
     /// Memory for windows, in MiB; a fleet that needs more is trained in several passes over the predictions
@@ -158,6 +163,7 @@ pub(crate) async fn retrain(
     }
     let threshold = retrained.threshold.and_then(Result::ok);
     let bar = steps("retraining", due.len() as u64);
+    let fits = Arc::new(Semaphore::new(cores()));
     for due in due.chunks(at_once(&due, how)) {
         let mut recent = RecentWindows::default();
         for due in due {
@@ -173,23 +179,38 @@ pub(crate) async fn retrain(
         let mut waiting = due.iter();
         let mut training = JoinSet::new();
         loop {
-            while training.len() < cores()
+            while training.len() < SENSORS_IN_FLIGHT
                 && let Some(due) = waiting.next()
             {
                 let sample = samples.remove(&due.sensor);
-                let present = repository.load(&due.sensor, &due.version).await.ok();
-                let (due, how, rules) = (due.copy(), how.clone(), *rules);
-                training.spawn_blocking(move || {
-                    let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
-                    (due, outcome)
+                let (due, repository, how, rules) = (due.copy(), repository.clone(), how.clone(), *rules);
+                let fits = Arc::clone(&fits);
+                training.spawn(async move {
+                    // A damaged model is as good as none; a store that fails is no reason to judge without it.
+                    let present = match repository.load(&due.sensor, &due.version).await {
+                        Ok(present) => Some(present),
+                        Err(error) if error.is_of_one_model() => None,
+                        Err(error) => return Err(CliError::from(error)),
+                    };
+                    let slot = fits.acquire_owned().await;
+                    let fitted = tokio::task::spawn_blocking(move || {
+                        let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
+                        (due, outcome)
+                    });
+                    let (due, outcome) = fitted
+                        .await
+                        .map_err(|error| CliError::Panicked(error.to_string()))?;
+                    drop(slot);
+                    let ended = outcome.stored(&repository, &due, storing).await?;
+                    Ok((due.sensor, ended))
                 });
             }
             let Some(ended) = training.join_next().await else {
                 break;
             };
-            let (due, outcome) = ended.map_err(|error| CliError::Panicked(error.to_string()))?;
+            let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
             bar.inc(1);
-            retrained.note(&repository, due, outcome, storing).await?;
+            retrained.note(sensor, ended);
         }
     }
     bar.finish_and_clear();
@@ -281,6 +302,8 @@ fn fit(
     let Some(sample) = sample.filter(|sample| sample.starts.len() >= how.least as usize) else {
         return Outcome::Few;
     };
+    // Without a new threshold the model keeps the one that it has.
+    let threshold = threshold.or_else(|| present.and_then(Model::threshold));
     let trained = train_windows(sample.windows(), due.features.clone(), &due.options(how));
     let model = trained.and_then(|(model, _)| Ok(model.with_threshold(threshold)?));
     let model = match model {

@@ -87,6 +87,17 @@ impl Rules {
         self.critical + (self.threshold_of(own) - self.threshold)
     }
 
+    /// Returns the same rules for anomalies alone: no sensor is silent, stuck or slow, and nothing is critical.
+    pub fn for_anomalies_alone(self) -> Self {
+        Self {
+            critical: f64::MAX,
+            silent_after: Duration::ZERO,
+            stuck_after: 0,
+            rate_after: 0,
+            ..self
+        }
+    }
+
     /// Checks that the rules make sense.
     pub fn check(&self) -> Result<(), RulesError> {
         for (what, score) in [("threshold", self.threshold), ("critical score", self.critical)] {

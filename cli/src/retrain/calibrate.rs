@@ -89,7 +89,6 @@ impl Counts {
             }
             let rules = Rules {
                 threshold: level(at),
-                critical: f64::MAX,
                 ..*rules
             };
             *incidents = u32::try_from(opened(starts, scores, length, &rules)).unwrap_or(u32::MAX);

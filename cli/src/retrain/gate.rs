@@ -60,7 +60,6 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         .ok()?;
     let rules = Rules {
         threshold: model.threshold().unwrap_or(rules.threshold),
-        critical: f64::MAX,
         ..*rules
     };
     Some(opened(&sample.starts, &scores.scores, sample.length(), &rules))
@@ -68,12 +67,7 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
 
 /// Counts the incidents that windows with these scores open, by the alerter's rules for anomalies.
 pub(super) fn opened(starts: &[EventTime], scores: &[f64], length: Length, rules: &Rules) -> usize {
-    let rules = Rules {
-        silent_after: Duration::ZERO,
-        stuck_after: 0,
-        rate_after: 0,
-        ..*rules
-    };
+    let rules = rules.for_anomalies_alone();
     let (mut track, mut ended) = (Track::default(), Vec::new());
     for (start, score) in starts.iter().zip(scores) {
         let window = Window {

@@ -43,7 +43,7 @@ pub(crate) struct Retrained {
     pub(super) failed: BTreeMap<SensorId, String>,
 }
 
-/// What came of one sensor.
+/// What came of one sensor's training.
 pub(super) enum Outcome {
     Few,
     Same,
@@ -52,40 +52,58 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-impl Retrained {
-    /// Stores what came of a sensor, and counts it.
-    pub(super) async fn note(
-        &mut self,
+/// What came of one sensor.
+pub(super) enum Ended {
+    Few,
+    Unchanged,
+    Refused(Gate),
+    /// It has a new model, or would have.
+    New,
+    /// Its new model is a candidate, because it is pinned.
+    Pinned,
+    Failed(String),
+}
+
+impl Outcome {
+    /// Stores a new model.
+    pub(super) async fn stored(
+        self,
         repository: &ModelRepository,
-        due: Due,
-        outcome: Outcome,
+        due: &Due,
         storing: Storing,
-    ) -> Result<(), CliError> {
-        match outcome {
-            Outcome::Few => self.few += 1,
-            Outcome::Same => self.unchanged += 1,
-            Outcome::Refused(gate) => _ = self.refused.insert(due.sensor, gate),
-            Outcome::Failed(why) => _ = self.failed.insert(due.sensor, why),
-            Outcome::New(new) => {
-                let (model, sample) = *new;
-                let Storing::As(release) = storing else {
-                    self.models += 1;
-                    return Ok(());
-                };
-                let metadata = metadata(&model, &sample, &due.options);
-                let released =
-                    repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
-                match released.await {
-                    Ok(released) if released.promoted == Some(Promoted::Pinned) => self.pinned += 1,
-                    Ok(_) => self.models += 1,
-                    Err(error) if error.is_of_one_model() => {
-                        self.failed.insert(due.sensor, error.to_string());
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    ) -> Result<Ended, CliError> {
+        let (model, sample) = match self {
+            Self::Few => return Ok(Ended::Few),
+            Self::Same => return Ok(Ended::Unchanged),
+            Self::Refused(gate) => return Ok(Ended::Refused(gate)),
+            Self::Failed(why) => return Ok(Ended::Failed(why)),
+            Self::New(new) => *new,
+        };
+        let Storing::As(release) = storing else {
+            return Ok(Ended::New);
+        };
+        let metadata = metadata(&model, &sample, &due.options);
+        let released = repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
+        match released.await {
+            Ok(released) if released.promoted == Some(Promoted::Pinned) => Ok(Ended::Pinned),
+            Ok(_) => Ok(Ended::New),
+            Err(error) if error.is_of_one_model() => Ok(Ended::Failed(error.to_string())),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+}
+
+impl Retrained {
+    /// Counts what came of a sensor.
+    pub(super) fn note(&mut self, sensor: SensorId, ended: Ended) {
+        match ended {
+            Ended::Few => self.few += 1,
+            Ended::Unchanged => self.unchanged += 1,
+            Ended::New => self.models += 1,
+            Ended::Pinned => self.pinned += 1,
+            Ended::Refused(gate) => _ = self.refused.insert(sensor, gate),
+            Ended::Failed(why) => _ = self.failed.insert(sensor, why),
+        }
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
@@ -123,8 +141,8 @@ impl Retrained {
                 "their threshold is {threshold:.2}, which keeps the budget"
             ))?,
             Some(Err(TooShort { months, needed })) => show::line(&format!(
-                "they have no threshold of their own: {months:.1} sensor-months could be held out, and this budget needs \
-                 {needed:.1}; train on more windows (--windows), or allow more"
+                "the threshold stays as it was: {months:.1} sensor-months could be held out, and this budget needs {needed:.1}; \
+                 train on more windows (--windows), or allow more"
             ))?,
             None => {}
         }
