@@ -19,7 +19,7 @@ pub struct AnomalyArgs {
     #[arg(
         long,
         value_name = "SCORE",
-        default_value_t = 0.3,
+        default_value_t = Rules::default().threshold,
         env = "WINDROW_THRESHOLD",
         allow_negative_numbers = true
     )]
@@ -42,7 +42,7 @@ pub struct RulesArgs {
     #[arg(
         long,
         value_name = "SCORE",
-        default_value_t = 3.0,
+        default_value_t = Rules::default().critical,
         env = "WINDROW_CRITICAL",
         allow_negative_numbers = true
     )]
@@ -51,7 +51,8 @@ pub struct RulesArgs {
     /// longer gets three times its longest recent pause. 0s turns it off
     #[arg(long, value_name = "DURATION", default_value = "15m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
     silent_after: Duration,
-    /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck. 0 turns it off
+    /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck, or a sixth of
+    /// them if it repeated nothing lately. 0 turns it off
     #[arg(
         long,
         value_name = "WINDOWS",

@@ -325,3 +325,49 @@ fn fit(
         false => Outcome::Refused(gate),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::{EventTime, Length};
+    use windrow_model::TrainOptions;
+
+    /// Four hundred windows of a minute, around 20.
+    fn sample() -> Sample {
+        let starts = (0..400).map(|at| EventTime::from_millis(at * 60_000)).collect();
+        let values = (0..400).map(|at| 20.0 + f64::from((at * 7_919) % 1_000) / 1_000.0);
+        Sample::of_all(starts, values.collect(), Length::from_millis(60_000))
+    }
+
+    #[test]
+    fn a_model_keeps_the_threshold_of_the_one_before_it_unless_there_is_a_new_one() {
+        let due = Due {
+            sensor: "d/t".parse().unwrap(),
+            version: "0123456789abcdef".to_owned(),
+            features: "mean".parse().unwrap(),
+            options: TrainOptions::default(),
+        };
+        let windows = sample();
+        let present = train_windows(windows.windows(), due.features.clone(), &due.options)
+            .unwrap()
+            .0;
+        let present = present.with_threshold(Some(0.7)).unwrap();
+        let threshold = |present: Option<&Model>, new| {
+            let outcome = fit(
+                &due,
+                Some(sample()),
+                present,
+                new,
+                &HowArgs::default(),
+                &Rules::default(),
+            );
+            match outcome {
+                Outcome::New(new) => new.0.threshold(),
+                _ => panic!("a new model"),
+            }
+        };
+        assert_eq!(threshold(Some(&present), None), Some(0.7));
+        assert_eq!(threshold(Some(&present), Some(0.4)), Some(0.4));
+        assert_eq!(threshold(None, None), None);
+    }
+}

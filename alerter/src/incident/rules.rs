@@ -19,7 +19,8 @@ pub struct Rules {
     pub critical: f64,
     /// Shortest time without windows that counts as silence; zero turns silence off.
     pub silent_after: Duration,
-    /// Least number of windows with one value after which a sensor counts as stuck; 0 turns it off.
+    /// Least number of windows with one value after which a sensor counts as stuck; a sixth of it if the sensor repeated nothing
+    /// lately; 0 turns it off.
     pub stuck_after: u32,
     /// Least number of slow windows after which a sensor counts as one that lost its rate; 0 turns it off.
     pub rate_after: u32,
@@ -63,7 +64,7 @@ impl Default for Rules {
     /// Returns the rules for windows of about a minute.
     fn default() -> Self {
         Self {
-            threshold: 0.3,
+            threshold: 0.6,
             open_after: 1,
             of: 1,
             quiet: 60,

@@ -2,6 +2,7 @@
 //!
 //! Set points and status bits repeat a value for hours, so only a sensor that used to vary can be stuck: at least half of
 //! its windows before differed from the one before, and it has repeated its value for three times as long as ever lately.
+//! Noise repeats nothing, not even once. Such a sensor is stuck after a few windows.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, IncidentKind};
@@ -10,6 +11,12 @@ use super::{Rules, Window};
 
 /// How often longer than the longest recent repetition a stuck sensor repeats its value.
 const TIMES: u32 = 3;
+
+/// A sensor that has repeated nothing lately is stuck after this part of [`Rules::stuck_after`].
+const PART_IF_NEVER: u32 = 6;
+
+/// The longest repetition of a sensor that has repeated nothing: a window alone is 1, and a repetition of two is forgotten by half.
+const NEVER: f64 = 1.5;
 
 /// After about so many windows a long repetition is forgotten.
 const MEMORY: u32 = 1_024;
@@ -105,7 +112,11 @@ impl Stuck {
     fn is_stuck(&self, rules: &Rules) -> bool {
         let Some(run) = self.run else { return false };
         let enough = rules.stuck_after.saturating_mul(SEEN_FOR_EACH);
-        run.windows >= rules.stuck_after
+        let least = match self.longest < NEVER {
+            true => rules.stuck_after.div_ceil(PART_IF_NEVER).max(2),
+            false => rules.stuck_after,
+        };
+        run.windows >= least
             && f64::from(run.windows) > f64::from(TIMES) * self.longest
             && self.seen >= enough
             && self.varied >= self.seen / 2

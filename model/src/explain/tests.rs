@@ -139,6 +139,19 @@ fn the_feature_that_is_off_has_nearly_all_of_the_score() {
 }
 
 #[test]
+fn a_scaler_changes_no_share() {
+    let plain = Model::new(features(), None, rbf(0.7), "by hand").unwrap();
+    for (a, b, c) in [(1.5, 2.5, 0.5), (-3.0, 0.2, 4.0), (0.1, 3.0, -2.0)] {
+        let scaled = scaled(rbf(0.7)).explain(&window(20.0 + 2.0 * a, 1.0 + 0.5 * b, 25.0 + 4.0 * c));
+        let plain = plain.explain(&window(a, b, c));
+        for (scaled, plain) in scaled.iter().zip(&plain) {
+            assert_eq!(scaled.feature, plain.feature);
+            assert!((scaled.share - plain.share).abs() < 1e-9, "{scaled:?} {plain:?}");
+        }
+    }
+}
+
+#[test]
 fn parts_go_back_through_a_projection() {
     // The detector sees the features in another order.
     let project = Step::Project(Projection::select(3, &[2, 0, 1]).unwrap());
@@ -150,6 +163,33 @@ fn parts_go_back_through_a_projection() {
     assert!(reasons[0].share > 0.9);
     // What was projected cannot be told apart again.
     assert_eq!(reasons[0].band, None);
+}
+
+#[test]
+fn parts_go_back_through_a_whitened_projection() {
+    // A turn by 45 degrees and a whitening are the same as the turn and a wider envelope.
+    let half = 0.5_f64.sqrt();
+    let turn = || {
+        let weights = vec![half, half, 0.0, -half, half, 0.0, 0.0, 0.0, 1.0];
+        Step::Project(Projection::new(3, weights).unwrap())
+    };
+    let model = |steps, precision: [f64; 3]| {
+        let [a, b, c] = precision;
+        let precision = vec![a, 0.0, 0.0, 0.0, b, 0.0, 0.0, 0.0, c];
+        let envelope = EllipticEnvelope::new(vec![0.0; 3], precision, -9.0).unwrap();
+        Model::with_steps(features(), steps, envelope.into(), "by hand").unwrap()
+    };
+    let whiten = Step::Scale(Scaler::new(vec![0.0; 3], vec![4.0, 0.25, 1.0]).unwrap());
+    let whitened = model(vec![turn(), whiten], [16.0, 0.0625, 1.0]);
+    let plain = model(vec![turn()], [1.0; 3]);
+    let window = window(3.0, 1.0, -2.0);
+    for (whitened, plain) in whitened.explain(&window).iter().zip(&plain.explain(&window)) {
+        assert_eq!(whitened.feature, plain.feature);
+        assert!(
+            (whitened.share - plain.share).abs() < 1e-9,
+            "{whitened:?} {plain:?}"
+        );
+    }
 }
 
 #[test]

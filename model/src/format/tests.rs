@@ -267,6 +267,12 @@ fn the_file_layout_does_not_change_unnoticed() {
     let by_day = Profile::new(Season::Day, "Europe/Berlin", vec![1.5; 24]).unwrap();
     let by_week = Profile::new(Season::Week, "Europe/Berlin", vec![2.5; 168]).unwrap();
     let clip = Step::Clip(Clip::new(vec![1_000.0]).unwrap());
+    let clipped = small().with_step(clip.clone()).unwrap();
+    assert_eq!(
+        clipped.to_bytes().unwrap()[4],
+        3,
+        "older programs do not know the step"
+    );
     let band = Band { low: -1.0, high: 2.0 };
     let third = [
         small().with_profile(Some(by_day)),

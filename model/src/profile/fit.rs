@@ -112,3 +112,15 @@ fn median(levels: &mut [f64]) -> f64 {
     let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     lower.midpoint(*upper)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(median(&mut [10.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(&mut [9.0, -1.0, 4.0]), 4.0);
+        assert_eq!(median(&mut [7.0]), 7.0);
+    }
+}

@@ -111,16 +111,18 @@ fn a_history_gets_the_coarsest_profile_that_predicts_it() {
 
 #[test]
 fn a_profile_holds_the_medians_and_an_hour_without_windows_those_of_the_coarser_season() {
-    // Hours differ, weekends are 100 higher, and the windows of Wednesdays are missing.
+    // Hours differ, weekends are 100 higher, and of all Wednesdays only the last is there, which is too few.
     let (starts, levels): (Vec<_>, Vec<_>) = {
         let (starts, levels) = hourly(8, |hour, of_week| {
-            let outlier = if hour == 3 { 1_000.0 } else { 0.0 };
+            let last_wednesday = 7 * 168 + 48..7 * 168 + 72;
+            let is_odd = hour == 3 || last_wednesday.contains(&hour);
+            let outlier = if is_odd { 1_000.0 } else { 0.0 };
             let weekend = if of_week >= 120 { 100.0 } else { 0.0 };
             let monday = if of_week < 24 { 50.0 } else { 0.0 };
             (of_week % 24) as f64 + weekend + monday + outlier
         });
         let kept = starts.into_iter().zip(levels).enumerate();
-        kept.filter(|(at, _)| !(48..72).contains(&(at % 168)))
+        kept.filter(|(at, _)| !(48..72).contains(&(at % 168)) || *at >= 7 * 168)
             .map(|(_, window)| window)
             .unzip()
     };
@@ -152,6 +154,21 @@ fn a_history_that_is_short_constant_or_unordered_is_no_problem() {
     levels.reverse();
     assert!(ordered.is_some());
     assert_eq!(fit(&starts, levels.into_iter(), &TimeZone::UTC), ordered);
+    // The hours of three weeks, upside down in the fourth, do not predict the newer half. If each fourth window were of the
+    // last week, as unordered files may have it, they would seem to.
+    let (starts, levels) = hourly(4, |hour, of_week| {
+        let daily = 20.0 * ((of_week % 24) as f64 / 24.0 * std::f64::consts::TAU).sin();
+        noise(hour) + if hour < 3 * 168 { daily } else { -daily }
+    });
+    let from = |at: usize| match at % 4 {
+        3 => 3 * 168 + at / 4,
+        rest => at / 4 * 3 + rest,
+    };
+    let (starts, levels): (Vec<_>, Vec<_>) = (0..starts.len())
+        .map(|at| (starts[from(at)], levels[from(at)]))
+        .unzip();
+    let levels = levels.into_iter();
+    assert_eq!(fit(&starts, levels, &TimeZone::UTC), None);
 }
 
 #[test]

@@ -23,6 +23,7 @@ const EXIT_WITHIN: Duration = Duration::from_secs(60);
 enum Fault {
     KillWorker(usize),
     KillProducer,
+    KillAlerter,
     StoreOutage,
     KillBroker,
     StopBroker,
@@ -40,6 +41,8 @@ fn faults(draws: &mut Draws) -> Vec<Fault> {
         Fault::KillProducer,
         Fault::KillProducer,
         Fault::KillProducer,
+        Fault::KillAlerter,
+        Fault::KillAlerter,
     ];
     faults.extend((0..5).map(|_| Fault::KillWorker(draws.below(WORKERS as u64) as usize)));
     for at in (1..faults.len()).rev() {
@@ -53,9 +56,15 @@ struct Fleet<'a> {
     source: String,
     producer: Service,
     workers: Vec<Service>,
+    alerter: Service,
 }
 
 impl Fleet<'_> {
+    fn start_alerter(stage: &Stage) -> Service {
+        let words = ["--store", &stage.store()];
+        Service::start("windrow-alerter", &words, &stage.text("alerter.log"))
+    }
+
     fn start_worker(stage: &Stage, number: usize) -> Service {
         stage.worker(
             &format!("w{number}"),
@@ -80,6 +89,10 @@ impl Fleet<'_> {
                     self.producer.kill();
                     self.producer = Self::start_producer(stage, &self.source);
                 }
+            }
+            Fault::KillAlerter => {
+                self.alerter.kill();
+                self.alerter = Self::start_alerter(stage);
             }
             Fault::StoreOutage => {
                 fs::rename(stage.path("store"), stage.path("away")).unwrap();
@@ -143,6 +156,7 @@ fn whatever_dies_every_window_is_predicted_once() {
         workers: (0..WORKERS)
             .map(|number| Fleet::start_worker(&stage, number))
             .collect(),
+        alerter: Fleet::start_alerter(&stage),
         source,
     };
     let began = Instant::now();
@@ -154,9 +168,9 @@ fn whatever_dies_every_window_is_predicted_once() {
     let left = TROUBLE.saturating_sub(began.elapsed()) + EXIT_WITHIN;
     assert_eq!(fleet.producer.wait(left), 0, "{}", fleet.producer.log());
     stage.drained(QUIET_WITHIN);
-    for worker in &mut fleet.workers {
-        worker.signal("TERM");
-        assert_eq!(worker.wait(EXIT_WITHIN), 0, "{}", worker.log());
+    for service in fleet.workers.iter_mut().chain([&mut fleet.alerter]) {
+        service.signal("TERM");
+        assert_eq!(service.wait(EXIT_WITHIN), 0, "{}", service.log());
     }
 
     let audit = stage.audited();
@@ -168,6 +182,13 @@ fn whatever_dies_every_window_is_predicted_once() {
     assert!(
         exported(&quiet) == exported(&store),
         "the predictions differ from those of a quiet run"
+    );
+    windrow(&["incidents", "update", "--store", &store]).output();
+    let incidents = |store| windrow(&["incidents", "list", "--store", store, "--output", "json"]).output();
+    assert!(incidents(&quiet).contains("\"anomaly\""));
+    assert!(
+        incidents(&quiet) == incidents(&store),
+        "the incidents differ from those of a quiet run"
     );
     // A worker killed between publishing a dead letter and acking the message publishes it twice.
     let mut dead: Vec<String> = stage

@@ -44,7 +44,7 @@ fn orders(folder: &Path, rows: &[Row]) -> Vec<&'static str> {
 }
 
 #[test]
-fn the_order_of_rows_and_files_changes_no_prediction() {
+fn the_order_of_rows_and_files_changes_no_prediction_and_no_incident() {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = fleet(DEVICES, 1800, 3);
     // One stray row is dated months after the others.
@@ -62,17 +62,21 @@ fn the_order_of_rows_and_files_changes_no_prediction() {
         assert_eq!(counts["readings"], 18_000, "{name}: {counts}");
         assert_eq!(counts["quarantined"], serde_json::json!({}), "{name}");
         assert_eq!(audited(text(&store))["lost"], 0);
-        let predictions = exported(text(&store));
+        let listed = windrow(&["incidents", "list", "--store", text(&store), "--output", "json"]).output();
+        let (predictions, incidents) = right.get_or_insert_with(|| (exported(text(&store)), listed.clone()));
         assert!(
-            *right.get_or_insert_with(|| predictions.clone()) == predictions,
+            *predictions == exported(text(&store)),
             "{name} is scored differently"
         );
+        assert!(*incidents == listed, "{name} has other incidents");
     }
+    let (predictions, incidents) = right.unwrap();
     assert_eq!(
-        right.unwrap().lines().count(),
+        predictions.lines().count(),
         1 + 300 + 1,
         "a header, and a window for the stray row"
     );
+    assert!(incidents.contains("\"anomaly\""), "{incidents}");
 }
 
 #[test]

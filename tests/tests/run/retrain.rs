@@ -58,6 +58,9 @@ fn models_are_trained_again_on_the_last_windows_of_their_sensors() {
         (&json!(40), &json!(40), first)
     );
     assert_eq!(training["parameters"]["nu"], "0.1", "the options stay");
+    // The budget is so large that the lowest threshold keeps it, and the model carries it.
+    assert!(done["threshold"].as_f64() > Some(0.0), "{done}");
+    assert_eq!(shown["threshold"], done["threshold"]);
     assert_eq!(
         shown["history"].as_array().unwrap().last().unwrap()["by"],
         "retrain"

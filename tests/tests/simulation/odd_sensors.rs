@@ -3,10 +3,17 @@
 
 use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, EventTime, Length};
-use windrow_model::{Features, Gamma, Replaced, Scores, Scratch, TrainOptions, is_anomaly, train_and_tell};
+use windrow_model::{
+    Features, Gamma, ProfileChoice, Replaced, Scores, Scratch, TrainOptions, TrainingWindows, is_anomaly,
+    train_windows,
+};
 
 const MINUTE: i64 = 60_000;
-const DAY: i64 = 24 * 60 * MINUTE;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// The months begin at 2026-02-27T00:00:00Z, so that clocks in Europe change an hour after the second has begun.
+const START: i64 = 1_772_150_400_000;
+const CHANGE: i64 = 30 * DAY + HOUR;
 const READINGS: i64 = 6;
 const FEATURES: &str = "mean,std,min,max";
 
@@ -15,6 +22,7 @@ struct Sensor {
     name: &'static str,
     /// Between its readings' windows, in minutes.
     every: i64,
+    /// Of a time in milliseconds after [`START`].
     value: fn(&mut Draw, i64) -> f64,
     /// What it yields during the fault instead of its value, and how long it lasts, in minutes.
     fault: fn(f64) -> f64,
@@ -64,7 +72,7 @@ impl Draw {
     }
 }
 
-const SENSORS: [Sensor; 5] = [
+const SENSORS: [Sensor; 6] = [
     Sensor {
         name: "constant",
         every: 1,
@@ -103,6 +111,17 @@ const SENSORS: [Sensor; 5] = [
         fault: |value| value + 10.0,
         lasts: 24 * 60,
     },
+    Sensor {
+        name: "day shift in Berlin",
+        every: 1,
+        value: |draw, time| {
+            let local = time + if time < CHANGE { HOUR } else { 2 * HOUR };
+            let at_work = (6..18).contains(&(local % DAY / HOUR));
+            draw.normal() + if at_work { 60.0 } else { 20.0 }
+        },
+        fault: |value| 80.0 - value,
+        lasts: 30,
+    },
 ];
 
 /// Returns the windows of two months, the second with the fault on its 15th day or not.
@@ -129,7 +148,7 @@ fn windows(sensor: &Sensor, faulty: bool) -> Vec<Aggregate> {
         let mean = values.iter().sum::<f64>() / readings as f64;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         Aggregate {
-            window_start: EventTime::from_millis(start),
+            window_start: EventTime::from_millis(START + start),
             count: values.len() as u64,
             mean,
             std: (squares / readings as f64).sqrt(),
@@ -150,9 +169,14 @@ fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Optio
     let windows = windows(sensor, faulty);
     let (history, scored) = windows.split_at(windows.len() / 2);
     let features: Features = FEATURES.parse().unwrap();
+    let starts: Vec<EventTime> = history.iter().map(|window| window.window_start).collect();
     let mut rows = Vec::new();
     features.extract(history, &mut rows);
-    let (model, replaced) = train_and_tell(&rows, features, options).unwrap();
+    let windows = TrainingWindows {
+        starts: &starts,
+        rows: &rows,
+    };
+    let (model, replaced) = train_windows(windows, features, options).unwrap();
     let mut scores = Scores::default();
     model.score(scored, &mut Scratch::default(), &mut scores).unwrap();
     let (mut track, mut incidents) = (Track::default(), Vec::new());
@@ -160,7 +184,8 @@ fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Optio
         let window = Window::of(aggregate, Length::from_millis(MINUTE), *score);
         track.take(&window, &Rules::default(), &mut incidents);
     }
-    incidents.extend(track.open(EventTime::from_millis(60 * DAY), &Rules::default()));
+    let end = EventTime::from_millis(START + 60 * DAY);
+    incidents.extend(track.open(end, &Rules::default()));
     let fault = fault(sensor);
     let month = Month {
         flagged: scores
@@ -170,10 +195,20 @@ fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Optio
             .count(),
         incidents: incidents.len(),
         found: scored.iter().zip(&scores.scores).any(|(aggregate, score)| {
-            fault.contains(&aggregate.window_start.as_millis()) && *score > Rules::default().threshold
+            fault.contains(&(aggregate.window_start.as_millis() - START))
+                && *score > Rules::default().threshold
         }),
     };
     (month, replaced)
+}
+
+/// The defaults of `windrow models train` at a site in a time zone.
+fn now(zone: &str) -> TrainOptions {
+    TrainOptions {
+        gamma: Gamma::for_features(&FEATURES.parse().unwrap()),
+        profile: ProfileChoice::IfWorthIt(jiff::tz::TimeZone::get(zone).unwrap()),
+        ..TrainOptions::default()
+    }
 }
 
 /// Flagged windows and incidents of the next month without a fault, the same with one, and whether the fault was found.
@@ -185,26 +220,29 @@ fn odd_sensors_at_the_defaults() {
         nu: 0.01,
         gamma: Gamma::Scale,
         max_rows: 2_000,
+        profile: ProfileChoice::Never,
         ..TrainOptions::default()
     };
-    let now = TrainOptions {
-        gamma: Gamma::for_features(&FEATURES.parse().unwrap()),
-        ..TrainOptions::default()
-    };
-    let right: [(&str, Found, Found); 5] = [
+    let now = now("Europe/Berlin");
+    let right: [(&str, Found, Found); 6] = [
         ("constant", (0, 0, 30, 1, true), (0, 0, 30, 1, true)),
         ("status bit", (0, 0, 30, 1, true), (0, 0, 30, 1, true)),
         (
             "counter",
-            (43_169, 13, 43_169, 13, true),
-            (43_155, 12, 43_155, 12, true),
+            (43_169, 14, 43_169, 14, true),
+            (43_155, 10, 43_155, 10, true),
         ),
         (
             "two regimes",
-            (550, 80, 553, 80, false),
-            (288, 49, 288, 49, false),
+            (550, 67, 553, 67, false),
+            (288, 30, 288, 30, false),
         ),
-        ("one reading a day", (4, 1, 4, 1, true), (2, 1, 3, 1, true)),
+        ("one reading a day", (4, 1, 4, 1, true), (2, 0, 3, 1, true)),
+        (
+            "day shift in Berlin",
+            (400, 1, 399, 1, false),
+            (229, 1, 258, 2, true),
+        ),
     ];
     for (sensor, (name, right_before, right_now)) in SENSORS.iter().zip(right) {
         assert_eq!(sensor.name, name);
@@ -247,4 +285,18 @@ fn a_value_between_two_regimes_is_found_with_a_narrow_kernel() {
     let faulty = month(regimes, true, &TrainOptions::default()).0;
     assert!(faulty.found && !normal.found);
     assert_eq!(faulty.flagged - normal.flagged, 30);
+}
+
+#[test]
+fn a_profile_in_another_time_zone_than_the_sites_is_an_hour_off_when_clocks_change() {
+    let shift = &SENSORS[5];
+    let in_utc = month(shift, false, &now("UTC")).0;
+    let on_site = month(shift, false, &now("Europe/Berlin")).0;
+    println!("{in_utc:?} {on_site:?}");
+    // The first and the last hour of each shift but the first day's.
+    assert!(in_utc.flagged >= 2 * 60 * 29, "{in_utc:?}");
+    assert!(
+        in_utc.incidents > 30 && on_site.incidents <= 1,
+        "{in_utc:?} {on_site:?}"
+    );
 }

@@ -44,6 +44,7 @@ fn of_windows(windows: impl IntoIterator<Item = Window>, now: EventTime, rules: 
 
 fn rules() -> Rules {
     Rules {
+        threshold: 0.3,
         quiet: 3,
         ..Rules::default()
     }
@@ -191,7 +192,8 @@ fn only_a_sensor_that_used_to_vary_is_stuck() {
         stuck_after: 10,
         ..rules()
     };
-    let varied = (0..100).map(|number| window(number, -1.0));
+    // Now and then it repeats a value once.
+    let varied = (0..100).map(|number| flat(number, (number - i64::from(number % 10 == 1)) as f64));
     let stuck = (100..130).map(|number| flat(number, 7.0));
     let found = of_windows(varied.clone().chain(stuck.clone()), minute(130), &rules);
     assert_eq!(found.len(), 1);
@@ -207,6 +209,31 @@ fn only_a_sensor_that_used_to_vary_is_stuck() {
     assert_eq!(of_windows(set_point, minute(500), &rules), []);
     let bit = (0..2_000).map(|number| flat(number, ((number / 90) % 2) as f64));
     assert_eq!(of_windows(bit, minute(2_000), &rules), []);
+}
+
+#[test]
+fn a_sensor_that_repeats_nothing_is_stuck_after_a_few_windows() {
+    let flat = |number: i64| Window {
+        value: Some(7.0),
+        ..window(number, -1.0)
+    };
+    let noticed = |varied: i64, repeats: Option<i64>| {
+        let before = (0..varied).map(|number| match repeats {
+            Some(at) if number == at || number == at + 1 => flat(number),
+            _ => window(number, -1.0),
+        });
+        let stuck = (varied..varied + 100).map(flat);
+        let found = of_windows(before.chain(stuck), minute(varied + 100), &Rules::default());
+        assert!(found.len() < 2, "{found:?}");
+        let found = found.first().filter(|course| course.opened == minute(varied));
+        found.map(|course| course.noticed.as_millis() / MINUTE - varied)
+    };
+    // It has to be seen for four hours first, the first stuck window included.
+    assert_eq!(noticed(238, None), None);
+    assert_eq!(noticed(239, None), Some(10));
+    // A repetition is remembered for about 700 windows.
+    assert_eq!(noticed(600, Some(290)), Some(60));
+    assert_eq!(noticed(1_200, Some(290)), Some(10));
 }
 
 /// Returns windows of a minute with these numbers of readings, from the minute `from` on.
