@@ -55,6 +55,10 @@ pub(crate) struct DemoArgs {
     /// Length of the history to train on, just before the scored time; it has no anomalies
     #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_HISTORY", value_parser = parse_duration)]
     history: Duration,
+    /// Simulate a fleet that stays as it is: no rest at weekends and on holidays, no changes of regime, no sensors that die or
+    /// drift for days
+    #[arg(long, env = "WINDROW_STEADY")]
+    steady: bool,
     /// Seed of the simulation; each seed simulates a different fleet
     #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_SEED")]
     seed: u64,
@@ -127,7 +131,11 @@ impl DemoArgs {
             tags: self.tags,
             duration: Some(self.duration),
             seed: self.seed,
-            ..SimulatorConfig::default()
+            ..if self.steady {
+                SimulatorConfig::default()
+            } else {
+                SimulatorConfig::eventful()
+            }
         };
         let before = SimulatorConfig {
             start: day.start.saturating_sub(self.history),
@@ -191,7 +199,7 @@ impl DemoArgs {
     fn false_per_sensor_month(&self, detected: &Detected) -> f64 {
         let sensors = u64::from(self.devices) * u64::from(self.tags);
         let days = self.duration.as_secs_f64() / 86_400.0;
-        detected.incidents.false_per_sensor_month(sensors, days)
+        detected.false_per_sensor_month(sensors, days)
     }
 
     /// Prints progress for people; it is not part of the result.
@@ -249,9 +257,10 @@ impl DemoArgs {
                 "models": trained.models, "history_readings": trained.history.readings,
                 "readings": produced.accepted, "windows": produced.windows, "messages": produced.messages,
                 "predictions": worked.predictions, "anomalies": worked.anomalies,
-                "precision": detected.precision(), "recall": detected.recall(),
-                "incidents": detected.incidents.all, "right_incidents": detected.incidents.right,
-                "anomalies_in_incidents": detected.incidents.found, "true_anomalies": detected.episodes(),
+                "right_anomalies": detected.right, "incidents": detected.incidents.len(),
+                "right_incidents": detected.right_incidents(), "precision": detected.precision(),
+                "true_anomalies": detected.episodes(), "true_anomalies_found": detected.found(),
+                "recall": detected.recall(),
                 "false_incidents_per_sensor_month": self.false_per_sensor_month(detected),
                 "seconds": elapsed.as_secs_f64(), "audit": audit.all,
                 "folder": self.folder, "report": outcome.report,
@@ -265,29 +274,20 @@ impl DemoArgs {
                 ("predictions", show::count(worked.predictions)),
                 ("anomalies", show::share(worked.anomalies, worked.predictions)),
                 (
-                    "precision",
-                    format!(
-                        "{} flagged windows were truly anomalous",
-                        show::share(detected.right, detected.flagged)
-                    ),
-                ),
-                (
-                    "recall",
-                    format!(
-                        "{} of {} true anomalies were noticed",
-                        show::share(detected.noticed(), detected.episodes()),
-                        show::count(detected.episodes())
-                    ),
-                ),
-                (
                     "incidents",
                     format!(
-                        "{} of {} were right; {} of {} true anomalies are in one; {:.1} false ones a sensor and month",
-                        show::count(detected.incidents.right),
-                        show::count(detected.incidents.all),
-                        show::count(detected.incidents.found),
-                        show::count(detected.episodes()),
+                        "{}; {} of them met a true anomaly, {:.1} false ones a sensor and month",
+                        show::count(detected.incidents.len() as u64),
+                        show::share(detected.right_incidents(), detected.incidents.len() as u64),
                         self.false_per_sensor_month(detected)
+                    ),
+                ),
+                (
+                    "found",
+                    format!(
+                        "{} of {} true anomalies are in an incident",
+                        show::share(detected.found(), detected.episodes()),
+                        show::count(detected.episodes())
                     ),
                 ),
                 ("audit", audit.all.verdict()),

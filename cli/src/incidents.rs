@@ -193,21 +193,7 @@ impl ListArgs {
         incidents.sort_by(|a, b| (a.course.opened, &a.sensor).cmp(&(b.course.opened, &b.sensor)));
         match self.output.output {
             OutputFormat::Json => show::json(&incidents.iter().map(in_json).collect()),
-            OutputFormat::Table => show::table(
-                &[
-                    "opened",
-                    "sensor",
-                    "kind",
-                    "severity",
-                    "lasted",
-                    "windows",
-                    "peak score",
-                    "value",
-                    "limit",
-                    "cause",
-                ],
-                incidents.iter().map(in_table).collect(),
-            ),
+            OutputFormat::Table => show::table(&COLUMNS, incidents.iter().map(in_table).collect()),
         }
     }
 
@@ -220,7 +206,22 @@ impl ListArgs {
     }
 }
 
-fn in_table(incident: &Incident) -> Vec<String> {
+/// The headings of [`in_table`].
+pub(crate) const COLUMNS: [&str; 10] = [
+    "opened",
+    "sensor",
+    "kind",
+    "severity",
+    "lasted",
+    "windows",
+    "peak score",
+    "value",
+    "limit",
+    "cause",
+];
+
+/// Returns an incident as a row of a table for people.
+pub(crate) fn in_table(incident: &Incident) -> Vec<String> {
     let course = &incident.course;
     let lasted = course.until.as_millis() - course.opened.as_millis();
     let lasted = Duration::from_millis(u64::try_from(lasted).unwrap_or_default());

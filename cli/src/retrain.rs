@@ -32,7 +32,7 @@ use crate::progress::steps;
 use crate::run::cores;
 use crate::show;
 use crate::train::Sample;
-use calibrate::Counts;
+use calibrate::{Counts, wanted};
 use due::{Due, at_once, due, hours, most};
 use gate::Gate;
 use outcome::{Outcome, Retrained};
@@ -255,12 +255,13 @@ async fn calibrate(
     rules: &Rules,
     kept_out: &KeptOut,
 ) -> Result<Counts, CliError> {
-    let most_sensors = MOST_CALIBRATED.min(at_once(due, how));
+    let most_sensors = MOST_CALIBRATED.min((at_once(due, how) * 3 / 4).max(1));
     let every = due.len().div_ceil(most_sensors).max(1);
     let mut recent = RecentWindows::default();
     for due in due.iter().step_by(every) {
         let kept_out = kept_out.get(&due.sensor).cloned().unwrap_or_default();
-        recent.want(due.sensor.clone(), due.features.clone(), most(due, how), kept_out);
+        let wanted = wanted(most(due, how));
+        recent.want(due.sensor.clone(), due.features.clone(), wanted, kept_out);
     }
     recent.read(store, hours).await?;
     let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();

@@ -1,6 +1,6 @@
-//! Compares the flagged windows with the true anomalies of the simulation.
+//! Compares incidents and flagged windows with the true anomalies of the simulation.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use windrow_common::{EventTime, Incident, Prediction, SensorId};
 use windrow_producer::source::simulator::{Anomaly, AnomalyKind, meets};
@@ -16,29 +16,10 @@ pub(super) struct Detected {
     pub(super) right: u64,
     /// Flagged windows that touch no true anomaly, by sensor.
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
-    /// Every true anomaly, and whether a window that touches it was flagged.
+    /// Every true anomaly, and whether an incident meets it; see [`meets`].
     pub(super) anomalies: Vec<(Anomaly, bool)>,
-    /// What people would have been told.
-    pub(super) incidents: FoundIncidents,
-}
-
-/// The result of comparing incidents with true anomalies.
-#[derive(Debug, Default)]
-pub(super) struct FoundIncidents {
-    /// Number of incidents.
-    pub(super) all: u64,
-    /// Of these, incidents that meet a true anomaly; see [`meets`].
-    pub(super) right: u64,
-    /// True anomalies that an incident meets.
-    pub(super) found: u64,
-}
-
-impl FoundIncidents {
-    /// Returns the number of false incidents that a sensor has in 30 days.
-    #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
-    pub(super) fn false_per_sensor_month(&self, sensors: u64, days: f64) -> f64 {
-        (self.all - self.right) as f64 / sensors as f64 / days * 30.0
-    }
+    /// What people would have been told, the highest scores first, with the true anomaly that each meets first.
+    pub(super) incidents: Vec<(Incident, Option<AnomalyKind>)>,
 }
 
 impl Detected {
@@ -46,29 +27,44 @@ impl Detected {
         self.anomalies.len() as u64
     }
 
-    pub(super) fn noticed(&self) -> u64 {
-        self.anomalies.iter().filter(|(_, noticed)| *noticed).count() as u64
+    /// Returns the number of true anomalies that an incident meets.
+    pub(super) fn found(&self) -> u64 {
+        self.anomalies.iter().filter(|(_, found)| *found).count() as u64
     }
 
-    /// Returns the share of flagged windows that touch a true anomaly, or `None` if no window was flagged.
+    /// Returns the number of incidents that meet a true anomaly.
+    pub(super) fn right_incidents(&self) -> u64 {
+        self.incidents.iter().filter(|(_, kind)| kind.is_some()).count() as u64
+    }
+
+    /// Returns the share of incidents that meet a true anomaly, or `None` if there are none.
     pub(super) fn precision(&self) -> Option<f64> {
-        share(self.right, self.flagged)
+        share(self.right_incidents(), self.incidents.len() as u64)
     }
 
-    /// Returns the share of true anomalies that were noticed, or `None` if there are none.
+    /// Returns the share of true anomalies that an incident meets, or `None` if there are none.
     pub(super) fn recall(&self) -> Option<f64> {
-        share(self.noticed(), self.episodes())
+        share(self.found(), self.episodes())
     }
 
-    /// Returns the number of anomalies of a kind, and how many of them were noticed.
+    /// Returns the number of false incidents that a sensor has in 30 days.
+    #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+    pub(super) fn false_per_sensor_month(&self, sensors: u64, days: f64) -> f64 {
+        let wrong = self.incidents.len() as u64 - self.right_incidents();
+        wrong as f64 / sensors as f64 / days * 30.0
+    }
+
+    /// Returns the number of anomalies of a kind, and how many of them an incident meets.
     pub(super) fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
         let of_kind = || {
             self.anomalies
                 .iter()
                 .filter(move |(anomaly, _)| anomaly.kind == kind)
         };
-        let noticed = of_kind().filter(|(_, noticed)| *noticed).count();
-        (of_kind().count() as u64, noticed as u64)
+        (
+            of_kind().count() as u64,
+            of_kind().filter(|(_, found)| *found).count() as u64,
+        )
     }
 }
 
@@ -77,7 +73,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Compares the predictions in `store` with the true anomalies.
+/// Compares the predictions and the incidents in `store` with the true anomalies.
 pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detected, CliError> {
     let mut by_sensor: HashMap<SensorId, Vec<usize>> = HashMap::new();
     for (at, anomaly) in truth.iter().enumerate() {
@@ -88,7 +84,7 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
         right: 0,
         false_alarms: BTreeMap::new(),
         anomalies: truth.into_iter().map(|anomaly| (anomaly, false)).collect(),
-        incidents: FoundIncidents::default(),
+        incidents: Vec::new(),
     };
     for hour in store.hours("predictions", None, None).await? {
         for prediction in store.predictions(&hour).await?.rows {
@@ -96,51 +92,49 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
                 continue;
             }
             detected.flagged += 1;
-            let mut right = false;
-            for at in by_sensor.get(&prediction.sensor).into_iter().flatten() {
-                let (anomaly, noticed) = &mut detected.anomalies[*at];
-                if touches(&prediction, anomaly.from, anomaly.to) {
-                    *noticed = true;
-                    right = true;
-                }
-            }
-            detected.right += u64::from(right);
-            if !right {
-                *detected.false_alarms.entry(prediction.sensor).or_default() += 1;
+            let of_sensor = by_sensor.get(&prediction.sensor).into_iter().flatten();
+            let mut anomalies = of_sensor.map(|at| &detected.anomalies[*at].0);
+            match anomalies.any(|anomaly| touches(&prediction, anomaly.from, anomaly.to)) {
+                true => detected.right += 1,
+                false => *detected.false_alarms.entry(prediction.sensor).or_default() += 1,
             }
         }
     }
-    let incidents = store.incidents(None, None).await?;
-    detected.incidents = compare(&incidents, &by_sensor, &detected.anomalies);
+    for incident in store.incidents(None, None).await? {
+        let kind = detected.met_by(&incident, &by_sensor);
+        detected.incidents.push((incident, kind));
+    }
+    let height = |incident: &Incident| {
+        incident
+            .course
+            .peak
+            .as_ref()
+            .map_or(f64::INFINITY, |peak| peak.score)
+    };
+    (detected.incidents).sort_by(|(a, _), (b, _)| height(b).total_cmp(&height(a)));
     Ok(detected)
 }
 
-/// Compares incidents with the true anomalies of their sensors.
-fn compare(
-    incidents: &[Incident],
-    by_sensor: &HashMap<SensorId, Vec<usize>>,
-    anomalies: &[(Anomaly, bool)],
-) -> FoundIncidents {
-    let mut found = HashSet::new();
-    let mut right = 0;
-    for Incident {
-        sensor,
-        window_length,
-        course,
-    } in incidents
-    {
-        let of_sensor = by_sensor.get(sensor).into_iter().flatten();
-        let touched = of_sensor.filter(|at| {
-            let anomaly = &anomalies[**at].0;
-            meets(course, &(anomaly.from..anomaly.to), *window_length)
-        });
-        let touches = touched.map(|at| found.insert(*at)).count() > 0;
-        right += u64::from(touches);
-    }
-    FoundIncidents {
-        all: incidents.len() as u64,
-        right,
-        found: found.len() as u64,
+impl Detected {
+    /// Notes the true anomalies of an incident's sensor that it meets, and returns the kind of the first.
+    fn met_by(
+        &mut self,
+        incident: &Incident,
+        by_sensor: &HashMap<SensorId, Vec<usize>>,
+    ) -> Option<AnomalyKind> {
+        let mut first = None;
+        for at in by_sensor.get(&incident.sensor).into_iter().flatten() {
+            let (anomaly, found) = &mut self.anomalies[*at];
+            if meets(
+                &incident.course,
+                &(anomaly.from..anomaly.to),
+                incident.window_length,
+            ) {
+                *found = true;
+                first = first.or(Some(anomaly.kind));
+            }
+        }
+        first
     }
 }
 

@@ -8,11 +8,16 @@ use windrow_store::Store;
 
 use super::{DemoArgs, Detected, Outcome};
 use crate::error::CliError;
-use crate::report::{Card, ChartPoint, Detection, FileLink, Report, SensorChart, TruthSpan, Verdict};
+use crate::incidents::{COLUMNS, in_table};
+use crate::report::{
+    Card, ChartPoint, Detection, FileLink, Incidents, Report, SensorChart, TruthSpan, Verdict,
+};
 use crate::show;
 
 /// Number of sensors shown for each kind of anomaly.
 const OF_EACH_KIND: usize = 2;
+/// Number of incidents shown.
+const MOST_INCIDENTS: usize = 30;
 
 pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) -> Result<Report, CliError> {
     let (counts, detected) = (&outcome.counts, &outcome.detected);
@@ -55,19 +60,19 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
                 rate(produced.messages, "messages/s"),
             ),
             card(
-                "Anomalies",
-                show::count(worked.anomalies),
-                format!("of {} predictions", show::count(worked.predictions)),
+                "Incidents",
+                show::count(detected.incidents.len() as u64),
+                format!("from {} flagged windows", show::count(worked.anomalies)),
             ),
             card(
                 "Precision",
                 percent(detected.precision()),
-                "of flagged windows were truly anomalous".to_owned(),
+                "of incidents met a true anomaly".to_owned(),
             ),
             card(
                 "Recall",
                 percent(detected.recall()),
-                "of true anomalies were noticed".to_owned(),
+                "of true anomalies are in an incident".to_owned(),
             ),
         ],
         audit: Verdict {
@@ -77,16 +82,17 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
         detection: AnomalyKind::ALL
             .into_iter()
             .map(|kind| {
-                let (episodes, noticed) = detected.of_kind(kind);
+                let (episodes, found) = detected.of_kind(kind);
                 Detection {
                     kind: kind.name().to_owned(),
                     episodes,
-                    detected: noticed,
+                    detected: found,
                 }
             })
             // Most simulations hold no deaths and no slow drift.
             .filter(|detection| detection.episodes > 0)
             .collect(),
+        incidents: incidents(detected),
         window: args.windows.window,
         sensors: charts(store, detected).await?,
         files: vec![
@@ -98,6 +104,22 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
     })
 }
 
+/// Returns the table of the incidents with the highest scores, with what each was about.
+fn incidents(detected: &Detected) -> Incidents {
+    let rows = detected.incidents.iter().take(MOST_INCIDENTS);
+    let rows = rows.map(|(incident, kind)| {
+        let truth = kind.map_or("nothing", AnomalyKind::name);
+        let mut cells = in_table(incident);
+        cells.push(truth.to_owned());
+        cells
+    });
+    Incidents {
+        all: detected.incidents.len(),
+        columns: COLUMNS.into_iter().chain(["in truth"]).collect(),
+        rows: rows.collect(),
+    }
+}
+
 fn link(what: &str, path: &str) -> FileLink {
     FileLink {
         what: what.to_owned(),
@@ -105,7 +127,7 @@ fn link(what: &str, path: &str) -> FileLink {
     }
 }
 
-/// Returns the sensors to chart: two for each kind of noticed anomaly, one with a missed anomaly, and the one with the
+/// Returns the sensors to chart: two for each kind of anomaly that was found, one with a missed anomaly, and the one with the
 /// most false alarms.
 fn interesting(detected: &Detected) -> BTreeSet<SensorId> {
     let mut sensors = BTreeSet::new();
@@ -113,14 +135,14 @@ fn interesting(detected: &Detected) -> BTreeSet<SensorId> {
         let of_kind = detected
             .anomalies
             .iter()
-            .filter(|(anomaly, noticed)| anomaly.kind == kind && *noticed);
+            .filter(|(anomaly, found)| anomaly.kind == kind && *found);
         sensors.extend(
             of_kind
                 .take(OF_EACH_KIND)
                 .map(|(anomaly, _)| anomaly.sensor.clone()),
         );
     }
-    let missed = detected.anomalies.iter().find(|(_, noticed)| !noticed);
+    let missed = detected.anomalies.iter().find(|(_, found)| !found);
     sensors.extend(missed.map(|(anomaly, _)| anomaly.sensor.clone()));
     let worst = detected.false_alarms.iter().max_by_key(|(_, count)| **count);
     sensors.extend(worst.map(|(sensor, _)| sensor.clone()));

@@ -26,8 +26,10 @@ pub(crate) struct Report {
     pub(crate) summary: Vec<Card>,
     /// The result of the audit.
     pub(crate) audit: Verdict,
-    /// How many true anomalies of each kind were noticed; empty when the true anomalies are unknown.
+    /// How many true anomalies of each kind were found; empty when the true anomalies are unknown.
     pub(crate) detection: Vec<Detection>,
+    /// The incidents.
+    pub(crate) incidents: Incidents,
     /// Length of a window.
     pub(crate) window: Duration,
     /// The sensors, with one chart each.
@@ -56,14 +58,25 @@ pub(crate) struct Verdict {
     pub(crate) line: String,
 }
 
-/// How many anomalies of one kind were noticed.
+/// The incidents worth a look, as a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incidents {
+    /// Number of all incidents, those without a row included.
+    pub(crate) all: usize,
+    /// The headings.
+    pub(crate) columns: Vec<&'static str>,
+    /// A cell for each heading.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// How many anomalies of one kind were found.
 #[derive(Clone, Debug)]
 pub(crate) struct Detection {
     /// The kind.
     pub(crate) kind: String,
     /// Number of anomalies of this kind.
     pub(crate) episodes: u64,
-    /// Of these, anomalies with at least one flagged window.
+    /// Of these, anomalies that are in an incident.
     pub(crate) detected: u64,
 }
 

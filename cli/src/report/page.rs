@@ -2,7 +2,7 @@
 
 use super::chart::figure;
 use super::text::Escaped;
-use super::{Card, Detection, FileLink, Report, Verdict};
+use super::{Card, Detection, FileLink, Incidents, Report, Verdict};
 use windrow_common::format_duration;
 
 const STYLE: &str = include_str!("style.css");
@@ -13,6 +13,7 @@ pub(crate) fn render(report: &Report) -> String {
         verdict(&report.audit),
         cards(&report.summary),
         detection(&report.detection),
+        incidents(&report.incidents),
         charts(report),
         files(&report.files),
     ];
@@ -69,9 +70,9 @@ fn detection(rows: &[Detection]) -> String {
         return String::new();
     }
     let mut out = "<section>\n<h2>Detected anomalies</h2>\n\
-        <p>The simulator knows every anomaly that it put into the readings. An anomaly counts as noticed when at least \
-        one window that touches it was flagged.</p>\n\
-        <div class=\"wide\"><table>\n<thead><tr><th>Kind</th><th class=\"n\">Anomalies</th><th class=\"n\">Noticed</th>\
+        <p>The simulator knows every anomaly that it put into the readings. An anomaly counts as found when an \
+        incident overlaps it, or is less than a window apart from it.</p>\n\
+        <div class=\"wide\"><table>\n<thead><tr><th>Kind</th><th class=\"n\">Anomalies</th><th class=\"n\">Found</th>\
         <th colspan=\"2\">Share</th></tr></thead>\n<tbody>\n"
         .to_owned();
     for row in rows {
@@ -105,6 +106,35 @@ fn detection_row(kind: &str, episodes: u64, detected: u64) -> String {
         Escaped(kind),
         percent.clamp(0.0, 100.0)
     )
+}
+
+fn incidents(incidents: &Incidents) -> String {
+    if incidents.rows.is_empty() {
+        return String::new();
+    }
+    let mut out = "<section>\n<h2>Incidents</h2>\n".to_owned();
+    out.push_str(&match incidents.all == incidents.rows.len() {
+        true => "<p>Anomalous windows that belong together, the highest scores first.</p>\n".to_owned(),
+        false => format!(
+            "<p>Anomalous windows that belong together: the {} with the highest scores of {}.</p>\n",
+            incidents.rows.len(),
+            incidents.all
+        ),
+    });
+    out.push_str("<div class=\"wide\"><table>\n<thead><tr>");
+    for column in &incidents.columns {
+        out.push_str(&format!("<th>{}</th>", Escaped(column)));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in &incidents.rows {
+        out.push_str("<tr>");
+        for cell in row {
+            out.push_str(&format!("<td>{}</td>", Escaped(cell)));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody>\n</table></div>\n</section>\n");
+    out
 }
 
 fn charts(report: &Report) -> String {

@@ -67,6 +67,11 @@ fn sample() -> Report {
         detection: [("spike", 61, 58), ("level shift", 48, 45), ("stuck value", 55, 49), ("noise burst", 43, 43), ("drift", 50, 47)]
             .map(|(kind, episodes, detected)| Detection { kind: kind.into(), episodes, detected })
             .into(),
+        incidents: Incidents {
+            all: 2,
+            columns: vec!["opened", "sensor", "cause"],
+            rows: vec![["2026-01-05T03:04:00Z", "device-0000/tag-0", "std 4.1, normally 0.7 to 1.4 <"].map(str::to_owned).into()],
+        },
         window: Duration::from_millis(WINDOW_MS as u64),
         sensors,
         files: vec![
@@ -151,6 +156,8 @@ fn the_page_needs_nothing_from_outside_and_stays_small() {
         "Audit passed",
         "4,315,692",
         "level shift",
+        "the 1 with the highest scores of 2",
+        "normally 0.7 to 1.4",
         "device-001/temperature",
         "demo/models/",
     ] {
@@ -193,6 +200,7 @@ fn names_from_outside_cannot_add_markup() {
         line: evil.into(),
     };
     report.detection[0].kind = evil.into();
+    report.incidents.rows[0][1] = evil.into();
     report.sensors[0].sensor = evil.into();
     for span in &mut report.sensors[0].truth {
         span.kind = evil.into();

@@ -41,6 +41,17 @@ pub(super) struct TooShort {
     pub(super) needed: f64,
 }
 
+/// Returns how many windows of a sensor calibration wants whose model is trained on `most`: so many that the older part is as
+/// large, because a model of fewer windows knows less and raises more.
+pub(super) fn wanted(most: usize) -> usize {
+    most + most / 3
+}
+
+/// Returns how many of so many windows are older ones, which are trained on.
+fn older(windows: usize) -> usize {
+    windows - windows / 4
+}
+
 fn level(at: usize) -> f64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // At most 120.
     let power = at as i32;
@@ -60,7 +71,7 @@ impl Counts {
     /// Counts what the newest quarter of a sample opens; nothing if it cannot be trained on the rest.
     pub(super) fn of(sample: &Sample, features: &Features, options: &TrainOptions, rules: &Rules) -> Self {
         let (rows, dimension) = (sample.starts.len(), features.len());
-        let older = rows - rows / 4;
+        let older = older(rows);
         let windows = |range: std::ops::Range<usize>| TrainingWindows {
             starts: &sample.starts[range.clone()],
             rows: &sample.values[range.start * dimension..range.end * dimension],
@@ -180,6 +191,13 @@ mod tests {
             ..Rules::default()
         };
         assert_eq!(counts(1_000, &long).threshold(2.0), Ok(LOWEST));
+    }
+
+    #[test]
+    fn as_many_windows_are_trained_on_as_later() {
+        for most in [2, 3, 300, 4_032, 5_000, 20_000] {
+            assert_eq!(older(wanted(most)), most);
+        }
     }
 
     #[test]

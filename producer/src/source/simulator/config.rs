@@ -154,7 +154,20 @@ impl FromStr for SimulatorConfig {
 }
 
 impl SimulatorConfig {
+    /// Returns the default fleet, in which everything that happens over days and weeks happens as often as `on` says.
+    pub fn eventful() -> Self {
+        Self {
+            weekly: 0.5,
+            holidays: 0.04,
+            regimes: 0.25,
+            deaths: 0.05,
+            drifts: 0.1,
+            ..Self::default()
+        }
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let on = Self::eventful();
         match key {
             "devices" => self.devices = number(key, value)?,
             "tags" => self.tags = number(key, value)?,
@@ -167,11 +180,11 @@ impl SimulatorConfig {
             "disorder" => self.disorder = duration(key, value)?,
             "gaps" => self.gaps = number(key, value)?,
             "partitions" => self.partitions = number(key, value)?,
-            "weekly" => self.weekly = share(key, value, 0.5)?,
-            "holidays" => self.holidays = share(key, value, 0.04)?,
-            "regimes" => self.regimes = share(key, value, 0.25)?,
-            "deaths" => self.deaths = share(key, value, 0.05)?,
-            "drifts" => self.drifts = share(key, value, 0.1)?,
+            "weekly" => self.weekly = share(key, value, on.weekly)?,
+            "holidays" => self.holidays = share(key, value, on.holidays)?,
+            "regimes" => self.regimes = share(key, value, on.regimes)?,
+            "deaths" => self.deaths = share(key, value, on.deaths)?,
+            "drifts" => self.drifts = share(key, value, on.drifts)?,
             _ => return Err(format!("no key `{key}`; the keys are {KNOWN_KEYS}")),
         }
         Ok(())
