@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use windrow_common::{Course, EventTime, IncidentKind, Length};
-use windrow_store::{Store, StoreError};
+use windrow_common::{Course, EventTime, IncidentKind, Length, Prediction};
+use windrow_store::{Hour, Store, StoreError};
 
 use crate::event::{Event, Stage, events_of, is_hushed_anew};
 use crate::fleet::{Change, Fleet, Key};
@@ -207,19 +207,34 @@ impl Watch {
     }
 
     async fn take(&mut self, news: &News) -> Result<(), StoreError> {
-        let mut conflict = false;
-        for parts in news.new.in_groups(PARTS_AT_ONCE) {
-            let read = self.store.predictions(&parts).await?;
-            let taken = self.fleet.take(&read.rows);
-            conflict |= taken.conflict || read.conflicts > 0;
-            self.counts.windows += taken.windows;
-        }
-        if conflict {
-            let whole = self.store.predictions(&news.whole).await?;
-            self.fleet.overwrite(&whole.rows);
-        }
+        self.counts.windows += self.read(&news.new, &news.whole, |_| true).await?;
         self.follower.note(news);
         Ok(())
+    }
+
+    /// Gives the fleet the rows of some parts of an hour, those of the sensors that are wanted; a few parts at a time. Returns
+    /// the number of windows that were not known.
+    async fn read(
+        &mut self,
+        some: &Hour,
+        whole: &Hour,
+        wanted: impl Fn(&Prediction) -> bool,
+    ) -> Result<u64, StoreError> {
+        let (mut windows, mut conflict) = (0, false);
+        for parts in some.in_groups(PARTS_AT_ONCE) {
+            let mut read = self.store.predictions(&parts).await?;
+            read.rows.retain(&wanted);
+            let taken = self.fleet.take(&read.rows);
+            conflict |= taken.conflict || read.conflicts > 0;
+            windows += taken.windows;
+        }
+        // Rows that differ in nothing that the fleet keeps of them: only all rows of the hour tell which one counts.
+        if conflict {
+            let mut rows = self.store.predictions(whole).await?.rows;
+            rows.retain(wanted);
+            self.fleet.overwrite(&rows);
+        }
+        Ok(windows)
     }
 
     /// Writes what has changed.

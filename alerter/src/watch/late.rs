@@ -67,11 +67,8 @@ impl Watch {
         self.recall(&opened, from, |key| keys.contains(key));
         let from = (from > EventTime::MIN).then_some(from);
         for hour in self.store.hours("predictions", from, Some(to)).await? {
-            for parts in hour.in_groups(PARTS_AT_ONCE) {
-                let mut rows = self.store.predictions(&parts).await?.rows;
-                rows.retain(|row| keys.contains(&Key::of(row)));
-                self.fleet.take(&rows);
-            }
+            self.read(&hour, &hour, |row| keys.contains(&Key::of(row)))
+                .await?;
             if let Some(start) = hour.start() {
                 self.pending.extend(self.fleet.settle_only(keys, start));
             }

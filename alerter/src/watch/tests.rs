@@ -1,4 +1,5 @@
 mod kills;
+mod late;
 mod models;
 mod mutes;
 
@@ -154,7 +155,16 @@ proptest! {
         ]), 1..20),
         most_held in prop_oneof![Just(10_usize), Just(1_000_000)],
         is_muted in any::<bool>(),
+        rivals in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
     ) {
+        // Some windows have two rows, of which one counts.
+        let mut windows = windows;
+        for at in rivals {
+            let row = at.get(&windows).clone();
+            let number = row.aggregate.window_start.as_millis() / WINDOW;
+            let sensor = row.sensor.tag.as_bytes()[1] - b'0';
+            windows.push(prediction(sensor, number, !row.anomaly));
+        }
         let mut shuffled = windows.clone();
         for (at, index) in order.iter().enumerate() {
             let other = index.index(shuffled.len());
