@@ -12,33 +12,24 @@ pub(crate) fn point(row: &Prediction) -> Point {
     Point {
         start: aggregate.window_start,
         score: score(row),
-        threshold: threshold(row).unwrap_or(f64::NAN),
-        min: aggregate.min,
-        max: aggregate.max,
+        threshold: row.threshold.unwrap_or(f64::NAN),
+        min: extreme(aggregate.min),
+        max: extreme(aggregate.max),
         version: version(&row.model_version),
         count: u32::try_from(aggregate.count).unwrap_or(u32::MAX),
     }
 }
 
-/// Returns what makes a window anomalous, if its score is above the threshold. Text cannot carry numbers that are not finite,
-/// so a cause with such a number is none, and such a band is left out.
+/// Returns what makes a window anomalous, if its score is above the threshold.
 pub(crate) fn cause(row: &Prediction, rules: &Rules) -> Option<Arc<Cause>> {
     let cause = row.cause.as_ref()?;
-    let is_finite = cause.value.is_finite() && cause.share.is_finite();
-    (is_finite && score(row) > rules.threshold_of(threshold(row))).then(|| {
-        let normal = cause
-            .normal
-            .filter(|(low, high)| low.is_finite() && high.is_finite());
-        Arc::new(Cause {
-            normal,
-            ..cause.clone()
-        })
-    })
+    (score(row) > rules.threshold_of(row.threshold)).then(|| Arc::new(cause.clone()))
 }
 
-/// Returns the threshold of its own; one that nothing could be above is none.
-fn threshold(row: &Prediction) -> Option<f64> {
-    row.threshold.filter(|own| own.is_finite())
+/// Returns a window's smallest or largest value as a state can hold it: its text cannot carry infinite numbers. No producer
+/// of Windrow lets one through. NaN stays, and is neither a value nor out of range.
+fn extreme(value: f64) -> f64 {
+    value.clamp(f64::MIN, f64::MAX)
 }
 
 /// Returns the score of a prediction. Those written before there were scores have their flag: an anomaly is far above any

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::{Rules, Track, Window};
-use windrow_common::{Aggregate, Course, EventTime, Length, Prediction, SensorId};
+use windrow_common::{Aggregate, Course, EventTime, Length, Peak, Prediction, SensorId};
 use windrow_model::{Model, Scores, Scratch};
 use windrow_models::{ModelRepository, SensorModels, Shadows};
 use windrow_store::{Hour, Store, StoreArg};
@@ -334,6 +334,6 @@ fn alone<'a>(courses: &'a [Course], others: &'a [Course]) -> impl Iterator<Item 
 }
 
 fn peak(course: &Course) -> String {
-    let score = course.peak.as_ref().map_or(0.0, |peak| peak.score);
-    format!("score {score:.2}, {} windows", course.windows)
+    let score = course.peak.as_ref().map(Peak::score_text).unwrap_or_default();
+    format!("score {score}, {} windows", course.windows)
 }

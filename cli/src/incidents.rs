@@ -9,7 +9,7 @@ use windrow_alerter::args::RulesArgs;
 use windrow_alerter::deliver::Receiver;
 use windrow_alerter::incident::Rules;
 use windrow_alerter::{Alerter, WatchCounts, WatchOptions};
-use windrow_common::{Breach, EventTime, Incident, IncidentKind, SensorId, format_duration};
+use windrow_common::{Breach, EventTime, Incident, IncidentKind, Peak, SensorId, format_duration};
 use windrow_store::{Store, StoreArg};
 
 use crate::error::CliError;
@@ -238,11 +238,7 @@ pub(crate) fn in_table(incident: &Incident) -> Vec<String> {
             None => "open".to_owned(),
         },
         show::count(course.windows),
-        course
-            .peak
-            .as_ref()
-            .map(|peak| format!("{:.3}", peak.score))
-            .unwrap_or_default(),
+        course.peak.as_ref().map(Peak::score_text).unwrap_or_default(),
         number(|breach| breach.value),
         number(|breach| breach.limit),
         course.cause().map(ToString::to_string).unwrap_or_default(),

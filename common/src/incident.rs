@@ -98,6 +98,16 @@ pub struct Peak {
     pub cause: Option<Arc<Cause>>,
 }
 
+impl Peak {
+    /// Returns the score for people: a very far window has a number of three hundred digits.
+    pub fn score_text(&self) -> String {
+        match self.score.abs() < 1e7 {
+            true => format!("{:.2}", self.score),
+            false => format!("{:.2e}", self.score),
+        }
+    }
+}
+
 impl IncidentKind {
     /// All kinds.
     pub const ALL: [Self; 5] = [Self::Anomaly, Self::Silent, Self::Stuck, Self::Range, Self::Rate];

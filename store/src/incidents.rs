@@ -12,6 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 
 use super::predictions::Causes;
 use super::table::{self, TableError, integers, strings, times};
@@ -19,6 +20,9 @@ use super::{Store, StoreError, Version, run_blocking};
 use windrow_common::{Breach, Cause, Course, EventTime, Incident, IncidentKind, Length, Peak, SensorId};
 
 const TABLE: &str = "incidents";
+
+/// Number of hours that are read concurrently.
+const READS_IN_FLIGHT: usize = 8;
 
 /// The incidents that opened in one hour, ordered by sensor, window length, time and kind.
 #[derive(Clone, Debug, Default)]
@@ -68,13 +72,20 @@ impl Store {
         from: Option<EventTime>,
         to: Option<EventTime>,
     ) -> Result<Vec<Incident>, StoreError> {
-        let mut all = Vec::new();
-        for hour in self.hours(TABLE, from, to).await? {
-            let path = format!("{TABLE}/{}/incidents.parquet", hour.name);
-            if let Some(bytes) = self.get(&path).await? {
-                all.extend(decoded(path, bytes).await?);
-            }
-        }
+        let hours = self.hours(TABLE, from, to).await?;
+        // A list and a box: see `Store::read_parts`.
+        let reads: Vec<_> = hours
+            .into_iter()
+            .map(|hour| async move {
+                let path = format!("{TABLE}/{}/incidents.parquet", hour.name);
+                match self.get(&path).await? {
+                    Some(bytes) => decoded(path, bytes).await,
+                    None => Ok(Vec::new()),
+                }
+            })
+            .collect();
+        let reads = futures::stream::iter(reads).buffered(READS_IN_FLIGHT).boxed();
+        let mut all: Vec<Incident> = reads.try_concat().await?;
         let wanted = |incident: &Incident| {
             let opened = incident.course.opened;
             from.is_none_or(|from| opened >= from) && to.is_none_or(|to| opened < to)
@@ -212,8 +223,10 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Incident>, TableError> {
             let sensor = SensorId::new(devices.value(row), tags.value(row))
                 .map_err(|error| wrong(error.to_string()))?;
             let kind: IncidentKind = kinds.value(row).parse().map_err(wrong)?;
-            let peak = peak_at(row).filter(|_| scores.is_valid(row)).map(|at| Peak {
-                score: scores.value(row),
+            let score = scores.is_valid(row).then(|| scores.value(row));
+            let score = score.and_then(table::finite);
+            let peak = peak_at(row).zip(score).map(|(at, score)| Peak {
+                score,
                 at,
                 cause: causes.as_ref().and_then(|causes| causes.row(row)).map(Arc::new),
             });
@@ -259,11 +272,15 @@ impl<'a> Breaches<'a> {
     }
 
     fn row(&self, row: usize) -> Option<Breach> {
-        let is_there = self.values.is_valid(row) && self.limits.is_valid(row) && self.times.is_valid(row);
-        is_there.then(|| Breach {
-            value: self.values.value(row),
-            limit: self.limits.value(row),
-            at: EventTime::from_millis(self.times.value(row)),
+        let number = |column: &Float64Array| {
+            let number = column.is_valid(row).then(|| column.value(row));
+            number.and_then(table::finite)
+        };
+        let at = self.times.is_valid(row).then(|| self.times.value(row))?;
+        Some(Breach {
+            value: number(self.values)?,
+            limit: number(self.limits)?,
+            at: EventTime::from_millis(at),
         })
     }
 }

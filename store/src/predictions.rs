@@ -188,8 +188,11 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                     last: last.value(row),
                 },
                 decision: decision.value(row),
-                score: score.and_then(|score| valid(score, row)),
-                threshold: threshold.and_then(|threshold| valid(threshold, row)),
+                score: score.and_then(|score| valid(score, row)).and_then(table::finite),
+                // Nothing could be above an infinite one, or everything.
+                threshold: threshold
+                    .and_then(|threshold| valid(threshold, row))
+                    .filter(|own| own.is_finite()),
                 anomaly: anomaly.value(row),
                 model_version,
                 cause: causes.as_ref().and_then(|causes| causes.row(row)),
@@ -234,11 +237,13 @@ impl<'a> Causes<'a> {
         if self.features.is_null(row) {
             return None;
         }
+        // A reason with a number that says nothing is none.
+        let number = |column| valid(column, row).filter(|number: &f64| number.is_finite());
         Some(Cause {
             feature: Arc::from(self.features.value(row)),
-            value: valid(self.values, row)?,
-            normal: valid(self.lows, row).zip(valid(self.highs, row)),
-            share: valid(self.shares, row)?,
+            value: number(self.values)?,
+            normal: number(self.lows).zip(number(self.highs)),
+            share: number(self.shares)?,
         })
     }
 }
@@ -269,11 +274,12 @@ impl<'a> Shadows<'a> {
             return None;
         }
         let name = self.versions.value(row);
+        let score = table::finite(self.scores.value(row))?;
         let same = previous.filter(|shadow| *shadow.version == *name);
         Some(Shadow {
             version: same.map_or_else(|| Arc::from(name), |shadow| shadow.version),
             decision: self.decisions.value(row),
-            score: self.scores.value(row),
+            score,
         })
     }
 }

@@ -126,6 +126,12 @@ pub(super) fn integers<'a>(
     Ok(|row| column.value(row))
 }
 
+/// Returns a number as the programs use it, which write it as JSON, where only finite numbers can be written: an infinite one is
+/// the greatest or the least finite number, and NaN is none. Windrow's models compute finite numbers, so these are of others.
+pub(super) fn finite(value: f64) -> Option<f64> {
+    (!value.is_nan()).then(|| value.clamp(f64::MIN, f64::MAX))
+}
+
 /// Groups the parts of a table by hour, oldest first. Leaves out hours that cannot hold a window start between `from`
 /// and `to` (exclusive).
 pub(super) fn hours(

@@ -198,7 +198,7 @@ fn summary(event: &Event) -> String {
 /// Returns the numbers that an incident rests on.
 fn reason(course: &Course) -> Option<String> {
     let peak = course.peak.as_ref().map(|peak| {
-        let score = format!("the score was {:.2} at {}", peak.score, peak.at);
+        let score = format!("the score was {} at {}", peak.score_text(), peak.at);
         match &peak.cause {
             Some(cause) => format!("{score}: {cause}"),
             None => score,

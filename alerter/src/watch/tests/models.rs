@@ -135,3 +135,48 @@ async fn a_cause_that_no_text_can_carry_breaks_neither_the_state_nor_the_outbox(
     let again = Watch::open(store.clone(), options(1_000_000)).await.unwrap();
     assert_ne!(again.waiting(RECEIVER, EventTime::MAX, usize::MAX), []);
 }
+
+#[tokio::test]
+async fn numbers_that_are_not_finite_leave_a_state_and_an_outbox_that_can_be_read() {
+    for (score, peak) in [
+        (f64::INFINITY, Some(f64::MAX)),
+        // By its flag.
+        (f64::NAN, Some(1.0)),
+        (f64::NEG_INFINITY, None),
+    ] {
+        let rows = (0..24).map(|number| {
+            let row = prediction(0, number, [5, 6].contains(&number));
+            let mut aggregate = row.aggregate;
+            if number > 8 {
+                let extreme = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][number as usize / 5 % 3];
+                (aggregate.min, aggregate.max) = (extreme, extreme);
+            }
+            let cause = row.cause.clone().map(|cause| Cause {
+                value: score,
+                normal: Some((f64::NEG_INFINITY, f64::NAN)),
+                ..cause
+            });
+            Prediction {
+                score: if row.anomaly { Some(score) } else { row.score },
+                aggregate,
+                cause,
+                ..row
+            }
+        });
+        let rows: Vec<_> = rows.collect();
+        // The state is written between the two anomalous windows, and while the incident is open.
+        let store = watched(rows.chunks(6).map(<[Prediction]>::to_vec)).await;
+        let found = store.incidents(None, None).await.unwrap();
+        let found = found
+            .iter()
+            .map(|incident| incident.course.peak.as_ref().unwrap().score);
+        assert_eq!(found.collect::<Vec<_>>(), Vec::from_iter(peak), "{score}");
+        let watch = Watch::open(store, options(1_000_000)).await.unwrap();
+        let events = watch.waiting(RECEIVER, EventTime::MAX, usize::MAX);
+        assert_eq!(!events.is_empty(), peak.is_some(), "{score}");
+        for event in events {
+            let read: Event = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
+            assert_eq!(read, event);
+        }
+    }
+}
