@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{Aggregate, Cause, Prediction, ScoringMessage, Shadow};
-use windrow_model::{Model, Scores, Scratch, is_anomaly};
+use windrow_common::{Cause, Prediction, ScoringMessage, Shadow};
+use windrow_model::{Reason, Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
 use crate::models::LoadedModel;
@@ -121,7 +121,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                             threshold: model.model.threshold(),
                             anomaly: is_anomaly(decision),
                             model_version: Arc::clone(&model.version),
-                            cause: cause(&model.model, aggregate, decision),
+                            cause: cause(decision, || model.model.explain(aggregate), stats),
                             shadow: shadow.map(|shadow| Shadow {
                                 version: Arc::clone(&shadow.version),
                                 decision: of_shadow.decisions[at],
@@ -161,12 +161,17 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
     scored
 }
 
-/// Tells which feature makes a window an anomaly, if it is one.
-fn cause(model: &Model, aggregate: &Aggregate, decision: f64) -> Option<Cause> {
+/// Tells which feature makes a window an anomaly, if it is one. If `explain` panics, the window lacks its cause and nothing
+/// else: it is scored, and scoring it again would end in the same way.
+fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) -> Option<Cause> {
     if !is_anomaly(decision) {
         return None;
     }
-    let reason = *model.explain(aggregate).first()?;
+    let Ok(reasons) = catch_unwind(AssertUnwindSafe(explain)) else {
+        stats.unexplained.inc();
+        return None;
+    };
+    let reason = *reasons.first()?;
     Some(Cause {
         feature: reason.feature.name().into(),
         value: reason.value,
@@ -223,7 +228,27 @@ fn announcement(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{EventTime, Length, SensorId};
+    use windrow_common::{Aggregate, EventTime, Length, SensorId};
+
+    #[test]
+    fn an_explanation_that_panics_costs_the_cause_alone() {
+        let stats = Stats::default();
+        let reason = |share| Reason {
+            feature: windrow_model::Feature::Mean,
+            value: 2.5,
+            band: None,
+            share,
+        };
+        let told = cause(-0.5, || vec![reason(0.75), reason(0.25)], &stats).unwrap();
+        assert_eq!((&*told.feature, told.share), ("mean", 0.75));
+        assert_eq!(
+            cause(0.5, || panic!("a normal window is not explained"), &stats),
+            None
+        );
+        assert_eq!(stats.unexplained.get(), 0);
+        assert_eq!(cause(-0.5, || panic!("no such feature"), &stats), None);
+        assert_eq!(stats.unexplained.get(), 1);
+    }
 
     #[test]
     fn anomalies_of_a_message_are_announced_together_and_calm_ones_not() {

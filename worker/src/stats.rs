@@ -61,6 +61,7 @@ pub struct Stats {
     pub(crate) redelivered: Counter,
     pub(crate) predictions: Counter,
     pub(crate) anomalies: Counter,
+    pub(crate) unexplained: Counter,
     pub(crate) dead_letters: Family<DeadFor, Counter>,
     /// The total over all reasons.
     pub(crate) dead_letters_in_all: AtomicU64,
@@ -111,6 +112,7 @@ impl Default for Stats {
             redelivered: Counter::default(),
             predictions: Counter::default(),
             anomalies: Counter::default(),
+            unexplained: Counter::default(),
             dead_letters: Family::default(),
             dead_letters_in_all: AtomicU64::new(0),
             parts: Counter::default(),
@@ -150,6 +152,11 @@ impl Stats {
                 "anomalies",
                 "Predictions persisted that are anomalies",
                 &self.anomalies,
+            ),
+            (
+                "unexplained_anomalies",
+                "Anomalies stored without their cause, because explaining them panicked",
+                &self.unexplained,
             ),
             ("parts", "Parts of predictions written", &self.parts),
             (
