@@ -90,6 +90,13 @@ pub(crate) fn is_hushed_anew(change: &Change) -> bool {
     is_hushed(&change.now) && !is_hushed(&change.before)
 }
 
+/// Returns whether a change opens an incident again that people may believe to be over, as windows that came late may do.
+pub(crate) fn opens_again(change: &Change) -> bool {
+    let is_over = |course: &Course| course.closed.is_some() && !course.is_hushed();
+    let is_open = |course: &Course| course.closed.is_none();
+    change.before.as_ref().is_some_and(is_over) && change.now.as_ref().is_some_and(is_open)
+}
+
 /// Returns what a change tells people. An incident that is [hushed](Course::is_hushed) never was, for them.
 pub(crate) fn events_of(change: &Change) -> Vec<Event> {
     let incident = |course: Course| Incident {
@@ -107,7 +114,7 @@ pub(crate) fn events_of(change: &Change) -> Vec<Event> {
     if before.is_none() && now.is_hushed() {
         return events;
     }
-    if before.is_none() {
+    if before.is_none() || opens_again(change) {
         events.push(event(now, Stage::Opened));
     }
     let has_escalated = before.is_some_and(|before| before.escalated.is_some());

@@ -33,12 +33,12 @@ struct Kept {
     /// The incidents of which the opening was told, or waits to be, and which are open.
     #[serde(default)]
     open: BTreeSet<String>,
-    /// The incidents that were withdrawn, which may open again.
+    /// The incidents that were withdrawn, and those that were over and opened again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     again: BTreeMap<String, Again>,
 }
 
-/// An incident that was withdrawn. Its events have other ids when it opens again, or a receiver that knows ids would take
+/// An incident that was withdrawn, or opened again after it was over. Its events have other ids when it opens again, or a receiver that knows ids would take
 /// them for repeats.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Again {
@@ -48,6 +48,15 @@ struct Again {
     is_over: bool,
     /// The time of its last event.
     at: EventTime,
+}
+
+/// How many events were dropped because of their age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// Not all receivers have taken them.
+    pub(crate) untaken: usize,
+    /// Their sensors are taken out of service, so nobody was to hear of them.
+    pub(crate) retired: usize,
 }
 
 /// An event, and the receivers that have not taken it.
@@ -127,6 +136,22 @@ impl Outbox {
             kept.event.course.muted_until = now.muted_until;
             self.is_changed = true;
         }
+    }
+
+    /// Says that an incident opens again that was over, so that its events get ids of their own.
+    pub(crate) fn open_again(&mut self, change: &Change) {
+        let Some(now) = &change.now else { return };
+        let incident = Incident {
+            sensor: change.key.sensor.clone(),
+            window_length: change.key.window_length,
+            course: now.clone(),
+        };
+        // A crash may say it again, when it is open and no longer over.
+        self.kept.again.entry(incident.id()).or_insert(Again {
+            times: 1,
+            is_over: true,
+            at: now.noticed,
+        });
     }
 
     /// Adds an event, unless it is already waiting. It is sent after `not_before` and after the maintenance of its incident; if
@@ -215,20 +240,26 @@ impl Outbox {
     }
 
     /// Drops events of before `time` that nobody has taken since; returns how many.
-    pub(crate) fn expire(&mut self, time: EventTime) -> usize {
-        let before = self.kept.events.len();
+    pub(crate) fn expire(&mut self, time: EventTime) -> Expired {
+        let mut expired = Expired::default();
+        let reached = self.reached;
         for kept in &mut self.kept.events {
             if kept.event.at() < time {
                 kept.receivers.clear();
+                // A maintenance that ends is over before its events are old.
+                match kept.is_muted(reached) {
+                    true => expired.retired += 1,
+                    false => expired.untaken += 1,
+                }
             }
         }
         self.drop_taken();
-        let dropped = before - self.kept.events.len();
         let known = self.kept.again.len();
         // Events of that age are no longer sent, so their ids cannot return.
         self.kept.again.retain(|_, again| again.at >= time);
-        self.is_changed |= dropped > 0 || self.kept.again.len() < known;
-        dropped
+        let dropped = expired != Expired::default();
+        self.is_changed |= dropped || self.kept.again.len() < known;
+        expired
     }
 
     /// Returns the open incidents that people may know of, by id.
@@ -379,8 +410,16 @@ mod tests {
     async fn what_nobody_takes_is_dropped_after_its_time_and_counted() {
         let mut outbox = outbox().await;
         outbox.add(event(Stage::Opened), None);
-        assert_eq!(outbox.expire(EventTime::from_millis(0)), 0);
-        assert_eq!(outbox.expire(EventTime::MAX), 1);
+        let mut of_retired = event(Stage::Opened);
+        of_retired.id.push('2');
+        of_retired.course.muted_until = Some(EventTime::MAX);
+        outbox.add(of_retired, None);
+        assert_eq!(outbox.expire(EventTime::from_millis(0)), Expired::default());
+        let all = Expired {
+            untaken: 1,
+            retired: 1,
+        };
+        assert_eq!(outbox.expire(EventTime::MAX), all);
         assert_eq!(outbox.len(), 0);
     }
 }

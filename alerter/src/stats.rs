@@ -14,6 +14,7 @@ use crate::{Watch, WatchCounts};
 pub struct Stats {
     pub(crate) leader: Gauge,
     windows: Counter,
+    opened_anomalies: Counter,
     untold: Counter,
     hushed: Counter,
     reworked: Counter,
@@ -57,6 +58,11 @@ impl Stats {
             "windows",
             "Windows taken from the predictions",
             self.windows.clone(),
+        );
+        registry.register(
+            "opened_anomalies",
+            "Anomalies that opened, without those that a maintenance hushes: what counts against a budget, and what was true",
+            self.opened_anomalies.clone(),
         );
         registry.register(
             "untold_events",
@@ -115,6 +121,7 @@ impl Stats {
     pub(crate) fn show(&self, watch: &Watch, before: WatchCounts) {
         let counts = watch.counts();
         self.windows.inc_by(counts.windows - before.windows);
+        self.opened_anomalies.inc_by(counts.anomalies - before.anomalies);
         self.untold.inc_by(counts.untold - before.untold);
         self.hushed.inc_by(counts.hushed - before.hushed);
         self.reworked.inc_by(counts.reworked - before.reworked);

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use windrow_common::{Course, EventTime, IncidentKind, Length, Prediction};
 use windrow_store::{Hour, Store, StoreError};
 
-use crate::event::{Event, Stage, events_of, is_hushed_anew};
+use crate::event::{Event, Stage, events_of, is_hushed_anew, opens_again};
 use crate::fleet::{Change, Fleet, Key};
 use crate::follow::{Follower, News};
 use crate::incident::Rules;
 use crate::mutes::StoredMutes;
-use crate::outbox::Outbox;
+use crate::outbox::{Expired, Outbox};
 use crate::ranges::Ranges;
 use crate::state::{self, Head};
 use crate::table::Table;
@@ -56,6 +56,8 @@ pub struct WatchCounts {
     pub windows: u64,
     /// Incidents that were not known.
     pub opened: u64,
+    /// Of these, anomalies.
+    pub anomalies: u64,
     /// Events that were put into the outbox or, without receivers, would have been.
     pub events: u64,
     /// Events that were too old to be told.
@@ -257,6 +259,9 @@ impl Watch {
         for change in &applied {
             self.counts.hushed += u64::from(is_hushed_anew(change));
             self.outbox.mute(change);
+            if opens_again(change) {
+                self.outbox.open_again(change);
+            }
             for event in events_of(change) {
                 self.tell(event);
             }
@@ -266,7 +271,9 @@ impl Watch {
     }
 
     fn tell(&mut self, event: Event) {
-        self.counts.opened += u64::from(event.stage == Stage::Opened);
+        let is_opened = event.stage == Stage::Opened;
+        self.counts.opened += u64::from(is_opened);
+        self.counts.anomalies += u64::from(is_opened && event.course.kind == IncidentKind::Anomaly);
         if event.at() < EventTime::now().saturating_sub(self.options.tell_within) {
             self.counts.untold += 1;
             return;
@@ -280,15 +287,23 @@ impl Watch {
 
     /// Drops what nobody took for as long as people are told of.
     async fn expire(&mut self) -> Result<(), StoreError> {
-        let expired = self
+        let Expired { untaken, retired } = self
             .outbox
             .expire(EventTime::now().saturating_sub(self.options.tell_within));
-        if expired > 0 {
-            self.counts.untold += expired as u64;
+        if untaken > 0 {
+            self.counts.untold += untaken as u64;
             tracing::warn!(
-                expired,
+                expired = untaken,
                 "events were dropped: no receiver took them within --tell-within"
             );
+        }
+        if retired > 0 {
+            tracing::info!(
+                events = retired,
+                "events of sensors that are taken out of service were dropped: nobody hears of them"
+            );
+        }
+        if untaken + retired > 0 {
             self.outbox.write().await?;
         }
         Ok(())

@@ -195,7 +195,7 @@ proptest! {
             let mut known: BTreeMap<String, bool> = BTreeMap::new();
             for event in watch.waiting(RECEIVER, EventTime::MAX, usize::MAX) {
                 match event.stage {
-                    Stage::Opened => { known.entry(event.incident).or_insert(true); }
+                    Stage::Opened => { known.insert(event.incident, true); }
                     Stage::Escalated => {}
                     Stage::Closed => { known.insert(event.incident, false); }
                     Stage::Withdrawn => { known.insert(event.incident, false); }
@@ -209,6 +209,7 @@ proptest! {
                     prop_assert!(!is_known, "{id} was told in its maintenance");
                 } else if course.kind != IncidentKind::Silent && !course.is_hushed() {
                     prop_assert!(is_known, "{id} was not told");
+                    prop_assert_eq!(known[&id], course.closed.is_none(), "{} is open", id);
                 }
             }
             Ok(())
