@@ -207,7 +207,8 @@ impl ListArgs {
 }
 
 /// The headings of [`in_table`].
-pub(crate) const COLUMNS: [&str; 10] = [
+pub(crate) const COLUMNS: [&str; 11] = [
+    "id",
     "opened",
     "sensor",
     "kind",
@@ -228,6 +229,7 @@ pub(crate) fn in_table(incident: &Incident) -> Vec<String> {
     let number = |of: fn(&Breach) -> f64| course.breach.map(|breach| of(&breach).to_string());
     let number = |of| number(of).unwrap_or_default();
     vec![
+        incident.short_id(),
         course.opened.to_string(),
         incident.sensor.to_string(),
         course.kind.to_string(),
@@ -251,7 +253,7 @@ fn in_json(incident: &Incident) -> serde_json::Value {
     let cause = course.cause();
     let normal = cause.and_then(|cause| cause.normal);
     json!({
-        "id": incident.id(), "device": &*incident.sensor.device, "tag": &*incident.sensor.tag,
+        "id": incident.id(), "short_id": incident.short_id(), "device": &*incident.sensor.device, "tag": &*incident.sensor.tag,
         "window_ms": incident.window_length.as_millis(), "kind": course.kind.name(),
         "severity": course.severity().name(), "opened": time(course.opened), "noticed": time(course.noticed),
         "escalated": course.escalated.map(time), "until": time(course.until), "closed": course.closed.map(time),

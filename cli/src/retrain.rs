@@ -18,13 +18,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
-use windrow_common::{SensorId, parse_duration};
+use windrow_common::{EventTime, SensorId, parse_duration};
 use windrow_model::{Model, train_windows};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_service::Shutdown;
 use windrow_store::{Hour, Store, StoreArg};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Promise};
 use crate::error::CliError;
 use crate::label::{IncidentLabels, KeptOut};
 use crate::output::{OutputArg, OutputFormat};
@@ -214,6 +214,17 @@ pub(crate) async fn retrain(
         }
     }
     bar.finish_and_clear();
+    if let (Some(budget), Some(Ok(threshold)), Storing::As(Release::Promote(_))) =
+        (how.budget, retrained.threshold, storing)
+    {
+        let since = EventTime::now();
+        let promise = Promise {
+            budget,
+            threshold,
+            since,
+        };
+        promise.write(store).await?;
+    }
     Ok(retrained)
 }
 

@@ -72,7 +72,7 @@ pub use shared_json::SharedJson;
 pub use table::TableError;
 #[cfg(feature = "tls")]
 pub use tls::choose_tls;
-pub use windows::SensorWindows;
+pub use windows::WindowRow;
 
 use cloud::Container;
 use health::{Access, Health};

@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::counting::{HourRows, counting, readings_by_source};
 use super::table::hours;
-use super::{
-    Blob, Dispatched, SensorWindows, Store, StoreError, dispatched, predictions, run_blocking, windows,
-};
+use super::{Blob, Dispatched, Store, StoreError, WindowRow, dispatched, predictions, run_blocking, windows};
 use windrow_common::{EventTime, Prediction};
 
 /// Number of parts that are read and decoded concurrently.
@@ -128,9 +127,24 @@ impl Store {
         })
     }
 
-    /// Reads which windows an hour of the predictions or of the dispatched windows has, as often as there are rows of them.
-    pub async fn windows(&self, hour: &Hour) -> Result<Vec<SensorWindows>, StoreError> {
-        self.read_rows(hour, windows::decode).await
+    /// Calls `take` with each row of an hour of the predictions or of the dispatched windows, in the order of its parts: a
+    /// window as often as there are rows of it. Parts are read and decoded concurrently, a few ahead. What `take` returns as an
+    /// error is a fault of the part.
+    pub async fn each_window(
+        &self,
+        hour: &Hour,
+        mut take: impl FnMut(WindowRow<'_>) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        let mut parts = self.read_parts(hour, windows::decode);
+        while let Some((path, batches)) = parts.try_next().await? {
+            for batch in batches {
+                windows::each(&batch, &mut take).map_err(|error| StoreError::Damaged {
+                    path: path.clone(),
+                    why: error.to_string(),
+                })?;
+            }
+        }
+        Ok(())
     }
 
     async fn read_rows<T: Send + 'static>(
@@ -138,29 +152,37 @@ impl Store {
         hour: &Hour,
         decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
     ) -> Result<Vec<T>, StoreError> {
-        // A list: a lazy map over references would make whoever reads unable to move to another thread.
+        let parts = self.read_parts(hour, decode).map_ok(|(_, rows)| rows);
+        parts.try_concat().await
+    }
+
+    /// Returns what each part of an hour holds, with the part's path, in the order of the parts.
+    fn read_parts<'a, T: Send + 'static>(
+        &'a self,
+        hour: &'a Hour,
+        decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
+    ) -> BoxStream<'a, Result<(String, Vec<T>), StoreError>> {
+        // A list and a box: a lazy map over references would make whoever reads unable to move to another thread.
         let reads: Vec<_> = hour
             .parts
             .iter()
             .map(|part| async move {
                 // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
                 let Some(bytes) = self.get(&part.path).await? else {
-                    return Ok(Vec::new());
+                    return Ok((part.path.clone(), Vec::new()));
                 };
                 let damaged = |why: String| StoreError::Damaged {
                     path: part.path.clone(),
                     why,
                 };
-                run_blocking(move || decode(bytes))
+                let rows = run_blocking(move || decode(bytes))
                     .await
                     .map_err(damaged)?
-                    .map_err(|error| damaged(error.to_string()))
+                    .map_err(|error| damaged(error.to_string()))?;
+                Ok((part.path.clone(), rows))
             })
             .collect();
-        futures::stream::iter(reads)
-            .buffered(READS_IN_FLIGHT)
-            .try_concat()
-            .await
+        futures::stream::iter(reads).buffered(READS_IN_FLIGHT).boxed()
     }
 }
 

@@ -1,73 +1,142 @@
-//! Which windows a part of the predictions or of the dispatched windows holds, without what is in them.
+//! The rows of a part of the predictions or of the dispatched windows, as far as an account of a fleet needs them.
 //!
-//! Whoever counts the windows of months reads four columns and not all.
+//! Whoever counts the windows of months reads a few columns and not all, and copies no names.
 
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
+use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 
-use super::table::{TableError, integers, strings, times};
-use windrow_common::{EventTime, Length, SensorId, caught};
+use super::table::{TableError, newer, primitive};
+use windrow_common::{EventTime, Length, caught};
 
-/// Windows of one sensor that follow one another in a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SensorWindows {
-    /// The sensor.
-    pub sensor: SensorId,
-    /// Length of the windows.
-    pub window_length: Length,
-    /// Their starts, as they come in the part. A window may come twice.
-    pub starts: Vec<EventTime>,
+/// The columns that are read; of the dispatched windows, the first four.
+const COLUMNS: [&str; 6] = ["device", "tag", "window_start", "window_ms", "mean", "anomaly"];
+
+/// A row of the predictions or of the dispatched windows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowRow<'a> {
+    /// Who measured.
+    pub device: &'a str,
+    /// What was measured.
+    pub tag: &'a str,
+    /// Start of the window.
+    pub start: EventTime,
+    /// Its length; positive.
+    pub length: Length,
+    /// The mean of its readings; `None` if it is only dispatched.
+    pub mean: Option<f64>,
+    /// Whether its prediction is an anomaly.
+    pub anomaly: bool,
 }
 
-/// Decodes the windows of one Parquet file.
-pub(super) fn decode(bytes: Bytes) -> Result<Vec<SensorWindows>, TableError> {
+/// Reads these columns of one Parquet file. Names are keys of a dictionary, as they are in the file.
+pub(super) fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
     // As in `table::read`: the library panics on some damage.
-    let batches: Vec<arrow_array::RecordBatch> = caught(|| {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-        let columns = ["device", "tag", "window_start", "window_ms"];
-        let only = ProjectionMask::columns(builder.parquet_schema(), columns);
-        let reader = builder.with_projection(only).with_batch_size(65_536).build()?;
-        reader.collect::<Result<_, _>>().map_err(TableError::from)
-    })??;
-    let mut all: Vec<SensorWindows> = Vec::new();
-    for batch in batches {
-        let (devices, tags) = (strings(&batch, "device")?, strings(&batch, "tag")?);
-        let (starts, lengths) = (times(&batch, "window_start")?, integers(&batch, "window_ms")?);
-        for row in 0..batch.num_rows() {
-            let window_length = Length::from_millis(lengths(row));
-            let is_same = |last: &SensorWindows| {
-                last.window_length == window_length
-                    && *last.sensor.tag == *tags.value(row)
-                    && *last.sensor.device == *devices.value(row)
-            };
-            match all.last_mut() {
-                Some(last) if is_same(last) => last.starts.push(starts(row)),
-                _ => {
-                    let sensor = SensorId::new(devices.value(row), tags.value(row));
-                    let wrong = |why: String| TableError::Row { row, why };
-                    if !window_length.is_positive() {
-                        return Err(wrong("the window has no length".to_owned()));
-                    }
-                    all.push(SensorWindows {
-                        sensor: sensor.map_err(|error| wrong(error.to_string()))?,
-                        window_length,
-                        starts: vec![starts(row)],
-                    });
-                }
+    caught(|| {
+        let read = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())?;
+        let key = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let fields = read.schema().fields().iter().map(|field| {
+            let is_name = ["device", "tag"].contains(&field.name().as_str());
+            match is_name && *field.data_type() == DataType::Utf8 {
+                true => Arc::new(field.as_ref().clone().with_data_type(key.clone())),
+                false => Arc::clone(field),
             }
-        }
+        });
+        let options =
+            ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
+        let only = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let reader = builder.with_projection(only).with_batch_size(65_536).build()?;
+        Ok(reader.collect::<Result<_, _>>()?)
+    })?
+}
+
+/// Calls `take` with each row of a batch. What it returns as an error is the row's fault.
+pub(super) fn each(
+    batch: &RecordBatch,
+    take: &mut impl FnMut(WindowRow<'_>) -> Result<(), String>,
+) -> Result<(), TableError> {
+    let (devices, tags) = (Names::of(batch, "device")?, Names::of(batch, "tag")?);
+    let starts = primitive::<TimestampMillisecondType>(batch, "window_start")?.values();
+    let lengths = primitive::<Int64Type>(batch, "window_ms")?.values();
+    let means = newer::<Float64Type>(batch, "mean")?;
+    let anomalies = batch
+        .column_by_name("anomaly")
+        .map(|column| column.as_boolean_opt().ok_or(TableError::Column("anomaly")));
+    let anomalies = anomalies.transpose()?;
+    for row in 0..batch.num_rows() {
+        let length = Length::from_millis(lengths[row]);
+        let taken = match length.is_positive() {
+            false => Err("the window has no length".to_owned()),
+            true => take(WindowRow {
+                device: devices.get(row),
+                tag: tags.get(row),
+                start: EventTime::from_millis(starts[row]),
+                length,
+                mean: means.map(|means| means.value(row)),
+                anomaly: anomalies.is_some_and(|anomalies| anomalies.value(row)),
+            }),
+        };
+        taken.map_err(|why| TableError::Row { row, why })?;
     }
-    Ok(all)
+    Ok(())
+}
+
+/// A column of names.
+struct Names<'a> {
+    column: &'a DictionaryArray<Int32Type>,
+    names: &'a StringArray,
+}
+
+impl<'a> Names<'a> {
+    fn of(batch: &'a RecordBatch, name: &'static str) -> Result<Self, TableError> {
+        let column = batch.column_by_name(name);
+        let column = column.and_then(|column| column.as_dictionary_opt::<Int32Type>());
+        let column = column.filter(|column| column.null_count() == 0);
+        let column = column.ok_or(TableError::Column(name))?;
+        let names = column.values().as_string_opt::<i32>();
+        Ok(Self {
+            column,
+            names: names.ok_or(TableError::Column(name))?,
+        })
+    }
+
+    fn get(&self, row: usize) -> &'a str {
+        // The library checks that keys are within the dictionary, when it makes the array.
+        self.column.key(row).map_or("", |key| self.names.value(key))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Dispatched, Row};
+    use windrow_common::SensorId;
+
+    /// Returns the tag and the minute of each row.
+    fn rows(bytes: Bytes) -> Result<Vec<(String, i64)>, TableError> {
+        let mut rows = Vec::new();
+        for batch in decode(bytes)? {
+            each(&batch, &mut |row| {
+                assert_eq!((row.device, row.mean, row.anomaly), ("d", None, false));
+                rows.push((row.tag.to_owned(), row.start.as_millis() / 60_000));
+                Ok(())
+            })?;
+        }
+        Ok(rows)
+    }
 
     #[test]
-    fn the_windows_of_a_part_come_sensor_by_sensor_and_damage_is_an_error() {
+    fn the_rows_of_a_part_come_with_their_names_and_damage_is_an_error() {
         let row = |tag: &str, minute: i64| Dispatched {
             sensor: SensorId::new("d", tag).unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
@@ -75,20 +144,36 @@ mod tests {
             count: 7,
             source: "a".into(),
         };
-        let rows = [row("a", 0), row("a", 1), row("b", 0), row("a", 2)];
-        let bytes = Dispatched::encode(&rows).unwrap();
-        let found = decode(bytes.clone()).unwrap();
-        let of = |windows: &SensorWindows| (windows.sensor.tag.to_string(), windows.starts.len());
-        let found: Vec<_> = found.iter().map(of).collect();
-        assert_eq!(
-            found,
-            [("a".to_owned(), 2), ("b".to_owned(), 1), ("a".to_owned(), 1)]
-        );
+        let written = [row("a", 0), row("a", 1), row("b", 0), row("a", 2)];
+        let bytes = Dispatched::encode(&written).unwrap();
+        let right = [("a", 0), ("a", 1), ("b", 0), ("a", 2)];
+        let right = right.map(|(tag, minute)| (tag.to_owned(), minute));
+        assert_eq!(rows(bytes.clone()).unwrap(), right);
         for at in 0..bytes.len() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 1;
-            drop(decode(damaged.into()));
+            if let Ok(batches) = decode(damaged.into()) {
+                for batch in batches {
+                    drop(each(&batch, &mut |_| Ok(())));
+                }
+            }
         }
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_said_with_its_number() {
+        let batch = decode(Dispatched::encode(&[]).unwrap()).unwrap();
+        assert!(batch.iter().all(|batch| batch.num_rows() == 0));
+        let row = Dispatched {
+            sensor: SensorId::new("d", "a").unwrap(),
+            window_start: EventTime::from_millis(0),
+            window_length: Length::from_millis(0),
+            count: 1,
+            source: "a".into(),
+        };
+        let batch = decode(Dispatched::encode(&[row]).unwrap()).unwrap().remove(0);
+        let error = each(&batch, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "row 0 is invalid: the window has no length");
     }
 }

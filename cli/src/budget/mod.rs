@@ -1,10 +1,17 @@
 //! How many false incidents are promised: `1 per sensor-month`.
 
+mod promise;
+
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
+pub(crate) use promise::Promise;
+
 /// Most false incidents of a sensor in a mean month (30.44 days).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Budget {
     per_month: f64,
     /// As it was written.
@@ -52,6 +59,20 @@ impl fmt::Display for Budget {
             self.number,
             name.map_or("month", |(name, ..)| name)
         )
+    }
+}
+
+impl From<Budget> for String {
+    fn from(budget: Budget) -> Self {
+        budget.to_string()
+    }
+}
+
+impl TryFrom<String> for Budget {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

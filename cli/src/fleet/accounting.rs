@@ -5,20 +5,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use windrow_alerter::mutes::{Mutes, StoredMutes};
 use windrow_common::{EventTime, IncidentKind, Length, SensorId};
 use windrow_models::ModelRepository;
 use windrow_producer::quarantine::{self, Content};
-use windrow_store::{Hour, SensorWindows, Store};
+use windrow_store::{Hour, Store, WindowRow};
 
 use super::cadence::{Cadence, part};
 use super::cells::{Cell, is_set, ones, set};
-use super::incidents::Incidents;
+use super::incidents::{Incidents, overlaps};
+use super::sensors::{Known, Sensors};
 use crate::error::CliError;
+use crate::progress::steps;
 
-/// Number of parts that are in memory at once.
-const PARTS_AT_ONCE: usize = 8;
+/// Number of sensors whose models are looked up at once.
+const MODELS_AT_ONCE: usize = 64;
 
 /// Windows of a fleet in a stretch of time, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,16 +60,6 @@ impl Account {
     }
 }
 
-/// What is known of a sensor.
-#[derive(Debug, Default)]
-struct Known {
-    cadence: Cadence,
-    /// Whether it has a model, if that was looked up.
-    has_model: Option<bool>,
-    /// When it was taken out of service.
-    retired: Option<EventTime>,
-}
-
 /// The readings that were set aside: a bit for each minute of a sensor's hour.
 #[derive(Debug, Default)]
 struct SetAside {
@@ -81,7 +74,7 @@ pub(super) struct Accounting<'a> {
     incidents: &'a Incidents,
     mutes: Mutes,
     set_aside: SetAside,
-    sensors: HashMap<SensorId, Known>,
+    sensors: Sensors<'a>,
     from: Option<EventTime>,
     to: Option<EventTime>,
     /// The counts of each stretch, by its start.
@@ -103,7 +96,7 @@ impl<'a> Accounting<'a> {
             incidents,
             mutes: StoredMutes::read(store).await?.mutes,
             set_aside: SetAside::read(store, from, to).await?,
-            sensors: HashMap::new(),
+            sensors: Sensors::default(),
             from,
             to,
             lines: BTreeMap::new(),
@@ -115,19 +108,20 @@ impl<'a> Accounting<'a> {
 
     /// Returns the sensors that have windows and no model, ordered by name.
     pub(super) fn without_model(&self) -> Vec<&SensorId> {
-        let mut sensors: Vec<_> = self
-            .sensors
-            .iter()
-            .filter(|(_, known)| known.has_model == Some(false))
-            .map(|(sensor, _)| sensor)
-            .collect();
+        let all = self.sensors.all.iter();
+        let without = all.filter(|known| known.has_model == Some(false));
+        let mut sensors: Vec<_> = without.map(|known| &known.sensor).collect();
         sensors.sort();
         sensors
     }
 
-    /// Returns the number of sensors that have windows.
-    pub(super) fn sensors(&self) -> usize {
-        self.sensors.len()
+    /// Returns what is known of each sensor that has windows.
+    pub(super) fn sensors(&self) -> &[Known<'a>] {
+        &self.sensors.all
+    }
+
+    pub(super) fn sensors_mut(&mut self) -> &mut [Known<'a>] {
+        &mut self.sensors.all
     }
 
     async fn run(&mut self) -> Result<(), CliError> {
@@ -148,99 +142,108 @@ impl<'a> Accounting<'a> {
             return Ok(());
         };
         for (sensor, since, length) in self.incidents.silent_at(first) {
-            let known = self.sensors.entry(sensor.clone()).or_default();
-            known.cadence = Cadence::full(length, since);
-            known.retired = self.mutes.retired_from(sensor);
+            let (mutes, incidents) = (&self.mutes, self.incidents);
+            let new = |sensor| known(sensor, mutes, incidents);
+            // Its names were checked when the table was read.
+            if let Ok(at) = self.sensors.find(&sensor.device, &sensor.tag, new) {
+                self.sensors.all[at].cadence = Cadence::full(length, since);
+            }
         }
+        let bar = steps("reading hours", hours.len() as u64);
         let mut hour = first;
         while hour <= last {
             let [predictions, dispatched] = hours.remove(&hour).unwrap_or_default();
-            let mut cells = HashMap::new();
-            self.read(predictions, hour, &mut cells, |cell| &mut cell.scored)
+            let is_counted = self.is_counted(hour);
+            let scored = self
+                .read(predictions, hour, is_counted, |cell| &mut cell.scored)
                 .await?;
-            self.read(dispatched, hour, &mut cells, |cell| &mut cell.dispatched)
+            let sent = self
+                .read(dispatched, hour, is_counted, |cell| &mut cell.dispatched)
                 .await?;
+            bar.inc(u64::from(scored || sent));
             // The newest hour ends with its newest window.
             let next = hour.saturating_add(Length::HOUR.as_duration());
-            let newest = cells.values().map(|cell| cell.end(hour)).max().unwrap_or(hour);
-            let end = if hour == last { newest.min(next) } else { next };
-            self.take(hour, end, cells).await?;
+            let cells = self.sensors.all.iter().filter_map(|known| known.cell.as_ref());
+            let end = match hour == last {
+                true => cells.map(|cell| cell.end(hour)).max().unwrap_or(hour).min(next),
+                false => next,
+            };
+            self.take(hour, end).await?;
             hour = next;
         }
+        bar.finish_and_clear();
         Ok(())
     }
 
-    /// Notes the windows of an hour of a table.
+    fn is_counted(&self, hour: EventTime) -> bool {
+        self.from.is_none_or(|from| hour >= from.floor(Length::HOUR))
+    }
+
+    /// Notes the windows of an hour of a table. Returns whether it has any.
     async fn read(
-        &self,
+        &mut self,
         table: Option<Hour>,
         hour: EventTime,
-        cells: &mut HashMap<SensorId, Cell>,
+        is_counted: bool,
         bits: impl Fn(&mut Cell) -> &mut Vec<u64>,
-    ) -> Result<(), CliError> {
-        let Some(table) = table else { return Ok(()) };
-        for parts in table.in_groups(PARTS_AT_ONCE) {
-            for windows in self.store.windows(&parts).await? {
-                let SensorWindows {
-                    sensor,
-                    window_length,
-                    starts,
-                } = windows;
-                let cell = cells.entry(sensor).or_insert_with(|| Cell::new(window_length));
-                // A sensor whose windows get another length goes on with the new one.
-                if cell.window_length != window_length {
-                    continue;
-                }
-                for start in starts {
-                    let at = (start.as_millis() - hour.as_millis()) / window_length.as_millis();
-                    set(bits(cell), at);
-                }
+    ) -> Result<bool, CliError> {
+        let Some(table) = table else { return Ok(false) };
+        let (sensors, mutes, incidents) = (&mut self.sensors, &self.mutes, self.incidents);
+        let take = |row: WindowRow<'_>| {
+            let at = sensors.find(row.device, row.tag, |sensor| known(sensor, mutes, incidents))?;
+            let known = &mut sensors.all[at];
+            let spare = &mut known.spare;
+            let cell = known.cell.get_or_insert_with(|| {
+                let mut cell = spare.take().unwrap_or_else(|| Cell::new(row.length));
+                cell.clear(row.length);
+                cell
+            });
+            // A sensor whose windows get another length goes on with the new one.
+            if cell.window_length != row.length {
+                return Ok(());
             }
-        }
-        Ok(())
+            let number = (row.start.as_millis() - hour.as_millis()).div_euclid(row.length.as_millis());
+            set(bits(cell), number);
+            if let Some(mean) = row.mean.filter(|_| is_counted) {
+                known.anomalies += u64::from(row.anomaly);
+                known.level.take(number, row.length, mean);
+            }
+            Ok(())
+        };
+        self.store.each_window(&table, take).await?;
+        Ok(true)
     }
 
     /// Accounts for an hour, up to `end`.
-    async fn take(
-        &mut self,
-        hour: EventTime,
-        end: EventTime,
-        mut cells: HashMap<SensorId, Cell>,
-    ) -> Result<(), CliError> {
-        for sensor in cells.keys() {
-            if !self.sensors.contains_key(sensor) {
-                let retired = self.mutes.retired_from(sensor);
-                let known = Known {
-                    retired,
-                    ..Known::default()
-                };
-                self.sensors.insert(sensor.clone(), known);
-            }
-        }
-        let is_counted = self.from.is_none_or(|from| hour >= from.floor(Length::HOUR));
+    async fn take(&mut self, hour: EventTime, end: EventTime) -> Result<(), CliError> {
+        let is_counted = self.is_counted(hour);
         let mut account = Account {
             quarantined_readings: self.set_aside.readings.get(&hour).copied().unwrap_or(0),
             ..Account::default()
         };
-        for (sensor, known) in &mut self.sensors {
-            let cell = cells.remove(sensor);
-            let mut of_sensor = account_of(
-                sensor,
-                known,
-                cell.as_ref(),
-                (hour, end),
-                self.incidents,
-                &self.set_aside,
-            );
-            if is_counted && of_sensor.unscored > 0 {
-                if known.has_model.is_none() {
-                    known.has_model = Some(self.models.current(sensor).await?.is_some());
-                }
-                if known.has_model == Some(false) {
-                    of_sensor.no_model = std::mem::take(&mut of_sensor.unscored);
-                }
+        // The sensors with windows that were not scored, and how many.
+        let mut unscored = Vec::new();
+        for (at, known) in self.sensors.all.iter_mut().enumerate() {
+            let cell = known.cell.take();
+            let of_sensor = account_of(known, cell.as_ref(), (hour, end), &self.set_aside);
+            if is_counted && let Some(cell) = &cell {
+                let scored = of_sensor.scored + of_sensor.stuck;
+                known.scored += scored;
+                known.scored_ms += i64::try_from(scored).unwrap_or(0) * cell.window_length.as_millis();
+                known.level.end_hour(hour);
             }
+            if is_counted && of_sensor.unscored > 0 {
+                unscored.push((at, of_sensor.unscored));
+            }
+            known.spare = cell.or(known.spare.take());
             account.add(&of_sensor);
+        }
+        self.look_for_models(&unscored).await?;
+        for (at, windows) in unscored {
+            if self.sensors.all[at].has_model == Some(false) {
+                account.unscored -= windows;
+                account.no_model += windows;
+            }
         }
         if is_counted {
             let line = hour.floor(self.step);
@@ -248,22 +251,44 @@ impl<'a> Accounting<'a> {
         }
         Ok(())
     }
+
+    /// Looks up which of these sensors have a model, once for each.
+    async fn look_for_models(&mut self, sensors: &[(usize, u64)]) -> Result<(), CliError> {
+        let unknown = sensors.iter().map(|(at, _)| *at);
+        let unknown: Vec<usize> = unknown
+            .filter(|at| self.sensors.all[*at].has_model.is_none())
+            .collect();
+        let found: Vec<bool> = {
+            let (all, models) = (&self.sensors.all, &self.models);
+            let looks = unknown.iter().map(|at| models.current(&all[*at].sensor));
+            let looks = futures::stream::iter(looks.collect::<Vec<_>>()).buffered(MODELS_AT_ONCE);
+            looks.map_ok(|current| current.is_some()).try_collect().await?
+        };
+        for (at, found) in unknown.into_iter().zip(found) {
+            self.sensors.all[at].has_model = Some(found);
+        }
+        Ok(())
+    }
+}
+
+/// Returns a sensor that was not known.
+fn known<'a>(sensor: SensorId, mutes: &Mutes, incidents: &'a Incidents) -> Known<'a> {
+    let (retired, stretches) = (mutes.retired_from(&sensor), incidents.of_sensor(&sensor));
+    Known::new(sensor, retired, stretches)
 }
 
 /// Accounts for the windows of one sensor in an hour. What has no prediction counts as unscored.
 fn account_of(
-    sensor: &SensorId,
-    known: &mut Known,
+    known: &mut Known<'_>,
     cell: Option<&Cell>,
     (hour, end): (EventTime, EventTime),
-    incidents: &Incidents,
     set_aside: &SetAside,
 ) -> Account {
     let present = cell.and_then(|cell| cell.present(hour));
     let windows = present.map_or(0, |present| present.windows);
     let (usual, is_forgotten) = (known.cadence.usual(), known.cadence.is_forgotten(hour));
     let by_cadence = known.cadence.take(hour, end, present);
-    let overlaps = |kind| incidents.overlaps(sensor, kind, hour, end);
+    let overlaps = |kind| overlaps(known.stretches, kind, (hour, end));
     // A window at the edge of a silence was there.
     let silent: u32 = overlaps(IncidentKind::Silent)
         .map(|(from, to)| part(usual, from, to))
@@ -283,7 +308,7 @@ fn account_of(
     let stuck = predicted.min(stuck);
     let missing = expected - windows;
     let silent = missing.min(silent);
-    let quarantined = set_aside.windows(sensor, hour, cell).min(missing - silent);
+    let quarantined = set_aside.windows(&known.sensor, hour, cell).min(missing - silent);
     Account {
         expected: expected.into(),
         scored: (predicted - stuck).into(),

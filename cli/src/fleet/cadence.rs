@@ -18,6 +18,8 @@ const HOUR: i64 = 3_600_000;
 pub(super) struct Cadence {
     /// The numbers of windows of its last whole hours that had any.
     recent: Vec<u32>,
+    /// Their median.
+    usual: u32,
     /// The hour of its last window, counted from 1970.
     last: Option<i64>,
     /// The longest pause of the last two weeks, in hours, and the hour in which it ended.
@@ -40,8 +42,10 @@ impl Cadence {
     /// Begins with a sensor that was known to be silent before, as if it had each window.
     pub(super) fn full(window_length: Length, last: EventTime) -> Self {
         let windows = (HOUR / window_length.as_millis()).clamp(1, i64::from(u32::MAX));
+        let windows = u32::try_from(windows).unwrap_or(1);
         Self {
-            recent: vec![u32::try_from(windows).unwrap_or(1)],
+            recent: vec![windows],
+            usual: windows,
             last: Some(last.as_millis().div_euclid(HOUR)),
             ..Self::default()
         }
@@ -49,6 +53,10 @@ impl Cadence {
 
     /// Returns how many windows are usual in a whole hour; 0 if nothing is known.
     pub(super) fn usual(&self) -> u32 {
+        self.usual
+    }
+
+    fn median(&self) -> u32 {
         let mut sorted = [0; RECENT];
         let sorted = &mut sorted[..self.recent.len()];
         sorted.copy_from_slice(&self.recent);
@@ -95,6 +103,7 @@ impl Cadence {
                 self.recent.remove(0);
             }
             self.recent.push(present.windows);
+            self.usual = self.median();
         }
         expected
     }

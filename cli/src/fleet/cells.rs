@@ -26,16 +26,33 @@ impl Cell {
         }
     }
 
-    /// Returns the numbers of its windows in the hour.
-    fn numbers(&self) -> impl Iterator<Item = i64> {
+    /// Returns the windows of the hour, 64 in a word, with the numbers of their first.
+    fn words(&self) -> impl DoubleEndedIterator<Item = (i64, u64)> {
         let words = self.scored.len().max(self.dispatched.len());
         let word = |bits: &[u64], at: usize| bits.get(at).copied().unwrap_or(0);
-        (0..words).flat_map(move |at| {
+        (0..words).map(move |at| {
             let both = word(&self.scored, at) | word(&self.dispatched, at);
-            (0..64)
-                .filter(move |bit| both >> bit & 1 == 1)
-                .map(move |bit| (at as i64) * 64 + bit)
+            (at as i64 * 64, both)
         })
+    }
+
+    /// Returns the number of its first window in the hour.
+    fn first(&self) -> Option<i64> {
+        let (from, word) = self.words().find(|(_, word)| *word != 0)?;
+        Some(from + i64::from(word.trailing_zeros()))
+    }
+
+    /// Returns the number of its last window in the hour.
+    fn last(&self) -> Option<i64> {
+        let (from, word) = self.words().rfind(|(_, word)| *word != 0)?;
+        Some(from + 63 - i64::from(word.leading_zeros()))
+    }
+
+    /// Forgets its windows, and keeps their room for those of the next hour.
+    pub(super) fn clear(&mut self, window_length: Length) {
+        self.window_length = window_length;
+        self.scored.clear();
+        self.dispatched.clear();
     }
 
     fn start(&self, hour: EventTime, number: i64) -> EventTime {
@@ -43,28 +60,27 @@ impl Cell {
     }
 
     pub(super) fn end(&self, hour: EventTime) -> EventTime {
-        let last = self.numbers().last();
-        last.map_or(hour, |last| self.start(hour, last + 1))
+        self.last().map_or(hour, |last| self.start(hour, last + 1))
     }
 
     pub(super) fn present(&self, hour: EventTime) -> Option<Present> {
-        let first = self.numbers().next()?;
+        let windows = self.words().map(|(_, word)| word.count_ones()).sum();
         Some(Present {
-            windows: u32::try_from(self.numbers().count()).unwrap_or(u32::MAX),
-            first: self.start(hour, first),
+            windows,
+            first: self.start(hour, self.first()?),
             end: self.end(hour),
         })
     }
 
     /// Returns how many of its scored windows start between two times.
     pub(super) fn scored_between(&self, hour: EventTime, from: EventTime, to: EventTime) -> u32 {
-        let is_scored = |number: &i64| is_set(&self.scored, *number);
+        let numbers = 0..(self.scored.len() as i64) * 64;
         let is_between = |number: &i64| {
             let start = self.start(hour, *number);
             start >= from && start < to
         };
-        let count = self.numbers().filter(is_scored).filter(is_between).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        let scored = numbers.filter(|number| is_set(&self.scored, *number));
+        u32::try_from(scored.filter(is_between).count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -17,12 +17,25 @@ pub(super) struct Incidents {
     pub(super) open: Vec<Incident>,
 }
 
+/// When a sensor was silent, or stuck.
 #[derive(Clone, Copy, Debug)]
-struct Stretch {
+pub(super) struct Stretch {
     kind: IncidentKind,
     from: EventTime,
     to: EventTime,
     window_length: Length,
+}
+
+/// Returns the first and the last moment of the stretches of a kind between two times.
+pub(super) fn overlaps(
+    stretches: &[Stretch],
+    kind: IncidentKind,
+    (from, to): (EventTime, EventTime),
+) -> impl Iterator<Item = (EventTime, EventTime)> {
+    let of_kind = stretches.iter().filter(move |stretch| stretch.kind == kind);
+    of_kind
+        .map(move |stretch| (stretch.from.max(from), stretch.to.min(to)))
+        .filter(|(from, to)| from < to)
 }
 
 impl Incidents {
@@ -83,19 +96,14 @@ impl Incidents {
         })
     }
 
-    /// Returns the first and the last moment of a sensor's incidents of a kind between two times.
-    pub(super) fn overlaps(
-        &self,
-        sensor: &SensorId,
-        kind: IncidentKind,
-        from: EventTime,
-        to: EventTime,
-    ) -> impl Iterator<Item = (EventTime, EventTime)> {
-        let stretches = self.stretches.get(sensor).map(Vec::as_slice).unwrap_or_default();
-        let of_kind = stretches.iter().filter(move |stretch| stretch.kind == kind);
-        of_kind
-            .map(move |stretch| (stretch.from.max(from), stretch.to.min(to)))
-            .filter(|(from, to)| from < to)
+    /// Returns when a sensor was silent, and when it was stuck.
+    pub(super) fn of_sensor(&self, sensor: &SensorId) -> &[Stretch] {
+        self.stretches.get(sensor).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the number of anomalies of a sensor that opened.
+    pub(super) fn anomalies(&self, sensor: &SensorId) -> u64 {
+        self.anomalies.get(sensor).copied().unwrap_or(0)
     }
 
     /// Returns the sensors with the most anomalies, and how many they had.

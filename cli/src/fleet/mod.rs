@@ -1,11 +1,15 @@
 //! `windrow fleet`: the whole fleet at a glance.
 
 mod accounting;
+mod attention;
 mod cadence;
 mod cells;
 mod incidents;
 mod labelled;
+mod level;
 mod report;
+mod sensors;
+mod spending;
 
 use clap::Subcommand;
 

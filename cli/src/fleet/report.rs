@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use windrow_common::{EventTime, Incident, IncidentKind, Length};
+use windrow_common::{EventTime, Incident, IncidentKind, Length, SensorId};
+use windrow_models::ModelRepository;
 use windrow_store::StoreArg;
 
 use super::accounting::{Account, Accounting};
+use super::attention::{BudgetKept, LoudModel, drifting, loud_models};
 use super::incidents::Incidents;
 use super::labelled::Labelled;
+use super::level::Drift;
+use super::spending::Spending;
+use crate::budget::{Budget, Promise};
 use crate::error::CliError;
 use crate::label::IncidentLabels;
 use crate::output::{OutputArg, OutputFormat};
@@ -35,6 +40,9 @@ pub(crate) struct ReportArgs {
     /// Most sensors to list under each heading
     #[arg(long, value_name = "N", default_value_t = 10, env = "WINDROW_MOST_SENSORS")]
     most_sensors: usize,
+    /// The budget to judge by, such as '1 per sensor-month' [default: what `windrow retrain --budget` has promised last]
+    #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
+    budget: Option<Budget>,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -48,11 +56,14 @@ enum Step {
 }
 
 /// What a report is made of. A section is a function of it, once as a table and once as JSON.
-struct Findings<'a> {
+pub(super) struct Findings<'a> {
     accounting: Accounting<'a>,
-    incidents: &'a Incidents,
+    pub(super) incidents: &'a Incidents,
     labelled: BTreeMap<IncidentKind, Labelled>,
-    most: usize,
+    pub(super) budget: Option<BudgetKept>,
+    pub(super) drifting: Vec<(SensorId, Drift)>,
+    pub(super) loud: Vec<LoudModel>,
+    pub(super) most: usize,
 }
 
 impl ReportArgs {
@@ -64,13 +75,20 @@ impl ReportArgs {
         let all = store.incidents(None, self.to).await?;
         let labels = IncidentLabels::read(&store).await?;
         let labelled = Labelled::by_kind(&all, &labels, (self.from, self.to));
+        let spending = Spending::of(&all, &labels, (self.from, self.to));
         let incidents = Incidents::of(all, self.from);
         let step = match self.by {
             Step::Hour => Length::HOUR,
             Step::Day => Length::DAY,
         };
+        let mut accounting = Accounting::of(&store, &incidents, (self.from, self.to), step).await?;
+        let promise = Promise::read(&store).await?;
+        let models = ModelRepository::new(store.clone());
         let findings = Findings {
-            accounting: Accounting::of(&store, &incidents, (self.from, self.to), step).await?,
+            budget: BudgetKept::of(self.budget, promise, spending, accounting.sensors()),
+            loud: loud_models(&models, accounting.sensors(), self.most_sensors).await?,
+            drifting: drifting(accounting.sensors_mut()),
+            accounting,
             incidents: &incidents,
             labelled,
             most: self.most_sensors,
@@ -83,17 +101,18 @@ impl ReportArgs {
 }
 
 impl Findings<'_> {
-    /// Writes the sections, in the order in which people ask. One about alarm budgets belongs after the noisiest sensors.
+    /// Writes the sections, in the order in which people ask.
     fn show(&self, by: Step) -> Result<(), CliError> {
         self.show_accounts(by)?;
         self.show_days()?;
         self.show_labelled()?;
         self.show_noisiest()?;
+        self.show_attention()?;
         self.show_open()?;
         self.show_without_model()
     }
 
-    /// Returns the same sections as JSON; one about alarm budgets gets a key of its own.
+    /// Returns the same sections as JSON.
     fn json(&self) -> Value {
         let account = |(at, account): (&EventTime, &Account)| {
             let mut line = json!(account);
@@ -127,19 +146,21 @@ impl Findings<'_> {
             line
         });
         let without = self.accounting.without_model();
-        json!({
-            "sensors": self.accounting.sensors(),
+        let mut report = json!({
+            "sensors": self.accounting.sensors().len(),
             "windows": self.accounting.lines.iter().map(account).collect::<Vec<_>>(),
             "incidents": days.collect::<Vec<_>>(),
             "labelled": labelled.collect::<Vec<_>>(),
             "noisiest": noisiest.collect::<Vec<_>>(),
             "open": open.collect::<Vec<_>>(),
             "without_model": without.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        })
+        });
+        self.add_attention(&mut report);
+        report
     }
 
     fn show_accounts(&self, by: Step) -> Result<(), CliError> {
-        let sensors = show::count(self.accounting.sensors() as u64);
+        let sensors = show::count(self.accounting.sensors().len() as u64);
         show::line(&format!("Windows of {sensors} sensors"))?;
         let headings = [
             match by {
@@ -280,6 +301,6 @@ impl Findings<'_> {
     }
 }
 
-fn date(day: EventTime) -> String {
+pub(super) fn date(day: EventTime) -> String {
     day.to_string().chars().take(10).collect()
 }

@@ -32,7 +32,7 @@ Example:
 pub(crate) struct AddArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// The incident's id, as `windrow incidents list --output json` shows it
+    /// The incident's id, as `windrow incidents list` shows it; the long one of `--output json` is found sooner
     #[arg(value_name = "INCIDENT")]
     incident: String,
     /// What was found
@@ -100,20 +100,42 @@ impl AddArgs {
 
 /// Finds an incident in the table.
 async fn incident(store: &Store, id: &str) -> Result<Incident, CliError> {
-    let opened = opened(id).ok_or_else(|| {
-        CliError::Usage(format!(
-            "`{id}` is not the id of an incident; copy one from `windrow incidents list --output json`"
-        ))
-    })?;
-    let hour = store.incidents_of(opened).await?;
-    let found = hour.incidents.into_iter().find(|incident| incident.id() == id);
-    found.ok_or_else(|| {
-        CliError::Usage(format!(
+    let mut found = match opened(id) {
+        Some(opened) => {
+            let hour = store.incidents_of(opened).await?.incidents;
+            hour.into_iter().filter(|incident| incident.id() == id).collect()
+        }
+        None if is_short(id) => {
+            let mut all = store.incidents(None, None).await?;
+            all.retain(|incident| incident.short_id() == id);
+            all
+        }
+        None => {
+            return Err(CliError::Usage(format!(
+                "`{id}` is not the id of an incident; copy one from `windrow incidents list`"
+            )));
+        }
+    };
+    match found.len() {
+        0 => Err(CliError::Usage(format!(
             "{} has no incident {id}: bring its incidents up to date with `windrow incidents update`, and copy the id from \
-             `windrow incidents list --output json`",
+             `windrow incidents list`",
             store.url()
-        ))
-    })
+        ))),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let ids: Vec<_> = found.iter().map(Incident::id).collect();
+            Err(CliError::Usage(format!(
+                "{id} is the id of several incidents: say {}",
+                ids.join(" or ")
+            )))
+        }
+    }
+}
+
+/// Returns whether a text may be an incident's [short id](Incident::short_id).
+fn is_short(id: &str) -> bool {
+    id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Returns when an incident opened, from its id: `SENSOR@LENGTH/OPENED/KIND`.

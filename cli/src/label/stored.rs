@@ -4,11 +4,12 @@
 //! read those of the whole fleet with one request. A label holds the stretch of its incident, so nobody searches the table of
 //! incidents for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clap::ValueEnum;
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
-use windrow_common::{EventTime, Incident, IncidentKind, SensorId};
+use windrow_common::{EventTime, Incident, IncidentKind, Length, SensorId};
 use windrow_store::{SharedJson, Store, StoreError};
 
 use crate::error::CliError;
@@ -17,6 +18,9 @@ const DOCUMENT: SharedJson = SharedJson {
     path: "alerting/labels.json",
     without: "no incident is labelled",
 };
+
+/// Number of hours of incidents that are read concurrently.
+const READS_IN_FLIGHT: usize = 16;
 
 /// What people found when they looked at an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -116,20 +120,23 @@ impl IncidentLabels {
         DOCUMENT.change(store, change).await
     }
 
-    /// Brings the labels of incidents that were open when they were labelled up to date, as far as their incidents are still
-    /// in the table.
+    /// Brings the labels up to date with their incidents, as far as these are still in the table: one that was open has gone
+    /// on, and windows that came late extend one that was over.
     pub(crate) async fn catch_up(&mut self, store: &Store) -> Result<(), StoreError> {
         // Incidents of the same hour are in the same file.
-        let mut hours: HashMap<String, Vec<Incident>> = HashMap::new();
-        for (id, label) in self.labels.iter_mut().filter(|(_, label)| label.open) {
-            let hour = label.from.hive_partition();
-            if !hours.contains_key(&hour) {
-                let read = store.incidents_of(label.from).await?;
-                hours.insert(hour.clone(), read.incidents);
-            }
-            if let Some(incident) = hours[&hour].iter().find(|incident| incident.id() == *id) {
-                label.to = incident.course.until;
-                label.open = incident.course.closed.is_none();
+        let hours: BTreeSet<EventTime> = self
+            .labels
+            .values()
+            .map(|label| label.from.floor(Length::HOUR))
+            .collect();
+        let reads: Vec<_> = hours.into_iter().map(|hour| store.incidents_of(hour)).collect();
+        let mut reads = futures::stream::iter(reads).buffered(READS_IN_FLIGHT).boxed();
+        while let Some(hour) = reads.try_next().await? {
+            for incident in hour.incidents {
+                if let Some(label) = self.labels.get_mut(&incident.id()) {
+                    label.to = incident.course.until;
+                    label.open = incident.course.closed.is_none();
+                }
             }
         }
         Ok(())
@@ -151,7 +158,7 @@ impl IncidentLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_common::{Course, Length};
+    use windrow_common::Course;
 
     fn incident(tag: &str, opened: i64, until: i64, closed: Option<i64>) -> Incident {
         let time = EventTime::from_millis;
@@ -194,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_label_of_an_open_incident_grows_with_it_and_ends_with_it() {
+    async fn a_label_grows_and_ends_with_its_incident_also_if_that_was_over() {
         let store = Store::create("memory:///").unwrap();
         let open = incident("a", 60_000, 120_000, None);
         let withdrawn = incident("b", 60_000, 180_000, None);
@@ -207,7 +214,7 @@ mod tests {
         };
         IncidentLabels::change(&store, write).await.unwrap();
         let closed = incident("a", 60_000, 300_000, Some(900_000));
-        // What was over when it was labelled is taken as it was looked at.
+        // Windows that came late have extended it.
         let grown = incident("c", 60_000, 600_000, Some(900_000));
         let now = vec![closed, grown];
         store.put_incidents(open.course.opened, now, None).await.unwrap();
@@ -219,7 +226,7 @@ mod tests {
             .values()
             .map(|label| (label.to.as_millis(), label.open));
         let ends: Vec<_> = ends.collect();
-        assert_eq!(ends, [(300_000, false), (180_000, true), (120_000, false)]);
+        assert_eq!(ends, [(300_000, false), (180_000, true), (600_000, false)]);
     }
 
     #[tokio::test]

@@ -70,7 +70,12 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
     let report = run(&["fleet", "report"]).output();
     assert!(!report.contains("Labelled incidents"), "{report}");
 
-    for (id, verdict) in [(&worked_on, "maintenance"), (&warm, "false"), (&again, "false")] {
+    // The table has short ids.
+    let listed = run(&["incidents", "list"]).output();
+    let of_work = listed.lines().find(|line| line.contains("d1/temp")).unwrap();
+    let short = of_work.split_whitespace().nth(1).unwrap().to_owned();
+    assert_eq!(short.len(), 8, "{listed}");
+    for (id, verdict) in [(&short, "maintenance"), (&warm, "false"), (&again, "false")] {
         run(&["label", "add", id, verdict]).output();
     }
     // On second thoughts.
@@ -94,6 +99,7 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
 
     for (id, why) in [
         (id(0, 31), "windrow incidents update"),
+        ("00000000".to_owned(), "has no incident 00000000"),
         ("d0/temp".to_owned(), "is not the id of an incident"),
     ] {
         let (code, _, error) = run(&["label", "add", &id, "true"]).end();
@@ -109,6 +115,18 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
     assert_eq!(labelled, &right);
     let report = run(&["fleet", "report"]).output();
     assert!(report.contains("50.0 %"), "{report}");
+
+    // What was false counts against a budget; nobody has promised one.
+    assert_eq!(run(&["fleet", "report"]).json()["budget"], Value::Null);
+    let asked = run(&["fleet", "report", "--budget", "1 per sensor-month"]).json()["budget"].clone();
+    assert_eq!(
+        [&asked["incidents"], &asked["verdict"], &asked["promised_at"]],
+        [&json!(1), &json!("exceeded"), &Value::Null]
+    );
+    assert_eq!(
+        asked["sensors"],
+        json!([{ "sensor": "d0/temp", "incidents": 1, "share": 1.0 }])
+    );
 
     let tried = run(&["retrain", "--least", "20", "--windows", "50", "--dry-run"]).output();
     assert!(tried.contains("7 windows of 2 sensors were left out"), "{tried}");
@@ -131,6 +149,19 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
             "{sensor}"
         );
     }
+    // A budget that fits into so little time is promised, and kept.
+    let promised = ["--budget", "5000 per sensor-day"];
+    let all = ["retrain", "--least", "20", "--windows", "50", "--quiet", "5"];
+    let threshold = run(&[&all[..], &promised].concat()).json()["threshold"].clone();
+    assert!(threshold.is_f64(), "{threshold}");
+    let kept = run(&["fleet", "report"]).json()["budget"].clone();
+    assert_eq!(
+        [&kept["budget"], &kept["threshold"], &kept["verdict"]],
+        [&json!("5000 per sensor-day"), &threshold, &json!("kept")]
+    );
+    let report = run(&["fleet", "report"]).output();
+    assert!(report.contains("the budget is kept"), "{report}");
+
     run(&["label", "remove", &warm]).output();
     assert_eq!(retrained(&["--dry-run"])["left_out_windows"], 3);
 }

@@ -2,6 +2,7 @@ use windrow_common::{Aggregate, Course, Incident, Prediction};
 use windrow_producer::quarantine::QuarantineReason;
 use windrow_store::{Dispatched, PartWriter};
 
+use super::super::attention::{LoudModel, drifting, loud_models};
 use super::*;
 
 const MINUTE: i64 = 60_000;
@@ -142,4 +143,54 @@ async fn every_expected_window_is_in_one_column() {
         .await
         .unwrap();
     assert_eq!(only.lines.into_values().collect::<Vec<_>>(), [right]);
+}
+
+#[tokio::test]
+async fn what_needs_attention_is_of_the_stretch_that_is_asked_for() {
+    let store = Store::create("memory:///").unwrap();
+    let writer = PartWriter::new(&store, "w");
+    let length = Length::HOUR;
+    let row = |tag: &str, number: i64| {
+        let mut row = prediction(tag, number * 60);
+        row.window_length = length;
+        // One rises by half of what it moves in a day; one flags each tenth window.
+        let cycle = f64::from(u8::try_from(number % 24).unwrap());
+        row.aggregate.mean = cycle + if tag == "drifts" { number as f64 / 4.0 } else { 0.0 };
+        row.anomaly = tag == "loud" && number % 10 == 0;
+        row
+    };
+    let hours = 12 * 24;
+    let rows = (0..hours).flat_map(|number| ["drifts", "loud", "quiet"].map(|tag| row(tag, number)));
+    writer.write_rows(rows.collect()).await.unwrap();
+    let incidents = Incidents::of(Vec::new(), None);
+    let from = Some(EventTime::from_millis(2 * 24 * HOUR));
+    let mut accounting = Accounting::of(&store, &incidents, (from, None), Length::DAY)
+        .await
+        .unwrap();
+    let counted: Vec<_> = accounting
+        .sensors()
+        .iter()
+        .map(|known| (known.scored, known.scored_ms, known.anomalies))
+        .collect();
+    let (scored, scored_ms) = (10 * 24, 10 * 24 * HOUR);
+    assert_eq!(
+        counted,
+        [
+            (scored, scored_ms, 0),
+            (scored, scored_ms, 24),
+            (scored, scored_ms, 0)
+        ]
+    );
+    let loud = loud_models(&accounting.models, accounting.sensors(), 9)
+        .await
+        .unwrap();
+    let loud: Vec<_> = loud.iter().map(LoudModel::flagged).collect();
+    assert_eq!(loud, [(&sensor("loud"), 0.1)]);
+    let found = drifting(accounting.sensors_mut());
+    let names: Vec<_> = found
+        .iter()
+        .map(|(sensor, drift)| (sensor.tag.to_string(), drift.days))
+        .collect();
+    assert_eq!(names, [("drifts".to_owned(), 9)]);
+    assert!((found[0].1.moved - 9.0 * 6.0).abs() < 1e-9, "{found:?}");
 }
