@@ -62,7 +62,7 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
     assert_eq!(
         found,
         [
-            (worked_on.clone(), time(23)),
+            (worked_on, time(23)),
             (warm.clone(), time(34)),
             (again.clone(), time(50))
         ]
