@@ -631,10 +631,13 @@ def vms(resources):
     for symbol, text, setup, files in given_to_vms(resources):
         # A unit that nobody starts is as good as none. windrow-setup is started by those that require it.
         started = {unit for command in document(text).get("runcmd", []) for unit in command[1:]}
-        units = {pathlib.PurePath(path).name for path in files if path.endswith(".service")} - {"windrow-setup.service"}
-        for unit in units - started:
+        names = {pathlib.PurePath(path).name for path in files}
+        units = {name for name in names if name.endswith((".service", ".timer"))} - {"windrow-setup.service"}
+        # A timer starts the service of its name.
+        timed = {name.replace(".timer", ".service") for name in started if name.endswith(".timer")}
+        for unit in units - started - timed:
             yield f"{symbol}: nothing starts {unit}"
-        for unit in {unit for unit in started if unit.endswith(".service")} - units:
+        for unit in {unit for unit in started | timed if unit.endswith((".service", ".timer"))} - units:
             yield f"{symbol}: {unit} is started and not there"
         # windrow-setup ends a VM's start at an identity that it cannot resolve.
         named = [entry.get("identity", setup["fetch_as"]) for entry in setup["secrets"] + setup["settings"]]
@@ -659,7 +662,11 @@ def vms(resources):
         # systemd kills what drains longer than its patience, and messages in hand are scored twice.
         for entry in setup["settings"]:
             drain = entry["values"].get("WINDROW_DRAIN_TIMEOUT")
-            unit = next(unit for unit in files.values() if f"EnvironmentFile={entry['file']}\n" in unit)
+            reads = f"EnvironmentFile={entry['file']}\n"
+            unit = next((unit for unit in files.values() if reads in unit), None)
+            if unit is None:
+                yield f"{symbol}: no unit reads {entry['file']}"
+                continue
             patience = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M).group(1))
             if drain and seconds(drain) >= patience:
                 yield f"{symbol}: WINDROW_DRAIN_TIMEOUT {drain} is not below TimeoutStopSec {patience}"
@@ -765,6 +772,7 @@ def options(resources):
         "agent.env": ["windrow-scaler agent", "windrow-worker"],
         "producer.env": ["windrow-producer"],
         "scaler.env": ["windrow-scaler run"],
+        "retrain.env": ["windrow retrain"],
     }
     for symbol, _, setup, _ in given_to_vms(resources):
         for entry in setup["settings"]:
@@ -799,6 +807,7 @@ RELEASE = {"release": "windrow.tar.gz", "releaseSha256": "ab" * 32}
 CASES = {
     "spot": {"sshPublicKey": KEY, "brokerSecrets": PASSWORDS, **RELEASE},
     "regular": {
+        "retrain": True,
         "sshPublicKey": KEY,
         "brokerSecrets": PASSWORDS,
         "workerPriority": "Regular",

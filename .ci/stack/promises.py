@@ -177,12 +177,13 @@ def slow_to_replace(manifests):
 
 
 def wrong_retries(manifests):
-    """Yields CronJobs of the producer that retry what no retry mends, or do not retry what one does."""
-    for manifest, pod in with_container(of_kind(manifests, "CronJob"), "producer"):
+    """Yields CronJobs that retry what no retry mends, or do not retry what one does."""
+    for manifest in of_kind(manifests, "CronJob"):
+        pod = pod_spec(manifest)
         job = manifest["spec"]["jobTemplate"]["spec"]
         rules = job.get("podFailurePolicy", {}).get("rules", [])
         by_code = [(rule["action"], rule["onExitCodes"]) for rule in rules if "onExitCodes" in rule]
-        codes = {"containerName": "producer", "operator": "In", "values": [WRONG_CONFIGURATION]}
+        codes = {"containerName": pod["containers"][0]["name"], "operator": "In", "values": [WRONG_CONFIGURATION]}
         if by_code != [("FailJob", codes)]:
             yield manifest, f"podFailurePolicy does not fail the job on exit code {WRONG_CONFIGURATION}, and only on it"
         by_condition = [(rule["action"], rule["onPodConditions"]) for rule in rules if "onPodConditions" in rule]
@@ -275,6 +276,26 @@ def reaches(manifests, scaler, url):
     return bool(services) and address.path == "/scale" and {"keda", "kube-system"} <= admitted
 
 
+def missing_files(manifests):
+    """Yields pods that are told of a file in /etc/windrow which no ConfigMap puts there."""
+    maps = {m["metadata"]["name"]: m.get("data", {}) for m in of_kind(manifests, "ConfigMap")}
+    for manifest in manifests:
+        pod = pod_spec(manifest)
+        if not pod.get("containers"):
+            continue
+        container = pod["containers"][0]
+        told = [*settings(manifests, manifest).values(), *container.get("args", [])]
+        volumes = {v["name"]: maps.get(v["configMap"]["name"], {}) for v in pod.get("volumes", []) if "configMap" in v}
+        there = {
+            f"{mount['mountPath']}/{file}"
+            for mount in container.get("volumeMounts", [])
+            for file in volumes.get(mount["name"], {})
+        }
+        for file in told:
+            if file and file.startswith("/etc/windrow/") and file not in there:
+                yield manifest, f"{file} is in none of its folders"
+
+
 CHECKS = [
     killed_while_draining,
     strange_images,
@@ -289,4 +310,5 @@ CHECKS = [
     wrong_retries,
     wrong_bounds,
     bypassed_scaler,
+    missing_files,
 ]

@@ -1,8 +1,11 @@
 //! The examples run, and say what they promise.
 
+use std::path::Path;
 use std::process::Command;
 
-use windrow_tests::built;
+use windrow_tests::{built, windrow};
+
+use super::repository;
 
 /// Runs an example, which Cargo builds along with the tests. Returns what it prints.
 fn output(example: &str) -> String {
@@ -41,4 +44,31 @@ fn the_windower_is_fed_by_hand() {
 fn a_worker_scores_from_the_in_memory_queue() {
     let said = output("worker_in_memory");
     assert!(said.starts_with("pump-7/temp decision +"), "{said}");
+}
+
+/// Compose and Kubernetes mount these files.
+#[test]
+fn the_samples_of_ranges_and_maintenance_are_read() {
+    let sample = |name: &str| repository(&format!("examples/alerting/{name}"));
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let store = ["--store", store.to_str().unwrap()];
+    let words = |words: &[&str], file: &Path| {
+        let words = [words, &[file.to_str().unwrap()], &store].concat();
+        windrow(&words).json()
+    };
+    let calendar = sample("maintenance.ics");
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    words(&["mute", "import"], &calendar);
+    let listed = windrow(&[&["mute", "list"][..], &store].concat()).json();
+    assert!(listed.to_string().contains("pump-7/*"), "{listed}");
+    let ranges = sample("ranges.csv");
+    words(&["incidents", "update", "--ranges"], &ranges);
+    for (file, copy) in [
+        (calendar, "k8s/components/mute-calendar/maintenance.ics"),
+        (ranges, "k8s/components/ranges/ranges.csv"),
+    ] {
+        let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+        assert_eq!(read(&file), read(&repository(copy)));
+    }
 }
