@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use windrow_common::SensorId;
-use windrow_model::{Features, Gamma, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions};
+use windrow_model::{
+    Features, Gamma, ProfileChoice, Replaced, TrainDetector, TrainError, TrainKernel, TrainOptions,
+};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::Until;
@@ -27,6 +29,9 @@ pub(crate) use sample::Sample;
 #[command(after_help = "\
 Example: train a model per sensor on a folder of history, with four features of each one-minute window
   windrow models train --source history/ --store ./store --window 1m --features mean,std,min,max
+
+Example: train on what is there of sensors that have been recorded for a few hours only
+  windrow models train --source history/ --store ./store --detector robust-z
 
 Example: train new models, and let the present ones score until `windrow models promote`
   windrow models train --source history/ --store ./store --candidate")]
@@ -46,10 +51,14 @@ pub(crate) struct TrainArgs {
         env = "WINDROW_FEATURES"
     )]
     features: Features,
+    /// What to train: svm (a one-class SVM), pca (principal components, for several features: T² and Q), robust-z (distance of
+    /// each feature from its median, for few windows) or neighbours (distance to the nearest window of the history)
+    #[arg(long, value_name = "DETECTOR", default_value_t, env = "WINDROW_DETECTOR")]
+    detector: TrainDetector,
     /// Approximate share of the history that is anomalous, between 0 and 1 (nu of the one-class SVM)
     #[arg(long, value_name = "SHARE", default_value_t = 0.005, env = "WINDROW_NU")]
     nu: f64,
-    /// Kernel of the one-class SVM
+    /// Kernel of the one-class SVM; other detectors have none
     #[arg(long, value_enum, default_value = "rbf", env = "WINDROW_KERNEL")]
     kernel: KernelArg,
     /// Gamma of the rbf and poly kernels: scale or auto (as in scikit-learn), a number above 0, or such a number per
@@ -67,7 +76,7 @@ pub(crate) struct TrainArgs {
     /// well; the hours are those of --timezone
     #[arg(long, env = "WINDROW_NO_PROFILE")]
     no_profile: bool,
-    /// Train on the raw features, without centring and scaling them first
+    /// Train on the raw features, without centring and scaling them first; not with robust-z
     #[arg(long, env = "WINDROW_NO_SCALER")]
     no_scaler: bool,
     /// Maximum number of windows per sensor to train on, spread evenly over the history: up to 20,000, and 5,000 with
@@ -122,8 +131,10 @@ enum KernelArg {
 
 impl TrainArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
+        self.refuse_unused()?;
         let options = TrainOptions {
             nu: self.nu,
+            detector: self.detector,
             kernel: match self.kernel {
                 KernelArg::Rbf => TrainKernel::Rbf,
                 KernelArg::Linear => TrainKernel::Linear,
@@ -212,6 +223,26 @@ impl TrainArgs {
 }
 
 impl TrainArgs {
+    /// Refuses options that the detector has no use for.
+    fn refuse_unused(&self) -> Result<(), CliError> {
+        let svm = self.detector == TrainDetector::Svm;
+        let kernel = !matches!(self.kernel, KernelArg::Rbf);
+        let robust = self.detector == TrainDetector::RobustZ;
+        for (unused, option) in [
+            (!svm && kernel, "--kernel"),
+            (!svm && self.gamma.is_some(), "--gamma"),
+            (robust && self.no_scaler, "--no-scaler"),
+        ] {
+            if unused {
+                return Err(CliError::Usage(format!(
+                    "{option} is no option of --detector {}: leave it out",
+                    self.detector
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether models get profiles, and by which hours.
     fn profile(&self) -> Result<ProfileChoice, CliError> {
         if self.no_profile {

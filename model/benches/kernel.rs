@@ -1,4 +1,5 @@
-//! Compares the scoring loop with linfa-svm's own predict, in rows per second, and deciding alone with scores as well.
+//! Compares the scoring loop with linfa-svm's own predict, in rows per second, and deciding alone with scores as well; and then
+//! the detectors that can be trained, each on 5,000 rows at its defaults.
 //!
 //! Run it with `cargo bench -p windrow-model --bench kernel`. Each figure is the median of several repeats. The contenders take turns,
 //! so that a slow moment of the machine affects all of them.
@@ -11,7 +12,10 @@ use linfa::dataset::Pr;
 use linfa::traits::{Fit, PredictInplace};
 use linfa_svm::Svm;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
-use windrow_model::{CodePath, Features, Kernel, Model, OneClassSvm, Scores, Scratch};
+use windrow_model::{
+    CodePath, Features, Gamma, Kernel, Model, OneClassSvm, Scores, Scratch, TrainDetector, TrainOptions,
+    train,
+};
 
 const DIMENSION: usize = 4;
 const REPEATS: usize = 9;
@@ -97,6 +101,44 @@ fn measure(contender: &mut Contender<'_>, rows: &[f64], call: usize) {
         .push(scored as f64 / start.elapsed().as_secs_f64());
 }
 
+/// Prints the rates of scores by each detector that can be trained.
+fn trained() -> Result<(), Error> {
+    let (history, features) = (Numbers(7).rows(5_000), "mean,std,min,max".parse::<Features>()?);
+    let near = Numbers(99).rows(1_000);
+    let far: Vec<f64> = near.iter().map(|value| value * 3.0).collect();
+    println!(
+        "\n{:<12} {:>14} {:>14}",
+        "detector", "ns/row, usual", "ns/row, far"
+    );
+    for detector in TrainDetector::ALL {
+        let options = TrainOptions {
+            detector,
+            gamma: Gamma::for_features(&features),
+            ..TrainOptions::default()
+        };
+        let model = train(&history, features.clone(), &options)?;
+        let mut line = format!("{:<12}", detector.name());
+        for rows in [&near, &far] {
+            let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
+            let mut contender = Contender {
+                name: String::new(),
+                run: Box::new(|rows, _| {
+                    let scored = model.score_rows_on(CodePath::best(), rows, &mut scratch, &mut scores);
+                    let _ = black_box((scored, &scores));
+                }),
+                rates: Vec::new(),
+            };
+            for _ in 0..REPEATS {
+                measure(&mut contender, rows, rows.len());
+            }
+            contender.rates.sort_by(f64::total_cmp);
+            line += &format!(" {:>14.0}", 1e9 / contender.rates[REPEATS / 2]);
+        }
+        println!("{line}");
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Error> {
     if let Ok(what) = std::env::var("KERNEL_COUNT") {
         return counted(&models(100)?.1, &Numbers(99).rows(1_000), what == "score");
@@ -176,5 +218,5 @@ fn main() -> Result<(), Error> {
             }
         }
     }
-    Ok(())
+    trained()
 }

@@ -78,19 +78,30 @@ pub enum ModelError {
     },
     /// The detector has no training rows, or too many.
     #[error(
-        "a local outlier factor has 1 to {MAX_TRAINING_ROWS} training rows, and as many distances; this one has {0}"
+        "a detector that looks at its training rows has 1 to {MAX_TRAINING_ROWS}, and as many distances if it needs them; this one has {0}"
     )]
     TrainingRows(usize),
     /// The number of neighbours is out of range.
-    #[error("a local outlier factor with {rows} training rows cannot look at {neighbours} neighbours")]
+    #[error("a detector with {rows} training rows cannot look at {neighbours} neighbours")]
     Neighbours {
         /// Number of neighbours.
         neighbours: usize,
         /// Number of training rows.
         rows: usize,
     },
+    /// A number of components is kept that there are not.
+    #[error("{kept} components of {dimension} features cannot be kept")]
+    Kept {
+        /// Number of components that are kept.
+        kept: usize,
+        /// Number of features.
+        dimension: usize,
+    },
+    /// A detector's limit is not above 0.
+    #[error("the detector's limit is {0}; it must be a finite number above 0")]
+    Limit(f64),
     /// A scale is zero and cannot be divided by.
-    #[error("the scaler's scale at index {0} is zero")]
+    #[error("the scale at index {0} is 0, or negative where it must be above 0")]
     ZeroScale(usize),
     /// A number is NaN or infinite.
     #[error("{0} is not a finite number")]

@@ -8,7 +8,8 @@
 //! | rest | the model's arrays in the codec of [`windrow_common::encode`] |
 //!
 //! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector; version 3 holds a seasonal
-//! profile, normal bands and a threshold, too. The same model always encodes to the same bytes, so a hash of them can name
+//! profile, normal bands and a threshold, too. Version 5 has the layout of version 3, and detectors that programs before it do
+//! not know; there is no version 4. The same model always encodes to the same bytes, so a hash of them can name
 //! it.
 
 mod first;
@@ -23,7 +24,7 @@ use crate::{Feature, FeatureError, Features, Kernel, Model, ModelError};
 
 const MAGIC: &[u8; 4] = b"WNDM";
 /// Newest version.
-const FORMAT: u16 = 3;
+const FORMAT: u16 = 5;
 const HEADER_BYTES: usize = 10;
 
 /// Largest model file, in bytes: [`MAX_SUPPORT_VECTORS`](crate::MAX_SUPPORT_VECTORS) of ten features, and room for
@@ -37,7 +38,9 @@ pub enum FormatError {
     #[error("this is not a Windrow model: it does not start with `WNDM` and a header")]
     NotAModel,
     /// A newer version of Windrow wrote the model.
-    #[error("the model has format version {0}; this program reads versions 1 to {FORMAT}: update Windrow")]
+    #[error(
+        "the model has format version {0}; this program reads versions 1, 2, 3 and {FORMAT}: update Windrow"
+    )]
     Version(u16),
     /// The file is larger than any model.
     #[error("the model has {0} bytes; the limit is {MAX_MODEL_BYTES}")]
@@ -70,7 +73,9 @@ impl Model {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 512 + self.memory_bytes());
         bytes.extend(MAGIC);
         // The oldest version that suffices: a model keeps its version, and older workers can read it.
-        if third::Body::is_needed_by(self) {
+        if second::is_newest(self.detector()) {
+            write(FORMAT, &third::Body::of(self), &mut bytes)?;
+        } else if third::Body::is_needed_by(self) {
             write(3, &third::Body::of(self), &mut bytes)?;
         } else if let Some(body) = first::Body::of(self) {
             write(1, &body, &mut bytes)?;
@@ -95,7 +100,7 @@ impl Model {
             return Err(FormatError::NotAModel);
         }
         let version = u16::from_le_bytes([v0, v1]);
-        if version == 0 || version > FORMAT {
+        if !matches!(version, 1..=3 | FORMAT) {
             return Err(FormatError::Version(version));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
@@ -103,7 +108,7 @@ impl Model {
         }
         match version {
             1 => windrow_common::decode::<first::Body, MAX_MODEL_BYTES>(body)?.model(),
-            3 => windrow_common::decode::<third::Body, MAX_MODEL_BYTES>(body)?.model(),
+            3 | FORMAT => windrow_common::decode::<third::Body, MAX_MODEL_BYTES>(body)?.model(),
             _ => windrow_common::decode::<second::Body, MAX_MODEL_BYTES>(body)?.model(),
         }
     }

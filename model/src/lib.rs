@@ -4,7 +4,7 @@
 //! |---|---|
 //! | name the features a model reads | [`Feature`], [`Features`] (`mean,std,min,max`) |
 //! | build a model from arrays | [`Model::new`] of [`Features`], [`Scaler`], [`OneClassSvm`] with a [`Kernel`] |
-//! | train one | [`train()`] with [`TrainOptions`] |
+//! | train one | [`train()`] with [`TrainOptions`], which name the detector: a one-class SVM by default |
 //! | import one from scikit-learn | [`import()`]; nothing in the file is ever run |
 //! | decide about aggregates, or plain rows | [`Model::decide`], [`Model::decide_rows`], then [`is_anomaly`] |
 //! | get scores that compare between sensors, too | [`Model::score`] |
@@ -39,8 +39,8 @@ mod svm;
 mod train;
 
 pub use detector::{
-    Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, MAX_NODES, MAX_TRAINING_ROWS, Metric,
-    Tree, TreeNode,
+    Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, MAX_NEIGHBOURS, MAX_NODES,
+    MAX_TRAINING_ROWS, Metric, NearestNeighbours, PrincipalComponents, RobustZ, Tree, TreeNode,
 };
 pub use error::{ModelError, ScoreError};
 pub use explain::Reason;
@@ -52,6 +52,6 @@ pub use profile::{Profile, Season};
 pub use step::{Clip, Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
 pub use train::{
-    Gamma, ProfileChoice, Replaced, TrainError, TrainKernel, TrainOptions, TrainingWindows, train,
-    train_and_tell, train_windows,
+    Gamma, ProfileChoice, Replaced, TrainDetector, TrainError, TrainKernel, TrainOptions, TrainingWindows,
+    train, train_and_tell, train_windows,
 };

@@ -1,8 +1,13 @@
 //! Training of models.
 
+mod components;
 mod degenerate;
+mod eigen;
 mod kernel_cache;
+mod limit;
+mod nearest;
 mod options;
+mod robust_z;
 mod smo;
 mod windows;
 mod working_set;
@@ -14,16 +19,17 @@ use linfa_svm::Svm;
 use ndarray::{Array1, Array2};
 
 pub use degenerate::Replaced;
-pub use options::{Gamma, ProfileChoice, TrainError, TrainKernel, TrainOptions};
+pub use options::{Gamma, ProfileChoice, TrainDetector, TrainError, TrainKernel, TrainOptions};
 pub use windows::{TrainingWindows, train_windows};
 
 use crate::svm::Similarities;
-use crate::{CodePath, Features, Kernel, Model, ModelError, OneClassSvm, Scaler};
+use crate::{CodePath, Detector, Features, Kernel, Model, ModelError, OneClassSvm, Scaler};
 
 /// Dual coefficients below this count as 0, as in linfa.
 const NO_COEFFICIENT: f64 = 100.0 * f64::EPSILON;
 
-/// Trains a one-class SVM on `rows`, which holds rows of `features` back to back.
+/// Trains a detector on `rows`, which holds rows of `features` back to back: a one-class SVM, or the one that
+/// [`TrainOptions::detector`] names.
 ///
 /// The same input yields the same model. RBF kernels have a solver of their own (`train/working_set.rs`), which returns
 /// what libsvm returns. Other kernels are fitted by `linfa-svm`, and this function evens out its differences from scikit-learn: its
@@ -53,15 +59,17 @@ fn train_beside(
 ) -> Result<(Model, Option<Replaced>), TrainError> {
     let given = check_rows(rows, &features)?;
     let history = degenerate::History::of(rows, measured, &features);
-    if let Some(svm) = history.constant_model()? {
+    // Robust z has a tolerance for each feature that never varied.
+    if options.detector != TrainDetector::RobustZ
+        && let Some(svm) = history.constant_model()?
+    {
         let replaced = history.never_varied();
         let provenance = format!("constant in {given} rows, tolerance {:e}", history.tolerance());
         return Ok((Model::new(features, None, svm, provenance)?, Some(replaced)));
     }
     let dimension = features.len();
-    // The scaler learns from every row, the SVM from a sample if there are too many.
-    let scaler = options
-        .standardise
+    // The scaler learns from every row, the detector from a sample if there are too many.
+    let scaler = (options.standardise && options.detector != TrainDetector::RobustZ)
         .then(|| history.scaler(standard_scaler(rows, dimension)?))
         .transpose()?;
     let used = given.min(options.max_rows);
@@ -72,27 +80,36 @@ fn train_beside(
     if let Some(scaler) = &scaler {
         scaler.apply(&mut rows);
     }
-    let gamma = match options.gamma {
-        Gamma::Scale => scale_gamma(&rows, dimension),
-        Gamma::Auto => 1.0 / to_f64(dimension),
-        Gamma::PerFeature(gamma) => gamma / to_f64(dimension),
-        Gamma::Value(gamma) => gamma,
+    let (detector, how, moved): (Detector, String, _) = match options.detector {
+        TrainDetector::Svm => {
+            let (svm, how, moved) = fit_svm(&rows, dimension, options)?;
+            (svm.into(), format!("{how} {used} of {given} rows"), moved)
+        }
+        TrainDetector::PrincipalComponents => {
+            let (components, moved) = components::fit(&rows, dimension, options)?;
+            let (kept, all) = (components.variances().len(), components.dimension());
+            let how = format!("{kept} of {all} principal components, trained on {used} of {given} rows");
+            (components.into(), how, moved)
+        }
+        TrainDetector::RobustZ => {
+            let (robust, moved) = robust_z::fit(&rows, &history, options)?;
+            (
+                robust.into(),
+                format!("robust z, trained on {used} of {given} rows"),
+                moved,
+            )
+        }
+        TrainDetector::NearestNeighbours => {
+            let (nearest, moved) = nearest::fit(&rows, dimension, options)?;
+            let different = nearest.rows().len() / dimension;
+            let how = format!("nearest of {different} different rows, trained on {used} of {given} rows");
+            (nearest.into(), how, moved)
+        }
     };
-    let kernel = match options.kernel {
-        TrainKernel::Linear => Kernel::Linear,
-        TrainKernel::Rbf => Kernel::Rbf { gamma },
-        TrainKernel::Polynomial { coef0, degree } => Kernel::Polynomial { gamma, coef0, degree },
-    };
-    let svm = fit(&rows, dimension, kernel, options)?;
-    let (svm, moved) = degenerate::settle(svm, &rows, options)?;
-    let solver = match kernel {
-        Kernel::Rbf { .. } => "trained on",
-        _ => "linfa-svm 0.8.1,",
-    };
-    let mut provenance = format!(
-        "{solver} {used} of {given} rows, nu {}, gamma {}",
-        options.nu, options.gamma
-    );
+    let mut provenance = format!("{how}, nu {}", options.nu);
+    if options.detector == TrainDetector::Svm {
+        provenance += &format!(", gamma {}", options.gamma);
+    }
     if moved.is_some() {
         provenance += ", boundary moved";
     }
@@ -103,7 +120,31 @@ fn train_beside(
     } else {
         moved
     };
-    Ok((Model::new(features, scaler, svm, provenance)?, replaced))
+    Ok((Model::new(features, scaler, detector, provenance)?, replaced))
+}
+
+/// Fits an SVM to the scaled rows. Returns how it was fitted, too, and whether its boundary was moved.
+fn fit_svm(
+    rows: &[f64],
+    dimension: usize,
+    options: &TrainOptions,
+) -> Result<(OneClassSvm, &'static str, Option<Replaced>), TrainError> {
+    let gamma = match options.gamma {
+        Gamma::Scale => scale_gamma(rows, dimension),
+        Gamma::Auto => 1.0 / to_f64(dimension),
+        Gamma::PerFeature(gamma) => gamma / to_f64(dimension),
+        Gamma::Value(gamma) => gamma,
+    };
+    let (kernel, how) = match options.kernel {
+        TrainKernel::Linear => (Kernel::Linear, "linfa-svm 0.8.1,"),
+        TrainKernel::Rbf => (Kernel::Rbf { gamma }, "trained on"),
+        TrainKernel::Polynomial { coef0, degree } => {
+            (Kernel::Polynomial { gamma, coef0, degree }, "linfa-svm 0.8.1,")
+        }
+    };
+    let svm = solve(rows, dimension, kernel, options)?;
+    let (svm, moved) = degenerate::settle(svm, rows, options)?;
+    Ok((svm, how, moved))
 }
 
 /// Checks that the rows can be trained on, and returns their number.
@@ -129,8 +170,8 @@ fn check_rows(rows: &[f64], features: &Features) -> Result<usize, TrainError> {
     }
 }
 
-/// Fits an SVM to the scaled rows.
-fn fit(
+/// Solves for the SVM of the scaled rows.
+fn solve(
     rows: &[f64],
     dimension: usize,
     kernel: Kernel,

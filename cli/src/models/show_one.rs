@@ -302,6 +302,35 @@ fn detector_facts(model: &Model) -> Vec<(&'static str, String)> {
             ("neighbours", count(factor.neighbours())),
             ("training rows", count(factor.densities().len())),
         ],
+        Detector::PrincipalComponents(components) => vec![
+            (
+                "components",
+                format!(
+                    "{} of {} kept",
+                    components.variances().len(),
+                    components.dimension()
+                ),
+            ),
+            (
+                "limits",
+                format!("T² {:.4}, Q {:.4}", components.t2_limit(), components.q_limit()),
+            ),
+        ],
+        Detector::RobustZ(robust) => {
+            let limits = robust
+                .centre()
+                .iter()
+                .zip(robust.scale().iter().zip(robust.limits()));
+            let limits = (model.features().as_slice().iter().zip(limits)).map(
+                |(feature, (centre, (scale, limit)))| format!("{feature} {centre:.4} ± {:.4}", scale * limit),
+            );
+            vec![("limits", limits.collect::<Vec<_>>().join(", "))]
+        }
+        Detector::NearestNeighbours(nearest) => vec![
+            ("neighbours", count(nearest.neighbours())),
+            ("training rows", count(nearest.rows().len() / nearest.dimension())),
+            ("limit", format!("{:.4}", nearest.limit())),
+        ],
     };
     let steps: Vec<&str> = model.steps().iter().map(step_name).collect();
     let scaler = match model.scaler() {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use windrow_model::{ProfileChoice, TrainKernel, TrainOptions};
+use windrow_model::{ProfileChoice, TrainDetector, TrainKernel, TrainOptions};
 
-/// Returns the options by name; those that the kernel does not use are left out.
+/// Returns the options by name; those that the detector or the kernel does not use are left out.
 pub(super) fn parameters(options: &TrainOptions) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     let mut add = |name: &str, value: String| _ = parameters.insert(name.to_owned(), value);
+    add("detector", options.detector.to_string());
     add("nu", options.nu.to_string());
-    add("scaler", options.standardise.to_string());
+    if options.detector != TrainDetector::RobustZ {
+        add("scaler", options.standardise.to_string());
+    }
     add("max_rows", options.max_rows.to_string());
     match &options.profile {
         ProfileChoice::Never => add("profile", "none".to_owned()),
@@ -17,6 +20,9 @@ pub(super) fn parameters(options: &TrainOptions) -> BTreeMap<String, String> {
             add("profile", "auto".to_owned());
             add("timezone", zone.iana_name().unwrap_or("UTC").to_owned());
         }
+    }
+    if options.detector != TrainDetector::Svm {
+        return parameters;
     }
     match options.kernel {
         TrainKernel::Linear => add("kernel", "linear".to_owned()),
@@ -39,6 +45,9 @@ pub(crate) fn options_of(parameters: &BTreeMap<String, String>) -> Result<TrainO
     let text = |name: &str| parameters.get(name).map(String::as_str);
     let wrong = |name: &str| format!("its parameter {name} cannot be read");
     let number = |name: &str| text(name).map(|text| text.parse::<f64>().map_err(|_| wrong(name)));
+    if let Some(detector) = text("detector") {
+        options.detector = detector.parse().map_err(|_| wrong("detector"))?;
+    }
     if let Some(nu) = number("nu").transpose()? {
         options.nu = nu;
     }
@@ -102,7 +111,18 @@ mod tests {
             };
             assert_eq!(options_of(&parameters(&options)), Ok(options));
         }
-        // Of older versions, which had no profiles.
+        for detector in TrainDetector::ALL {
+            let options = TrainOptions {
+                detector,
+                nu: 0.02,
+                standardise: detector == TrainDetector::RobustZ,
+                ..TrainOptions::default()
+            };
+            let parameters = parameters(&options);
+            assert_eq!(parameters["detector"], detector.name());
+            assert_eq!(options_of(&parameters), Ok(options));
+        }
+        // Of older versions, which had no profiles and no other detectors.
         assert_eq!(options_of(&BTreeMap::new()), Ok(TrainOptions::default()));
         let odd = BTreeMap::from([("kernel".to_owned(), "magic".to_owned())]);
         assert_eq!(

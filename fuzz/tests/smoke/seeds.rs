@@ -14,7 +14,8 @@ use windrow_common::{
 };
 use windrow_model::{
     Band, Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
-    OneClassSvm, Profile, Projection, Scaler, Season, Step, Stretch, TreeNode,
+    NearestNeighbours, OneClassSvm, PrincipalComponents, Profile, Projection, RobustZ, Scaler, Season, Step,
+    Stretch, TreeNode,
 };
 use windrow_store::testing::file_of;
 use windrow_store::{Dispatched, Row};
@@ -313,7 +314,19 @@ fn models() -> Seeds {
     let rows = vec![1.0, 2.0, 3.0, 4.0, 5.0, 7.0];
     let factor =
         LocalOutlierFactor::new(2, Metric::Euclidean, rows, vec![1.0; 3], vec![0.5; 3], -1.5).unwrap();
+    let components =
+        PrincipalComponents::new(vec![1.0, 2.0], vec![0.6, 0.8, 0.8, -0.6], vec![1.5], 9.0, 0.5).unwrap();
+    let robust = RobustZ::new(vec![70.0, 1.0], vec![0.5, 0.25], vec![3.5, 4.0]).unwrap();
+    let nearest = (0..40).map(|at| f64::from(at * at % 17)).collect();
+    let nearest = NearestNeighbours::new(2, 1, nearest, 0.5).unwrap();
     vec![
+        (
+            "model_file",
+            "components",
+            with_steps(Vec::new(), components.into()),
+        ),
+        ("model_file", "robust_z", with_steps(Vec::new(), robust.into())),
+        ("model_file", "nearest", with_steps(Vec::new(), nearest.into())),
         (
             "model_file",
             "forest",

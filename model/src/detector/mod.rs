@@ -5,7 +5,10 @@
 //! | one-class SVM | `svm/` | Σ coefficient · K(vector, x) + intercept |
 //! | isolation forest | `detector/forest.rs` | how deep a row falls in random trees |
 //! | elliptic envelope | `detector/envelope.rs` | the squared distance from the centre, in deviations |
-//! | local outlier factor | `detector/neighbours.rs` | how dense the rows around are, against those of the neighbours |
+//! | local outlier factor | `detector/local_outlier_factor.rs` | how dense the rows around are, against those of the neighbours |
+//! | principal components | `detector/components.rs` | T² and Q: how far along the usual directions, and how far off them |
+//! | robust z | `detector/robust_z.rs` | the largest distance of a feature from its median, in robust deviations |
+//! | nearest neighbours | `detector/nearest.rs` | the distance of the k-th nearest training row |
 //!
 //! A score says the same on a scale that does not depend on the model: the logarithm of how far the row is beyond the
 //! boundary, as a ratio of what the detector measures. Where there is no such ratio it is the decision over the
@@ -14,17 +17,23 @@
 //! A decision above 0 is normal, as in scikit-learn. For all but the SVM scikit-learn counts exactly 0 as normal too;
 //! such a decision is returned as the smallest normal number above 0, so that one rule holds for all.
 
+mod components;
 mod envelope;
 mod forest;
-mod neighbours;
+mod local_outlier_factor;
+mod nearest;
+mod robust_z;
 
+pub use components::PrincipalComponents;
 pub use envelope::EllipticEnvelope;
 pub(crate) use forest::average_depth;
 pub use forest::{IsolationForest, MAX_NODES, Tree, TreeNode};
-pub use neighbours::{LocalOutlierFactor, MAX_TRAINING_ROWS, Metric};
+pub use local_outlier_factor::{LocalOutlierFactor, MAX_TRAINING_ROWS, Metric};
+pub use nearest::{MAX_NEIGHBOURS, NearestNeighbours};
+pub use robust_z::RobustZ;
 
 use crate::svm::{Reference, ln_ratio};
-use crate::{CodePath, OneClassSvm, is_anomaly};
+use crate::{CodePath, ModelError, OneClassSvm, is_anomaly};
 
 /// What decides about prepared rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +46,12 @@ pub enum Detector {
     EllipticEnvelope(EllipticEnvelope),
     /// A local outlier factor.
     LocalOutlierFactor(LocalOutlierFactor),
+    /// Principal components: T² and Q.
+    PrincipalComponents(PrincipalComponents),
+    /// Robust z.
+    RobustZ(RobustZ),
+    /// Nearest neighbours.
+    NearestNeighbours(NearestNeighbours),
 }
 
 impl Detector {
@@ -47,6 +62,9 @@ impl Detector {
             Self::IsolationForest(forest) => forest.dimension(),
             Self::EllipticEnvelope(envelope) => envelope.dimension(),
             Self::LocalOutlierFactor(factor) => factor.dimension(),
+            Self::PrincipalComponents(components) => components.dimension(),
+            Self::RobustZ(robust) => robust.dimension(),
+            Self::NearestNeighbours(nearest) => nearest.dimension(),
         }
     }
 
@@ -57,6 +75,9 @@ impl Detector {
             Self::IsolationForest(_) => "isolation forest",
             Self::EllipticEnvelope(_) => "elliptic envelope",
             Self::LocalOutlierFactor(_) => "local outlier factor",
+            Self::PrincipalComponents(_) => "principal components",
+            Self::RobustZ(_) => "robust z",
+            Self::NearestNeighbours(_) => "nearest neighbours",
         }
     }
 
@@ -67,6 +88,9 @@ impl Detector {
             Self::IsolationForest(forest) => forest.heap_bytes(),
             Self::EllipticEnvelope(envelope) => envelope.heap_bytes(),
             Self::LocalOutlierFactor(factor) => factor.heap_bytes(),
+            Self::PrincipalComponents(components) => components.heap_bytes(),
+            Self::RobustZ(robust) => robust.heap_bytes(),
+            Self::NearestNeighbours(nearest) => nearest.heap_bytes(),
         }
     }
 
@@ -115,6 +139,18 @@ impl Detector {
                 factor.measure(rows, measures);
                 factor.offset()
             }
+            Self::PrincipalComponents(components) => {
+                components.measure(rows, measures);
+                -1.0
+            }
+            Self::RobustZ(robust) => {
+                robust.measure(rows, measures);
+                -1.0
+            }
+            Self::NearestNeighbours(nearest) => {
+                nearest.measure(rows, measures);
+                -nearest.limit()
+            }
         };
         Measured::Beyond { offset }
     }
@@ -135,6 +171,19 @@ fn decision_of(measure: f64, offset: f64) -> f64 {
         f64::MIN_POSITIVE
     } else {
         decision
+    }
+}
+
+/// Returns a measure as a finite number: what is too far to be computed is the largest.
+fn beyond_measure(measure: f64) -> f64 {
+    if measure.is_finite() { measure } else { f64::MAX }
+}
+
+/// Checks the numbers of a detector.
+fn all_finite(what: &'static str, numbers: &[f64]) -> Result<(), ModelError> {
+    match numbers.iter().all(|number| number.is_finite()) {
+        true => Ok(()),
+        false => Err(ModelError::NotFinite(what)),
     }
 }
 
@@ -178,113 +227,23 @@ impl From<LocalOutlierFactor> for Detector {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decided(detector: impl Into<Detector>, row: f64) -> f64 {
-        let mut decisions = [f64::NAN];
-        detector.into().decide(CodePath::best(), &[row], &mut decisions);
-        decisions[0]
-    }
-
-    #[test]
-    fn exactly_0_is_normal_as_in_scikit_learn_except_for_the_svm() {
-        let envelope =
-            || Detector::EllipticEnvelope(EllipticEnvelope::new(vec![1.0], vec![1.0], -4.0).unwrap());
-        assert_eq!(decided(envelope(), 1.0), 4.0);
-        assert_eq!(decided(envelope(), 3.0), f64::MIN_POSITIVE);
-        assert!(decided(envelope(), 3.000_001) < 0.0);
-        let svm = OneClassSvm::new(1, vec![1.0], vec![1.0], -3.0, crate::Kernel::Linear).unwrap();
-        assert_eq!(decided(svm, 3.0), 0.0);
-    }
-
-    /// Returns the decision and the score.
-    fn scored(detector: &Detector, row: f64) -> (f64, f64) {
-        let (mut decisions, mut scores) = ([f64::NAN], [f64::NAN]);
-        detector.score(CodePath::best(), &[row], &mut decisions, &mut scores);
-        assert_eq!(decisions[0].to_bits(), decided(detector.clone(), row).to_bits());
-        (decisions[0], scores[0])
-    }
-
-    #[test]
-    fn a_score_is_the_logarithm_of_how_far_beyond_the_boundary_a_row_is() {
-        let near = |got: f64, right: f64| {
-            assert!(
-                (got - right).abs() < 1e-14 * right.abs().max(1.0),
-                "{got}, {right}"
-            );
-        };
-        let envelope = EllipticEnvelope::new(vec![1.0], vec![1.0], -4.0).unwrap().into();
-        near(scored(&envelope, 7.0).1, 9.0_f64.ln());
-        near(scored(&envelope, 2.0).1, 0.25_f64.ln());
-        // On the boundary a row is normal, and so is its score; in the centre the score is still a number.
-        assert_eq!(scored(&envelope, 3.0), (f64::MIN_POSITIVE, -f64::MIN_POSITIVE));
-        near(scored(&envelope, 1.0).1, (f64::MIN_POSITIVE / 4.0).ln());
-        let tree = |depth| {
-            let forest = IsolationForest::new(1, vec![vec![TreeNode::Leaf { depth }]], 1.0, -0.5);
-            Detector::from(forest.unwrap())
-        };
-        near(scored(&tree(0.25), 0.0).1, 0.75 * 2.0_f64.ln());
-        near(scored(&tree(3.0), 0.0).1, -2.0 * 2.0_f64.ln());
-        let factor = LocalOutlierFactor::new(1, Metric::Euclidean, vec![1.0], vec![1.0], vec![1.0], -1.5);
-        // scikit-learn adds 1e-10 to the mean distance.
-        near(
-            scored(&factor.unwrap().into(), 7.0).1,
-            ((6.0_f64 + 1e-10) / 1.5).ln(),
-        );
-    }
-
-    #[test]
-    fn a_detector_without_a_ratio_has_the_first_term_of_its_logarithm() {
-        for (offset, row, right) in [
-            (4.0, 3.0, (-8.0, 2.0)),
-            (0.0, 3.0, (-4.0, 4.0)),
-            (1e-310, 3.0, (-4.0, f64::MAX)),
-        ] {
-            let envelope = EllipticEnvelope::new(vec![1.0], vec![1.0], offset).unwrap();
-            assert_eq!(scored(&envelope.into(), row), right);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_decided_is_not_a_number() {
-        let leaf = TreeNode::Leaf { depth: 1.0 };
-        let forest =
-            || Detector::IsolationForest(IsolationForest::new(1, vec![vec![leaf]], 1.0, -0.5).unwrap());
-        assert_eq!(decided(forest(), 7.0), f64::MIN_POSITIVE);
-        // More than 32 bits hold, which scikit-learn refuses.
-        assert!(decided(forest(), 1e39).is_nan());
-        let factor = LocalOutlierFactor::new(1, Metric::Euclidean, vec![1.0], vec![1.0], vec![1.0], -1.5);
-        let factor = Detector::LocalOutlierFactor(factor.unwrap());
-        assert!(!decided(factor.clone(), f64::INFINITY).is_finite());
-        assert!(!decided(factor, f64::NAN).is_finite());
-    }
-
-    #[test]
-    fn trees_whose_paths_do_not_end_are_refused() {
-        let split = |left, right| TreeNode::Split {
-            feature: 0,
-            threshold: 0.0,
-            left,
-            right,
-        };
-        let leaf = TreeNode::Leaf { depth: 1.0 };
-        for tree in [
-            vec![],
-            vec![split(0, 1), leaf],
-            vec![split(1, 2), leaf],
-            vec![split(1, 1), split(0, 1)],
-        ] {
-            let refused = IsolationForest::new(1, vec![vec![leaf], tree.clone()], 1.0, 0.0);
-            assert!(refused.is_err(), "{tree:?}");
-        }
-        let other_feature = TreeNode::Split {
-            feature: 1,
-            threshold: 0.0,
-            left: 1,
-            right: 2,
-        };
-        assert!(IsolationForest::new(1, vec![vec![other_feature, leaf, leaf]], 1.0, 0.0).is_err());
+impl From<PrincipalComponents> for Detector {
+    fn from(components: PrincipalComponents) -> Self {
+        Self::PrincipalComponents(components)
     }
 }
+
+impl From<RobustZ> for Detector {
+    fn from(robust: RobustZ) -> Self {
+        Self::RobustZ(robust)
+    }
+}
+
+impl From<NearestNeighbours> for Detector {
+    fn from(nearest: NearestNeighbours) -> Self {
+        Self::NearestNeighbours(nearest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 
 use crate::svm::exp_of_nonpositive;
 use crate::{
-    CodePath, Detector, EllipticEnvelope, IsolationForest, Kernel, LocalOutlierFactor, OneClassSvm, TreeNode,
+    CodePath, Detector, EllipticEnvelope, IsolationForest, Kernel, LocalOutlierFactor, NearestNeighbours,
+    OneClassSvm, PrincipalComponents, RobustZ, TreeNode,
 };
 
 /// The gradient of the score at a row, and the way to the row from what is normal there.
@@ -23,6 +24,9 @@ impl Slope {
             Detector::EllipticEnvelope(envelope) => of_envelope(envelope, row),
             Detector::IsolationForest(forest) => by_removal(detector, row, &middle_of_splits(forest, row)),
             Detector::LocalOutlierFactor(factor) => by_removal(detector, row, &mean_of_rows(factor)),
+            Detector::PrincipalComponents(components) => of_components(components, row),
+            Detector::RobustZ(robust) => of_robust_z(robust, row),
+            Detector::NearestNeighbours(nearest) => of_nearest(nearest, row),
         }
     }
 
@@ -114,6 +118,74 @@ fn of_envelope(envelope: &EllipticEnvelope, row: &[f64]) -> Slope {
         .map(|gradient| 2.0 * gradient / square)
         .collect();
     Slope { gradient, way }
+}
+
+/// score = ln(T²/limit) or ln(Q/limit), whichever is larger, with the gradient 2P(x − μ)/T² or /Q: P weighs the components that
+/// are kept by 1/λ for T², and the others by 1 for Q.
+fn of_components(components: &PrincipalComponents, row: &[f64]) -> Slope {
+    let beyond = components.beyond(row);
+    let kept = components.variances();
+    let (mut gradient, mut square) = (vec![0.0; row.len()], 0.0);
+    let coordinates = components.coordinates(row).enumerate();
+    for ((at, coordinate), weights) in coordinates.zip(components.components().chunks_exact(row.len())) {
+        let weighed = match (beyond.t2 >= beyond.q, kept.get(at)) {
+            (true, Some(variance)) => coordinate / variance,
+            (false, None) => coordinate,
+            _ => continue,
+        };
+        square += weighed * coordinate;
+        for (gradient, weight) in gradient.iter_mut().zip(weights) {
+            *gradient += 2.0 * weighed * weight;
+        }
+    }
+    let way = row.iter().zip(components.centre());
+    Slope {
+        gradient: match square > 0.0 {
+            true => gradient.into_iter().map(|gradient| gradient / square).collect(),
+            false => gradient,
+        },
+        way: way.map(|(value, centre)| value - centre).collect(),
+    }
+}
+
+/// score = ln(|xⱼ − mⱼ|/scaleⱼ/limitⱼ) of the feature with the largest distance, which alone has a gradient: 1/(xⱼ − mⱼ).
+fn of_robust_z(robust: &RobustZ, row: &[f64]) -> Slope {
+    let way: Vec<f64> = row
+        .iter()
+        .zip(robust.centre())
+        .map(|(value, centre)| value - centre)
+        .collect();
+    let largest = robust
+        .beyond(row)
+        .enumerate()
+        .max_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut gradient = vec![0.0; row.len()];
+    if let Some((at, _)) = largest.filter(|(at, _)| way[*at] != 0.0) {
+        gradient[at] = 1.0 / way[at];
+    }
+    Slope { gradient, way }
+}
+
+/// score = ln(|x − xᵢ|/limit), where xᵢ is the k-th nearest row, so its gradient is (x − xᵢ)/|x − xᵢ|².
+fn of_nearest(nearest: &NearestNeighbours, row: &[f64]) -> Slope {
+    let square = |other: &[f64]| -> f64 { other.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum() };
+    let mut others: Vec<&[f64]> = nearest.rows().chunks_exact(row.len()).collect();
+    let order = |a: &&[f64], b: &&[f64]| square(a).total_cmp(&square(b));
+    let (_, other, _) = others.select_nth_unstable_by(nearest.neighbours() - 1, order);
+    let way: Vec<f64> = row
+        .iter()
+        .zip(other.iter())
+        .map(|(value, other)| value - other)
+        .collect();
+    let square: f64 = way.iter().map(|way| way * way).sum();
+    let gradient = way.iter().map(|way| match square > 0.0 {
+        true => way / square,
+        false => 0.0,
+    });
+    Slope {
+        gradient: gradient.collect(),
+        way,
+    }
 }
 
 /// Where a score has steps instead of a gradient: how much it falls if one feature after the other has its usual value.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{FormatError, feature_codes, features, kernel, kernel_parts};
 use crate::{
     Clip, Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, Model, ModelError,
-    OneClassSvm, Projection, Scaler, Step, Stretch, Tree, TreeNode,
+    NearestNeighbours, OneClassSvm, PrincipalComponents, Projection, RobustZ, Scaler, Step, Stretch, Tree,
+    TreeNode,
 };
 
 /// The contents after the header. A change to them must raise the version; new variants go at the end.
@@ -69,6 +70,25 @@ enum StoredDetector {
         reaches: Vec<f64>,
         densities: Vec<f64>,
         offset: f64,
+    },
+    /// Since version 5, as are the next.
+    PrincipalComponents {
+        centre: Vec<f64>,
+        components: Vec<f64>,
+        variances: Vec<f64>,
+        t2_limit: f64,
+        q_limit: f64,
+    },
+    RobustZ {
+        centre: Vec<f64>,
+        scale: Vec<f64>,
+        limits: Vec<f64>,
+    },
+    NearestNeighbours {
+        dimension: u32,
+        neighbours: u32,
+        rows: Vec<f64>,
+        limit: f64,
     },
 }
 
@@ -149,6 +169,24 @@ impl StoredDetector {
                 reaches: factor.reaches().to_vec(),
                 densities: factor.densities().to_vec(),
                 offset: factor.offset(),
+            },
+            Detector::PrincipalComponents(components) => Self::PrincipalComponents {
+                centre: components.centre().to_vec(),
+                components: components.components().to_vec(),
+                variances: components.variances().to_vec(),
+                t2_limit: components.t2_limit(),
+                q_limit: components.q_limit(),
+            },
+            Detector::RobustZ(robust) => Self::RobustZ {
+                centre: robust.centre().to_vec(),
+                scale: robust.scale().to_vec(),
+                limits: robust.limits().to_vec(),
+            },
+            Detector::NearestNeighbours(nearest) => Self::NearestNeighbours {
+                dimension: narrow(nearest.dimension()),
+                neighbours: narrow(nearest.neighbours()),
+                rows: nearest.rows().to_vec(),
+                limit: nearest.limit(),
             },
         }
     }
@@ -232,6 +270,24 @@ impl StoredDetector {
                     neighbours, metric, rows, reaches, densities, offset,
                 )?)
             }
+            Self::PrincipalComponents {
+                centre,
+                components,
+                variances,
+                t2_limit,
+                q_limit,
+            } => PrincipalComponents::new(centre, components, variances, t2_limit, q_limit)?.into(),
+            Self::RobustZ {
+                centre,
+                scale,
+                limits,
+            } => RobustZ::new(centre, scale, limits)?.into(),
+            Self::NearestNeighbours {
+                dimension,
+                neighbours,
+                rows,
+                limit,
+            } => NearestNeighbours::new(dimension as usize, neighbours as usize, rows, limit)?.into(),
         })
     }
 }
@@ -239,6 +295,14 @@ impl StoredDetector {
 /// Returns whether programs that read no newer version than 2 do not know a step.
 pub(super) fn is_newer(step: &Step) -> bool {
     matches!(step, Step::Clip(_))
+}
+
+/// Returns whether programs that read no newer version than 3 do not know a detector.
+pub(super) fn is_newest(detector: &Detector) -> bool {
+    matches!(
+        detector,
+        Detector::PrincipalComponents(_) | Detector::RobustZ(_) | Detector::NearestNeighbours(_)
+    )
 }
 
 /// Cuts the nodes into trees.

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Band, Clip, Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, OneClassSvm,
-    Profile, Projection, Scaler, Season, Step, Stretch, Tree, TreeNode,
+    Band, Clip, Detector, EllipticEnvelope, IsolationForest, LocalOutlierFactor, Metric, NearestNeighbours,
+    OneClassSvm, PrincipalComponents, Profile, Projection, RobustZ, Scaler, Season, Step, Stretch, Tree,
+    TreeNode,
 };
 
 fn finite() -> impl Strategy<Value = f64> {
@@ -78,7 +79,40 @@ fn detector(dimension: usize) -> impl Strategy<Value = Detector> {
         let factor = LocalOutlierFactor::new(neighbours, metric, rows, reaches, densities, offset);
         Detector::LocalOutlierFactor(factor.unwrap())
     });
-    prop_oneof![svm(dimension), forest, envelope, factor]
+    let above_0 = || f64::MIN_POSITIVE..f64::MAX;
+    let components = (
+        vec(finite(), dimension),
+        vec(finite(), dimension * dimension),
+        vec(above_0(), 1..=dimension),
+        (above_0(), above_0()),
+    );
+    let components = components.prop_map(|(centre, components, variances, (t2, q))| {
+        PrincipalComponents::new(centre, components, variances, t2, q)
+            .unwrap()
+            .into()
+    });
+    let robust = (
+        vec(finite(), dimension),
+        vec(above_0(), dimension),
+        vec(above_0(), dimension),
+    );
+    let robust =
+        robust.prop_map(|(centre, scale, limits)| RobustZ::new(centre, scale, limits).unwrap().into());
+    let nearest = (vec(finite(), 30 * dimension), 1_usize..4, above_0());
+    let nearest = nearest.prop_map(move |(rows, neighbours, limit)| {
+        NearestNeighbours::new(dimension, neighbours, rows, limit)
+            .unwrap()
+            .into()
+    });
+    prop_oneof![
+        svm(dimension),
+        forest,
+        envelope,
+        factor,
+        components,
+        robust,
+        nearest
+    ]
 }
 
 fn step(dimension: usize) -> impl Strategy<Value = Step> {
@@ -188,6 +222,7 @@ proptest! {
         let _ = Model::from_bytes(&sealed(1, &bytes));
         let _ = Model::from_bytes(&sealed(2, &bytes));
         let _ = Model::from_bytes(&sealed(3, &bytes));
+        let _ = Model::from_bytes(&sealed(5, &bytes));
     }
 }
 
@@ -291,6 +326,22 @@ fn the_file_layout_does_not_change_unnoticed() {
         third.each_ref().map(version),
         ["30f07845d9f54d26", "4e8841a3bd5ec907", "4e33eebcc49aa9aa"]
     );
+    let fifth: [Detector; 3] = [
+        PrincipalComponents::new(vec![1.0], vec![1.0], vec![2.0], 3.0, 4.0)
+            .unwrap()
+            .into(),
+        RobustZ::new(vec![1.0], vec![2.0], vec![3.5]).unwrap().into(),
+        NearestNeighbours::new(1, 1, vec![1.0, 2.0], 0.5).unwrap().into(),
+    ];
+    let version = |detector| {
+        let model = Model::with_steps(mean(), vec![], detector, "by hand").unwrap();
+        assert_eq!(model.to_bytes().unwrap()[4], 5);
+        model.version().unwrap()
+    };
+    assert_eq!(
+        fifth.map(version),
+        ["ef5e95dd671f327b", "6c98cb45eff27b7d", "18afa42764d17f47"]
+    );
 }
 
 #[test]
@@ -333,8 +384,11 @@ fn a_profile_that_this_program_cannot_use_is_refused() {
 #[test]
 fn other_files_and_versions_are_named() {
     let mut bytes = small().to_bytes().unwrap();
-    bytes[4] = 9;
-    assert!(matches!(Model::from_bytes(&bytes), Err(FormatError::Version(9))));
+    for version in [0, 4, 6, 9] {
+        bytes[4] = version;
+        let error = Model::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(error, FormatError::Version(_)), "{error}");
+    }
     assert!(matches!(
         Model::from_bytes(b"PK\x03\x04 and so on"),
         Err(FormatError::NotAModel)

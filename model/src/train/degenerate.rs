@@ -28,7 +28,7 @@ const LEAST_TOLERANCE: f64 = 1e-9;
 const ROUNDING: f64 = 1e-12;
 
 /// Where a moved boundary lies: rows with this share of the similarity of the least similar normal row.
-const MOVED_TO: f64 = 0.9;
+pub(super) const MOVED_TO: f64 = 0.9;
 
 /// How far sums of the same kernel values may differ by rounding, as a share of rho.
 const ROUNDING_OF_SUMS: f64 = 1e-12;
@@ -109,6 +109,10 @@ impl<'a> History<'a> {
         }
     }
 
+    pub(super) fn features(&self) -> &Features {
+        self.features
+    }
+
     /// Returns by how much a constant feature may differ.
     pub(super) fn tolerance(&self) -> f64 {
         self.tolerance
@@ -118,6 +122,11 @@ impl<'a> History<'a> {
         Replaced::NeverVaried {
             tolerance: self.tolerance,
         }
+    }
+
+    /// Returns whether each feature is constant.
+    pub(super) fn constant(&self) -> &[bool] {
+        &self.constant
     }
 
     /// Returns whether every feature of the value is constant; the number of readings may vary.
@@ -224,9 +233,8 @@ pub(super) fn settle(
     if !(least_similar > 0.0 && least_similar.is_finite()) {
         return Err(refusal);
     }
-    let different = different(rows, svm.dimension());
-    let few = different < FEW && asked_for(options, different) == 0;
-    let share = if few {
+    let few = few(rows, svm.dimension(), options);
+    let share = if few.is_some() {
         MOVED_TO
     } else {
         1.0 - off.min(1.0 - MOVED_TO)
@@ -238,11 +246,17 @@ pub(super) fn settle(
         -share * least_similar,
         svm.kernel(),
     )?;
-    let replaced = few.then_some(Replaced::BoundaryMoved {
+    Ok((settled, few))
+}
+
+/// Returns what to tell of a history with too few different rows to show where the boundary is; `None` if there are enough.
+pub(super) fn few(rows: &[f64], dimension: usize, options: &TrainOptions) -> Option<Replaced> {
+    let different = different(rows, dimension);
+    let few = different < FEW && asked_for(options, different) == 0;
+    few.then_some(Replaced::BoundaryMoved {
         different,
-        rows: decisions.len(),
-    });
-    Ok((settled, replaced))
+        rows: rows.len() / dimension,
+    })
 }
 
 /// Returns how many of so many rows nu asks to be outliers, at most.

@@ -21,14 +21,16 @@ const MOST_ROWS_DENSE: usize = 5_000;
 /// [`Gamma::for_features`] for several. It treats about 0.5 % of the rows as outliers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Share of the training rows, between 0 and 1: about this share become anomalies, and at least this share become
+    /// Share of the training rows, between 0 and 1: about this share become anomalies, and of an SVM at least this share become
     /// support vectors.
     pub nu: f64,
-    /// The kernel.
+    /// What to train.
+    pub detector: TrainDetector,
+    /// The SVM's kernel.
     pub kernel: TrainKernel,
     /// The kernel's gamma; the linear kernel has none.
     pub gamma: Gamma,
-    /// Whether to centre and scale the features first.
+    /// Whether to centre and scale the features first. Robust z has a centre and a scale of its own instead.
     pub standardise: bool,
     /// The solver stops when every row agrees with the exact solution to within this share of rho, which is what a score
     /// may be off. The boundary is put further out by as much. The solver of other kernels than RBF stops at a thousandth of
@@ -48,6 +50,20 @@ pub enum ProfileChoice {
     Never,
     /// It has the one that predicts its history best, if one is worth it, by the hours of this time zone.
     IfWorthIt(TimeZone),
+}
+
+/// A detector to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrainDetector {
+    /// A one-class SVM.
+    #[default]
+    Svm,
+    /// Principal components, with limits of T² and Q.
+    PrincipalComponents,
+    /// Robust z, with a limit for each feature. It is the one for few windows, and for values that hardly ever change.
+    RobustZ,
+    /// The nearest neighbour.
+    NearestNeighbours,
 }
 
 /// A kernel to train with.
@@ -126,6 +142,9 @@ pub enum TrainError {
         "`{0}` is not a gamma: use scale, auto, a number above 0, or such a number per feature, as in 3/d"
     )]
     Gamma(String),
+    /// A text is not a detector.
+    #[error("`{0}` is not a detector that can be trained: use svm, pca, robust-z or neighbours")]
+    Detector(String),
     /// A text is not a time zone.
     #[error("`{0}` is no time zone: write a name of the IANA database, such as Europe/Berlin or UTC")]
     Zone(String),
@@ -157,6 +176,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             nu: 0.005,
+            detector: TrainDetector::Svm,
             kernel: TrainKernel::Rbf,
             gamma: Gamma::PerFeature(3.0),
             standardise: true,
@@ -164,6 +184,41 @@ impl Default for TrainOptions {
             max_rows: 5_000,
             profile: ProfileChoice::IfWorthIt(TimeZone::UTC),
         }
+    }
+}
+
+impl TrainDetector {
+    /// All detectors that can be trained.
+    pub const ALL: [Self; 4] = [
+        Self::Svm,
+        Self::PrincipalComponents,
+        Self::RobustZ,
+        Self::NearestNeighbours,
+    ];
+
+    /// Returns its name, as on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Svm => "svm",
+            Self::PrincipalComponents => "pca",
+            Self::RobustZ => "robust-z",
+            Self::NearestNeighbours => "neighbours",
+        }
+    }
+}
+
+impl fmt::Display for TrainDetector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for TrainDetector {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        let found = Self::ALL.into_iter().find(|detector| detector.name() == text);
+        found.ok_or_else(|| TrainError::Detector(text.to_owned()))
     }
 }
 
@@ -216,11 +271,11 @@ impl FromStr for Gamma {
 }
 
 impl TrainOptions {
-    /// Returns the largest [`TrainOptions::max_rows`] with this kernel.
+    /// Returns the largest [`TrainOptions::max_rows`] with this detector and kernel.
     pub fn most_rows(&self) -> usize {
-        match self.kernel {
-            TrainKernel::Rbf => MOST_ROWS,
-            _ => MOST_ROWS_DENSE,
+        match (self.detector, self.kernel) {
+            (TrainDetector::Svm, TrainKernel::Linear | TrainKernel::Polynomial { .. }) => MOST_ROWS_DENSE,
+            _ => MOST_ROWS,
         }
     }
 
@@ -255,8 +310,8 @@ impl TrainOptions {
                 return wrong("the degree", degree.into(), "it must be 1 to 64");
             }
         }
-        let wanted = match self.kernel {
-            TrainKernel::Rbf => "it must be 2 to 20000",
+        let wanted = match self.most_rows() {
+            MOST_ROWS => "it must be 2 to 20000",
             _ => "it must be 2 to 5000; the rbf kernel takes up to 20000",
         };
         if !(2..=self.most_rows()).contains(&self.max_rows) {
