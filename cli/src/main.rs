@@ -32,6 +32,7 @@ mod scale;
 mod send;
 mod show;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 use crate::train::TrainArgs;
+use crate::tune::TuneArgs;
 use diff::DiffArgs;
 use gc::GcArgs;
 use import::ImportArgs;
@@ -37,6 +38,8 @@ pub(crate) enum ModelsCommand {
     Import(Box<ImportArgs>),
     /// Train a model per sensor on history
     Train(Box<TrainArgs>),
+    /// Choose what to train for each sensor by back-test: detector, kernel and features
+    Tune(Box<TuneArgs>),
     /// List the models of a store
     List(ListArgs),
     /// Show a model of a sensor: where it comes from, and what was current before it
@@ -70,6 +73,7 @@ impl ModelsCommand {
         match self {
             Self::Import(args) => args.run().await,
             Self::Train(args) => args.run().await,
+            Self::Tune(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
             Self::Promote(args) => args.run().await,

@@ -33,10 +33,12 @@ use crate::run::cores;
 use crate::show;
 use crate::train::Sample;
 use calibrate::{Counts, wanted};
-use due::{Due, at_once, due, hours, most};
+use due::{at_once, most};
 use gate::Gate;
 use outcome::{Outcome, Retrained};
-use recent::RecentWindows;
+
+pub(crate) use due::{Due, due, hours};
+pub(crate) use recent::RecentWindows;
 
 /// Number of sensors that are read, trained or stored at once; no more are trained than there are cores.
 const SENSORS_IN_FLIGHT: usize = 16;
@@ -149,7 +151,10 @@ pub(crate) async fn retrain(
 ) -> Result<Retrained, CliError> {
     let repository = ModelRepository::new(store.clone());
     let mut retrained = Retrained::default();
-    let due = due(&repository, &mut retrained).await?;
+    let found = due(&repository, |_| true).await?;
+    retrained.imported = found.imported;
+    retrained.failed = found.failed;
+    let due = found.due;
     let hours = hours(store, how.within).await?;
     let mut labels = IncidentLabels::read(store).await?;
     labels.catch_up(store).await?;

@@ -55,6 +55,8 @@ pub enum Cause {
     Train,
     /// `windrow retrain`.
     Retrain,
+    /// `windrow models tune`.
+    Tune,
     /// `windrow models import`.
     Import,
     /// `windrow models promote`.
@@ -73,6 +75,7 @@ impl Cause {
         match self {
             Self::Train => "train",
             Self::Retrain => "retrain",
+            Self::Tune => "tune",
             Self::Import => "import",
             Self::Promote => "promote",
             Self::Rollback => "rollback",

@@ -73,14 +73,19 @@ impl IncidentVerdict {
             Self::Maintenance => "maintenance",
         }
     }
-
-    /// Returns whether models must not learn the windows of such incidents. A false alarm is normal, so they have to.
-    const fn is_kept_out_of_training(self) -> bool {
-        matches!(self, Self::True | Self::Maintenance)
-    }
 }
 
 impl IncidentLabel {
+    /// Returns whether models must not learn the windows of its incident. A false alarm is normal, so they have to.
+    pub(crate) const fn is_kept_out_of_training(&self) -> bool {
+        matches!(self.verdict, IncidentVerdict::True | IncidentVerdict::Maintenance)
+    }
+
+    /// Returns whether something was wrong that a model should see: silence and stuck values are none of its doing.
+    pub(crate) fn is_anomaly(&self) -> bool {
+        self.verdict == IncidentVerdict::True && self.kind == IncidentKind::Anomaly
+    }
+
     /// Returns the label of an incident as it is now.
     pub(crate) fn of(
         incident: &Incident,
@@ -144,12 +149,15 @@ impl IncidentLabels {
 
     /// Returns the stretches of event time whose windows models must not learn, by sensor. Their ends are not part of them.
     pub(crate) fn kept_out_of_training(&self) -> KeptOut {
+        self.stretches(IncidentLabel::is_kept_out_of_training)
+    }
+
+    /// Returns the stretches of event time of some labels, by sensor. Their ends are not part of them.
+    pub(crate) fn stretches(&self, of: impl Fn(&IncidentLabel) -> bool) -> KeptOut {
         let mut stretches = KeptOut::new();
-        for label in self.labels.values() {
-            if label.verdict.is_kept_out_of_training() {
-                let of_sensor = stretches.entry(label.sensor.clone()).or_default();
-                of_sensor.push((label.from, label.to));
-            }
+        for label in self.labels.values().filter(|label| of(label)) {
+            let of_sensor = stretches.entry(label.sensor.clone()).or_default();
+            of_sensor.push((label.from, label.to));
         }
         stretches
     }

@@ -1,5 +1,6 @@
 //! The sensors to train again, and where their windows are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -8,7 +9,7 @@ use windrow_model::{Features, TrainOptions};
 use windrow_models::ModelRepository;
 use windrow_store::{Hour, Store};
 
-use super::{HowArgs, Retrained};
+use super::HowArgs;
 use crate::error::CliError;
 use crate::train::options_of;
 
@@ -16,11 +17,22 @@ use crate::train::options_of;
 const READS_IN_FLIGHT: usize = 16;
 
 /// A sensor to train, and how its present model was trained.
-pub(super) struct Due {
-    pub(super) sensor: SensorId,
-    pub(super) version: String,
-    pub(super) features: Features,
-    pub(super) options: TrainOptions,
+pub(crate) struct Due {
+    pub(crate) sensor: SensorId,
+    pub(crate) version: String,
+    pub(crate) features: Features,
+    pub(crate) options: TrainOptions,
+}
+
+/// The sensors that have a model.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Those whose model was trained here, ordered by name.
+    pub(crate) due: Vec<Due>,
+    /// How many have a model that was not.
+    pub(crate) imported: u64,
+    /// Those of whose training something cannot be read, and what.
+    pub(crate) failed: BTreeMap<SensorId, String>,
 }
 
 impl Due {
@@ -42,26 +54,27 @@ impl Due {
     }
 }
 
-/// Returns the sensors whose present model was trained here, ordered by name.
-pub(super) async fn due(
+/// Finds the wanted sensors that have a model, and how it was trained.
+pub(crate) async fn due(
     repository: &ModelRepository,
-    retrained: &mut Retrained,
-) -> Result<Vec<Due>, CliError> {
-    let entries = repository.list().await?.into_iter().filter(|entry| entry.current);
+    is_wanted: impl Fn(&SensorId) -> bool,
+) -> Result<Found, CliError> {
+    let entries = repository.list().await?.into_iter();
+    let entries = entries.filter(|entry| entry.current && is_wanted(&entry.sensor));
     let read = futures::stream::iter(entries)
         .map(|entry| async move {
             let metadata = repository.metadata(&entry.sensor, &entry.version).await?;
             Ok::<_, CliError>((entry, metadata))
         })
         .buffered(READS_IN_FLIGHT);
-    let mut due = Vec::new();
+    let mut found = Found::default();
     let read: Vec<_> = read.try_collect().await?;
     for (entry, metadata) in read {
         let Some((metadata, training)) = metadata.and_then(|metadata| {
             let training = metadata.training.clone()?;
             Some((metadata, training))
         }) else {
-            retrained.imported += 1;
+            found.imported += 1;
             continue;
         };
         let features = metadata
@@ -69,20 +82,20 @@ pub(super) async fn due(
             .parse()
             .map_err(|error| format!("its features cannot be read: {error}"));
         match features.and_then(|features| Ok((features, options_of(&training.parameters)?))) {
-            Ok((features, options)) => due.push(Due {
+            Ok((features, options)) => found.due.push(Due {
                 sensor: entry.sensor,
                 version: entry.version,
                 features,
                 options,
             }),
-            Err(why) => _ = retrained.failed.insert(entry.sensor, why),
+            Err(why) => _ = found.failed.insert(entry.sensor, why),
         }
     }
-    Ok(due)
+    Ok(found)
 }
 
 /// Returns the hours of predictions that are not too old, oldest first.
-pub(super) async fn hours(store: &Store, within: Duration) -> Result<Vec<Hour>, CliError> {
+pub(crate) async fn hours(store: &Store, within: Duration) -> Result<Vec<Hour>, CliError> {
     let days = store.folders("predictions").await?;
     let newest = days.iter().filter_map(|day| day.strip_prefix("date=")).max();
     let newest: Option<EventTime> = newest.and_then(|day| format!("{day}T23:59:59Z").parse().ok());

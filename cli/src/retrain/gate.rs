@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use windrow_alerter::incident::{Rules, Track, Window};
+use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, Length};
 use windrow_model::{Model, Scores, Scratch};
+use windrow_tuning::raised;
 
 use crate::train::Sample;
 
@@ -67,22 +68,7 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
 
 /// Counts the incidents that windows with these scores open, by the alerter's rules for anomalies.
 pub(super) fn opened(starts: &[EventTime], scores: &[f64], length: Length, rules: &Rules) -> usize {
-    let rules = rules.for_anomalies_alone();
-    let (mut track, mut ended) = (Track::default(), Vec::new());
-    for (start, score) in starts.iter().zip(scores) {
-        let window = Window {
-            start: *start,
-            end: start.saturating_add(length.as_duration()),
-            score: *score,
-            threshold: None,
-            value: None,
-            count: 1,
-            breach: None,
-            cause: None,
-        };
-        track.take(&window, &rules, &mut ended);
-    }
-    ended.len() + track.open(EventTime::MAX, &rules).count()
+    raised(starts.iter().copied(), scores, length, rules).len()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ struct Recent {
 
 /// The newest windows of some sensors.
 #[derive(Debug, Default)]
-pub(super) struct RecentWindows {
+pub(crate) struct RecentWindows {
     of_sensors: HashMap<SensorId, Recent>,
     /// Number of sensors that still take windows.
     hungry: usize,
@@ -34,7 +34,7 @@ pub(super) struct RecentWindows {
 
 impl RecentWindows {
     /// Begins to gather up to `most` windows of a sensor, without those in the stretches that are kept out.
-    pub(super) fn want(
+    pub(crate) fn want(
         &mut self,
         sensor: SensorId,
         features: Features,
@@ -55,7 +55,7 @@ impl RecentWindows {
     }
 
     /// Reads hours, the newest first, until all sensors have as many windows as they want.
-    pub(super) async fn read(&mut self, store: &Store, hours: &[Hour]) -> Result<(), CliError> {
+    pub(crate) async fn read(&mut self, store: &Store, hours: &[Hour]) -> Result<(), CliError> {
         for hour in hours.iter().rev() {
             if self.hungry == 0 {
                 break;
@@ -91,7 +91,7 @@ impl RecentWindows {
     }
 
     /// Returns what was gathered, in order of time; sensors without a window are left out.
-    pub(super) fn into_samples(self) -> Vec<(SensorId, Sample)> {
+    pub(crate) fn into_samples(self) -> Vec<(SensorId, Sample)> {
         let mut samples: Vec<(SensorId, Sample)> = (self.of_sensors.into_iter())
             .filter_map(|(sensor, recent)| Some((sensor, recent.into_sample()?)))
             .collect();

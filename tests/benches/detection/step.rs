@@ -5,8 +5,10 @@ use std::time::Duration;
 use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, Course, EventTime, IncidentKind};
 use windrow_model::{
-    Features, Gamma, Model, ProfileChoice, Scores, Scratch, TrainOptions, TrainingWindows, train_windows,
+    Gamma, Model, ProfileChoice, Scores, Scratch, TrainDetector, TrainOptions, TrainingWindows, train_windows,
 };
+
+use windrow_tuning::{History, Recipe, recipes, tune};
 
 use crate::Args;
 use crate::fleet::Sensor;
@@ -23,7 +25,7 @@ pub(crate) struct Step {
     daily: bool,
     /// The number of windows that it is trained on.
     last: usize,
-    /// What an SVM sees of a window.
+    /// What a model sees of a window.
     features: &'static str,
     hold: Hold,
     threshold: f64,
@@ -41,6 +43,10 @@ enum Method {
         /// Whether it gets a seasonal profile, if one is worth it.
         seasonal: bool,
     },
+    /// Another detector that is trained here, with a seasonal profile if one is worth it.
+    Trained { detector: TrainDetector, nu: f64 },
+    /// What a back-test of the last windows before the time that is scored chooses, for each sensor.
+    Tuned,
     /// Anomalous is what scores above this quantile of the training windows.
     Forest { quantile: f64 },
     /// Anomalous is what is farther from the median than this many times the scaled median absolute deviation.
@@ -106,6 +112,45 @@ pub(crate) fn all(args: &Args) -> Vec<Step> {
     then("g + standard deviation, minimum and maximum", &|step| {
         step.features = "mean,std,min,max";
     });
+    let all = "mean,std,min,max";
+    for (name, detector, features) in [
+        ("robust z, of models train", TrainDetector::RobustZ, "mean"),
+        (
+            "robust z, of models train, four features",
+            TrainDetector::RobustZ,
+            all,
+        ),
+        ("nearest neighbour", TrainDetector::NearestNeighbours, "mean"),
+        (
+            "nearest neighbour, four features",
+            TrainDetector::NearestNeighbours,
+            all,
+        ),
+        (
+            "principal components, four features",
+            TrainDetector::PrincipalComponents,
+            all,
+        ),
+    ] {
+        steps.push(Step {
+            name: name.to_owned(),
+            method: Method::Trained { detector, nu: 0.005 },
+            daily: true,
+            last: 5_000,
+            features,
+            hold: Hold::WithHealth,
+            threshold: Rules::default().threshold,
+            ..steps[0].clone()
+        });
+    }
+    for (name, features) in [("tuned, from f", "mean"), ("tuned, from g", all)] {
+        steps.push(Step {
+            name: name.to_owned(),
+            method: Method::Tuned,
+            features,
+            ..steps[steps.len() - 1].clone()
+        });
+    }
     let peers = [
         (
             "isolation forest",
@@ -207,6 +252,7 @@ impl Step {
         let mut scores = Vec::new();
         let mut fitted = Fitted::None;
         let mut day = sensor.scored;
+        let recipe = self.recipe(sensor);
         while day < sensor.end {
             let next = match self.daily {
                 true => EventTime::from_millis(day.as_millis() + DAY_MS),
@@ -214,7 +260,7 @@ impl Step {
             };
             let (from, to) = (position(day), position(next));
             let training = from.saturating_sub(self.last)..from;
-            if let Some(new) = self.fit(windows, training) {
+            if let Some(new) = self.fit(windows, training, &recipe) {
                 fitted = new;
             }
             fitted.score(windows, from..to, &mut scores);
@@ -235,15 +281,77 @@ fn alarm(window: &Window) -> Course {
 /// A detector that has been trained.
 enum Fitted {
     None,
-    Svm(Box<Model>),
+    Model(Box<Model>),
     Forest { forest: Forest, limit: f64 },
     RobustZ { median: f64, limit: f64 },
     SeasonalNaive { limit: f64 },
 }
 
 impl Step {
+    /// Returns what a sensor's model is trained on, and how.
+    fn recipe(&self, sensor: &Sensor) -> Recipe {
+        let present = Recipe {
+            features: self.features.parse().unwrap(),
+            options: self.options(),
+        };
+        if self.method != Method::Tuned {
+            return present;
+        }
+        let present = Recipe {
+            options: TrainOptions {
+                max_rows: self.last,
+                ..present.options
+            },
+            ..present
+        };
+        let before = sensor
+            .windows
+            .partition_point(|window| window.window_start < sensor.scored);
+        let history = History {
+            windows: &sensor.windows[before.saturating_sub(10_000)..before],
+            length: sensor.length,
+            anomalies: &[],
+            left_out: &[],
+        };
+        let tuned = tune(history, &recipes(&present), &self.rules(), 1.0);
+        tuned.map_or(present, |tuned| tuned.choice().recipe.clone())
+    }
+
+    /// Returns how a model is trained.
+    fn options(&self) -> TrainOptions {
+        let seasonal = ProfileChoice::by_hours_of("UTC").unwrap();
+        let options = TrainOptions {
+            max_rows: 20_000,
+            ..TrainOptions::default()
+        };
+        match self.method {
+            Method::Svm {
+                nu,
+                gamma,
+                seasonal: profile,
+            } => TrainOptions {
+                nu,
+                gamma,
+                profile: if profile { seasonal } else { ProfileChoice::Never },
+                ..options
+            },
+            Method::Trained { detector, nu } => TrainOptions {
+                nu,
+                detector,
+                profile: seasonal,
+                ..options
+            },
+            Method::Tuned => TrainOptions {
+                gamma: Gamma::for_features(&self.features.parse().unwrap()),
+                profile: seasonal,
+                ..options
+            },
+            _ => options,
+        }
+    }
+
     /// Trains on some of the windows; returns `None` if they are too few.
-    fn fit(&self, all: &[Aggregate], training: std::ops::Range<usize>) -> Option<Fitted> {
+    fn fit(&self, all: &[Aggregate], training: std::ops::Range<usize>, recipe: &Recipe) -> Option<Fitted> {
         /// A sensor with fewer windows is not worth a model.
         const LEAST: usize = 100;
         if training.len() < LEAST {
@@ -251,18 +359,8 @@ impl Step {
         }
         let values: Vec<f64> = all[training.clone()].iter().map(|window| window.mean).collect();
         match self.method {
-            Method::Svm { nu, gamma, seasonal } => {
-                let options = TrainOptions {
-                    nu,
-                    gamma,
-                    max_rows: 20_000,
-                    profile: match seasonal {
-                        true => ProfileChoice::by_hours_of("UTC").unwrap(),
-                        false => ProfileChoice::Never,
-                    },
-                    ..TrainOptions::default()
-                };
-                let features: Features = self.features.parse().unwrap();
+            Method::Svm { .. } | Method::Trained { .. } | Method::Tuned => {
+                let Recipe { features, options } = recipe.clone();
                 let listed = features.as_slice();
                 let of = |window| listed.iter().map(move |feature| feature.of(window));
                 let rows: Vec<f64> = all[training.clone()].iter().flat_map(of).collect();
@@ -272,7 +370,7 @@ impl Step {
                     rows: &rows,
                 };
                 let (model, _) = train_windows(windows, features, &options).unwrap();
-                Some(Fitted::Svm(Box::new(model)))
+                Some(Fitted::Model(Box::new(model)))
             }
             Method::Forest { quantile } => {
                 let forest = Forest::fit(&values);
@@ -310,7 +408,7 @@ impl Fitted {
         let values = all[which.clone()].iter().map(|window| window.mean);
         match self {
             Self::None => scores.extend(values.map(|_| f64::MIN)),
-            Self::Svm(model) => {
+            Self::Model(model) => {
                 let mut out = Scores::default();
                 model
                     .score(&all[which], &mut Scratch::default(), &mut out)

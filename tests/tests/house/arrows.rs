@@ -74,6 +74,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["windrow-common", "windrow-service", "windrow-store"],
     ),
     (
+        "windrow-tuning",
+        &["windrow-alerter", "windrow-common", "windrow-model"],
+    ),
+    (
         "windrow",
         &[
             "windrow-alerter",
@@ -86,6 +90,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "windrow-scaler",
             "windrow-service",
             "windrow-store",
+            "windrow-tuning",
             "windrow-worker",
         ],
     ),

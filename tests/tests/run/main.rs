@@ -21,6 +21,7 @@ mod retrain;
 mod scale;
 mod shapes;
 mod stop;
+mod tune;
 
 use std::path::Path;
 

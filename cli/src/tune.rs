@@ -1,0 +1,280 @@
+//! `windrow models tune`: chooses detector, kernel and features of each sensor by back-test, and says why.
+
+mod outcome;
+mod windows;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use windrow_alerter::args::AnomalyArgs;
+use windrow_alerter::incident::Rules;
+use windrow_common::{Aggregate, EventTime, SensorId, SensorPattern, parse_duration};
+use windrow_model::{Model, train_windows};
+use windrow_models::{Cause, Metadata, ModelRepository, Pins, Promoted, Release};
+use windrow_producer::args::{ColumnArgs, WindowArgs};
+use windrow_store::StoreArg;
+use windrow_tuning::{History, Recipe, TuneError, recipes, tune};
+
+use crate::budget::Budget;
+use crate::error::CliError;
+use crate::label::{IncidentLabel, IncidentLabels, KeptOut};
+use crate::output::{OutputArg, OutputFormat};
+use crate::progress::steps;
+use crate::retrain::Storing;
+use crate::run::cores;
+use crate::show;
+use crate::train::{Sample, metadata};
+use outcome::{Change, Ended, Report};
+use windows::{Gathered, Passes};
+
+/// Number of sensors that are read, tuned or stored at once; no more are tuned than there are cores.
+const SENSORS_IN_FLIGHT: usize = 16;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each recipe is trained on the older three quarters of a sensor's windows. Counted are its incidents on the newest quarter, and the
+anomalies that it finds, of 60 that are put into copies of these windows and of those that `windrow label` says were true. The
+present model stays unless another finds a tenth more. Using up --budget once more than chance allows costs as much as a tenth of
+the anomalies.
+
+Example: see what suits each sensor of a machine
+  windrow models tune --store ./store 'pump-7/*' --dry-run --trials
+
+Example: choose for the whole fleet, and let the present models score until `windrow models promote`
+  windrow models tune --store ./store --candidate")]
+pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    store: StoreArg,
+    /// Sensors to tune, as DEVICE/TAG with * for any text; all sensors if none is named
+    #[arg(value_name = "SENSOR")]
+    sensors: Vec<SensorPattern>,
+    /// Read the windows from this source, as `windrow models train` does, instead of the stored predictions
+    #[arg(long, value_name = "SOURCE", env = "WINDROW_TUNE_SOURCE")]
+    source: Option<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
+    window: WindowArgs,
+    /// Number of windows of a sensor to look at, the newest that it has: 100 to 20,000
+    #[arg(long, value_name = "N", default_value_t = 10_000, env = "WINDROW_TUNE_WINDOWS", value_parser = clap::value_parser!(u32).range(100..=20_000))]
+    windows: u32,
+    /// Predictions of windows that start longer ago than this, by event time, are not read
+    #[arg(long, value_name = "DURATION", default_value = "90d", env = "WINDROW_TUNE_WITHIN", value_parser = parse_duration)]
+    within: Duration,
+    /// A sensor with fewer windows keeps its model
+    #[arg(long, value_name = "N", default_value_t = 300, env = "WINDROW_TUNE_LEAST")]
+    least: u32,
+    /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year) [default: 1 per sensor-month]
+    #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
+    budget: Option<Budget>,
+    /// Memory for windows, in MiB; a fleet that needs more is tuned in several passes over the predictions
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, env = "WINDROW_TUNE_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mib: u32,
+    /// Tell what came of every recipe, not of the present and the chosen one alone
+    #[arg(long, env = "WINDROW_TRIALS")]
+    trials: bool,
+    /// Store the new models as candidates, which do not score until `windrow models promote`
+    #[arg(long, env = "WINDROW_CANDIDATE")]
+    candidate: bool,
+    /// Store nothing, and say what would be stored
+    #[arg(long, env = "WINDROW_DRY_RUN")]
+    dry_run: bool,
+    #[command(flatten)]
+    rules: AnomalyArgs,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+impl TuneArgs {
+    pub(crate) async fn run(self) -> Result<(), CliError> {
+        let rules = self
+            .rules
+            .rules()
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let storing = match (self.dry_run, self.candidate) {
+            (true, _) => Storing::Nothing,
+            (false, true) => Storing::As(Release::Candidate),
+            (false, false) => Storing::As(Release::Promote(Pins::Respect)),
+        };
+        // A source may be the first thing that a store hears of.
+        let store = match self.source {
+            Some(_) => self.store.create().await?,
+            None => self.store.open()?,
+        };
+        let repository = ModelRepository::new(store.clone());
+        let mut labels = IncidentLabels::read(&store).await?;
+        labels.catch_up(&store).await?;
+        let how = How {
+            rules,
+            per_month: self.budget.unwrap_or_default().per_month(),
+            least: self.least as usize,
+            storing,
+            wrong: labels.stretches(IncidentLabel::is_anomaly),
+            left_out: labels.stretches(|label| label.is_kept_out_of_training() && !label.is_anomaly()),
+        };
+        let mut report = Report::new(self.trials, storing);
+        let mut passes = Passes::new(&self, &repository, &store, &mut report).await?;
+        let (how, fits) = (Arc::new(how), Arc::new(Semaphore::new(cores())));
+        let bar = steps("tuning", passes.sensors());
+        while let Some(gathered) = passes.next(&store).await? {
+            let (mut waiting, mut tuning) = (gathered.into_iter(), JoinSet::new());
+            loop {
+                while tuning.len() < SENSORS_IN_FLIGHT
+                    && let Some(one) = waiting.next()
+                {
+                    let (how, fits, repository) = (Arc::clone(&how), Arc::clone(&fits), repository.clone());
+                    tuning.spawn(async move {
+                        let sensor = one.sensor.clone();
+                        Ok::<_, CliError>((sensor, how.tune(one, &repository, fits).await?))
+                    });
+                }
+                let Some(ended) = tuning.join_next().await else {
+                    break;
+                };
+                let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
+                bar.inc(1);
+                report.note(sensor, ended);
+            }
+        }
+        bar.finish_and_clear();
+        match self.output.output {
+            OutputFormat::Json => show::json(&report.json())?,
+            OutputFormat::Table => report.say()?,
+        }
+        report.verdict()
+    }
+
+    fn is_wanted(&self, sensor: &SensorId) -> bool {
+        self.sensors.is_empty() || self.sensors.iter().any(|pattern| pattern.matches(sensor))
+    }
+}
+
+/// How each sensor is tuned.
+struct How {
+    rules: Rules,
+    per_month: f64,
+    least: usize,
+    storing: Storing,
+    /// When people found that something was wrong that a model should see.
+    wrong: KeptOut,
+    /// When something else was going on that no model should learn.
+    left_out: KeptOut,
+}
+
+impl How {
+    /// Tunes one sensor, and stores its new model if there is one.
+    async fn tune(
+        &self,
+        gathered: Gathered,
+        repository: &ModelRepository,
+        fits: Arc<Semaphore>,
+    ) -> Result<Ended, CliError> {
+        if gathered.windows.len() < self.least {
+            return Ok(Ended::Few);
+        }
+        let sensor = gathered.sensor.clone();
+        // A damaged model is as good as none; a store that fails is no reason to go without its threshold.
+        let threshold = match &gathered.version {
+            None => None,
+            Some(version) => match repository.load(&sensor, version).await {
+                Ok(present) => present.threshold(),
+                Err(error) if error.is_of_one_model() => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let rules = Rules {
+            threshold: threshold.unwrap_or(self.rules.threshold),
+            ..self.rules
+        };
+        let (wrong, left_out) = (ranges(&self.wrong, &sensor), ranges(&self.left_out, &sensor));
+        let per_month = self.per_month;
+        let slot = fits.acquire_owned().await;
+        let chosen = tokio::task::spawn_blocking(move || {
+            let history = History {
+                windows: &gathered.windows,
+                length: gathered.length,
+                anomalies: &wrong,
+                left_out: &left_out,
+            };
+            let tuned = tune(history, &recipes(&gathered.present), &rules, per_month)?;
+            let model = match tuned.stays() {
+                true => None,
+                false => Some(fit(
+                    &tuned.choice().recipe,
+                    &gathered,
+                    &wrong,
+                    &left_out,
+                    threshold,
+                )),
+            };
+            Ok::<_, TuneError>((tuned, model))
+        });
+        let chosen = chosen
+            .await
+            .map_err(|error| CliError::Panicked(error.to_string()))?;
+        drop(slot);
+        let (tuned, model) = match chosen {
+            Ok(chosen) => chosen,
+            Err(why) => return Ok(Ended::Failed(why.to_string())),
+        };
+        let Some(model) = model else {
+            return Ok(Ended::Tuned(tuned, Change::None));
+        };
+        let (model, metadata) = match model {
+            Ok(fitted) => fitted,
+            Err(why) => return Ok(Ended::Failed(why)),
+        };
+        let Storing::As(release) = self.storing else {
+            return Ok(Ended::Tuned(tuned, Change::Stored));
+        };
+        let released = repository.release(&sensor, &model, Some(&metadata), Cause::Tune, release);
+        match released.await {
+            Ok(released) if released.promoted == Some(Promoted::Pinned) => {
+                Ok(Ended::Tuned(tuned, Change::Pinned))
+            }
+            Ok(_) => Ok(Ended::Tuned(tuned, Change::Stored)),
+            Err(error) if error.is_of_one_model() => Ok(Ended::Failed(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Trains what was chosen on the newest windows that no label keeps out.
+fn fit(
+    chosen: &Recipe,
+    gathered: &Gathered,
+    wrong: &[Range<EventTime>],
+    left_out: &[Range<EventTime>],
+    threshold: Option<f64>,
+) -> Result<(Model, Metadata), String> {
+    let length = gathered.length.as_duration();
+    let is_kept = |window: &&Aggregate| {
+        let (start, end) = (window.window_start, window.window_start.saturating_add(length));
+        let mut stretches = wrong.iter().chain(left_out);
+        !stretches.any(|when| start < when.end && end > when.start)
+    };
+    let windows: Vec<Aggregate> = gathered.windows.iter().filter(is_kept).copied().collect();
+    // As retraining will: on the newest.
+    let most = chosen.options.max_rows.min(chosen.options.most_rows());
+    let windows = &windows[windows.len().saturating_sub(most)..];
+    let mut rows = Vec::new();
+    chosen.features.extract(windows, &mut rows);
+    let starts = windows.iter().map(|window| window.window_start).collect();
+    let sample = Sample::of_all(starts, rows, gathered.length);
+    let trained = train_windows(sample.windows(), chosen.features.clone(), &chosen.options);
+    let (model, _) = trained.map_err(|error| error.to_string())?;
+    let model = model
+        .with_threshold(threshold)
+        .map_err(|error| error.to_string())?;
+    let metadata = metadata(&model, &sample, &chosen.options);
+    Ok((model, metadata))
+}
+
+fn ranges(stretches: &KeptOut, sensor: &SensorId) -> Vec<Range<EventTime>> {
+    let of_sensor = stretches.get(sensor).into_iter().flatten();
+    of_sensor.map(|(from, to)| *from..*to).collect()
+}
