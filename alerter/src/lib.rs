@@ -5,7 +5,6 @@ pub mod args;
 pub mod deliver;
 mod event;
 mod fleet;
-mod follow;
 pub mod incident;
 pub mod mutes;
 mod outbox;

@@ -9,10 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, Length, SensorId};
-use windrow_store::{Store, StoreError, run_blocking};
+use windrow_store::{SeenHour, Store, StoreError, run_blocking};
 
 use crate::fleet::Key;
-use crate::follow::SeenHour;
 use crate::incident::Track;
 
 const FOLDER: &str = "alerting/state";

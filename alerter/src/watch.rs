@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windrow_common::{Course, EventTime, IncidentKind, Length, Prediction};
-use windrow_store::{Hour, Store, StoreError};
+use windrow_store::{Follower, Hour, News, Store, StoreError};
 
 use crate::event::{Event, Stage, events_of, is_hushed_anew, opens_again};
 use crate::fleet::{Change, Fleet, Key};
-use crate::follow::{Follower, News};
 use crate::incident::Rules;
 use crate::mutes::StoredMutes;
 use crate::outbox::{Expired, Outbox};

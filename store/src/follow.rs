@@ -1,4 +1,4 @@
-//! Which parts of the predictions were read, and which are new.
+//! Which parts of the predictions were read, and which are new: for whoever follows them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -6,35 +6,37 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use windrow_common::EventTime;
-use windrow_store::{Blob, Hour, Store, StoreError};
+
+use crate::{Blob, Hour, Store, StoreError};
 
 /// How much the clocks of a store's machines may differ.
 const SKEW: Duration = Duration::from_secs(120);
 
 /// The parts of an hour that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SeenHour {
+pub struct SeenHour {
     /// Start of the hour.
-    pub(crate) hour: EventTime,
+    pub hour: EventTime,
     /// Number of its parts.
-    pub(crate) parts: u64,
+    pub parts: u64,
     /// When the newest of them was written, by the store's clock.
-    pub(crate) newest: EventTime,
+    pub newest: EventTime,
 }
 
 /// An hour with parts that were not read.
 #[derive(Debug)]
-pub(crate) struct News {
-    pub(crate) start: EventTime,
+pub struct News {
+    /// Start of the hour.
+    pub start: EventTime,
     /// All of its parts.
-    pub(crate) whole: Hour,
+    pub whole: Hour,
     /// The parts that were not read.
-    pub(crate) new: Hour,
+    pub new: Hour,
 }
 
 /// The parts that were read: by name since the base, by number before it.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub struct Follower {
     store: Store,
     base: EventTime,
     read: BTreeMap<EventTime, Read>,
@@ -51,7 +53,7 @@ struct Read {
 
 impl Follower {
     /// Creates a follower of the predictions in `store` that has read what a state says.
-    pub(crate) fn new(store: Store, base: EventTime, seen: Vec<SeenHour>) -> Self {
+    pub fn new(store: Store, base: EventTime, seen: Vec<SeenHour>) -> Self {
         Self {
             store,
             base,
@@ -60,12 +62,13 @@ impl Follower {
         }
     }
 
-    pub(crate) fn base(&self) -> EventTime {
+    /// Returns the base: the hours before it are settled, and what comes for them is late.
+    pub fn base(&self) -> EventTime {
         self.base
     }
 
     /// Returns the hours from the base on that have new parts, oldest first.
-    pub(crate) async fn news(&self) -> Result<Vec<News>, StoreError> {
+    pub async fn news(&self) -> Result<Vec<News>, StoreError> {
         let from = (self.base > EventTime::MIN).then_some(self.base);
         let hours = self.store.hours("predictions", from, None).await?;
         let news = hours.into_iter().filter_map(|whole| {
@@ -79,7 +82,7 @@ impl Follower {
     }
 
     /// Notes that the new parts of an hour were read.
-    pub(crate) fn note(&mut self, news: &News) {
+    pub fn note(&mut self, news: &News) {
         let read = self.read.entry(news.start).or_insert_with(|| Read {
             parts: HashSet::new(),
             newest: None,
@@ -93,33 +96,33 @@ impl Follower {
     }
 
     /// Returns the first hour that had news within this time; none that began earlier had.
-    pub(crate) fn busy_from(&self, calm: Duration) -> Option<EventTime> {
+    pub fn busy_from(&self, calm: Duration) -> Option<EventTime> {
         let busy = self.read.iter().find(|(_, read)| read.news.elapsed() < calm);
         busy.map(|(hour, _)| *hour)
     }
 
     /// Moves the base to `base`. Of the hours before it only the number of parts is kept, as far back as `keep_from`.
-    pub(crate) fn settle(&mut self, base: EventTime, keep_from: EventTime) {
+    pub fn settle(&mut self, base: EventTime, keep_from: EventTime) {
         self.base = base;
         let later = self.read.split_off(&base);
         for (hour, read) in std::mem::replace(&mut self.read, later) {
-            let seen = SeenHour {
-                hour,
-                parts: read.parts.len() as u64,
-                newest: read.newest.unwrap_or(hour),
-            };
-            self.seen.insert(hour, seen);
+            self.seen.insert(hour, read.seen(hour));
         }
         self.seen = self.seen.split_off(&keep_from);
     }
 
     /// Returns what was read of the hours before the base.
-    pub(crate) fn seen(&self) -> Vec<SeenHour> {
+    pub fn seen(&self) -> Vec<SeenHour> {
         self.seen.values().copied().collect()
     }
 
+    /// Returns what was read of the hours since the base.
+    pub fn read(&self) -> Vec<SeenHour> {
+        self.read.iter().map(|(hour, read)| read.seen(*hour)).collect()
+    }
+
     /// Returns the hours before the base, and not before `from`, that got parts since they were read.
-    pub(crate) async fn late(&self, from: EventTime) -> Result<Vec<News>, StoreError> {
+    pub async fn late(&self, from: EventTime) -> Result<Vec<News>, StoreError> {
         let to = Some(self.base);
         let hours = self.store.hours("predictions", Some(from), to).await?;
         let late = hours.into_iter().filter_map(|whole| {
@@ -140,7 +143,7 @@ impl Follower {
     }
 
     /// Notes the parts of an hour before the base.
-    pub(crate) fn note_late(&mut self, news: &News) {
+    pub fn note_late(&mut self, news: &News) {
         let newest = news.whole.parts().iter().map(|part| part.modified).max();
         let seen = SeenHour {
             hour: news.start,
@@ -148,5 +151,15 @@ impl Follower {
             newest: newest.unwrap_or(news.start),
         };
         self.seen.insert(news.start, seen);
+    }
+}
+
+impl Read {
+    fn seen(&self, hour: EventTime) -> SeenHour {
+        SeenHour {
+            hour,
+            parts: self.parts.len() as u64,
+            newest: self.newest.unwrap_or(hour),
+        }
     }
 }
