@@ -24,6 +24,14 @@ impl Key {
             window_length: row.window_length,
         }
     }
+
+    /// Returns the rules that hold for the sensor.
+    fn rules(&self, rules: &Rules) -> Rules {
+        match self.sensor.is_group() {
+            true => rules.for_group(),
+            false => *rules,
+        }
+    }
 }
 
 /// What changed for a sensor: an incident as it was told last, and as it is now.
@@ -137,7 +145,7 @@ impl Fleet {
         for rows in rows.chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length) {
             let Some(first) = rows.first() else { continue };
             let key = Key::of(first);
-            let rules = self.rules;
+            let rules = key.rules(&self.rules);
             let series = &mut self.watched(&key).series;
             let mut changed = false;
             for row in rows {
@@ -217,6 +225,7 @@ impl Fleet {
             let was_silent = goes_on && watched.told.iter().any(is_open_silence);
             // What is open of a sensor that is taken out of service is over then.
             let may_retire = retires && !watched.told.is_empty();
+            let rules = key.rules(&rules);
             let is_known = !self.changed.contains(key) && !was_silent && !may_retire;
             if is_known && !watched.is_silent_anew(now, &rules) {
                 continue;
@@ -252,7 +261,7 @@ impl Fleet {
         let mut changes = Vec::new();
         self.held = 0;
         for (key, watched) in &mut self.series {
-            let settled = watched.series.settle(time, &rules);
+            let settled = watched.series.settle(time, &key.rules(&rules));
             watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
             self.held += watched.series.len();
         }
@@ -267,7 +276,7 @@ impl Fleet {
         for key in keys {
             if let Some(watched) = self.series.get_mut(key) {
                 let held = watched.series.len();
-                let settled = watched.series.settle(time, &rules);
+                let settled = watched.series.settle(time, &key.rules(&rules));
                 watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
                 self.held -= held - watched.series.len();
             }

@@ -114,7 +114,9 @@ impl BacktestArgs {
         rules: &Rules,
     ) -> Result<(BTreeMap<SensorId, Pair>, u64), CliError> {
         let shadows = repository.shadows().await?;
-        let sensors = repository.sensors().await?;
+        let mut sensors = repository.sensors().await?;
+        // A prediction of several tags together does not hold their aggregates.
+        sensors.retain(|models| !models.sensor.is_group());
         let loaded = futures::stream::iter(&sensors)
             .map(|models| self.pair(repository, models, &shadows, rules))
             .buffered(READS_IN_FLIGHT);

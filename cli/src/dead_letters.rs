@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use windrow_common::{EventTime, ScoringMessage, SensorId, parse_duration};
+use windrow_common::{EventTime, ScoringTask, SensorId, parse_duration};
 use windrow_queue::{DeadLetter, Memory, MemoryLimits, Queue, QueueError, StoredDeadLetters};
 use windrow_service::Shutdown;
 use windrow_store::Store;
@@ -153,7 +153,7 @@ impl Filter {
 
     fn wants(&self, dead_letter: &DeadLetter) -> bool {
         let of_sensor = |sensor: &SensorId| {
-            ScoringMessage::decode(&dead_letter.message.body).is_ok_and(|message| message.sensor == *sensor)
+            ScoringTask::decode(&dead_letter.message.body).is_ok_and(|task| task.sensor() == sensor)
         };
         let older_than = |age: Duration| dead_letter.dead_at <= EventTime::now().saturating_sub(age);
         self.reason
@@ -253,10 +253,17 @@ impl ShowArgs {
             )));
         };
         let mut shown = summary(dead_letter);
-        match ScoringMessage::decode(&dead_letter.message.body) {
-            Ok(message) => {
+        match ScoringTask::decode(&dead_letter.message.body) {
+            Ok(ScoringTask::Sensor(message)) => {
                 shown["sensor"] = message.sensor.to_string().into();
                 shown["aggregates"] = message.aggregates.iter().map(aggregate).collect();
+            }
+            Ok(ScoringTask::Group(message)) => {
+                shown["sensor"] = message.sensor.to_string().into();
+                for series in &message.series {
+                    let windows = series.aggregates.iter().map(aggregate).collect();
+                    shown[format!("aggregates of {}", series.tag)] = windows;
+                }
             }
             Err(error) => shown["undecodable"] = error.to_string().into(),
         }

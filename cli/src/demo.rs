@@ -32,7 +32,7 @@ use crate::pipeline::{Counts, Run, Work};
 use crate::progress::RunBar;
 use crate::run::cores;
 use crate::show;
-use crate::train::{Trained, Whose, train_fleet};
+use crate::train::{Plan, Trained, Whose, train_fleet};
 use detection::Detected;
 
 /// Marks a folder as created by a demo, so that the next demo may replace its store.
@@ -161,11 +161,14 @@ impl DemoArgs {
         let trained = train_fleet(
             Box::new(before),
             windowing,
-            &self.features,
-            &options,
             &repository,
-            Whose::All,
-            Release::Promote(Pins::Respect),
+            Plan {
+                features: &self.features,
+                options: &options,
+                groups: None,
+                whose: Whose::All,
+                release: Release::Promote(Pins::Respect),
+            },
         )
         .await?;
         self.say(&format!(
@@ -245,6 +248,7 @@ impl DemoArgs {
             produced,
             worked,
             elapsed,
+            ..
         } = &outcome.counts;
         let Outcome {
             trained,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use windrow_common::{HasRemedy, Remedy};
 
 use windrow_alerter::AlerterError;
+use windrow_grouper::GrouperError;
 use windrow_models::RepositoryError;
 use windrow_producer::Unusable;
 use windrow_producer::checkpoint::CheckpointError;
@@ -50,6 +51,9 @@ pub(crate) enum CliError {
     /// Incidents cannot be brought up to date.
     #[error(transparent)]
     Alerter(#[from] AlerterError),
+    /// The tags of devices cannot be brought together.
+    #[error(transparent)]
+    Grouper(#[from] GrouperError),
     /// A table cannot be encoded.
     #[error("cannot encode the table: {0}")]
     Table(#[from] TableError),
@@ -135,6 +139,7 @@ impl HasRemedy for CliError {
             Self::Store(error) => error.remedy(),
             Self::Alerter(error) => error.remedy(),
             Self::Models(error) => error.remedy(),
+            Self::Grouper(error) => error.remedy(),
             Self::Worker(_)
             | Self::Table(_)
             | Self::Write { .. }

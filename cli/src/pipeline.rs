@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use windrow_grouper::{Grouper, GrouperOptions, Incomplete};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
 use windrow_producer::{Counts as Produced, Pipeline, ProducerOptions, Unusable};
@@ -41,6 +42,8 @@ pub(crate) struct Run {
 pub(crate) struct Counts {
     pub(crate) produced: Produced,
     pub(crate) worked: Worked,
+    /// Windows of several tags together that were asked for.
+    pub(crate) grouped: u64,
     pub(crate) elapsed: Duration,
 }
 
@@ -81,6 +84,14 @@ impl Run {
         // The trigger stays alive and unused: the workers stop when the queue is closed and drained, not on a signal.
         let (_trigger, workers_shutdown) = Shutdown::new();
         let workers = spawn_workers(self.workers, &queue, &self.store, &worked, &workers_shutdown);
+        let grouper_stats = Arc::new(windrow_grouper::Stats::default());
+        let options = GrouperOptions::default();
+        let grouper = Grouper::new(
+            queue.clone(),
+            self.store.clone(),
+            options,
+            Arc::clone(&grouper_stats),
+        );
         let pipeline = Pipeline {
             windowing: self.windowing,
             queue: queue.clone(),
@@ -88,10 +99,12 @@ impl Run {
             options: self.producer,
             stats: Arc::clone(&produced),
         };
-        let producing = self.work.run(pipeline, shutdown);
+        let stops_early = shutdown.clone();
+        let producing = grouping(self.work.run(pipeline, shutdown), grouper, stops_early);
         let counts = || Counts {
             produced: produced.counts(),
             worked: worked.counts(),
+            grouped: grouper_stats.windows(),
             elapsed: started.elapsed(),
         };
         let driven = drive(producing, workers, &queue, || look(&counts())).await;
@@ -102,6 +115,30 @@ impl Run {
             usable: produced.check_usable(),
         })
     }
+}
+
+/// Runs a producer, and brings tags together beside it. When the producer has ended, all of its windows have predictions, and
+/// what follows from them is asked for, too; after an early stop, the next run asks for what lacks tags.
+async fn grouping(
+    producing: impl Future<Output = Result<(), InputError>>,
+    grouper: Grouper<Memory>,
+    stops_early: Shutdown,
+) -> Result<(), CliError> {
+    let (trigger, shutdown) = Shutdown::new();
+    // Ends with this function, also if a worker fails first.
+    let mut following = JoinSet::new();
+    following.spawn(grouper.follow(shutdown));
+    producing.await?;
+    trigger.stop();
+    let Some(grouper) = following.join_next().await else {
+        return Ok(());
+    };
+    let mut grouper = grouper.map_err(|error| CliError::Panicked(error.to_string()))?;
+    let incomplete = match stops_early.is_stopping() {
+        true => Incomplete::Wait,
+        false => Incomplete::Ask,
+    };
+    Ok(grouper.catch_up(incomplete).await?)
 }
 
 /// Runs `work`, which ends intake when `shutdown` requests a stop. What it has not finished within `drain_timeout` after

@@ -6,6 +6,7 @@
 mod calibrate;
 mod due;
 mod gate;
+mod groups;
 mod outcome;
 mod recent;
 
@@ -154,11 +155,22 @@ pub(crate) async fn retrain(
     let found = due(&repository, |_| true).await?;
     retrained.imported = found.imported;
     retrained.failed = found.failed;
-    let due = found.due;
+    let (due, of_devices) = (found.due, found.of_devices);
     let hours = hours(store, how.within).await?;
     let mut labels = IncidentLabels::read(store).await?;
     labels.catch_up(store).await?;
     let mut kept_out = labels.kept_out_of_training();
+    let with = (how, rules, storing);
+    groups::retrain(
+        store,
+        &repository,
+        of_devices,
+        &hours,
+        with,
+        &kept_out,
+        &mut retrained,
+    )
+    .await?;
     if let Some(budget) = how.budget {
         retrained.threshold = Some(
             calibrate(store, &due, &hours, how, rules, &kept_out)

@@ -145,6 +145,7 @@ pub(crate) fn summarise(
     let Counts {
         produced,
         worked,
+        grouped,
         elapsed,
     } = counts;
     let quarantined = QuarantineReason::ALL
@@ -165,6 +166,7 @@ pub(crate) fn summarise(
             "missed_files": produced.missed_partitions,
             "messages": produced.messages,
             "predictions": worked.predictions,
+            "group_windows": grouped,
             "anomalies": worked.anomalies,
             "dead_letters": worked.dead_letters,
             "models_loaded": worked.models_loaded,
@@ -195,6 +197,12 @@ pub(crate) fn summarise(
             }
         }),
     ];
+    if *grouped > 0 {
+        rows.push((
+            "tags together",
+            format!("{} windows, among the predictions", show::count(*grouped)),
+        ));
+    }
     if produced.left_out > 0 {
         rows.push((
             "left out",

@@ -1,6 +1,7 @@
 //! `windrow models train`: trains a model per sensor on the windows of the past.
 
 mod fleet;
+mod groups;
 mod parameters;
 mod sample;
 
@@ -21,7 +22,10 @@ use crate::error::CliError;
 use crate::output::{OutputArg, OutputFormat};
 use crate::show;
 
-pub(crate) use fleet::{Trained, metadata, train_fleet};
+use groups::GroupArgs;
+
+pub(crate) use fleet::{Plan, Trained, metadata, train_fleet};
+pub(crate) use groups::{GroupPlan, GroupSample};
 pub(crate) use parameters::options_of;
 pub(crate) use sample::Sample;
 
@@ -32,6 +36,9 @@ Example: train a model per sensor on a folder of history, with four features of 
 
 Example: train on what is there of sensors that have been recorded for a few hours only
   windrow models train --source history/ --store ./store --detector robust-z
+
+Example: also train a model of all tags of each device together, on the mean of each
+  windrow models train --source history/ --store ./store --group device
 
 Example: train new models, and let the present ones score until `windrow models promote`
   windrow models train --source history/ --store ./store --candidate")]
@@ -86,6 +93,8 @@ pub(crate) struct TrainArgs {
     /// Train only sensors without a model, to resume after an interruption or to add new sensors
     #[arg(long, env = "WINDROW_MISSING")]
     missing: bool,
+    #[command(flatten)]
+    groups: GroupArgs,
     #[command(flatten)]
     release: ReleaseArgs,
     #[command(flatten)]
@@ -157,6 +166,7 @@ impl TrainArgs {
             ..TrainOptions::default()
         };
         options.check().map_err(usage)?;
+        let groups = self.groups.plan(&options)?;
         let windowing = self.windows.windowing()?;
         let source = self.source.open(Until::CaughtUp)?;
         let repository = ModelRepository::new(self.store.create().await?);
@@ -168,11 +178,14 @@ impl TrainArgs {
         let trained = train_fleet(
             source,
             windowing,
-            &self.features,
-            &options,
             &repository,
-            whose,
-            release,
+            Plan {
+                features: &self.features,
+                options: &options,
+                groups: groups.as_ref(),
+                whose,
+                release,
+            },
         )
         .await?;
         for (sensor, why) in &trained.failed {
@@ -181,6 +194,9 @@ impl TrainArgs {
         if self.output.output == OutputFormat::Json {
             show::json(&json!({
                 "readings": trained.history.readings, "left_out": trained.history.left_out,
+                "groups": trained.groups.map(|groups| json!({
+                    "models": groups.models, "kept": groups.kept, "single_tags": groups.single,
+                })),
                 "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
                 "candidates": match release {
                     Release::Candidate => trained.models,
@@ -200,6 +216,9 @@ impl TrainArgs {
             );
             if trained.kept > 0 {
                 line += &format!("; {} sensors had one", show::count(trained.kept));
+            }
+            if let Some(groups) = &trained.groups {
+                line += &groups.text();
             }
             if release == Release::Candidate {
                 line += "; they are candidates, until `windrow models promote`";

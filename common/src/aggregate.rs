@@ -26,3 +26,20 @@ pub struct Aggregate {
     /// Value at the latest event time; the larger value if two readings share it.
     pub last: f64,
 }
+
+impl Aggregate {
+    /// Creates the aggregate of a window of several tags together, which has readings and no value of its own: all numbers but
+    /// the count are NaN.
+    pub fn without_value(window_start: EventTime, count: u64) -> Self {
+        Self {
+            window_start,
+            count,
+            mean: f64::NAN,
+            std: f64::NAN,
+            min: f64::NAN,
+            max: f64::NAN,
+            first: f64::NAN,
+            last: f64::NAN,
+        }
+    }
+}

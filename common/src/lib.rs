@@ -8,6 +8,7 @@ mod codec;
 mod counted;
 mod duration;
 mod error_text;
+mod group_message;
 mod incident;
 mod length;
 mod message;
@@ -15,6 +16,7 @@ mod panics;
 mod prediction;
 mod random;
 mod remedy;
+mod scoring_task;
 mod sensor;
 mod sensor_pattern;
 mod shell;
@@ -27,6 +29,7 @@ pub use codec::{CodecError, decode, encode};
 pub use counted::Counted;
 pub use duration::{format_duration, parse_duration};
 pub use error_text::{one_line, sentence};
+pub use group_message::{GroupMessage, TagSeries};
 pub use incident::{Breach, Course, Incident, IncidentKind, Peak, Severity};
 pub use length::{Interval, Length};
 pub use message::{MAX_AGGREGATES, MAX_BODY_BYTES, MessageError, ScoringMessage};
@@ -34,8 +37,10 @@ pub use panics::{Panicked, caught};
 pub use prediction::{Cause, Prediction, Shadow};
 pub use random::{random, seed_random};
 pub use remedy::{HasRemedy, Remedy};
+pub use scoring_task::ScoringTask;
 pub use sensor::{
-    MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment, is_shortened,
+    GROUP_TAG, MAX_NAME_BYTES, SensorId, SensorIdError, encode_file_name, encode_name, encode_segment,
+    is_shortened,
 };
 pub use sensor_pattern::{SensorPattern, SensorPatternError};
 pub use shell::shell_word;

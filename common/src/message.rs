@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::group_message::GROUP_SCHEMA;
 use crate::{Aggregate, CodecError, Interval, Length, SensorId, codec};
 
 /// Version of the body's layout, stored in its first byte. Raise it whenever [`ScoringMessage`] or [`Aggregate`]
 /// changes.
-const SCHEMA: u8 = 1;
+pub(crate) const SCHEMA: u8 = 1;
 
 /// Schema versions are below this, and so below every printable character. A body that begins with more is foreign.
-const FIRST_FOREIGN: u8 = 32;
+pub(crate) const FIRST_FOREIGN: u8 = 32;
 
 /// Maximum number of aggregates in one message: a day of one-second windows.
 pub const MAX_AGGREGATES: usize = 86_400;
@@ -44,15 +45,25 @@ pub enum MessageError {
     Foreign(u8),
     /// A producer of another version wrote the body.
     #[error(
-        "the message body has schema version {0}; this program reads version {SCHEMA}: update the workers first"
+        "the message body has schema version {0}; this program reads versions {SCHEMA} and {GROUP_SCHEMA}: update the \
+         workers first"
     )]
     Schema(u8),
+    /// The message is of several tags together, where one of a single sensor is wanted.
+    #[error("the message is of several tags of a device together, not of one sensor")]
+    OfGroup,
     /// The bytes are not a scoring message.
     #[error("the message body is damaged: {0}")]
     Codec(#[from] CodecError),
     /// The body decodes, but its fields contradict each other.
     #[error("the message is inconsistent: {0}")]
     Inconsistent(&'static str),
+}
+
+/// Returns the id of a message; see [`ScoringMessage::id`].
+pub(crate) fn id(sensor: &SensorId, interval: Interval, window_length: Length) -> String {
+    let when = format!("@{interval}/{window_length}");
+    sensor.text_within(MAX_ID_BYTES - when.len()) + &when
 }
 
 impl ScoringMessage {
@@ -65,8 +76,7 @@ impl ScoringMessage {
     /// replay. It has at most 255 bytes, AMQP's limit. The sensor's name is shortened for that, never the interval: two
     /// messages with one id would replace each other as dead letters.
     pub fn id(&self) -> String {
-        let when = format!("@{}/{}", self.interval, self.window_length);
-        self.sensor.text_within(MAX_ID_BYTES - when.len()) + &when
+        id(&self.sensor, self.interval, self.window_length)
     }
 
     /// Splits the interval in two, at a whole window. A half is `None` if it has no aggregates. Returns `None` if there is
@@ -110,6 +120,7 @@ impl ScoringMessage {
         let (&schema, rest) = body.split_first().ok_or(MessageError::Empty)?;
         match schema {
             SCHEMA => {}
+            GROUP_SCHEMA => return Err(MessageError::OfGroup),
             0 | FIRST_FOREIGN.. => return Err(MessageError::Foreign(schema)),
             other => return Err(MessageError::Schema(other)),
         }

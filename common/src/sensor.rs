@@ -18,6 +18,9 @@ const WHILE_WRITTEN: usize = 8;
 /// Longest AMQP short string, such as a routing key, in bytes.
 const MAX_SHORT_STRING: usize = 255;
 
+/// The tag under which several tags of a device are scored together. No source has a tag of this name.
+pub const GROUP_TAG: &str = "(group)";
+
 /// Precedes the hash in a shortened name. Percent-encoding leaves no such character in a name, so a shortened name never
 /// equals another one.
 const CUT: char = '=';
@@ -59,6 +62,9 @@ pub enum SensorIdError {
         /// Its length.
         bytes: usize,
     },
+    /// The tag is the one that stands for several tags together.
+    #[error("the tag `{GROUP_TAG}` stands for all tags of a device together: give the readings another tag")]
+    Reserved,
     /// A half does not percent-decode to UTF-8.
     #[error("`{0}` does not percent-decode to UTF-8 text")]
     Encoding(String),
@@ -88,6 +94,19 @@ impl SensorId {
             }
         }
         Ok(())
+    }
+
+    /// Returns the sensor that stands for several tags of a device together.
+    pub fn of_group(device: &Arc<str>) -> Self {
+        Self {
+            device: Arc::clone(device),
+            tag: GROUP_TAG.into(),
+        }
+    }
+
+    /// Returns whether it stands for several tags of a device together.
+    pub fn is_group(&self) -> bool {
+        *self.tag == *GROUP_TAG
     }
 
     /// Returns its path in a store: `device/tag`, each encoded by [`encode_segment`].

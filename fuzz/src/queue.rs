@@ -1,6 +1,6 @@
 //! What comes from a queue: scoring messages, their headers, and dead letters in the store.
 
-use windrow_common::ScoringMessage;
+use windrow_common::ScoringTask;
 use windrow_queue::StoredDeadLetters;
 use windrow_queue::testing::headers::{received, sent_and_received};
 use windrow_store::Store;
@@ -9,13 +9,17 @@ use crate::block_on;
 
 /// A message that decodes encodes to the same bytes, and its id names it.
 pub(crate) fn scoring_message(bytes: &[u8]) {
-    let Ok(message) = ScoringMessage::decode(bytes) else {
+    let Ok(task) = ScoringTask::decode(bytes) else {
         return;
     };
-    assert_eq!(message.encode().unwrap(), bytes);
-    assert!(!message.id().is_empty() && message.sensor.topic().len() <= 255);
-    let sensor = message.sensor.to_string();
-    assert_eq!(sensor.parse().as_ref(), Ok(&message.sensor), "{sensor}");
+    let (encoded, id) = match &task {
+        ScoringTask::Sensor(message) => (message.encode(), message.id()),
+        ScoringTask::Group(message) => (message.encode(), message.id()),
+    };
+    assert_eq!(encoded.unwrap(), bytes);
+    assert!(!id.is_empty() && task.sensor().topic().len() <= 255);
+    let sensor = task.sensor().to_string();
+    assert_eq!(sensor.parse().as_ref(), Ok(task.sensor()), "{sensor}");
 }
 
 /// A dead letter that is sent on stays what it is.

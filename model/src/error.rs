@@ -1,7 +1,9 @@
 //! What can be wrong with a model, and with rows that it is to score.
 
+use windrow_common::Length;
+
 use crate::model::{MAX_PROVENANCE_BYTES, MAX_STEPS};
-use crate::{Feature, MAX_DEGREE, MAX_NODES, MAX_SUPPORT_VECTORS, MAX_TRAINING_ROWS, Season};
+use crate::{Feature, MAX_COLUMNS, MAX_DEGREE, MAX_NODES, MAX_SUPPORT_VECTORS, MAX_TRAINING_ROWS, Season};
 
 /// An error in the arrays and numbers of a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -9,6 +11,12 @@ pub enum ModelError {
     /// The model has no features, or more than exist.
     #[error("the model was fitted on {0} features; Windrow supports 1 to {max}", max = Feature::ALL.len())]
     Dimension(usize),
+    /// The rows have no columns, or too many.
+    #[error("a detector or a step takes rows of 1 to {MAX_COLUMNS} numbers, not of {0}")]
+    Columns(usize),
+    /// The tags of a group, or its smoothing, are not valid.
+    #[error("the group is not valid: {0}")]
+    Group(&'static str),
     /// The model has no support vectors, or too many.
     #[error("a model has 1 to {MAX_SUPPORT_VECTORS} support vectors; this one has {0}")]
     SupportVectors(usize),
@@ -58,7 +66,7 @@ pub enum ModelError {
     #[error("the model has {0} steps before its detector; the limit is {MAX_STEPS}")]
     TooManySteps(usize),
     /// The projection's matrix has the wrong size.
-    #[error("a matrix of {numbers} numbers does not project {inputs} features on 1 to {max}", max = Feature::ALL.len())]
+    #[error("a matrix of {numbers} numbers does not project {inputs} features on 1 to {MAX_COLUMNS}")]
     Projection {
         /// Number of features that it takes.
         inputs: usize,
@@ -149,6 +157,20 @@ pub enum ScoreError {
         /// Length of a row.
         dimension: usize,
     },
+    /// The model is of a group of tags.
+    #[error("the model is of several tags together, and cannot score the windows of one sensor")]
+    OfGroup,
+    /// The windows are of another length.
+    #[error("the model is of windows of {of_model}, and cannot score windows of {given}")]
+    WindowLength {
+        /// Length of the model's windows.
+        of_model: Length,
+        /// Length of the windows to score.
+        given: Length,
+    },
+    /// The model is of one sensor.
+    #[error("the model is of one sensor, and cannot score the windows of several tags together")]
+    NotOfGroup,
     /// A feature is NaN or infinite.
     #[error("the feature `{feature}` of row {row} is {value}, which cannot be scored")]
     Feature {

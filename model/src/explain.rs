@@ -5,19 +5,24 @@
 //! mean of the support vectors weighed by their part in Σ α K(x, xᵢ). This is gradient × input (Shrikumar et al., "Learning
 //! important features through propagating activation differences", 2017, section 2) with m as the reference.
 
+mod inverse;
 mod slope;
+
+use std::sync::Arc;
 
 use windrow_common::Aggregate;
 
-use crate::{Band, Detector, Feature, Model, Projection, Scores, Scratch, Step};
+use crate::{Band, CodePath, Detector, Feature, Model, Projection, Scores, Scratch, Step};
 use slope::Slope;
 
 /// Fewest support vectors whose extent counts as a feature's normal band.
 const FEWEST_VECTORS: usize = 3;
 
 /// The part of a feature in a window's score.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
+    /// The tag, if several are scored together.
+    pub tag: Option<Arc<str>>,
     /// The feature.
     pub feature: Feature,
     /// Its value in the window.
@@ -29,6 +34,14 @@ pub struct Reason {
 }
 
 impl Reason {
+    /// Returns the feature's name, of a group after its tag: `pressure.mean`.
+    pub fn name(&self) -> Arc<str> {
+        match &self.tag {
+            Some(tag) => format!("{tag}.{}", self.feature).into(),
+            None => self.feature.name().into(),
+        }
+    }
+
     /// Returns how far the value is beyond its band; 0 inside of it, `None` if there is none.
     pub fn distance(&self) -> Option<f64> {
         let Band { low, high } = self.band?;
@@ -45,22 +58,53 @@ impl Model {
         if self.score(window, &mut scratch, &mut scores).is_err() {
             return Vec::new();
         }
+        let level = self
+            .profile()
+            .map(|profile| profile.level(aggregate.window_start));
+        let values = self
+            .features()
+            .as_slice()
+            .iter()
+            .map(|feature| feature.of(aggregate));
+        self.reasons(&scratch, level, values)
+    }
+
+    /// Does the same for a row of a group; see [`Model::group_rows`].
+    pub fn explain_row(&self, row: &[f64]) -> Vec<Reason> {
+        let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
+        if row.len() != self.columns()
+            || self
+                .score_rows_on(CodePath::best(), row, &mut scratch, &mut scores)
+                .is_err()
+        {
+            return Vec::new();
+        }
+        self.reasons(&scratch, None, row.iter().copied())
+    }
+
+    /// Returns the part of each column in the score of the row that was prepared last. `values` are its columns, and `level` is
+    /// what was subtracted from those that are levels.
+    fn reasons(
+        &self,
+        scratch: &Scratch,
+        level: Option<f64>,
+        values: impl Iterator<Item = f64>,
+    ) -> Vec<Reason> {
         let mut slope = Slope::of(self.detector(), scratch.rows());
         for step in self.steps().iter().rev() {
             slope = back_through(step, slope);
         }
         let parts: Vec<f64> = slope.parts().map(|part| part.max(0.0)).collect();
         let all: f64 = parts.iter().sum();
-        let level = self
-            .profile()
-            .map(|profile| profile.level(aggregate.window_start));
         let bands = self.normal_bands();
-        let mut reasons: Vec<Reason> = (self.features().as_slice().iter().zip(parts).enumerate())
-            .map(|(at, (feature, part))| {
+        let mut reasons: Vec<Reason> = (values.zip(parts).enumerate())
+            .map(|(at, (value, part))| {
+                let (tag, feature) = self.column(at);
                 let above = level.filter(|_| feature.is_level()).unwrap_or(0.0);
                 Reason {
-                    feature: *feature,
-                    value: feature.of(aggregate),
+                    tag: tag.cloned(),
+                    feature,
+                    value,
                     band: bands.get(at).map(|band| Band {
                         low: band.low + above,
                         high: band.high + above,
@@ -141,7 +185,8 @@ fn back_through(step: &Step, slope: Slope) -> Slope {
         Step::Clip(_) => slope,
         Step::Project(projection) => Slope {
             gradient: transposed(projection, &slope.gradient),
-            way: transposed(projection, &slope.way),
+            // The way before the step, exactly if it can be undone; else as if its rows were orthogonal.
+            way: inverse::solve(projection, &slope.way).unwrap_or_else(|| transposed(projection, &slope.way)),
         },
     }
 }

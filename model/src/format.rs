@@ -8,11 +8,12 @@
 //! | rest | the model's arrays in the codec of [`windrow_common::encode`] |
 //!
 //! Version 1 holds an SVM, after a scaler if there is one; version 2 holds any steps and detector; version 3 holds a seasonal
-//! profile, normal bands and a threshold, too. Version 5 has the layout of version 3, and detectors that programs before it do
-//! not know; there is no version 4. The same model always encodes to the same bytes, so a hash of them can name
+//! profile, normal bands and a threshold, too; version 4 holds a model of several tags. Version 5 has the layout of version 3, and
+//! detectors that programs before it do not know. The same model always encodes to the same bytes, so a hash of them can name
 //! it.
 
 mod first;
+mod fourth;
 mod second;
 mod third;
 
@@ -73,7 +74,9 @@ impl Model {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 512 + self.memory_bytes());
         bytes.extend(MAGIC);
         // The oldest version that suffices: a model keeps its version, and older workers can read it.
-        if second::is_newest(self.detector()) {
+        if let Some(body) = fourth::Body::of(self) {
+            write(4, &body, &mut bytes)?;
+        } else if second::is_newest(self.detector()) {
             write(FORMAT, &third::Body::of(self), &mut bytes)?;
         } else if third::Body::is_needed_by(self) {
             write(3, &third::Body::of(self), &mut bytes)?;
@@ -109,6 +112,7 @@ impl Model {
         match version {
             1 => windrow_common::decode::<first::Body, MAX_MODEL_BYTES>(body)?.model(),
             3 | FORMAT => windrow_common::decode::<third::Body, MAX_MODEL_BYTES>(body)?.model(),
+            4 => windrow_common::decode::<fourth::Body, MAX_MODEL_BYTES>(body)?.model(),
             _ => windrow_common::decode::<second::Body, MAX_MODEL_BYTES>(body)?.model(),
         }
     }

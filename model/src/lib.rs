@@ -31,6 +31,7 @@ mod error;
 mod explain;
 mod feature;
 mod format;
+mod group;
 mod import;
 mod model;
 mod profile;
@@ -46,12 +47,13 @@ pub use error::{ModelError, ScoreError};
 pub use explain::Reason;
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
+pub use group::{Group, GroupRows, GroupWindow, MAX_COLUMNS, MAX_SMOOTHING};
 pub use import::{ImportError, ImportOptions, Imported, MAX_IMPORT_BYTES, import, import_with};
 pub use model::{Band, Model, Scores, Scratch, is_anomaly};
 pub use profile::{Profile, Season};
 pub use step::{Clip, Projection, Scaler, Step, Stretch};
 pub use svm::{CodePath, Kernel, MAX_DEGREE, MAX_SUPPORT_VECTORS, OneClassSvm};
 pub use train::{
-    Gamma, ProfileChoice, Replaced, TrainDetector, TrainError, TrainKernel, TrainOptions, TrainingWindows,
-    train, train_and_tell, train_windows,
+    Gamma, LEAST_GROUP_ROWS, ProfileChoice, Replaced, TrainDetector, TrainError, TrainKernel, TrainOptions,
+    TrainingWindows, train, train_and_tell, train_group, train_windows,
 };

@@ -1,8 +1,14 @@
-//! A model: a feature list, perhaps a seasonal profile, the steps that prepare the features, and a detector.
+//! A model: a feature list, perhaps a seasonal profile or a group of tags, the steps that prepare the features, and a detector.
 
-use windrow_common::Aggregate;
+use std::ops::Range;
+use std::sync::Arc;
 
-use crate::{CodePath, Detector, Features, ModelError, OneClassSvm, Profile, Scaler, ScoreError, Step};
+use windrow_common::{Aggregate, EventTime};
+
+use crate::{
+    CodePath, Detector, Feature, Features, Group, GroupRows, ModelError, OneClassSvm, Profile, Scaler,
+    ScoreError, Step,
+};
 
 /// Most steps before the detector; a pipeline has a handful.
 pub(crate) const MAX_STEPS: usize = 64;
@@ -10,14 +16,17 @@ pub(crate) const MAX_STEPS: usize = 64;
 /// Longest provenance text, in bytes.
 pub(crate) const MAX_PROVENANCE_BYTES: usize = 1_024;
 
-/// A model that scores a sensor.
+/// A model that scores a sensor, or several tags of a device together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    /// The tags that it scores together; `None` if it scores one sensor.
+    group: Option<Group>,
+    /// Of the sensor, or of each tag.
     features: Features,
     profile: Option<Profile>,
     steps: Box<[Step]>,
     detector: Detector,
-    /// Of each feature, relative to the profile; empty if the training rows are unknown.
+    /// Of each column, relative to the profile; empty if the training rows are unknown.
     bands: Box<[Band]>,
     threshold: Option<f64>,
     provenance: String,
@@ -94,16 +103,47 @@ impl Model {
         detector: Detector,
         provenance: impl Into<String>,
     ) -> Result<Self, ModelError> {
-        if steps.len() > MAX_STEPS {
-            return Err(ModelError::TooManySteps(steps.len()));
-        }
         let dimension = steps.first().map_or(detector.dimension(), Step::inputs);
+        if dimension > Feature::ALL.len() {
+            return Err(ModelError::Dimension(dimension));
+        }
         if features.len() != dimension {
             return Err(ModelError::FeatureCount {
                 dimension,
                 named: features.len(),
                 features: features.to_string(),
             });
+        }
+        Self::checked(None, features, steps, detector, provenance.into())
+    }
+
+    /// Creates a model of several tags, whose rows have the features of each tag; see [`Group`].
+    pub fn of_group(
+        group: Group,
+        features: Features,
+        steps: Vec<Step>,
+        detector: Detector,
+        provenance: impl Into<String>,
+    ) -> Result<Self, ModelError> {
+        let dimension = steps.first().map_or(detector.dimension(), Step::inputs);
+        if group.tags().len() * features.len() != dimension {
+            return Err(ModelError::Group(
+                "it has another number of columns than its first step takes",
+            ));
+        }
+        Self::checked(Some(group), features, steps, detector, provenance.into())
+    }
+
+    /// Creates a model whose first step takes its columns, if the rest fits together.
+    fn checked(
+        group: Option<Group>,
+        features: Features,
+        steps: Vec<Step>,
+        detector: Detector,
+        provenance: String,
+    ) -> Result<Self, ModelError> {
+        if steps.len() > MAX_STEPS {
+            return Err(ModelError::TooManySteps(steps.len()));
         }
         let takes = steps
             .iter()
@@ -116,11 +156,11 @@ impl Model {
                 return Err(ModelError::Steps { step, takes, given });
             }
         }
-        let provenance = provenance.into();
         if provenance.len() > MAX_PROVENANCE_BYTES {
             return Err(ModelError::Provenance(provenance.len()));
         }
         Ok(Self {
+            group,
             features,
             profile: None,
             steps: steps.into(),
@@ -135,7 +175,7 @@ impl Model {
     pub(crate) fn with_step(self, step: Step) -> Result<Self, ModelError> {
         let mut steps = self.steps.into_vec();
         steps.push(step);
-        let model = Self::with_steps(self.features, steps, self.detector, self.provenance)?;
+        let model = Self::checked(self.group, self.features, steps, self.detector, self.provenance)?;
         Ok(Self {
             profile: self.profile,
             bands: self.bands,
@@ -150,13 +190,13 @@ impl Model {
         self
     }
 
-    /// Returns the model with the normal band of each feature, relative to the profile if it has one; or with none, if
+    /// Returns the model with the normal band of each column, relative to the profile if it has one; or with none, if
     /// `bands` is empty.
     pub fn with_bands(mut self, bands: Vec<Band>) -> Result<Self, ModelError> {
-        if !bands.is_empty() && bands.len() != self.features.len() {
+        if !bands.is_empty() && bands.len() != self.columns() {
             return Err(ModelError::Bands {
                 bands: bands.len(),
-                features: self.features.len(),
+                features: self.columns(),
             });
         }
         if bands
@@ -178,7 +218,27 @@ impl Model {
         Ok(self)
     }
 
-    /// Returns the features that the model reads.
+    /// Returns the tags that the model scores together; `None` if it scores one sensor.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// Returns the length of a row: the number of features, of a group of those of all tags.
+    pub fn columns(&self) -> usize {
+        self.features.len() * self.group.as_ref().map_or(1, |group| group.tags().len())
+    }
+
+    /// Returns the tag and the feature of a column.
+    pub fn column(&self, at: usize) -> (Option<&Arc<str>>, Feature) {
+        let features = self.features.as_slice();
+        let tag = self
+            .group
+            .as_ref()
+            .and_then(|group| group.tags().get(at / features.len()));
+        (tag, features[at % features.len()])
+    }
+
+    /// Returns the features that the model reads, of a group those of each tag.
     pub fn features(&self) -> &Features {
         &self.features
     }
@@ -188,7 +248,7 @@ impl Model {
         self.profile.as_ref()
     }
 
-    /// Returns the normal band of each feature, relative to the profile; none if the training rows are unknown.
+    /// Returns the normal band of each column, relative to the profile; none if the training rows are unknown.
     pub fn bands(&self) -> &[Band] {
         &self.bands
     }
@@ -238,6 +298,7 @@ impl Model {
             .sum();
         size_of::<Self>()
             + self.features.len()
+            + self.group.as_ref().map_or(0, Group::heap_bytes)
             + steps
             + self.profile.as_ref().map_or(0, Profile::heap_bytes)
             + size_of_val(&*self.bands)
@@ -252,7 +313,7 @@ impl Model {
         scratch: &mut Scratch,
         decisions: &mut Vec<f64>,
     ) -> Result<(), ScoreError> {
-        self.extract(aggregates, &mut scratch.rows);
+        self.extract(aggregates, &mut scratch.rows)?;
         self.decide_scratch(CodePath::best(), scratch, decisions)
     }
 
@@ -289,7 +350,7 @@ impl Model {
         scratch: &mut Scratch,
         scores: &mut Scores,
     ) -> Result<(), ScoreError> {
-        self.extract(aggregates, &mut scratch.rows);
+        self.extract(aggregates, &mut scratch.rows)?;
         self.score_scratch(CodePath::best(), scratch, scores)
     }
 
@@ -307,14 +368,29 @@ impl Model {
         self.score_scratch(path, scratch, scores)
     }
 
+    /// Returns the rows of a group's windows that start in `interval`, to score with [`Model::score_rows_on`]; see
+    /// [`Group::rows`].
+    pub fn group_rows(
+        &self,
+        series: &[&[Aggregate]],
+        interval: Range<EventTime>,
+    ) -> Result<GroupRows, ScoreError> {
+        let group = self.group.as_ref().ok_or(ScoreError::NotOfGroup)?;
+        Ok(group.rows(&self.features, series, interval))
+    }
+
     /// Replaces the contents of `rows` with one row for each aggregate: its features, relative to the profile.
-    fn extract(&self, aggregates: &[Aggregate], rows: &mut Vec<f64>) {
+    fn extract(&self, aggregates: &[Aggregate], rows: &mut Vec<f64>) -> Result<(), ScoreError> {
+        if self.group.is_some() {
+            return Err(ScoreError::OfGroup);
+        }
         rows.clear();
         self.features.extract(aggregates, rows);
         if let Some(profile) = &self.profile {
             let starts = aggregates.iter().map(|aggregate| aggregate.window_start);
             profile.subtract(starts, &self.features, rows);
         }
+        Ok(())
     }
 
     fn score_scratch(
@@ -348,7 +424,7 @@ impl Model {
 
     /// Checks the rows of features, and returns them as the detector takes them.
     fn prepare<'a>(&self, scratch: &'a mut Scratch) -> Result<&'a [f64], ScoreError> {
-        let (rows, dimension) = (&mut scratch.rows, self.features.len());
+        let (rows, dimension) = (&mut scratch.rows, self.columns());
         if rows.len() % dimension != 0 {
             return Err(ScoreError::Rows {
                 numbers: rows.len(),
@@ -359,7 +435,7 @@ impl Model {
         if let Some(at) = first_not_finite(rows) {
             return Err(ScoreError::Feature {
                 row: at / dimension,
-                feature: self.features.as_slice()[at % dimension],
+                feature: self.column(at % dimension).1,
                 value: rows[at],
             });
         }

@@ -4,7 +4,7 @@
 //! affine map they would differ from it: where a mean is large against its deviation, the rounding of the sums grows
 //! with the mean.
 
-use crate::{Feature, ModelError};
+use crate::{MAX_COLUMNS, ModelError};
 
 /// A scaler that centres and scales features as scikit-learn's `StandardScaler` does: (x − mean) / scale, in f64.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +50,8 @@ pub enum Step {
 
 /// Checks the two numbers of each feature: as many of one as of the other, and all finite.
 fn check_pairs(first: (&'static str, &[f64]), second: (&'static str, &[f64])) -> Result<(), ModelError> {
-    if first.1.is_empty() || first.1.len() > Feature::ALL.len() {
-        return Err(ModelError::Dimension(first.1.len()));
+    if first.1.is_empty() || first.1.len() > MAX_COLUMNS {
+        return Err(ModelError::Columns(first.1.len()));
     }
     if first.1.len() != second.1.len() {
         return Err(ModelError::ScalerSize {
@@ -136,11 +136,11 @@ impl Stretch {
 impl Projection {
     /// Creates a step from the weights of each output, `inputs` numbers each.
     pub fn new(inputs: usize, weights: Vec<f64>) -> Result<Self, ModelError> {
-        if inputs == 0 || inputs > Feature::ALL.len() {
-            return Err(ModelError::Dimension(inputs));
+        if inputs == 0 || inputs > MAX_COLUMNS {
+            return Err(ModelError::Columns(inputs));
         }
         let outputs = weights.len() / inputs;
-        if outputs == 0 || outputs > Feature::ALL.len() || !weights.len().is_multiple_of(inputs) {
+        if outputs == 0 || outputs > MAX_COLUMNS || !weights.len().is_multiple_of(inputs) {
             return Err(ModelError::Projection {
                 inputs,
                 numbers: weights.len(),
@@ -158,8 +158,8 @@ impl Projection {
     /// Creates a step that selects columns of its input.
     pub fn select(inputs: usize, columns: &[usize]) -> Result<Self, ModelError> {
         for size in [inputs, columns.len()] {
-            if size == 0 || size > Feature::ALL.len() {
-                return Err(ModelError::Dimension(size));
+            if size == 0 || size > MAX_COLUMNS {
+                return Err(ModelError::Columns(size));
             }
         }
         let mut weights = vec![0.0; inputs * columns.len()];
@@ -199,8 +199,8 @@ impl Projection {
 impl Clip {
     /// Creates a step with a limit for each feature, at least 0.
     pub fn new(limits: Vec<f64>) -> Result<Self, ModelError> {
-        if limits.is_empty() || limits.len() > Feature::ALL.len() {
-            return Err(ModelError::Dimension(limits.len()));
+        if limits.is_empty() || limits.len() > MAX_COLUMNS {
+            return Err(ModelError::Columns(limits.len()));
         }
         if !limits.iter().all(|limit| *limit >= 0.0 && limit.is_finite()) {
             return Err(ModelError::NotFinite("a limit of the clip"));

@@ -3,12 +3,14 @@
 mod components;
 mod degenerate;
 mod eigen;
+mod group;
 mod kernel_cache;
 mod limit;
 mod nearest;
 mod options;
 mod robust_z;
 mod smo;
+mod whiten;
 mod windows;
 mod working_set;
 
@@ -19,6 +21,7 @@ use linfa_svm::Svm;
 use ndarray::{Array1, Array2};
 
 pub use degenerate::Replaced;
+pub use group::{LEAST_GROUP_ROWS, train_group};
 pub use options::{Gamma, ProfileChoice, TrainDetector, TrainError, TrainKernel, TrainOptions};
 pub use windows::{TrainingWindows, train_windows};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
-use windrow_common::{EventTime, SensorId};
+use windrow_common::{EventTime, GROUP_TAG, SensorId, encode_segment};
 use windrow_store::Blob;
 
 use crate::{ModelRepository, PREFIX, READS_IN_FLIGHT, Registry, RepositoryError, folder, is_version};
@@ -87,6 +87,27 @@ impl ModelRepository {
         let mut sensors: Vec<SensorModels> = of_sensors.try_collect().await?;
         sensors.sort_by(|a, b| a.sensor.cmp(&b.sensor));
         Ok(sensors)
+    }
+
+    /// Returns the sensors that stand for several tags of a device and have a current model, each with its version, ordered by
+    /// device.
+    pub async fn groups(&self) -> Result<Vec<(SensorId, String)>, RepositoryError> {
+        let current = format!("/{}/current", encode_segment(GROUP_TAG));
+        let listed = self.store.list(PREFIX).await?;
+        let folders = listed.iter().filter_map(|blob| {
+            let (folder, name) = blob.path.rsplit_once('/')?;
+            (name == "current" && blob.path.ends_with(&current)).then_some(folder)
+        });
+        let mut groups = Vec::new();
+        for folder in folders {
+            if let Some(sensor) = self.sensor_of(folder).await?
+                && let Some(version) = self.current(&sensor).await?
+            {
+                groups.push((sensor, version));
+            }
+        }
+        groups.sort();
+        Ok(groups)
     }
 
     /// Returns the models of one sensor with what is recorded of them; `None` if it has none.

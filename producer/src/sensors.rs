@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use windrow_common::{SensorId, SensorIdError};
+use windrow_common::{GROUP_TAG, SensorId, SensorIdError};
 
 /// The number of a sensor in one [`SensorTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +78,9 @@ impl SensorTable {
             return Ok(SensorIndex(index));
         }
         SensorId::check(device, tag)?;
+        if tag == GROUP_TAG {
+            return Err(SensorIdError::Reserved.into());
+        }
         if self.ids.len() >= self.most {
             return Err(SensorError::TooMany(self.most));
         }
@@ -137,6 +140,10 @@ mod tests {
         sensors.intern("d", "2").unwrap();
         assert_eq!(sensors.intern("d", "3"), Err(SensorError::TooMany(2)));
         assert_eq!(sensors.intern("d", ""), Err(SensorIdError::Empty("tag").into()));
+        assert_eq!(
+            sensors.intern("d", GROUP_TAG),
+            Err(SensorIdError::Reserved.into())
+        );
         assert_eq!(sensors.intern("d", "1"), Ok(a));
         assert_eq!(sensors.len(), 2);
     }

@@ -15,8 +15,14 @@ use super::Row;
 use super::table::{self, TableError, integers, primitive, strings, times};
 use windrow_common::{Aggregate, Cause, EventTime, Length, Prediction, SensorId, Shadow};
 
-/// The columns that may be null.
-const NULLABLE: [&str; 10] = [
+/// The columns that may be null. A window of several tags together has no value of its own, so that these are null for it.
+const NULLABLE: [&str; 16] = [
+    "mean",
+    "std",
+    "min",
+    "max",
+    "first",
+    "last",
     "score",
     "shadow_version",
     "shadow_decision",
@@ -76,6 +82,14 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
     let float = |of: fn(&Prediction) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(predictions.iter().map(of)))
     };
+    let is_group = predictions.iter().any(|p| p.sensor.is_group());
+    let value = |of: fn(&Prediction) -> f64| -> ArrayRef {
+        if !is_group {
+            return float(of);
+        }
+        let known = |p: &Prediction| Some(of(p)).filter(|value| !value.is_nan());
+        Arc::new(predictions.iter().map(known).collect::<Float64Array>())
+    };
     let maybe = |of: fn(&Prediction) -> Option<f64>| -> ArrayRef {
         Arc::new(predictions.iter().map(of).collect::<Float64Array>())
     };
@@ -92,12 +106,12 @@ fn encode(predictions: &[Prediction]) -> Result<Bytes, TableError> {
         Arc::new(TimestampMillisecondArray::from_iter_values(starts).with_timezone("UTC")),
         integer(|p| p.window_length.as_millis()),
         integer(|p| i64::try_from(p.aggregate.count).unwrap_or(i64::MAX)),
-        float(|p| p.aggregate.mean),
-        float(|p| p.aggregate.std),
-        float(|p| p.aggregate.min),
-        float(|p| p.aggregate.max),
-        float(|p| p.aggregate.first),
-        float(|p| p.aggregate.last),
+        value(|p| p.aggregate.mean),
+        value(|p| p.aggregate.std),
+        value(|p| p.aggregate.min),
+        value(|p| p.aggregate.max),
+        value(|p| p.aggregate.first),
+        value(|p| p.aggregate.last),
         float(|p| p.decision),
         maybe(|p| p.score),
         Arc::new(
@@ -180,12 +194,12 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                 aggregate: Aggregate {
                     window_start: starts(row),
                     count: u64::try_from(counts(row)).unwrap_or_default(),
-                    mean: mean.value(row),
-                    std: std.value(row),
-                    min: min.value(row),
-                    max: max.value(row),
-                    first: first.value(row),
-                    last: last.value(row),
+                    mean: known(mean, row),
+                    std: known(std, row),
+                    min: known(min, row),
+                    max: known(max, row),
+                    first: known(first, row),
+                    last: known(last, row),
                 },
                 decision: decision.value(row),
                 score: score.and_then(|score| valid(score, row)).and_then(table::finite),
@@ -206,6 +220,11 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
 /// Returns a number, or `None` if it is null.
 fn valid(column: &Float64Array, row: usize) -> Option<f64> {
     column.is_valid(row).then(|| column.value(row))
+}
+
+/// Returns a number, or NaN if it is null.
+fn known(column: &Float64Array, row: usize) -> f64 {
+    valid(column, row).unwrap_or(f64::NAN)
 }
 
 /// The columns of the causes of anomalies.
@@ -368,6 +387,25 @@ mod tests {
         assert_eq!(oldest(9), without_shadows.collect::<Vec<_>>());
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::from_static(b"not parquet at all")).is_err());
+    }
+
+    #[test]
+    fn a_window_of_several_tags_has_no_value_and_reads_back_so() {
+        let group = Prediction {
+            sensor: SensorId::of_group(&"d".into()),
+            aggregate: Aggregate::without_value(EventTime::from_millis(60_000), 160),
+            ..prediction()
+        };
+        let batch = table::read(encode(&[prediction(), group.clone()]).unwrap())
+            .unwrap()
+            .remove(0);
+        for name in ["mean", "std", "min", "max", "first", "last"] {
+            assert_eq!(batch.column_by_name(name).unwrap().null_count(), 1, "{name}");
+        }
+        let back = decode(table::write(&batch).unwrap()).unwrap();
+        assert_eq!(back[0], prediction());
+        assert_eq!((&back[1].sensor, back[1].aggregate.count), (&group.sensor, 160));
+        assert!(back[1].aggregate.mean.is_nan() && back[1].aggregate.last.is_nan());
     }
 
     #[test]

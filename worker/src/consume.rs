@@ -8,7 +8,7 @@ use futures::StreamExt;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
-use windrow_common::{MessageError, ScoringMessage};
+use windrow_common::{MessageError, ScoringMessage, ScoringTask};
 use windrow_queue::{Consumer, Delivery, Message, Queue, QueueError, Reason, Receipt};
 use windrow_service::Shutdown;
 use windrow_store::{PartWriter, Store, run_blocking};
@@ -302,10 +302,10 @@ impl<Q: Queue> Worker<Q> {
         let mut decoded = Vec::with_capacity(deliveries.len());
         for Delivery { message, receipt, .. } in deliveries {
             self.gathered_bytes += message.body.len();
-            let scoring = ScoringMessage::decode(&message.body);
+            let task = ScoringTask::decode(&message.body);
             let envelope = Envelope { message, receipt };
-            match scoring {
-                Ok(scoring) => decoded.push((envelope, scoring)),
+            match task {
+                Ok(task) => decoded.push((envelope, task)),
                 Err(error) => {
                     let detail = undecodable(&envelope.message, &error);
                     self.set_aside(envelope, UNDECODABLE, detail);
@@ -317,11 +317,11 @@ impl<Q: Queue> Worker<Q> {
             self.models_of(&decoded).await
         };
         let mut scorable = Vec::with_capacity(decoded.len());
-        for ((envelope, message), model) in decoded.into_iter().zip(models) {
+        for ((envelope, task), model) in decoded.into_iter().zip(models) {
             match model {
                 Ok(Some(model)) => scorable.push(Scorable {
                     envelope,
-                    message,
+                    task,
                     model,
                 }),
                 Err(error) if error.is_of_one_model() => {
@@ -334,7 +334,7 @@ impl<Q: Queue> Worker<Q> {
                 }
                 Err(error) => return Err(WorkerError::Models(error)),
                 Ok(None) => {
-                    let detail = format!("{} has no model in the store", message.sensor);
+                    let detail = format!("{} has no model in the store", task.sensor());
                     self.set_aside(envelope, NO_MODEL, detail);
                 }
             }
@@ -362,11 +362,11 @@ impl<Q: Queue> Worker<Q> {
     }
 
     /// Returns the model of each message. Most are cached; the others are read concurrently, once per sensor.
-    async fn models_of(&self, decoded: &[(Envelope, ScoringMessage)]) -> Vec<ModelFound> {
+    async fn models_of(&self, decoded: &[(Envelope, ScoringTask)]) -> Vec<ModelFound> {
         let mut models = Vec::with_capacity(decoded.len());
         let mut missing = Vec::new();
-        for (at, (_, message)) in decoded.iter().enumerate() {
-            let model = self.models.cached(&message.sensor).await;
+        for (at, (_, task)) in decoded.iter().enumerate() {
+            let model = self.models.cached(task.sensor()).await;
             if model.is_none() {
                 missing.push(at);
             }
@@ -374,7 +374,7 @@ impl<Q: Queue> Worker<Q> {
         }
         let mut loads = futures::stream::iter(missing)
             .map(|at| async move {
-                let model = self.models.get(&decoded[at].1.sensor).await;
+                let model = self.models.get(decoded[at].1.sensor()).await;
                 (at, model)
             })
             .buffer_unordered(LOADS_IN_FLIGHT);

@@ -6,6 +6,7 @@
 mod announce;
 mod batch;
 mod consume;
+mod group;
 mod models;
 mod progress;
 mod score;

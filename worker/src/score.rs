@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
-use windrow_common::{Cause, Prediction, ScoringMessage, Shadow};
-use windrow_model::{Reason, Scores, Scratch, is_anomaly};
+use windrow_common::{Cause, Prediction, ScoringTask, Shadow};
+use windrow_model::{Reason, ScoreError, Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
+use crate::group;
 use crate::models::LoadedModel;
 use crate::shadows;
 use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
@@ -16,7 +17,7 @@ use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
 #[derive(Debug)]
 pub(crate) struct Scorable {
     pub(crate) envelope: Envelope,
-    pub(crate) message: ScoringMessage,
+    pub(crate) task: ScoringTask,
     pub(crate) model: Arc<LoadedModel>,
 }
 
@@ -94,19 +95,27 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
     let (mut scores, mut of_shadow) = (Scores::default(), Scores::default());
     for Scorable {
         envelope,
-        message,
+        task,
         model,
     } in batch
     {
+        let first = scored.predictions.len();
         // The kernel is not known to panic. If one message makes it panic, only that message becomes a dead letter.
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            model.model.score(&message.aggregates, &mut scratch, &mut scores)
-        }));
-        let (code, why) = match decided {
-            Ok(Ok(())) => {
-                let first = scored.predictions.len();
-                let shadow = model.shadow.as_ref();
-                let shadow = shadow.filter(|_| shadows::score(&model, &message, &mut of_shadow, stats));
+        let decided = catch_unwind(AssertUnwindSafe(|| match &task {
+            ScoringTask::Sensor(message) => {
+                model
+                    .model
+                    .score(&message.aggregates, &mut scratch, &mut scores)?;
+                let shadow = shadows::score(
+                    &model,
+                    &message.sensor,
+                    &mut of_shadow,
+                    stats,
+                    |shadow, scores| {
+                        shadow.score(&message.aggregates, &mut Scratch::default(), scores)?;
+                        Ok(message.aggregates.len())
+                    },
+                );
                 let scored_windows = scores.decisions.iter().zip(&scores.scores);
                 let of_windows = message.aggregates.iter().zip(scored_windows).enumerate();
                 scored
@@ -122,13 +131,24 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                             anomaly: is_anomaly(decision),
                             model_version: Arc::clone(&model.version),
                             cause: cause(decision, || model.model.explain(aggregate), stats),
-                            shadow: shadow.map(|shadow| Shadow {
-                                version: Arc::clone(&shadow.version),
-                                decision: of_shadow.decisions[at],
-                                score: of_shadow.scores[at],
-                            }),
+                            shadow: shadow.map(|version| beside(version, &of_shadow, at)),
                         }),
                     );
+                Ok::<_, ScoreError>(())
+            }
+            ScoringTask::Group(message) => {
+                let predictions = group::score(
+                    message,
+                    &model,
+                    (&mut scratch, &mut scores, &mut of_shadow),
+                    stats,
+                )?;
+                scored.predictions.extend(predictions);
+                Ok(())
+            }
+        }));
+        let (code, why) = match decided {
+            Ok(Ok(())) => {
                 if announce {
                     let id = &envelope.message.id;
                     match announcement(id, &scored.predictions[first..]) {
@@ -151,7 +171,9 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                 )
             }
         };
-        let detail = format!("model {} of {}: {why}", model.version, message.sensor);
+        // A panic may have come between two of them.
+        scored.predictions.truncate(first);
+        let detail = format!("model {} of {}: {why}", model.version, task.sensor());
         scored.unscorable.push(Unscorable {
             envelope,
             code,
@@ -161,9 +183,18 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
     scored
 }
 
+/// Returns the result of a shadow version in one of the windows.
+pub(crate) fn beside(version: &Arc<str>, scores: &Scores, at: usize) -> Shadow {
+    Shadow {
+        version: Arc::clone(version),
+        decision: scores.decisions[at],
+        score: scores.scores[at],
+    }
+}
+
 /// Tells which feature makes a window an anomaly, if it is one. If `explain` panics, the window lacks its cause and nothing
 /// else: it is scored, and scoring it again would end in the same way.
-fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) -> Option<Cause> {
+pub(crate) fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) -> Option<Cause> {
     if !is_anomaly(decision) {
         return None;
     }
@@ -171,9 +202,9 @@ fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) ->
         stats.unexplained.inc();
         return None;
     };
-    let reason = *reasons.first()?;
+    let reason = reasons.into_iter().next()?;
     Some(Cause {
-        feature: reason.feature.name().into(),
+        feature: reason.name(),
         value: reason.value,
         normal: reason.band.map(|band| (band.low, band.high)),
         share: reason.share,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use windrow_common::{ScoringMessage, SensorId};
-use windrow_model::{Model, Scores, Scratch};
+use windrow_common::SensorId;
+use windrow_model::{Model, ScoreError, Scores};
 use windrow_models::{ModelRepository, Shadows};
 
 use crate::models::LoadedModel;
@@ -128,40 +128,37 @@ impl LoadedShadow {
     }
 }
 
-/// Scores a message with the sensor's shadow version, if it has one. Returns whether `scores` now holds its results.
-pub(crate) fn score(
-    loaded: &LoadedModel,
-    message: &ScoringMessage,
+/// Scores a message with the sensor's shadow version, by `score`, which returns how many windows it should be. Returns the
+/// version if `scores` now holds its results.
+pub(crate) fn score<'a>(
+    loaded: &'a LoadedModel,
+    sensor: &SensorId,
     scores: &mut Scores,
     stats: &Stats,
-) -> bool {
-    let Some(shadow) = &loaded.shadow else {
-        return false;
-    };
+    score: impl FnOnce(&Model, &mut Scores) -> Result<usize, ScoreError>,
+) -> Option<&'a Arc<str>> {
+    let shadow = loaded.shadow.as_ref()?;
     let Some(model) = &shadow.model else {
         stats.without_shadow.inc();
-        return false;
+        return None;
     };
-    // A scratch of its own, so that a panic leaves nothing behind for the next message.
-    let decided = catch_unwind(AssertUnwindSafe(|| {
-        model.score(&message.aggregates, &mut Scratch::default(), scores)
-    }));
+    let decided = catch_unwind(AssertUnwindSafe(|| score(model, scores)));
     let why = match decided {
-        Ok(Ok(())) if scores.decisions.len() == message.aggregates.len() => return true,
-        Ok(Ok(())) => "it decided on another number of windows".to_owned(),
+        Ok(Ok(windows)) if scores.decisions.len() == windows => return Some(&shadow.version),
+        Ok(Ok(_)) => "it decided on another number of windows".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "scoring panicked".to_owned(),
     };
     stats.without_shadow.inc();
     if !shadow.told.swap(true, Relaxed) {
         tracing::warn!(
-            sensor = %message.sensor,
+            %sensor,
             version = &*shadow.version,
             error = why,
             "the shadow version cannot score; scoring without it"
         );
     }
-    false
+    None
 }
 
 #[cfg(test)]

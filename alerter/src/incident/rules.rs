@@ -99,6 +99,17 @@ impl Rules {
         }
     }
 
+    /// Returns the rules for several tags together, which have no value of their own: their scores alone count. If they are
+    /// silent, so are the tags, which say so.
+    pub(crate) fn for_group(self) -> Self {
+        Self {
+            silent_after: Duration::ZERO,
+            stuck_after: 0,
+            rate_after: 0,
+            ..self
+        }
+    }
+
     /// Checks that the rules make sense.
     pub fn check(&self) -> Result<(), RulesError> {
         for (what, score) in [("threshold", self.threshold), ("critical score", self.critical)] {

@@ -50,7 +50,7 @@ impl Point {
     }
 
     fn window(&self, length: Length, limits: Limits, cause: Option<&Arc<Cause>>) -> Window {
-        let has_one_value = self.min.to_bits() == self.max.to_bits();
+        let has_one_value = self.min.to_bits() == self.max.to_bits() && !self.min.is_nan();
         Window {
             start: self.start,
             end: self.end(length),

@@ -286,7 +286,10 @@ impl<'a> Scope<'a> {
                 (tally.conflicting, tally.superseded, tally.repeats) =
                     (read.conflicts, read.superseded, read.repeats);
                 right = read.rows;
-                right.retain(|prediction| self.covers(prediction.aggregate.window_start));
+                // The windows of several tags together were not dispatched by a producer: they follow from the tags'.
+                right.retain(|prediction| {
+                    self.covers(prediction.aggregate.window_start) && !prediction.sensor.is_group()
+                });
             }
             if !later.is_empty() {
                 leave_out(&later, &mut left, &mut right);

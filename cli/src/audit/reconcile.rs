@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use windrow_common::{EventTime, Length, Prediction, ScoringMessage, SensorId};
+use windrow_common::{EventTime, Length, Prediction, ScoringTask, SensorId};
 use windrow_queue::DeadLetter;
 use windrow_store::Dispatched;
 
@@ -36,8 +36,10 @@ impl DeadWindows {
     pub(super) fn of(dead: &[DeadLetter]) -> Self {
         let mut windows = HashMap::new();
         for dead_letter in dead {
-            let message = match ScoringMessage::decode(&dead_letter.message.body) {
-                Ok(message) => message,
+            let message = match ScoringTask::decode(&dead_letter.message.body) {
+                Ok(ScoringTask::Sensor(message)) => message,
+                // No producer has dispatched it.
+                Ok(ScoringTask::Group(_)) => continue,
                 Err(error) => {
                     tracing::warn!(message = dead_letter.message.id, %error, "cannot decode a dead letter");
                     continue;

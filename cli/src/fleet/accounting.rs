@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use windrow_alerter::mutes::{Mutes, StoredMutes};
-use windrow_common::{EventTime, IncidentKind, Length, SensorId};
+use windrow_common::{EventTime, GROUP_TAG, IncidentKind, Length, SensorId};
 use windrow_models::ModelRepository;
 use windrow_producer::quarantine::{self, Content};
 use windrow_store::{Hour, Store, WindowRow};
@@ -190,6 +190,10 @@ impl<'a> Accounting<'a> {
         let Some(table) = table else { return Ok(false) };
         let (sensors, mutes, incidents) = (&mut self.sensors, &self.mutes, self.incidents);
         let take = |row: WindowRow<'_>| {
+            // Several tags together are expected if their tags are, and those are accounted for.
+            if row.tag == GROUP_TAG {
+                return Ok(());
+            }
             let at = sensors.find(row.device, row.tag, |sensor| known(sensor, mutes, incidents))?;
             let known = &mut sensors.all[at];
             let spare = &mut known.spare;

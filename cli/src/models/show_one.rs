@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Value, json};
 use windrow_common::SensorId;
-use windrow_model::{Detector, Feature, Model, Profile, Step};
+use windrow_model::{Band, Detector, Feature, Model, Profile, Step};
 use windrow_models::{Metadata, ModelRepository, SensorModels, Shadows};
 use windrow_store::StoreArg;
 
@@ -121,6 +121,10 @@ impl Read {
             ("features", self.model.features().to_string()),
             ("detector", self.model.detector().name().to_owned()),
         ];
+        if let Some(group) = self.model.group() {
+            facts.push(("tags", group.tags().join(", ")));
+            facts.push(("smoothed over", format!("{} windows", group.smoothing())));
+        }
         facts.extend(detector_facts(&self.model));
         facts.extend(
             self.model
@@ -168,6 +172,8 @@ impl Read {
         let mut shown = json!({
             "version": self.version, "features": model.features().to_string(), "detector": model.detector().name(),
             "steps": model.steps().iter().map(step_name).collect::<Vec<_>>(),
+            "tags": model.group().map(|group| group.tags().iter().map(|tag| &**tag).collect::<Vec<_>>()),
+            "smoothing": model.group().map(|group| group.smoothing()),
             "provenance": model.provenance(), "metadata": self.metadata, "threshold": model.threshold(),
             "profile": model.profile().map(|profile| json!({
                 "season": profile.season().to_string(), "timezone": profile.zone(), "levels": profile.levels(),
@@ -265,15 +271,12 @@ fn bands_text(model: &Model) -> Option<String> {
         Some(_) => " from the profile",
         None => "",
     };
-    let bands = model.features().as_slice().iter().zip(model.bands());
-    let texts: Vec<String> = bands
-        .map(|(feature, band)| {
-            format!(
-                "{feature} {:.4} to {:.4}{}",
-                band.low,
-                band.high,
-                relative(feature)
-            )
+    let texts: Vec<String> = (model.bands().iter().enumerate())
+        .map(|(at, band)| {
+            let (tag, feature) = model.column(at);
+            let tag = tag.map(|tag| format!("{tag}.")).unwrap_or_default();
+            let Band { low, high } = band;
+            format!("{tag}{feature} {low:.4} to {high:.4}{}", relative(&feature))
         })
         .collect();
     (!texts.is_empty()).then(|| texts.join(", "))

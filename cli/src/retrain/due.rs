@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use windrow_common::{EventTime, SensorId};
 use windrow_model::{Features, TrainOptions};
-use windrow_models::ModelRepository;
+use windrow_models::{ModelEntry, ModelRepository};
 use windrow_store::{Hour, Store};
 
 use super::HowArgs;
@@ -31,6 +31,8 @@ pub(crate) struct Found {
     pub(crate) due: Vec<Due>,
     /// How many have a model that was not.
     pub(crate) imported: u64,
+    /// The models of several tags of a device.
+    pub(crate) of_devices: Vec<ModelEntry>,
     /// Those of whose training something cannot be read, and what.
     pub(crate) failed: BTreeMap<SensorId, String>,
 }
@@ -60,14 +62,19 @@ pub(crate) async fn due(
     is_wanted: impl Fn(&SensorId) -> bool,
 ) -> Result<Found, CliError> {
     let entries = repository.list().await?.into_iter();
-    let entries = entries.filter(|entry| entry.current && is_wanted(&entry.sensor));
+    let (of_devices, entries): (Vec<_>, Vec<_>) = entries
+        .filter(|entry| entry.current && is_wanted(&entry.sensor))
+        .partition(|entry| entry.sensor.is_group());
     let read = futures::stream::iter(entries)
         .map(|entry| async move {
             let metadata = repository.metadata(&entry.sensor, &entry.version).await?;
             Ok::<_, CliError>((entry, metadata))
         })
         .buffered(READS_IN_FLIGHT);
-    let mut found = Found::default();
+    let mut found = Found {
+        of_devices,
+        ..Found::default()
+    };
     let read: Vec<_> = read.try_collect().await?;
     for (entry, metadata) in read {
         let Some((metadata, training)) = metadata.and_then(|metadata| {

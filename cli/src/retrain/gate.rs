@@ -32,15 +32,26 @@ impl Gate {
         rules: &Rules,
         budget: f64,
     ) -> Self {
-        let span = sample.span.map_or(Duration::ZERO, |(from, to)| {
+        let of_present = present
+            .filter(|present| present.features() == new.features())
+            .and_then(|present| incidents(present, sample, rules));
+        Self::between(incidents(new, sample, rules), of_present, sample.span, budget)
+    }
+
+    /// Compares the incidents of two models in a span of time; `None` are those of a model that cannot score it.
+    pub(super) fn between(
+        new: Option<usize>,
+        present: Option<usize>,
+        span: Option<(EventTime, EventTime)>,
+        budget: f64,
+    ) -> Self {
+        let span = span.map_or(Duration::ZERO, |(from, to)| {
             Duration::from_millis(u64::try_from(to.as_millis() - from.as_millis()).unwrap_or(0))
         });
         Self {
             // A model that cannot score its own past is refused.
-            new: incidents(new, sample, rules).unwrap_or(usize::MAX),
-            present: present
-                .filter(|present| present.features() == new.features())
-                .and_then(|present| incidents(present, sample, rules)),
+            new: new.unwrap_or(usize::MAX),
+            present,
             allowed: (budget * span.as_secs_f64() / MONTH.as_secs_f64()).max(1.0),
         }
     }

@@ -13,6 +13,7 @@ use windrow_producer::window::Windowing;
 use windrow_producer::{HistoryCounts, read_history};
 
 use super::Whose;
+use super::groups::{GroupCounts, GroupPlan, Histories, train_groups};
 use super::parameters::parameters;
 use super::sample::Sample;
 use crate::error::CliError;
@@ -25,6 +26,8 @@ pub(crate) struct Trained {
     pub(crate) models: u64,
     /// Number of sensors that already had a model and keep it.
     pub(crate) kept: u64,
+    /// The models of several tags of a device; `None` if none were wanted.
+    pub(crate) groups: Option<GroupCounts>,
     /// Sensors whose model is not the plain fit, and why, by sensor.
     pub(crate) replaced: BTreeMap<SensorId, Replaced>,
     /// Pinned sensors, whose new model is a candidate.
@@ -33,27 +36,42 @@ pub(crate) struct Trained {
     pub(crate) failed: Vec<(SensorId, String)>,
 }
 
+/// How a fleet is trained.
+pub(crate) struct Plan<'a> {
+    pub(crate) features: &'a Features,
+    pub(crate) options: &'a TrainOptions,
+    /// How models of several tags of a device are trained; `None` if none are.
+    pub(crate) groups: Option<&'a GroupPlan>,
+    pub(crate) whose: Whose,
+    pub(crate) release: Release,
+}
+
 /// Trains a model for every sensor of `source` and stores it.
 pub(crate) async fn train_fleet(
     source: Box<dyn Source>,
     windowing: Windowing,
-    features: &Features,
-    options: &TrainOptions,
     repository: &ModelRepository,
-    whose: Whose,
-    release: Release,
+    plan: Plan<'_>,
 ) -> Result<Trained, CliError> {
+    let Plan {
+        features,
+        options,
+        groups,
+        whose,
+        release,
+    } = plan;
     let (rows_features, max_rows) = (features.clone(), options.max_rows);
-    let gathered = tokio::task::spawn_blocking(move || gather(source, windowing, &rows_features, max_rows));
-    let (mut rows, history) = gathered.await.map_err(died)??;
-    let in_all = rows.len();
+    let histories = groups.map(Histories::new);
+    let gathered =
+        tokio::task::spawn_blocking(move || gather(source, windowing, &rows_features, max_rows, histories));
+    let (mut rows, histories, history) = gathered.await.map_err(died)??;
+    let mut there = HashSet::new();
     if whose == Whose::Missing {
         let entries = repository.list().await?.into_iter();
-        let there: HashSet<SensorId> = entries
-            .filter_map(|entry| entry.current.then_some(entry.sensor))
-            .collect();
-        rows.retain(|sensor, _| !there.contains(sensor));
+        there.extend(entries.filter_map(|entry| entry.current.then_some(entry.sensor)));
     }
+    let in_all = rows.len();
+    rows.retain(|sensor, _| !there.contains(sensor));
     let kept = (in_all - rows.len()) as u64;
     let bar = steps("training", rows.len() as u64);
     let mut rows = rows.into_iter();
@@ -99,21 +117,29 @@ pub(crate) async fn train_fleet(
         }
     }
     bar.finish_and_clear();
-    Ok(Trained {
+    let mut trained = Trained {
         history,
         models,
         kept,
+        groups: None,
         replaced,
         pinned,
         failed,
-    })
+    };
+    if let (Some(plan), Some(histories)) = (groups, histories) {
+        let groups = train_groups(histories, plan, repository, &there, release).await?;
+        trained.pinned.extend(groups.pinned);
+        trained.failed.extend(groups.failed);
+        trained.groups = Some(groups.counts);
+    }
+    Ok(trained)
 }
 
 /// A model, and why it is not the plain fit.
 type Fitted = (Model, Option<Replaced>);
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
-fn died(error: tokio::task::JoinError) -> CliError {
+pub(super) fn died(error: tokio::task::JoinError) -> CliError {
     CliError::Panicked(error.to_string())
 }
 
@@ -147,7 +173,8 @@ fn gather(
     windowing: Windowing,
     features: &Features,
     max_rows: usize,
-) -> Result<(Samples, HistoryCounts), CliError> {
+    mut histories: Option<Histories>,
+) -> Result<(Samples, Option<Histories>, HistoryCounts), CliError> {
     let bar = ProgressBar::no_length();
     bar.set_style(crate::progress::style(
         "{spinner} reading history [{bar:24}] {percent:>3} %",
@@ -156,6 +183,9 @@ fn gather(
     let take = |message: ScoringMessage| {
         let sample = samples.entry(message.sensor.clone()).or_default();
         sample.take(&message, features, max_rows);
+        if let Some(histories) = &mut histories {
+            histories.take(message);
+        }
     };
     let last = AtomicU64::new(0);
     let history = read_history(source, windowing, take, |progress| {
@@ -167,5 +197,5 @@ fn gather(
         }
     })?;
     bar.finish_and_clear();
-    Ok((samples, history))
+    Ok((samples, histories, history))
 }

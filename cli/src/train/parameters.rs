@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::groups::GroupPlan;
 use windrow_model::{ProfileChoice, TrainDetector, TrainKernel, TrainOptions};
 
 /// Returns the options by name; those that the detector or the kernel does not use are left out.
@@ -37,6 +38,19 @@ pub(super) fn parameters(options: &TrainOptions) -> BTreeMap<String, String> {
         add("gamma", options.gamma.to_string());
     }
     parameters
+}
+
+/// Returns the options of a model of several tags by name.
+pub(super) fn group_parameters(plan: &GroupPlan) -> BTreeMap<String, String> {
+    [
+        ("group", "device".to_owned()),
+        ("smoothing", plan.smoothing.to_string()),
+        ("nu", plan.options.nu.to_string()),
+        ("gamma", plan.options.gamma.to_string()),
+        ("max_rows", plan.options.max_rows.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// Returns the options that [`parameters`] were made of. What is not among them has its default.

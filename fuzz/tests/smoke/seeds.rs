@@ -9,13 +9,13 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMil
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use windrow_common::{
-    Aggregate, Breach, Cause, Course, EventTime, Incident, IncidentKind, Interval, Length, Peak, Prediction,
-    ScoringMessage, SensorId, Shadow,
+    Aggregate, Breach, Cause, Course, EventTime, GroupMessage, Incident, IncidentKind, Interval, Length,
+    Peak, Prediction, ScoringMessage, SensorId, Shadow, TagSeries,
 };
 use windrow_model::{
-    Band, Detector, EllipticEnvelope, Features, IsolationForest, Kernel, LocalOutlierFactor, Metric, Model,
-    NearestNeighbours, OneClassSvm, PrincipalComponents, Profile, Projection, RobustZ, Scaler, Season, Step,
-    Stretch, TreeNode,
+    Band, Detector, EllipticEnvelope, Features, Group, IsolationForest, Kernel, LocalOutlierFactor, Metric,
+    Model, NearestNeighbours, OneClassSvm, PrincipalComponents, Profile, Projection, RobustZ, Scaler, Season,
+    Step, Stretch, TreeNode,
 };
 use windrow_store::testing::file_of;
 use windrow_store::{Dispatched, Row};
@@ -262,9 +262,23 @@ fn messages() -> Seeds {
         window_length: Length::from_millis(60_000),
         aggregates: (0..windows).map(aggregate).collect(),
     };
+    let series = |tag: &str, windows| TagSeries {
+        tag: tag.into(),
+        aggregates: (0..windows).map(aggregate).collect(),
+    };
+    let of_group = GroupMessage {
+        sensor: SensorId::of_group(&sensor().device),
+        interval: Interval {
+            start: aggregate(1).window_start,
+            length: Length::HOUR,
+        },
+        window_length: Length::from_millis(60_000),
+        series: vec![series("a", 3), series("b", 2)],
+    };
     vec![
         ("scoring_message", "one-window", message(1).encode().unwrap()),
         ("scoring_message", "three-windows", message(3).encode().unwrap()),
+        ("scoring_message", "two-tags", of_group.encode().unwrap()),
     ]
 }
 
@@ -283,6 +297,21 @@ fn models() -> Seeds {
         coef0: 1.0,
         degree: 3,
     };
+    let group = Group::new(vec!["a".into(), "b".into()], 3, Length::from_millis(60_000)).unwrap();
+    let svm = OneClassSvm::new(2, vec![1.0, 2.0], vec![1.0], -0.5, Kernel::Rbf { gamma: 0.5 }).unwrap();
+    let whiten = Step::Project(Projection::new(2, vec![1.0, -0.5, -0.5, 1.0]).unwrap());
+    let of_group = Model::of_group(
+        group,
+        "mean".parse().unwrap(),
+        vec![whiten],
+        svm.into(),
+        "by hand",
+    );
+    let of_group = of_group
+        .and_then(|model| model.with_threshold(Some(0.3)))
+        .unwrap()
+        .to_bytes()
+        .unwrap();
     let stretch = Step::Stretch(Stretch::new(vec![2.0, 0.5], vec![0.5, 1.0]).unwrap());
     let project = Step::Project(Projection::select(2, &[1]).unwrap());
     let with_steps = |steps: Vec<Step>, detector| {
@@ -333,6 +362,7 @@ fn models() -> Seeds {
             with_steps(vec![stretch.clone(), project], Detector::IsolationForest(forest)),
         ),
         ("model_file", "seasonal", seasonal),
+        ("model_file", "two-tags", of_group),
         (
             "model_file",
             "envelope",

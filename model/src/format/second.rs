@@ -19,7 +19,7 @@ pub(super) struct Body {
 }
 
 #[derive(Serialize, Deserialize)]
-enum StoredStep {
+pub(super) enum StoredStep {
     Scale {
         mean: Vec<f64>,
         scale: Vec<f64>,
@@ -39,7 +39,7 @@ enum StoredStep {
 }
 
 #[derive(Serialize, Deserialize)]
-enum StoredDetector {
+pub(super) enum StoredDetector {
     OneClassSvm {
         dimension: u32,
         kernel: (u8, f64, f64, u32),
@@ -112,7 +112,7 @@ impl Body {
 }
 
 impl StoredStep {
-    fn of(step: &Step) -> Self {
+    pub(super) fn of(step: &Step) -> Self {
         match step {
             Step::Scale(scaler) => Self::Scale {
                 mean: scaler.mean().to_vec(),
@@ -132,7 +132,7 @@ impl StoredStep {
         }
     }
 
-    fn step(self) -> Result<Step, ModelError> {
+    pub(super) fn step(self) -> Result<Step, ModelError> {
         Ok(match self {
             Self::Scale { mean, scale } => Step::Scale(Scaler::new(mean, scale)?),
             Self::Stretch { factor, offset } => Step::Stretch(Stretch::new(factor, offset)?),
@@ -143,7 +143,7 @@ impl StoredStep {
 }
 
 impl StoredDetector {
-    fn of(detector: &Detector) -> Self {
+    pub(super) fn of(detector: &Detector) -> Self {
         match detector {
             Detector::OneClassSvm(svm) => Self::OneClassSvm {
                 dimension: narrow(svm.dimension()),
@@ -220,7 +220,7 @@ impl StoredDetector {
         }
     }
 
-    fn detector(self) -> Result<Detector, FormatError> {
+    pub(super) fn detector(self) -> Result<Detector, FormatError> {
         Ok(match self {
             Self::OneClassSvm {
                 dimension,

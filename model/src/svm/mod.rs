@@ -7,7 +7,7 @@ mod score;
 mod similarities;
 
 use crate::detector::{agreeing, first_order};
-use crate::{Feature, ModelError};
+use crate::{MAX_COLUMNS, ModelError};
 pub use dispatch::CodePath;
 pub(crate) use dispatch::VectorLoop;
 pub(crate) use lanes::{LANES, Lanes, Number, Reference, exp_of_nonpositive, ln_ratio};
@@ -126,8 +126,8 @@ impl OneClassSvm {
         kernel: Kernel,
     ) -> Result<Self, ModelError> {
         let count = coefficients.len();
-        if dimension == 0 || dimension > Feature::ALL.len() {
-            return Err(ModelError::Dimension(dimension));
+        if dimension == 0 || dimension > MAX_COLUMNS {
+            return Err(ModelError::Columns(dimension));
         }
         if count == 0 || count > MAX_SUPPORT_VECTORS {
             return Err(ModelError::SupportVectors(count));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 
-use super::to_f64;
+use super::{LEAST_GROUP_ROWS, to_f64};
 use crate::{Features, MAX_DEGREE, ModelError};
 
 /// Most rows to train an RBF kernel on. Memory is bounded for any number, but the time of a fit grows with their square:
@@ -111,6 +111,9 @@ pub enum TrainError {
         /// Length of a row.
         dimension: usize,
     },
+    /// A group has too few windows that can be scored.
+    #[error("there are {0} windows that enough of the tags have; at least {LEAST_GROUP_ROWS} are needed")]
+    FewOfGroup(usize),
     /// The windows' starts and rows do not fit.
     #[error("there are {starts} starts of windows for {rows} rows")]
     Starts {
@@ -183,6 +186,18 @@ impl Default for TrainOptions {
             tolerance: 1e-4,
             max_rows: 5_000,
             profile: ProfileChoice::IfWorthIt(TimeZone::UTC),
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Returns the default options for a group of tags: the kernel is narrower than for the features of one sensor, because the
+    /// columns are whitened.
+    pub fn for_groups() -> Self {
+        Self {
+            gamma: Gamma::PerFeature(1.0),
+            profile: ProfileChoice::Never,
+            ..Self::default()
         }
     }
 }

@@ -93,7 +93,7 @@ fn clipped(model: Model) -> Result<Model, ModelError> {
 }
 
 /// Returns the normal band of each feature: its quantiles in the rows, by the nearest rank.
-fn bands(rows: &[f64], dimension: usize) -> Vec<Band> {
+pub(super) fn bands(rows: &[f64], dimension: usize) -> Vec<Band> {
     let mut column = Vec::with_capacity(rows.len() / dimension);
     let band = |feature| {
         column.clear();

@@ -78,11 +78,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["windrow-alerter", "windrow-common", "windrow-model"],
     ),
     (
+        "windrow-grouper",
+        &[
+            "windrow-common",
+            "windrow-model",
+            "windrow-models",
+            "windrow-queue",
+            "windrow-service",
+            "windrow-store",
+        ],
+    ),
+    (
         "windrow",
         &[
             "windrow-alerter",
             "windrow-common",
             "windrow-eventhubs",
+            "windrow-grouper",
             "windrow-model",
             "windrow-models",
             "windrow-producer",

@@ -7,12 +7,13 @@ use windrow_tests::built;
 
 use super::page_is;
 
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     "windrow",
     "windrow-producer",
     "windrow-worker",
     "windrow-scaler",
     "windrow-alerter",
+    "windrow-grouper",
     "windrow-test-hub",
 ];
 

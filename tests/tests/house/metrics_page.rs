@@ -104,5 +104,8 @@ fn every_metric_is_on_the_page() {
     let mut alerter = Registry::default();
     windrow_alerter::Stats::default().register(&mut alerter, &["webhook".to_owned()]);
     append(&mut page, "`windrow-alerter`", &alerter);
+    let mut grouper = Registry::default();
+    windrow_grouper::Stats::default().register(&mut grouper);
+    append(&mut page, "`windrow-grouper`", &grouper);
     page_is("docs/metrics.md", &page);
 }

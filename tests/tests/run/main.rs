@@ -7,6 +7,7 @@ mod checkpoint;
 mod counting;
 mod crash;
 mod dead_letters;
+mod groups;
 mod input;
 mod labels;
 mod mlflow;

@@ -1,4 +1,4 @@
-use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction};
+use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage};
 use windrow_model::{Features, Kernel, OneClassSvm, is_anomaly};
 use windrow_models::{Cause, Pins, Release};
 use windrow_queue::{Memory, MemoryLimits, Message, Queue};

@@ -1,0 +1,237 @@
+//! Trains the models of all tags of a device again, on the newest windows of the tags.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use windrow_alerter::incident::Rules;
+use windrow_common::{Aggregate, EventTime, Prediction, SensorId};
+use windrow_model::{CodePath, Model, Scores, Scratch, TrainOptions};
+use windrow_models::{Cause, ModelEntry, ModelRepository, Promoted};
+use windrow_store::{Hour, Store};
+
+use super::gate::{Gate, opened};
+use super::outcome::Ended;
+use super::{HowArgs, Retrained, Storing};
+use crate::error::CliError;
+use crate::label::KeptOut;
+use crate::train::{GroupPlan, GroupSample, options_of};
+
+/// A device whose model is trained again, and the newest windows of its tags, the newest first.
+struct Due {
+    sensor: SensorId,
+    version: String,
+    present: Model,
+    plan: GroupPlan,
+    windows: BTreeMap<Arc<str>, Vec<Aggregate>>,
+    /// Number of windows of a tag to gather.
+    most: usize,
+}
+
+/// Trains the models of devices again that were trained here.
+pub(super) async fn retrain(
+    store: &Store,
+    repository: &ModelRepository,
+    entries: Vec<ModelEntry>,
+    hours: &[Hour],
+    (how, rules, storing): (&HowArgs, &Rules, Storing),
+    kept_out: &KeptOut,
+    retrained: &mut Retrained,
+) -> Result<(), CliError> {
+    let mut all = Vec::new();
+    for entry in entries {
+        match due(repository, entry, how).await? {
+            Ok(Some(due)) => all.push(due),
+            Ok(None) => retrained.imported += 1,
+            Err((sensor, why)) => _ = retrained.failed.insert(sensor, why),
+        }
+    }
+    let bytes = |due: &Due| due.most * due.windows.len() * size_of::<Aggregate>();
+    let largest = all.iter().map(bytes).max().unwrap_or(1).max(1);
+    let at_once = ((how.memory_mib as usize) << 20).div_euclid(largest).max(1);
+    let mut all = all.into_iter().peekable();
+    while all.peek().is_some() {
+        let some: Vec<Due> = all.by_ref().take(at_once).collect();
+        for due in read(store, some, hours).await? {
+            let (how, rules) = (how.clone(), *rules);
+            let stretches = stretches(&due, kept_out);
+            let (due, fitted) = tokio::task::spawn_blocking(move || {
+                let fitted = fit(&due, &stretches, &how, &rules);
+                (due, fitted)
+            })
+            .await
+            .map_err(|error| CliError::Panicked(error.to_string()))?;
+            let ended = match fitted {
+                Fitted::Ended(ended) => ended,
+                Fitted::New(new) => store_model(repository, &due, *new, storing).await?,
+            };
+            retrained.note(due.sensor, ended);
+        }
+    }
+    Ok(())
+}
+
+/// Returns how a model was trained; `None` if it was not trained here.
+async fn due(
+    repository: &ModelRepository,
+    entry: ModelEntry,
+    how: &HowArgs,
+) -> Result<Result<Option<Due>, (SensorId, String)>, CliError> {
+    let ModelEntry { sensor, version, .. } = entry;
+    let metadata = repository.metadata(&sensor, &version).await?;
+    let Some(training) = metadata.and_then(|metadata| metadata.training) else {
+        return Ok(Ok(None));
+    };
+    let options = match options_of(&training.parameters) {
+        Ok(options) => options,
+        Err(why) => return Ok(Err((sensor, why))),
+    };
+    let present = match repository.load(&sensor, &version).await {
+        Ok(present) => present,
+        Err(error) if error.is_of_one_model() => return Ok(Err((sensor, error.to_string()))),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(group) = present.group() else {
+        return Ok(Ok(None));
+    };
+    let options = TrainOptions {
+        nu: options.nu,
+        gamma: options.gamma,
+        max_rows: how.windows as usize,
+        ..TrainOptions::for_groups()
+    };
+    Ok(Ok(Some(Due {
+        most: options.max_rows + group.smoothing(),
+        windows: group.tags().iter().map(|tag| (tag.clone(), Vec::new())).collect(),
+        plan: GroupPlan {
+            features: present.features().clone(),
+            smoothing: group.smoothing(),
+            options,
+        },
+        sensor,
+        version,
+        present,
+    })))
+}
+
+/// Gathers the newest windows of the tags, hour by hour, until all have enough.
+async fn read(store: &Store, some: Vec<Due>, hours: &[Hour]) -> Result<Vec<Due>, CliError> {
+    let mut by_device: HashMap<Arc<str>, Due> = (some.into_iter())
+        .map(|due| (due.sensor.device.clone(), due))
+        .collect();
+    for hour in hours.iter().rev() {
+        if by_device.values().all(Due::is_full) {
+            break;
+        }
+        for row in store.predictions(hour).await?.rows.into_iter().rev() {
+            if let Some(due) = by_device.get_mut(&row.sensor.device) {
+                due.take(&row);
+            }
+        }
+    }
+    let mut some: Vec<Due> = by_device.into_values().collect();
+    for windows in some.iter_mut().flat_map(|due| due.windows.values_mut()) {
+        windows.reverse();
+    }
+    some.sort_by(|a, b| a.sensor.cmp(&b.sensor));
+    Ok(some)
+}
+
+impl Due {
+    fn is_full(&self) -> bool {
+        self.windows.values().all(|windows| windows.len() >= self.most)
+    }
+
+    fn take(&mut self, row: &Prediction) {
+        let length = self.present.group().map(|group| group.window_length());
+        if let Some(windows) = self.windows.get_mut(&row.sensor.tag)
+            && windows.len() < self.most
+            && Some(row.window_length) == length
+        {
+            windows.push(row.aggregate);
+        }
+    }
+}
+
+/// Returns the stretches that are left out: of the tags together, and of each of them.
+fn stretches(due: &Due, kept_out: &KeptOut) -> Vec<(EventTime, EventTime)> {
+    let tags = due.windows.keys().map(|tag| SensorId {
+        device: due.sensor.device.clone(),
+        tag: tag.clone(),
+    });
+    let all = tags.chain([due.sensor.clone()]);
+    all.filter_map(|sensor| kept_out.get(&sensor))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+enum Fitted {
+    Ended(Ended),
+    New(Box<(Model, GroupSample)>),
+}
+
+/// Fits a model, and compares it with the present one.
+fn fit(due: &Due, kept_out: &[(EventTime, EventTime)], how: &HowArgs, rules: &Rules) -> Fitted {
+    let Some(length) = due.present.group().map(|group| group.window_length()) else {
+        return Fitted::Ended(Ended::Unchanged);
+    };
+    let mut sample = match GroupSample::of(&due.windows, length, &due.plan) {
+        Ok(sample) => sample,
+        Err(why) => return Fitted::Ended(Ended::Failed(why)),
+    };
+    let length = length.as_duration();
+    sample.rows.retain(|start| {
+        let end = start.saturating_add(length);
+        !kept_out.iter().any(|(from, to)| start < *to && end > *from)
+    });
+    if sample.rows.starts.len() < how.least as usize {
+        return Fitted::Ended(Ended::Few);
+    }
+    let model = match sample.fit(&due.plan) {
+        Ok(model) => model,
+        Err(why) => return Fitted::Ended(Ended::Failed(why.to_string())),
+    };
+    if model.version().is_ok_and(|version| version == due.version) {
+        return Fitted::Ended(Ended::Unchanged);
+    }
+    let incidents = |model: &Model| {
+        let mut scores = Scores::default();
+        let values = &sample.rows.values;
+        model
+            .score_rows_on(CodePath::best(), values, &mut Scratch::default(), &mut scores)
+            .ok()?;
+        let rules = Rules {
+            threshold: model.threshold().unwrap_or(rules.threshold),
+            ..*rules
+        };
+        let length = sample.group.window_length();
+        Some(opened(&sample.rows.starts, &scores.scores, length, &rules))
+    };
+    let starts = &sample.rows.starts;
+    let span = starts.first().copied().zip(starts.last().copied());
+    let budget = how.budget.unwrap_or_default().per_month();
+    let gate = Gate::between(incidents(&model), incidents(&due.present), span, budget);
+    match gate.is_open() {
+        true => Fitted::New(Box::new((model, sample))),
+        false => Fitted::Ended(Ended::Refused(gate)),
+    }
+}
+
+async fn store_model(
+    repository: &ModelRepository,
+    due: &Due,
+    (model, sample): (Model, GroupSample),
+    storing: Storing,
+) -> Result<Ended, CliError> {
+    let Storing::As(release) = storing else {
+        return Ok(Ended::New);
+    };
+    let metadata = sample.metadata(&model, &due.plan);
+    let released = repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
+    match released.await {
+        Ok(released) if released.promoted == Some(Promoted::Pinned) => Ok(Ended::Pinned),
+        Ok(_) => Ok(Ended::New),
+        Err(error) if error.is_of_one_model() => Ok(Ended::Failed(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,410 @@
+//! Follows the predictions in the store, and publishes messages of what the tags of a device have together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+use windrow_common::{
+    Backoff, EventTime, GroupMessage, HasRemedy, Length, Prediction, Remedy, ScoringMessage, SensorId, random,
+};
+use windrow_queue::{Confirmation, Message, Queue, QueueError};
+use windrow_service::Shutdown;
+use windrow_store::{Follower, LeaderLease, News, SeenHour, Standing, Store, StoreError};
+
+use crate::device::{Device, Patience};
+use crate::models::Groups;
+use crate::state::State;
+use crate::stats::Stats;
+use crate::{GrouperError, GrouperOptions};
+
+const LEASE: &str = "grouping/leader.json";
+
+/// Number of parts whose rows are in memory at once.
+const PARTS_AT_ONCE: usize = 8;
+
+/// What becomes of windows that lack tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incomplete {
+    /// They wait for the grace.
+    Wait,
+    /// They are asked for at once: nothing more comes for now.
+    Ask,
+}
+
+/// A grouper.
+#[derive(Debug)]
+pub struct Grouper<Q> {
+    queue: Q,
+    store: Store,
+    options: GrouperOptions,
+    stats: Arc<Stats>,
+    groups: Groups,
+    /// `None` before the first step, and after an error: the next step begins with what is in the store.
+    following: Option<Following>,
+}
+
+/// What is known of the predictions.
+#[derive(Debug)]
+struct Following {
+    follower: Follower,
+    base: EventTime,
+    origin: EventTime,
+    /// By device.
+    devices: HashMap<Arc<str>, Device>,
+    /// The end of the newest window of any sensor.
+    reached: EventTime,
+    looked_back: Instant,
+    /// Whether the hours before the base were read, whose windows later rows are made of.
+    has_context: bool,
+    /// Of the hours that the follower reads again because of the context: how many parts were known.
+    known: HashMap<EventTime, u64>,
+    /// The first hour of which it is known what was read.
+    known_from: EventTime,
+}
+
+/// Why a grouper cannot do its work, for its readiness. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Outage(Arc<Mutex<Option<String>>>);
+
+/// What a leader leaves for the next one: what is in the store is enough.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Nothing {}
+
+impl Outage {
+    /// Returns why the grouper cannot do its work.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+impl<Q: Queue> Grouper<Q> {
+    /// Creates a grouper of the predictions in `store` that publishes to `queue`.
+    pub fn new(queue: Q, store: Store, options: GrouperOptions, stats: Arc<Stats>) -> Self {
+        Self {
+            queue,
+            groups: Groups::new(store.clone(), options.model_refresh),
+            store,
+            options,
+            stats,
+            following: None,
+        }
+    }
+
+    /// Runs until `shutdown`, beside others of which one leads. Fails only if a person has to act.
+    pub async fn run(
+        mut self,
+        lease: Duration,
+        outage: Outage,
+        mut shutdown: Shutdown,
+    ) -> Result<(), GrouperError> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
+        let mut lease = LeaderLease::<Nothing>::new(self.store.clone(), LEASE.to_owned(), me, lease);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let ended = loop {
+            // A step that takes longer than the lease costs messages that are sent twice, which changes nothing.
+            let leads = match lease.step(&Nothing {}).await {
+                Standing::Leads | Standing::Late(_) | Standing::Begins(_) => true,
+                Standing::Follows { .. } | Standing::Unknown(_) => false,
+            };
+            self.stats.leader.set(leads.into());
+            let mut wait = self.options.look_every;
+            if leads {
+                let stepped = tokio::select! {
+                    stepped = self.step(Incomplete::Wait) => stepped,
+                    () = shutdown.stopping() => break Ok(()),
+                };
+                match stepped {
+                    Ok(_) => {
+                        backoff.reset();
+                        outage.set(None);
+                    }
+                    Err(error) if error.remedy() == Remedy::FixConfig => break Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot bring tags together; beginning again");
+                        outage.set(Some(error.to_string()));
+                        wait = backoff.next_wait();
+                    }
+                }
+            } else {
+                self.following = None;
+                outage.set(None);
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = shutdown.stopping() => break Ok(()),
+            }
+        };
+        lease.end(&Nothing {}).await;
+        ended
+    }
+
+    /// Follows until `shutdown`, without a lease, and returns itself: for a process that does all of the work. A failure is
+    /// logged, and the next step begins again.
+    pub async fn follow(mut self, mut shutdown: Shutdown) -> Self {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        loop {
+            // A step is not cut short: what it has published it also notes.
+            let wait = match self.step(Incomplete::Wait).await {
+                Ok(_) => {
+                    backoff.reset();
+                    self.options.look_every
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot bring tags together; beginning again");
+                    backoff.next_wait()
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = shutdown.stopping() => return self,
+            }
+        }
+    }
+
+    /// Reads to the end of the predictions, and asks for all windows that can be scored. When it returns, the queue has them.
+    pub async fn catch_up(&mut self, incomplete: Incomplete) -> Result<(), GrouperError> {
+        while self.step(incomplete).await? {}
+        Ok(())
+    }
+
+    /// Reads what is new, and asks for the windows that follow from it. Returns whether another step has work at once.
+    pub async fn step(&mut self, incomplete: Incomplete) -> Result<bool, GrouperError> {
+        if self.groups.refresh().await? {
+            self.following = None;
+        }
+        if self.groups.is_empty() {
+            self.following = None;
+            return Ok(false);
+        }
+        let mut following = match self.following.take() {
+            Some(following) => following,
+            None => self.open().await?,
+        };
+        self.read(&mut following).await?;
+        let windows = self.ask(&mut following, incomplete).await?;
+        self.settle(&mut following).await?;
+        let goes_back = self.look_back(&mut following).await?;
+        let held: usize = following.devices.values().map(Device::held).sum();
+        self.stats.held_windows.set(held as i64);
+        self.stats.devices.set(following.devices.len() as i64);
+        self.following = Some(following);
+        Ok(windows > 0 || goes_back)
+    }
+
+    /// Begins where the last grouper of the store left off.
+    async fn open(&self) -> Result<Following, StoreError> {
+        let state = match State::load(&self.store).await? {
+            Some(state) => state,
+            None => {
+                // Saved at once: another start must not begin later because there are more predictions by then.
+                let origin = self.origin().await?;
+                let state = State::new(origin, origin, Vec::new());
+                state.save(&self.store).await?;
+                state
+            }
+        };
+        Ok(self.follow_from(state.base, state.origin, &state.hours))
+    }
+
+    /// Returns where the first grouper begins: not long before the newest hour, or before everything if there is none yet.
+    async fn origin(&self) -> Result<EventTime, StoreError> {
+        let days = self.store.folders("predictions").await?;
+        let newest = days.iter().filter_map(|day| day.strip_prefix("date=")).max();
+        let newest: Option<EventTime> = newest.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
+        let from = newest.map(|day| day.saturating_sub(self.options.look_back).floor(Length::HOUR));
+        Ok(from.unwrap_or(EventTime::MIN))
+    }
+
+    /// Begins at `base`; `seen` says which parts were read of the hours before it.
+    fn follow_from(&self, base: EventTime, origin: EventTime, seen: &[SeenHour]) -> Following {
+        let first = if base > EventTime::MIN {
+            base.saturating_sub(self.groups.context()).floor(Length::HOUR)
+        } else {
+            base
+        };
+        let (before, again): (Vec<_>, Vec<_>) = seen
+            .iter()
+            .filter(|seen| seen.hour < base)
+            .partition(|seen| seen.hour < first);
+        Following {
+            follower: Follower::new(self.store.clone(), first, before),
+            base,
+            origin,
+            devices: HashMap::new(),
+            reached: EventTime::MIN,
+            looked_back: Instant::now(),
+            has_context: false,
+            known: again.into_iter().map(|seen| (seen.hour, seen.parts)).collect(),
+            known_from: seen.iter().map(|seen| seen.hour).min().unwrap_or(base),
+        }
+    }
+
+    /// Takes all parts that are new. Those of an hour before the base are late, and everything since is looked at again.
+    async fn read(&self, following: &mut Following) -> Result<(), StoreError> {
+        loop {
+            let news = following.follower.news().await?;
+            let is_late = |news: &&News| {
+                let known = following.known.get(&news.start).copied().unwrap_or(0);
+                let came_since = known != news.whole.parts().len() as u64;
+                // Hours of which it is not known what was read are context alone.
+                news.start < following.base
+                    && news.start >= following.origin.max(following.known_from)
+                    && (following.has_context || came_since)
+            };
+            if let Some(late) = news.iter().find(is_late).map(|news| news.start) {
+                self.rewind(following, late);
+                continue;
+            }
+            for news in news {
+                for parts in news.new.in_groups(PARTS_AT_ONCE) {
+                    let rows = self.store.predictions(&parts).await?.rows;
+                    self.take(following, &rows);
+                }
+                following.follower.note(&news);
+            }
+            following.has_context = true;
+            return Ok(());
+        }
+    }
+
+    /// Begins again at an earlier hour. The windows that were scored since are known from their predictions.
+    fn rewind(&self, following: &mut Following, hour: EventTime) {
+        tracing::info!(hour = %hour, "predictions of a settled hour came late; the hours since are looked at again");
+        self.stats.rewinds.inc();
+        let mut seen = following.follower.seen();
+        seen.extend(following.follower.read());
+        seen.retain(|seen| seen.hour < hour);
+        *following = self.follow_from(hour, following.origin, &seen);
+    }
+
+    fn take(&self, following: &mut Following, rows: &[Prediction]) {
+        let now = Instant::now();
+        // Rows of a device come together, so it is looked up once for all of them.
+        for rows in rows.chunk_by(|a, b| a.sensor.device == b.sensor.device) {
+            let Some(first) = rows.first() else { continue };
+            for row in rows.iter().filter(|row| !row.sensor.is_group()) {
+                let end = row
+                    .aggregate
+                    .window_start
+                    .saturating_add(row.window_length.as_duration());
+                following.reached = following.reached.max(end);
+            }
+            let Some(group) = self.groups.of(&first.sensor.device) else {
+                continue;
+            };
+            let device = following
+                .devices
+                .entry(Arc::clone(&first.sensor.device))
+                .or_insert_with_key(|device| Device::new(SensorId::of_group(device), group.clone()));
+            for row in rows {
+                device.take(row, now);
+            }
+        }
+    }
+
+    /// Publishes the messages of the windows that can be scored, and waits until the queue has them.
+    async fn ask(&self, following: &mut Following, incomplete: Incomplete) -> Result<u64, GrouperError> {
+        let patience = match incomplete {
+            Incomplete::Ask => Patience::None,
+            Incomplete::Wait => Patience::Until {
+                reached: following.reached,
+                now: Instant::now(),
+                grace: self.options.grace,
+            },
+        };
+        let mut confirmations = Vec::new();
+        let mut windows = 0;
+        for device in following.devices.values_mut() {
+            let wanted = device.wanted(following.base, patience);
+            self.stats.unscored_windows.inc_by(wanted.unscored);
+            windows += wanted.windows;
+            for message in wanted.messages {
+                confirmations.push(self.publish(&message).await?);
+                self.stats.messages.inc();
+            }
+        }
+        for confirmation in confirmations {
+            match confirmation.wait().await {
+                Ok(()) => {}
+                Err(QueueError::TooLarge { why, .. }) => {
+                    self.stats.too_large.inc();
+                    tracing::error!(why, "windows of several tags together are not scored");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.stats.windows.inc_by(windows);
+        Ok(windows)
+    }
+
+    async fn publish(&self, message: &GroupMessage) -> Result<Confirmation, GrouperError> {
+        let id = message.id();
+        let body = message.encode().map_err(|source| GrouperError::Encode {
+            id: id.clone(),
+            source,
+        })?;
+        let message = Message {
+            id,
+            kind: ScoringMessage::KIND.into(),
+            content_type: ScoringMessage::CONTENT_TYPE.into(),
+            enqueued_at: EventTime::now(),
+            traceparent: None,
+            body: body.into(),
+        };
+        Ok(self.queue.publish(message).await?)
+    }
+
+    /// Moves the base past the hours that are calm and long enough ago, and of which no window waits for tags.
+    async fn settle(&self, following: &mut Following) -> Result<(), StoreError> {
+        let held = following.reached.saturating_sub(self.options.hold);
+        let busy = following.follower.busy_from(self.options.calm);
+        let waiting = following.devices.values().filter_map(Device::waits_from);
+        let base = waiting.chain(busy).fold(held, EventTime::min).floor(Length::HOUR);
+        if base <= following.base {
+            return Ok(());
+        }
+        let mut hours = following.follower.seen();
+        hours.extend(
+            following
+                .follower
+                .read()
+                .into_iter()
+                .filter(|seen| seen.hour < base),
+        );
+        following.base = base;
+        for device in following.devices.values_mut() {
+            device.settle(base);
+        }
+        let first = base.saturating_sub(self.groups.context()).floor(Length::HOUR);
+        let keep_from = first.saturating_sub(self.options.look_back).floor(Length::HOUR);
+        following.follower.settle(first, keep_from);
+        hours.retain(|seen| seen.hour >= keep_from);
+        State::new(base, following.origin, hours).save(&self.store).await
+    }
+
+    /// Looks for parts of hours that are no longer followed. Returns whether there are any.
+    async fn look_back(&self, following: &mut Following) -> Result<bool, StoreError> {
+        if following.looked_back.elapsed() < self.options.look_back_every || following.base == EventTime::MIN
+        {
+            return Ok(false);
+        }
+        following.looked_back = Instant::now();
+        let first = following.follower.base();
+        let from = first.saturating_sub(self.options.look_back).floor(Length::HOUR);
+        let late = following.follower.late(from.max(following.origin)).await?;
+        if let Some(first) = late.first() {
+            self.rewind(following, first.start);
+        }
+        Ok(!late.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests;

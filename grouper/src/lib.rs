@@ -1,0 +1,90 @@
+//! Brings the windows of a device's tags together, and has them scored.
+//!
+//! A device whose tags lie in different partitions is in no single windower. So a grouper follows the predictions in the store,
+//! which hold the aggregates of every tag, and publishes scoring messages of several tags on the same queue. What it publishes
+//! follows from the predictions alone: the order in which they come, late parts, restarts and kills change nothing in the
+//! predictions that count, because a window that is asked for again with more readings takes the place of the one before.
+
+mod device;
+mod grouper;
+mod models;
+mod state;
+mod stats;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use windrow_common::{CodecError, HasRemedy, Remedy};
+use windrow_models::RepositoryError;
+use windrow_queue::QueueError;
+use windrow_store::StoreError;
+
+pub use grouper::{Grouper, Incomplete, Outage};
+pub use stats::Stats;
+
+/// How a grouper follows the predictions.
+#[derive(Clone, Copy, Debug)]
+pub struct GrouperOptions {
+    /// How often new predictions are looked for.
+    pub look_every: Duration,
+    /// How long a window waits for the tags that it lacks, once a later window has come.
+    pub grace: Duration,
+    /// Windows are held for this much event time, to bring those together that come later.
+    pub hold: Duration,
+    /// An hour is settled once it has had no news for this long.
+    pub calm: Duration,
+    /// How far back parts that come even later are looked for, and where the first grouper of a store begins.
+    pub look_back: Duration,
+    /// How often they are looked for.
+    pub look_back_every: Duration,
+    /// How often the models are listed again.
+    pub model_refresh: Duration,
+}
+
+impl Default for GrouperOptions {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_secs(2),
+            grace: Duration::from_secs(60),
+            hold: Duration::from_secs(3_600),
+            calm: Duration::from_secs(60),
+            look_back: Duration::from_secs(86_400),
+            look_back_every: Duration::from_secs(600),
+            model_refresh: Duration::from_secs(300),
+        }
+    }
+}
+
+/// An error that ends a step of a grouper. The next step begins again from what is in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum GrouperError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The models cannot be listed.
+    #[error(transparent)]
+    Models(#[from] Arc<RepositoryError>),
+    /// A message cannot be encoded, which does not happen for the plain structs used here.
+    #[error("cannot encode message {id}")]
+    Encode {
+        /// The message.
+        id: String,
+        /// What failed.
+        #[source]
+        source: CodecError,
+    },
+}
+
+impl HasRemedy for GrouperError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Queue(error) => error.remedy(),
+            Self::Models(error) => error.remedy(),
+            Self::Encode { .. } => Remedy::GiveUp,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `windrow-grouper`: brings the windows of a device's tags together, and has them scored.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use windrow_common::parse_duration;
+use windrow_grouper::{Grouper, GrouperOptions, Outage, Stats};
+use windrow_queue::{Amqp, AmqpArgs, Reconnect};
+use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_store::{Store, StoreArg};
+
+/// Follows the predictions in a store, brings the windows of the tags of each device together that has a model of them
+/// (`windrow models train --group device`), and publishes messages of them for the workers. Of several on one store, one works
+/// and the others wait.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "\
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Every option can also be set with the environment variable that its text names in brackets.
+Example:
+  windrow-grouper --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
+)]
+struct Cli {
+    #[command(flatten)]
+    store: StoreArg,
+    #[command(flatten)]
+    following: FollowArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Following")]
+struct FollowArgs {
+    /// How often new predictions are looked for
+    #[arg(long, value_name = "DURATION", default_value = "2s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    look_every: Duration,
+    /// How long a window waits for the tags that it lacks, once a later window has come
+    #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_GRACE", value_parser = parse_duration)]
+    grace: Duration,
+    /// Event time for which windows are held in memory, so that those that come later can be brought together with them
+    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
+    hold: Duration,
+    /// Event time for which predictions that come even later are looked for, every ten minutes. The first grouper of a store
+    /// begins so long before the newest day of predictions
+    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_LOOK_BACK", value_parser = parse_duration)]
+    look_back: Duration,
+    /// How often the models are listed again
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MODEL_REFRESH", value_parser = parse_duration)]
+    model_refresh: Duration,
+    /// How long another grouper waits before it takes over from one that is gone
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_GROUPER_LEASE", value_parser = parse_duration)]
+    lease: Duration,
+}
+
+impl FollowArgs {
+    fn options(&self) -> GrouperOptions {
+        GrouperOptions {
+            look_every: self.look_every,
+            grace: self.grace,
+            hold: self.hold,
+            look_back: self.look_back,
+            model_refresh: self.model_refresh,
+            ..GrouperOptions::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(checked) = check_health() {
+        return checked;
+    }
+    run(&Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-grouper"))
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    let store = cli.store.open().map_err(Failure::usage)?;
+    let amqp = cli.amqp.queue("windrow-grouper", Reconnect::Forever);
+    let amqp = amqp.map_err(Failure::usage)?;
+    let stats = Arc::new(Stats::default());
+    let mut registry = Registry::default();
+    stats.register(&mut registry);
+    let outage = Outage::default();
+    let (broker, blobs, predictions) = (amqp.clone(), store.clone(), outage.clone());
+    let readiness = Readiness::default()
+        .depend_on("rabbitmq", move || broker.outage())
+        .depend_on("store", move || blobs.outage())
+        .depend_on("predictions", move || predictions.get());
+    let endpoints = Endpoints {
+        registry,
+        readiness,
+        ..Endpoints::default()
+    };
+    Ok(run_service(
+        "windrow-grouper",
+        &cli.service,
+        endpoints,
+        async |mut shutdown| {
+            tokio::select! {
+                reached = reach(&amqp, &store) => reached?,
+                () = shutdown.stopping() => return Ok(()),
+            }
+            let grouper = Grouper::new(amqp.clone(), store.clone(), cli.following.options(), stats);
+            let ended = grouper
+                .run(cli.following.lease, outage, Shutdown::clone(&shutdown))
+                .await;
+            amqp.close().await;
+            ended.map_err(Failure::of)
+        },
+    ))
+}
+
+/// Connects to the store and the queue. A role takes minutes to apply, so a restart may help.
+async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
+    store.watch().await.map_err(Failure::of)?;
+    amqp.connect().await.map_err(Failure::of)
+}

@@ -1,0 +1,225 @@
+//! Models of all tags of a device together: an anomaly that no single tag shows, and runs that are killed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use windrow_tests::{Draws, windrow};
+
+use super::text;
+
+const TAGS: [&str; 5] = ["current", "flow", "power", "speed", "temp"];
+
+/// Seconds between two readings of a tag, and length of a window.
+const EVERY: i64 = 10;
+const HISTORY: i64 = 1_500;
+const DAY: i64 = 900;
+
+/// Windows of the day in which the power no longer follows the load, but stays within its usual range.
+const WRONG: std::ops::Range<i64> = 500..620;
+
+/// Returns a number between −1 and 1.
+fn noise(draws: &mut Draws) -> f64 {
+    f64::from(u32::try_from(draws.below(2_000_001)).unwrap()) / 1e6 - 1.0
+}
+
+/// Writes a file for each tag of two pumps that follow a load, with a little noise of their own. The first one has the anomaly.
+fn write_plant(folder: &Path, from: i64, windows: i64, wrong: &std::ops::Range<i64>, seed: u64) {
+    fs::create_dir_all(folder).unwrap();
+    let mut draws = Draws(seed);
+    for pump in ["pump-1", "pump-2"] {
+        let mut texts = vec![String::from("ts,device,tag,value\n"); TAGS.len()];
+        let mut load = 0.0;
+        for window in 0..windows {
+            load = 0.95 * load + 0.3 * noise(&mut draws);
+            let second = from + window * EVERY;
+            let at = format!(
+                "2026-03-02T{:02}:{:02}:{:02}Z",
+                second / 3_600,
+                second / 60 % 60,
+                second % 60
+            );
+            for (tag, text) in texts.iter_mut().enumerate() {
+                let is_wrong = pump == "pump-1" && TAGS[tag] == "power" && wrong.contains(&window);
+                // As a mirror image, the power is as usual as before.
+                let follows = if is_wrong { -load } else { load };
+                let value =
+                    100.0 * f64::from(u32::try_from(tag).unwrap() + 1) + 10.0 * follows + noise(&mut draws);
+                writeln!(text, "{at},{pump},{},{value:.4}", TAGS[tag]).unwrap();
+            }
+        }
+        for (tag, text) in TAGS.iter().zip(texts) {
+            fs::write(folder.join(format!("{pump}-{tag}.csv")), text).unwrap();
+        }
+    }
+}
+
+struct Plant {
+    folder: tempfile::TempDir,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_plant(&folder.path().join("history"), 0, HISTORY, &(0..0), 1);
+        write_plant(&folder.path().join("day"), HISTORY * EVERY, DAY, &WRONG, 2);
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn train(&self, store: &Path) -> Value {
+        let history = self.path("history");
+        let words = [
+            "models",
+            "train",
+            "--source",
+            text(&history),
+            "--store",
+            text(store),
+        ];
+        windrow(
+            &[
+                &words[..],
+                &["--window", "10s", "--group", "device", "--features", "mean"],
+            ]
+            .concat(),
+        )
+        .json()
+    }
+
+    fn run(&self, store: &Path, more: &[&str]) -> windrow_tests::Program {
+        let day = self.path("day");
+        let words = [
+            "run",
+            "--source",
+            text(&day),
+            "--store",
+            text(store),
+            "--window",
+            "10s",
+        ];
+        let more_words = [&["--interval", "1m", "--until-caught-up"][..], more].concat();
+        windrow(&[&words[..], &more_words].concat())
+    }
+}
+
+/// Returns the rows of the predictions that are of a sensor, or of all sensors with this tag.
+fn rows(store: &Path, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let export = [
+        "predictions",
+        "export",
+        "--store",
+        text(store),
+        "--format",
+        "json",
+    ];
+    let lines = windrow(&export).output();
+    let rows = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    rows.filter(wanted).collect()
+}
+
+fn is_group(row: &Value) -> bool {
+    row["tag"] == "(group)"
+}
+
+#[test]
+fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_together() {
+    let plant = Plant::new();
+    let store = plant.path("store");
+    let trained = plant.train(&store);
+    assert_eq!(
+        (&trained["models"], &trained["groups"]["models"]),
+        (&10.into(), &2.into()),
+        "{trained}"
+    );
+    let shown = windrow(&["models", "show", "pump-1/(group)", "--store", text(&store)]).json();
+    assert_eq!(shown["tags"].as_array().unwrap().len(), TAGS.len());
+    assert_eq!(shown["metadata"]["training"]["parameters"]["smoothing"], "20");
+
+    let ran = plant.run(&store, &[]).json();
+    let scored = rows(&store, is_group);
+    // The first nine windows of each pump have less than half of what their rows are means of.
+    assert_eq!(scored.len(), 2 * (DAY as usize - 9), "{ran}");
+    assert_eq!(ran["group_windows"].as_u64(), Some(scored.len() as u64), "{ran}");
+    assert!(
+        scored[0]["mean"].is_null() && scored[0]["count"].as_u64() == Some(5 * 10),
+        "{}",
+        scored[0]
+    );
+
+    let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64().or(Some(0.3));
+    let stretch = rows(&store, |row| {
+        let start = row["window_start"].as_str().unwrap();
+        row["device"] == "pump-1" && ("2026-03-02T05:34:00Z".."2026-03-02T05:53:20Z").contains(&start)
+    });
+    let (together, alone): (Vec<&Value>, Vec<&Value>) = stretch.iter().partition(|row| is_group(row));
+    let found = together.iter().filter(|row| incident(row)).count();
+    assert!(found * 10 > together.len() * 7, "{found} of {}", together.len());
+    let flagged = alone.iter().filter(|row| incident(row)).count();
+    assert!(flagged * 20 < alone.len(), "{flagged} of {}", alone.len());
+    let named = together.iter().filter(|row| row["cause"] == "power.mean").count();
+    assert!(named * 2 > found, "{named} of {found}");
+
+    let incidents = windrow(&["incidents", "list", "--store", text(&store)]).json();
+    let of_group = |incident: &&Value| incident.to_string().contains("(group)");
+    let told: Vec<&Value> = incidents.as_array().unwrap().iter().filter(of_group).collect();
+    assert!(
+        told.iter()
+            .any(|incident| incident.to_string().contains("power.mean")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().all(|incident| incident["kind"] == "anomaly"),
+        "{told:?}"
+    );
+    let words = [
+        "retrain",
+        "--store",
+        text(&store),
+        "--least",
+        "100",
+        "--budget",
+        "1000 per sensor-day",
+    ];
+    let retrained = windrow(&words).json();
+    assert_eq!(retrained["models"], 12, "{retrained}");
+    let again = windrow(&["models", "show", "pump-1/(group)", "--store", text(&store)]).json();
+    assert_eq!(again["history"][1]["by"], "retrain", "{again}");
+    assert_eq!(again["tags"], shown["tags"]);
+    assert_eq!(again["metadata"]["training"]["rows"], DAY - 9);
+    // The audit compares what a producer dispatched: what follows from it is no surplus.
+    assert_eq!(super::audited(text(&store))["unexpected"], 0);
+}
+
+#[test]
+fn kills_change_nothing_in_what_the_tags_have_together() {
+    let plant = Plant::new();
+    let (quiet, killed) = (plant.path("quiet"), plant.path("killed"));
+    for store in [&quiet, &killed] {
+        plant.train(store);
+    }
+    plant.run(&quiet, &[]).output();
+    let mut draws = Draws(7);
+    for kill in 0..6 {
+        // At this speed the day lasts longer than all runs.
+        let mut child = plant.run(&killed, &["--speed", "600"]).start();
+        std::thread::sleep(Duration::from_millis(500 + draws.below(3_000)));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "run {kill} ended before it was killed"
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    plant.run(&killed, &[]).output();
+    let (left, right) = (rows(&quiet, is_group), rows(&killed, is_group));
+    assert!(left.len() > 1_700, "{}", left.len());
+    assert_eq!(left, right);
+}
