@@ -1,4 +1,4 @@
-# Builds Windrow's images, one target each: producer, worker, scaler, alerter, cli, test-hub.
+# Builds Windrow's images, one target each: producer, worker, scaler, alerter, grouper, cli, test-hub.
 #
 #   docker build --target worker --tag windrow/worker:dev .
 #   docker buildx build --platform linux/amd64,linux/arm64 --target worker --tag REGISTRY/worker:0.1.0 --push .
@@ -27,15 +27,15 @@ RUN cargo install --locked --root /usr/local cargo-auditable@0.7.7
 # Builds the dependencies in their own layer.
 COPY --from=manifests /src .
 RUN cargo auditable build --release --locked \
-    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow-alerter --bin windrow \
-    --bin windrow-test-hub
+    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow-alerter --bin windrow-grouper \
+    --bin windrow --bin windrow-test-hub
 # COPY keeps modification times, which may be older than the build of the empty programs above. Cargo would then
 # consider that build current, so touch every source file.
 COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
  && cargo auditable build --release --locked \
-    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow-alerter --bin windrow \
-    --bin windrow-test-hub
+    --bin windrow-producer --bin windrow-worker --bin windrow-scaler --bin windrow-alerter --bin windrow-grouper \
+    --bin windrow --bin windrow-test-hub
 
 # The common base of all images.
 FROM ${RUNTIME_IMAGE} AS runtime
@@ -93,6 +93,15 @@ ENV WINDROW_LISTEN=0.0.0.0:8080
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-alerter", "--check-health"]
 ENTRYPOINT ["windrow-alerter"]
+
+FROM runtime AS grouper
+LABEL org.opencontainers.image.title="windrow-grouper" \
+      org.opencontainers.image.description="Brings the tags of a device together, and has them scored"
+COPY --from=build /src/target/release/windrow-grouper /usr/local/bin/
+ENV WINDROW_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["windrow-grouper", "--check-health"]
+ENTRYPOINT ["windrow-grouper"]
 
 FROM runtime AS test-hub
 LABEL org.opencontainers.image.title="windrow-test-hub" \

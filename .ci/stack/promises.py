@@ -23,7 +23,7 @@ WRONG_CONFIGURATION = 2
 
 def killed_while_draining(manifests):
     """Yields services that Kubernetes kills before their drain timeout."""
-    for manifest, pod in with_container(manifests, "producer", "worker", "scaler", "alerter"):
+    for manifest, pod in with_container(manifests, "producer", "worker", "scaler", "alerter", "grouper"):
         grace = pod.get("terminationGracePeriodSeconds", 30)
         drain = settings(manifests, manifest).get("WINDROW_DRAIN_TIMEOUT")
         if drain is None or int(drain.removesuffix("s")) >= grace:
