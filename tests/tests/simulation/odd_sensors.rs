@@ -169,7 +169,11 @@ fn fault(sensor: &Sensor) -> std::ops::Range<i64> {
 fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Option<Replaced>) {
     let windows = windows(sensor, faulty);
     let (history, scored) = windows.split_at(windows.len() / 2);
-    let features: Features = FEATURES.parse().unwrap();
+    let (model, replaced) = trained(history, FEATURES.parse().unwrap(), options);
+    (judge(sensor, &model, scored), replaced)
+}
+
+fn trained(history: &[Aggregate], features: Features, options: &TrainOptions) -> (Model, Option<Replaced>) {
     let starts: Vec<EventTime> = history.iter().map(|window| window.window_start).collect();
     let mut rows = Vec::new();
     features.extract(history, &mut rows);
@@ -177,8 +181,7 @@ fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Optio
         starts: &starts,
         rows: &rows,
     };
-    let (model, replaced) = train_windows(windows, features, options).unwrap();
-    (judge(sensor, &model, scored), replaced)
+    train_windows(windows, features, options).unwrap()
 }
 
 /// Scores a month with a model.
@@ -214,10 +217,7 @@ fn tuned(sensor: &Sensor) -> (Model, String) {
     let newest = &windows[(windows.len() / 2).saturating_sub(10_000)..windows.len() / 2];
     let features: Features = FEATURES.parse().unwrap();
     let present = Recipe {
-        options: TrainOptions {
-            gamma: Gamma::for_features(&features),
-            ..TrainOptions::default()
-        },
+        options: now("Europe/Berlin"),
         features,
     };
     let history = History {
@@ -237,10 +237,8 @@ fn tuned(sensor: &Sensor) -> (Model, String) {
             present
         }
     };
-    let mut rows = Vec::new();
     let trained_on = &newest[newest.len().saturating_sub(recipe.options.max_rows)..];
-    recipe.features.extract(trained_on, &mut rows);
-    let (model, _) = train_and_tell(&rows, recipe.features.clone(), &recipe.options).unwrap();
+    let (model, _) = trained(trained_on, recipe.features.clone(), &recipe.options);
     (model, recipe.to_string())
 }
 
