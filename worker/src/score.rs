@@ -265,6 +265,7 @@ mod tests {
     fn an_explanation_that_panics_costs_the_cause_alone() {
         let stats = Stats::default();
         let reason = |share| Reason {
+            tag: None,
             feature: windrow_model::Feature::Mean,
             value: 2.5,
             band: None,

@@ -18,18 +18,28 @@ pub(super) struct Detected {
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether an incident meets it; see [`meets`].
     pub(super) anomalies: Vec<(Anomaly, bool)>,
+    /// When scoring begins. What began before is not to be found, since it was learned.
+    begin: EventTime,
     /// What people would have been told, the highest scores first, with the true anomaly that each meets first.
     pub(super) incidents: Vec<(Incident, Option<AnomalyKind>)>,
 }
 
 impl Detected {
-    pub(super) fn episodes(&self) -> u64 {
-        self.anomalies.len() as u64
+    /// Returns the true anomalies that are to be found, and whether they are.
+    pub(super) fn to_be_found(&self) -> impl Iterator<Item = &(Anomaly, bool)> {
+        self.anomalies
+            .iter()
+            .filter(|(anomaly, _)| anomaly.from >= self.begin)
     }
 
-    /// Returns the number of true anomalies that an incident meets.
+    /// Returns the number of true anomalies that are to be found.
+    pub(super) fn episodes(&self) -> u64 {
+        self.to_be_found().count() as u64
+    }
+
+    /// Returns the number of these that an incident meets.
     pub(super) fn found(&self) -> u64 {
-        self.anomalies.iter().filter(|(_, found)| *found).count() as u64
+        self.to_be_found().filter(|(_, found)| *found).count() as u64
     }
 
     /// Returns the number of incidents that meet a true anomaly.
@@ -42,7 +52,7 @@ impl Detected {
         share(self.right_incidents(), self.incidents.len() as u64)
     }
 
-    /// Returns the share of true anomalies that an incident meets, or `None` if there are none.
+    /// Returns the share of the true anomalies to be found that an incident meets, or `None` if there are none.
     pub(super) fn recall(&self) -> Option<f64> {
         share(self.found(), self.episodes())
     }
@@ -57,8 +67,7 @@ impl Detected {
     /// Returns the number of anomalies of a kind, and how many of them an incident meets.
     pub(super) fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
         let of_kind = || {
-            self.anomalies
-                .iter()
+            self.to_be_found()
                 .filter(move |(anomaly, _)| anomaly.kind == kind)
         };
         (
@@ -73,8 +82,12 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Compares the predictions and the incidents in `store` with the true anomalies.
-pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detected, CliError> {
+/// Compares the predictions and the incidents in `store` with the true anomalies; scoring begins at `begin`.
+pub(super) async fn detect(
+    store: &Store,
+    truth: Vec<Anomaly>,
+    begin: EventTime,
+) -> Result<Detected, CliError> {
     let mut by_sensor: HashMap<SensorId, Vec<usize>> = HashMap::new();
     for (at, anomaly) in truth.iter().enumerate() {
         by_sensor.entry(anomaly.sensor.clone()).or_default().push(at);
@@ -84,6 +97,7 @@ pub(super) async fn detect(store: &Store, truth: Vec<Anomaly>) -> Result<Detecte
         right: 0,
         false_alarms: BTreeMap::new(),
         anomalies: truth.into_iter().map(|anomaly| (anomaly, false)).collect(),
+        begin,
         incidents: Vec::new(),
     };
     for hour in store.hours("predictions", None, None).await? {

@@ -142,7 +142,7 @@ fn interesting(detected: &Detected) -> BTreeSet<SensorId> {
                 .map(|(anomaly, _)| anomaly.sensor.clone()),
         );
     }
-    let missed = detected.anomalies.iter().find(|(_, found)| !found);
+    let missed = detected.to_be_found().find(|(_, found)| !found);
     sensors.extend(missed.map(|(anomaly, _)| anomaly.sensor.clone()));
     let worst = detected.false_alarms.iter().max_by_key(|(_, count)| **count);
     sensors.extend(worst.map(|(sensor, _)| sensor.clone()));

@@ -6,7 +6,7 @@
 
 use super::whiten::whitening;
 use super::windows::bands;
-use super::{Gamma, TrainError, TrainKernel, TrainOptions, degenerate, fit, standard_scaler, to_f64};
+use super::{Gamma, TrainError, TrainKernel, TrainOptions, degenerate, solve, standard_scaler, to_f64};
 use crate::{
     CodePath, Detector, Features, Group, GroupRows, Kernel, Model, OneClassSvm, Projection, Scaler, Step,
 };
@@ -117,7 +117,7 @@ impl Fitted {
             kernel: TrainKernel::Rbf,
             ..options.clone()
         };
-        let svm = fit(&sample, columns, Kernel::Rbf { gamma }, &options)?;
+        let svm = solve(&sample, columns, Kernel::Rbf { gamma }, &options)?;
         let (svm, _) = degenerate::settle(svm, &sample, &options)?;
         Ok(Self {
             scaler,

@@ -5,7 +5,7 @@ use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, EventTime, Length};
 use windrow_model::{
     Features, Gamma, Model, ProfileChoice, Replaced, Scores, Scratch, TrainOptions, TrainingWindows,
-    is_anomaly, train_and_tell, train_windows,
+    is_anomaly, train_windows,
 };
 use windrow_tuning::{History, Recipe, recipes, tune};
 
