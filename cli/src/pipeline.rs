@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use windrow_common::{Backoff, HasRemedy};
 use windrow_grouper::{Grouper, GrouperOptions, Incomplete};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
@@ -138,7 +139,18 @@ async fn grouping(
         true => Incomplete::Wait,
         false => Incomplete::Ask,
     };
-    Ok(grouper.catch_up(incomplete).await?)
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    loop {
+        match grouper.catch_up(incomplete).await {
+            Ok(()) => return Ok(()),
+            // After a stop, the drain timeout ends this.
+            Err(error) if error.remedy().may_pass() => {
+                tracing::warn!(%error, "cannot bring tags together; trying again");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Runs `work`, which ends intake when `shutdown` requests a stop. What it has not finished within `drain_timeout` after

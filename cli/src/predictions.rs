@@ -201,7 +201,9 @@ fn table_row(row: &Prediction) -> Vec<String> {
         row.sensor.to_string(),
         row.aggregate.window_start.to_string(),
         row.aggregate.count.to_string(),
-        format!("{:.6}", row.aggregate.mean),
+        known(row.aggregate.mean)
+            .map(|mean| format!("{mean:.6}"))
+            .unwrap_or_default(),
         format!("{:+.6}", row.decision),
         row.score.map(|score| format!("{score:+.3}")).unwrap_or_default(),
         if row.anomaly { "ANOMALY" } else { "" }.to_owned(),
@@ -223,12 +225,12 @@ fn csv_line(row: &Prediction) -> String {
         a.window_start,
         row.window_length.as_millis(),
         a.count,
-        a.mean,
-        a.std,
-        a.min,
-        a.max,
-        a.first,
-        a.last,
+        number(known(a.mean)),
+        number(known(a.std)),
+        number(known(a.min)),
+        number(known(a.max)),
+        number(known(a.first)),
+        number(known(a.last)),
         row.decision,
         number(row.score),
         row.anomaly,
@@ -246,6 +248,11 @@ fn csv_line(row: &Prediction) -> String {
         number(normal.map(|(_, high)| high)),
         number(cause.map(|cause| cause.share)),
     )
+}
+
+/// Returns a number that there is: several tags together have no value in common.
+fn known(value: f64) -> Option<f64> {
+    Some(value).filter(|value| !value.is_nan())
 }
 
 /// Quotes a cell where RFC 4180 requires it.

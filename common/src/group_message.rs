@@ -147,7 +147,7 @@ mod tests {
         fn a_message_reads_back_bit_for_bit(message in message()) {
             let body = message.encode().unwrap();
             let back = GroupMessage::decode(&body).unwrap();
-            prop_assert_eq!(back.encode().unwrap(), body.clone());
+            prop_assert_eq!(&back.encode().unwrap(), &body);
             prop_assert_eq!(back.id(), message.id());
             prop_assert!(matches!(ScoringTask::decode(&body), Ok(ScoringTask::Group(_))));
             prop_assert!(matches!(ScoringMessage::decode(&body), Err(MessageError::OfGroup)));

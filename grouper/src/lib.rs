@@ -7,6 +7,7 @@
 
 mod device;
 mod grouper;
+mod lead;
 mod models;
 mod state;
 mod stats;
@@ -19,7 +20,8 @@ use windrow_models::RepositoryError;
 use windrow_queue::QueueError;
 use windrow_store::StoreError;
 
-pub use grouper::{Grouper, Incomplete, Outage};
+pub use grouper::{Grouper, Incomplete};
+pub use lead::Outage;
 pub use stats::Stats;
 
 /// How a grouper follows the predictions.

@@ -188,7 +188,7 @@ proptest! {
         for message in quiet.wanted(minute(0), Patience::None).messages {
             score(&quiet.group, &message, &mut right);
         }
-        let mut rows = there.clone();
+        let mut rows = there;
         rows.sort_by_key(|(.., order)| *order);
         let mut restless = device(smoothing);
         let mut scored = Scored::new();

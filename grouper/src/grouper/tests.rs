@@ -1,8 +1,11 @@
+use std::time::Duration;
+
+use tokio::time::sleep;
 use windrow_common::Aggregate;
 use windrow_model::{Group, Kernel, Model, OneClassSvm};
 use windrow_models::ModelRepository;
 use windrow_queue::{Memory, MemoryLimits};
-use windrow_service::ShutdownTrigger;
+use windrow_service::{Shutdown, ShutdownTrigger};
 use windrow_store::PartWriter;
 use windrow_worker::{CacheOptions, ModelCache, WorkerOptions};
 

@@ -154,6 +154,13 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
         scored[0]
     );
 
+    let csv = super::exported(text(&store));
+    let line = csv
+        .lines()
+        .find(|line| line.starts_with("pump-1,(group),"))
+        .unwrap();
+    assert!(line.contains(",10000,50,,,,,,,"), "{line}");
+
     let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64().or(Some(0.3));
     let stretch = rows(&store, |row| {
         let start = row["window_start"].as_str().unwrap();
