@@ -346,8 +346,8 @@ fn models() -> Seeds {
     let components =
         PrincipalComponents::new(vec![1.0, 2.0], vec![0.6, 0.8, 0.8, -0.6], vec![1.5], 9.0, 0.5).unwrap();
     let robust = RobustZ::new(vec![70.0, 1.0], vec![0.5, 0.25], vec![3.5, 4.0]).unwrap();
-    let nearest = (0..40).map(|at| f64::from(at * at % 17)).collect();
-    let nearest = NearestNeighbours::new(2, 1, nearest, 0.5).unwrap();
+    let nearest: Vec<f64> = (0..40).map(|at| f64::from(at * at % 17)).collect();
+    let nearest = NearestNeighbours::new(2, 1, &nearest, 0.5).unwrap();
     vec![
         (
             "model_file",

@@ -48,7 +48,7 @@ struct Nearest {
 
 impl NearestNeighbours {
     /// Creates a detector from the training rows and the largest normal distance of the k-th nearest. The limit is above 0.
-    pub fn new(dimension: usize, neighbours: usize, rows: Vec<f64>, limit: f64) -> Result<Self, ModelError> {
+    pub fn new(dimension: usize, neighbours: usize, rows: &[f64], limit: f64) -> Result<Self, ModelError> {
         if dimension == 0 || dimension > Feature::ALL.len() {
             return Err(ModelError::Dimension(dimension));
         }
@@ -69,7 +69,7 @@ impl NearestNeighbours {
                 rows: count,
             });
         }
-        all_finite("a training row", &rows)?;
+        all_finite("a training row", rows)?;
         if !(limit > 0.0 && limit.is_finite()) {
             return Err(ModelError::Limit(limit));
         }

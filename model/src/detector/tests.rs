@@ -130,12 +130,12 @@ proptest! {
         let rows: Vec<f64> = numbers.into_iter().take(count * dimension).map(round).collect();
         let neighbours = neighbours.min(count);
         let asked: Vec<f64> = asked.into_iter().take(dimension).map(round).collect();
-        let tree = NearestNeighbours::new(dimension, neighbours, rows.clone(), 1.0).unwrap();
+        let tree = NearestNeighbours::new(dimension, neighbours, &rows, 1.0).unwrap();
         let right = nearest_by_hand(&rows, dimension, &asked, neighbours);
         prop_assert_eq!(tree.distance(&asked, neighbours).to_bits(), right.to_bits());
-        let backwards = rows.rchunks_exact(dimension).flatten().copied().collect();
-        prop_assert_eq!(&NearestNeighbours::new(dimension, neighbours, backwards, 1.0).unwrap(), &tree);
-        let again = NearestNeighbours::new(dimension, neighbours, tree.rows().to_vec(), 1.0).unwrap();
+        let backwards: Vec<f64> = rows.rchunks_exact(dimension).flatten().copied().collect();
+        prop_assert_eq!(&NearestNeighbours::new(dimension, neighbours, &backwards, 1.0).unwrap(), &tree);
+        let again = NearestNeighbours::new(dimension, neighbours, tree.rows(), 1.0).unwrap();
         prop_assert_eq!(again, tree);
     }
 
@@ -182,7 +182,7 @@ fn a_statistic_beyond_its_limit_has_the_logarithm_of_their_ratio() {
     near(scored(&robust, 34.0), (-2.0, 3.0_f64.ln()));
     near(scored(&robust, 6.0), (0.5, 0.5_f64.ln()));
     assert_eq!(scored(&robust, 18.0), (f64::MIN_POSITIVE, -f64::MIN_POSITIVE));
-    let nearest = NearestNeighbours::new(1, 2, vec![1.0, 3.0, 9.0], 4.0)
+    let nearest = NearestNeighbours::new(1, 2, &[1.0, 3.0, 9.0], 4.0)
         .unwrap()
         .into();
     near(scored(&nearest, 15.0), (4.0 - 12.0, 3.0_f64.ln()));
@@ -244,10 +244,10 @@ fn parts_of_trained_detectors_that_do_not_fit_are_refused() {
     assert!(RobustZ::new(vec![1.0], vec![0.0], vec![1.0]).is_err());
     assert!(RobustZ::new(vec![1.0], vec![1.0], vec![-1.0]).is_err());
     assert!(RobustZ::new(vec![1.0], vec![1.0; 2], vec![1.0]).is_err());
-    assert!(NearestNeighbours::new(1, 2, vec![1.0], 1.0).is_err());
-    assert!(NearestNeighbours::new(2, 1, vec![1.0; 3], 1.0).is_err());
-    assert!(NearestNeighbours::new(1, 1, vec![f64::NAN], 1.0).is_err());
-    assert!(NearestNeighbours::new(1, 1, vec![1.0], 0.0).is_err());
+    assert!(NearestNeighbours::new(1, 2, &[1.0], 1.0).is_err());
+    assert!(NearestNeighbours::new(2, 1, &[1.0; 3], 1.0).is_err());
+    assert!(NearestNeighbours::new(1, 1, &[f64::NAN], 1.0).is_err());
+    assert!(NearestNeighbours::new(1, 1, &[1.0], 0.0).is_err());
     let components = |variances: Vec<f64>, limit| {
         PrincipalComponents::new(vec![0.0; 2], vec![1.0, 0.0, 0.0, 1.0], variances, limit, 1.0)
     };

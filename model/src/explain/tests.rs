@@ -99,7 +99,7 @@ proptest! {
 
 /// Detectors of three features around 0 whose score has kinks.
 fn with_kinks() -> [Detector; 3] {
-    let rows = (0..30).map(|at| (f64::from(at) * 0.7).sin()).collect();
+    let rows: Vec<f64> = (0..30).map(|at| (f64::from(at) * 0.7).sin()).collect();
     let unit = vec![1.0, 0.0, 0.0, 0.0, 0.6, 0.8, 0.0, 0.8, -0.6];
     [
         PrincipalComponents::new(vec![0.1; 3], unit, vec![2.0, 1.0], 9.0, 0.5)
@@ -108,7 +108,7 @@ fn with_kinks() -> [Detector; 3] {
         RobustZ::new(vec![0.1; 3], vec![1.0, 0.5, 0.8], vec![3.5; 3])
             .unwrap()
             .into(),
-        NearestNeighbours::new(3, 2, rows, 0.5).unwrap().into(),
+        NearestNeighbours::new(3, 2, &rows, 0.5).unwrap().into(),
     ]
 }
 

@@ -287,7 +287,7 @@ impl StoredDetector {
                 neighbours,
                 rows,
                 limit,
-            } => NearestNeighbours::new(dimension as usize, neighbours as usize, rows, limit)?.into(),
+            } => NearestNeighbours::new(dimension as usize, neighbours as usize, &rows, limit)?.into(),
         })
     }
 }

@@ -100,7 +100,7 @@ fn detector(dimension: usize) -> impl Strategy<Value = Detector> {
         robust.prop_map(|(centre, scale, limits)| RobustZ::new(centre, scale, limits).unwrap().into());
     let nearest = (vec(finite(), 30 * dimension), 1_usize..4, above_0());
     let nearest = nearest.prop_map(move |(rows, neighbours, limit)| {
-        NearestNeighbours::new(dimension, neighbours, rows, limit)
+        NearestNeighbours::new(dimension, neighbours, &rows, limit)
             .unwrap()
             .into()
     });
@@ -331,7 +331,7 @@ fn the_file_layout_does_not_change_unnoticed() {
             .unwrap()
             .into(),
         RobustZ::new(vec![1.0], vec![2.0], vec![3.5]).unwrap().into(),
-        NearestNeighbours::new(1, 1, vec![1.0, 2.0], 0.5).unwrap().into(),
+        NearestNeighbours::new(1, 1, &[1.0, 2.0], 0.5).unwrap().into(),
     ];
     let version = |detector| {
         let model = Model::with_steps(mean(), vec![], detector, "by hand").unwrap();

@@ -39,7 +39,7 @@ pub(super) fn fit(
     let count = different.len() / dimension;
     let least = LEAST * spread(&different, dimension);
     let neighbours = NEIGHBOURS.min(count);
-    let nearest = NearestNeighbours::new(dimension, neighbours, different, least)?;
+    let nearest = NearestNeighbours::new(dimension, neighbours, &different, least)?;
     let others = nearest.rows().chunks_exact(dimension);
     // Each row is its own nearest one. A single one has no other.
     let mut distances: Vec<f64> = match count > neighbours {

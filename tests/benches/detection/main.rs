@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use windrow_alerter::incident::Rules;
 use windrow_common::{format_duration, parse_duration};
 
 use crate::fleet::Sensor;
@@ -64,6 +65,9 @@ pub(crate) struct Args {
     /// The number of deviations beyond which robust z and the seasonal-naive detector flag.
     #[arg(long, default_value_t = 5.0)]
     limit: f64,
+    /// The score above which the detectors of `windrow models train` other than the SVM flag, and those that tuning chooses.
+    #[arg(long, default_value_t = Rules::default().threshold)]
+    threshold: f64,
     /// Compare rules for incidents instead of detectors, on each step that --only names.
     #[arg(long)]
     sweep: bool,

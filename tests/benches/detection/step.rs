@@ -139,7 +139,7 @@ pub(crate) fn all(args: &Args) -> Vec<Step> {
             last: 5_000,
             features,
             hold: Hold::WithHealth,
-            threshold: Rules::default().threshold,
+            threshold: args.threshold,
             ..steps[0].clone()
         });
     }
