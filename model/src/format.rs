@@ -103,7 +103,7 @@ impl Model {
             return Err(FormatError::NotAModel);
         }
         let version = u16::from_le_bytes([v0, v1]);
-        if !matches!(version, 1..=3 | FORMAT) {
+        if !(1..=FORMAT).contains(&version) {
             return Err(FormatError::Version(version));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(checksum) {
