@@ -40,7 +40,7 @@ pub enum FormatError {
     NotAModel,
     /// A newer version of Windrow wrote the model.
     #[error(
-        "the model has format version {0}; this program reads versions 1, 2, 3 and {FORMAT}: update Windrow"
+        "the model has format version {0}; this program reads versions 1 to {FORMAT}: update Windrow"
     )]
     Version(u16),
     /// The file is larger than any model.
