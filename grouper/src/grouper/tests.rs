@@ -219,6 +219,46 @@ async fn groupers_that_are_killed_and_parts_that_come_late_change_no_prediction_
 }
 
 #[tokio::test]
+async fn a_window_that_comes_late_for_an_hour_that_is_read_as_context_alone_is_asked_for() {
+    for is_killed in [false, true] {
+        let bench = Bench::new().await;
+        // Three hours: the first two are settled, and the second one is read again for its last windows.
+        let (late, rest): (Vec<_>, Vec<_>) = (0..180)
+            .flat_map(|at| TAGS.map(|tag| row(tag, at, 4)))
+            .partition(|row| *row.sensor.tag == *"speed" && row.aggregate.window_start == minute(100));
+        bench.write(rest).await;
+        let mut grouper = bench.grouper();
+        grouper.catch_up(Incomplete::Ask).await.unwrap();
+        let state = State::load(&bench.store).await.unwrap().unwrap();
+        assert_eq!(state.base, minute(120));
+        assert!(
+            bench
+                .scored()
+                .await
+                .iter()
+                .all(|(start, ..)| *start != minute(100))
+        );
+        if is_killed {
+            grouper = bench.grouper();
+        }
+        bench.write(late).await;
+        grouper.catch_up(Incomplete::Ask).await.unwrap();
+        let scored = bench.scored().await;
+        let readings = |at| {
+            scored
+                .iter()
+                .find(|(start, ..)| *start == minute(at))
+                .map(|(_, count, _)| *count)
+        };
+        assert_eq!(
+            [readings(100), readings(104), readings(105)],
+            [Some(60); 3],
+            "{is_killed}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_store_without_such_models_is_left_alone() {
     let bench = Bench::new().await;
     let store = Store::create("memory:///").unwrap();
