@@ -39,9 +39,7 @@ pub enum FormatError {
     #[error("this is not a Windrow model: it does not start with `WNDM` and a header")]
     NotAModel,
     /// A newer version of Windrow wrote the model.
-    #[error(
-        "the model has format version {0}; this program reads versions 1 to {FORMAT}: update Windrow"
-    )]
+    #[error("the model has format version {0}; this program reads versions 1 to {FORMAT}: update Windrow")]
     Version(u16),
     /// The file is larger than any model.
     #[error("the model has {0} bytes; the limit is {MAX_MODEL_BYTES}")]

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
+use futures::{StreamExt, TryStreamExt};
 use windrow_common::{EventTime, Length, Prediction, SensorId};
 use windrow_model::Features;
 use windrow_store::{Hour, Store};
 
 use crate::error::CliError;
 use crate::train::Sample;
+
+/// Number of hours whose rows are in memory at once.
+const HOURS_AT_ONCE: usize = 2;
 
 /// The newest windows of a sensor, the newest first.
 #[derive(Debug)]
@@ -56,12 +60,15 @@ impl RecentWindows {
 
     /// Reads hours, the newest first, until all sensors have as many windows as they want.
     pub(crate) async fn read(&mut self, store: &Store, hours: &[Hour]) -> Result<(), CliError> {
-        for hour in hours.iter().rev() {
-            if self.hungry == 0 {
-                break;
-            }
-            let read = store.predictions(hour).await?;
-            self.take(read.rows);
+        // Decoding takes longer than taking, so a few hours are read ahead.
+        let newest_first = futures::stream::iter(hours.iter().rev());
+        let mut read = newest_first
+            .map(|hour| store.predictions(hour))
+            .buffered(HOURS_AT_ONCE);
+        while self.hungry > 0
+            && let Some(hour) = read.try_next().await?
+        {
+            self.take(hour.rows);
         }
         Ok(())
     }
