@@ -61,9 +61,12 @@ impl RecentWindows {
     /// Reads hours, the newest first, until all sensors have as many windows as they want.
     pub(crate) async fn read(&mut self, store: &Store, hours: &[Hour]) -> Result<(), CliError> {
         // Decoding takes longer than taking, so a few hours are read ahead.
-        let newest_first = futures::stream::iter(hours.iter().rev());
-        let mut read = newest_first
-            .map(|hour| store.predictions(hour))
+        let newest_first: Vec<Hour> = hours.iter().rev().cloned().collect();
+        let mut read = futures::stream::iter(newest_first)
+            .map(|hour| {
+                let store = store.clone();
+                async move { store.predictions(&hour).await }
+            })
             .buffered(HOURS_AT_ONCE);
         while self.hungry > 0
             && let Some(hour) = read.try_next().await?
