@@ -18,7 +18,7 @@ pub(super) struct Detected {
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether an incident meets it; see [`meets`].
     pub(super) anomalies: Vec<(Anomaly, bool)>,
-    /// When scoring begins. What began before is not to be found, since it was learned.
+    /// When scoring begins. What is wrong from the first reading on began before, so it is not to be found: it was learned.
     begin: EventTime,
     /// What people would have been told, the highest scores first, with the true anomaly that each meets first.
     pub(super) incidents: Vec<(Incident, Option<AnomalyKind>)>,
@@ -29,7 +29,7 @@ impl Detected {
     pub(super) fn to_be_found(&self) -> impl Iterator<Item = &(Anomaly, bool)> {
         self.anomalies
             .iter()
-            .filter(|(anomaly, _)| anomaly.from >= self.begin)
+            .filter(|(anomaly, _)| anomaly.from > self.begin)
     }
 
     /// Returns the number of true anomalies that are to be found.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use windrow_common::SensorId;
 use windrow_queue::Queue;
-use windrow_tests::{Broker, Draws, Service, Stage, copy_models, exported, fleet, windrow, write_csv};
+use windrow_tests::{
+    Broker, Draws, Service, Stage, copy_models, eventually, exported, fleet, windrow, write_csv,
+};
 
 use super::{message, scoring_message};
 
@@ -13,6 +15,8 @@ const DEVICES: u32 = 2_000;
 const SECONDS: u32 = 100;
 const WORKERS: usize = 3;
 const POISON: usize = 20;
+/// A threshold so low that healthy sensors have incidents.
+const LOW: &str = "-0.1";
 /// How long faults are injected.
 const TROUBLE: Duration = Duration::from_secs(75);
 const QUIET_WITHIN: Duration = Duration::from_secs(180);
@@ -61,7 +65,7 @@ struct Fleet<'a> {
 
 impl Fleet<'_> {
     fn start_alerter(stage: &Stage) -> Service {
-        let words = ["--store", &stage.store()];
+        let words = ["--store", &stage.store(), "--threshold", LOW];
         Service::start("windrow-alerter", &words, &stage.text("alerter.log"))
     }
 
@@ -75,6 +79,18 @@ impl Fleet<'_> {
     fn start_producer(stage: &Stage, source: &str) -> Service {
         // Paced, so that it keeps working while faults are injected.
         stage.producer(source, &["--window", "5s", "--speed", "1.6"])
+    }
+
+    /// Waits until everything runs: a service that starts without its store ends, and here nobody starts it again.
+    fn all_ready(&mut self) {
+        for service in self.workers.iter_mut().chain([&mut self.alerter]) {
+            service.ready();
+        }
+        // It may have read everything by now.
+        eventually(EXIT_WITHIN, "the producer is ready, or has ended", || {
+            let ready = self.producer.get("/readyz").filter(|(code, _)| *code == 200);
+            (self.producer.ended().is_some() || ready.is_some()).then_some(())
+        });
     }
 
     fn suffer(&mut self, fault: Fault, draws: &mut Draws) {
@@ -95,6 +111,7 @@ impl Fleet<'_> {
                 self.alerter = Self::start_alerter(stage);
             }
             Fault::StoreOutage => {
+                self.all_ready();
                 fs::rename(stage.path("store"), stage.path("away")).unwrap();
                 fs::write(stage.path("store"), "").unwrap();
                 pause(draws);
@@ -143,6 +160,8 @@ fn whatever_dies_every_window_is_predicted_once() {
         "--window",
         "5s",
         "--until-caught-up",
+        "--threshold",
+        LOW,
     ];
     let windows = windrow(&run).json()["predictions"].as_u64().unwrap();
     assert!(windows >= 40_000, "{windows}");
@@ -183,7 +202,7 @@ fn whatever_dies_every_window_is_predicted_once() {
         exported(&quiet) == exported(&store),
         "the predictions differ from those of a quiet run"
     );
-    windrow(&["incidents", "update", "--store", &store]).output();
+    windrow(&["incidents", "update", "--store", &store, "--threshold", LOW]).output();
     let incidents = |store| windrow(&["incidents", "list", "--store", store, "--output", "json"]).output();
     assert!(incidents(&quiet).contains("\"anomaly\""));
     assert!(

@@ -186,7 +186,7 @@ fn a_version_tells_what_it_was_trained_on() {
     );
     assert_eq!(
         training["parameters"],
-        json!({"kernel": "poly", "degree": "3", "coef0": "1", "gamma": "scale", "nu": "0.1", "scaler": "true",
+        json!({"detector": "svm", "kernel": "poly", "degree": "3", "coef0": "1", "gamma": "scale", "nu": "0.1", "scaler": "true",
             "max_rows": "2000", "profile": "auto", "timezone": "UTC"})
     );
     let hash = string(&training["rows_sha256"]);
