@@ -143,7 +143,7 @@ impl DemoArgs {
             anomalies: 0.0,
             ..day.clone()
         };
-        let begin = day.start;
+        let since = day.start.saturating_add(day.period);
         let (before, day) = (
             Simulator::new(before, Until::CaughtUp)?,
             Simulator::new(day, Until::CaughtUp)?,
@@ -187,7 +187,7 @@ impl DemoArgs {
             ..WatchOptions::default()
         };
         Watch::open(store.clone(), options).await?.catch_up().await?;
-        let detected = detection::detect(&store, labels, begin).await?;
+        let detected = detection::detect(&store, labels, since).await?;
         let report = self.folder.join("report.html");
         let outcome = Outcome {
             trained,

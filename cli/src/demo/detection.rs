@@ -18,8 +18,9 @@ pub(super) struct Detected {
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether an incident meets it; see [`meets`].
     pub(super) anomalies: Vec<(Anomaly, bool)>,
-    /// When scoring begins. What is wrong from the first reading on began before, so it is not to be found: it was learned.
-    begin: EventTime,
+    /// When every sensor has sent its first reading. What is wrong from that reading on began before, so it was learned and is not to
+    /// be found.
+    since: EventTime,
     /// What people would have been told, the highest scores first, with the true anomaly that each meets first.
     pub(super) incidents: Vec<(Incident, Option<AnomalyKind>)>,
 }
@@ -29,7 +30,7 @@ impl Detected {
     pub(super) fn to_be_found(&self) -> impl Iterator<Item = &(Anomaly, bool)> {
         self.anomalies
             .iter()
-            .filter(|(anomaly, _)| anomaly.from > self.begin)
+            .filter(|(anomaly, _)| anomaly.from >= self.since)
     }
 
     /// Returns the number of true anomalies that are to be found.
@@ -82,11 +83,11 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Compares the predictions and the incidents in `store` with the true anomalies; scoring begins at `begin`.
+/// Compares the predictions and the incidents in `store` with the true anomalies; those from `since` on are to be found.
 pub(super) async fn detect(
     store: &Store,
     truth: Vec<Anomaly>,
-    begin: EventTime,
+    since: EventTime,
 ) -> Result<Detected, CliError> {
     let mut by_sensor: HashMap<SensorId, Vec<usize>> = HashMap::new();
     for (at, anomaly) in truth.iter().enumerate() {
@@ -97,7 +98,7 @@ pub(super) async fn detect(
         right: 0,
         false_alarms: BTreeMap::new(),
         anomalies: truth.into_iter().map(|anomaly| (anomaly, false)).collect(),
-        begin,
+        since,
         incidents: Vec::new(),
     };
     for hour in store.hours("predictions", None, None).await? {
