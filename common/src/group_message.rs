@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{self, FIRST_FOREIGN};
+use crate::message::{self, FIRST_FOREIGN, check_interval};
 use crate::{
     Aggregate, CodecError, EventTime, Interval, Length, MAX_AGGREGATES, MAX_BODY_BYTES, MessageError,
     SensorId, codec,
@@ -69,17 +69,12 @@ impl GroupMessage {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let Interval { start, length } = self.interval;
+        let start = self.interval.start;
         let window = self.window_length;
         if SensorId::check(&self.sensor.device, &self.sensor.tag).is_err() || !self.sensor.is_group() {
             return Err("the device's name is empty or too long, or its tag is not that of a group");
         }
-        if !window.is_positive() || !length.is_positive() || !length.is_multiple_of(window) {
-            return Err("the interval is not a whole number of windows");
-        }
-        if start < EventTime::MIN || start > EventTime::MAX {
-            return Err("the interval is outside the calendar");
-        }
+        check_interval(self.interval, window)?;
         if self.series.is_empty() || self.series.len() > MAX_TAGS {
             return Err("it holds no tag, or too many");
         }

@@ -130,17 +130,12 @@ impl ScoringMessage {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let Interval { start, length } = self.interval;
+        let start = self.interval.start;
         let window = self.window_length;
         if SensorId::check(&self.sensor.device, &self.sensor.tag).is_err() {
             return Err("the sensor's name is empty or too long");
         }
-        if !window.is_positive() || !length.is_positive() || !length.is_multiple_of(window) {
-            return Err("the interval is not a whole number of windows");
-        }
-        if start < crate::EventTime::MIN || start > crate::EventTime::MAX {
-            return Err("the interval is outside the calendar");
-        }
+        check_interval(self.interval, window)?;
         if self.aggregates.is_empty() || self.aggregates.len() > MAX_AGGREGATES {
             return Err("it holds no aggregate, or too many");
         }
@@ -157,6 +152,18 @@ impl ScoringMessage {
         }
         Ok(())
     }
+}
+
+/// Checks that an interval is a whole number of windows and within the calendar.
+pub(crate) fn check_interval(interval: Interval, window: Length) -> Result<(), &'static str> {
+    let Interval { start, length } = interval;
+    if !window.is_positive() || !length.is_positive() || !length.is_multiple_of(window) {
+        return Err("the interval is not a whole number of windows");
+    }
+    if start < crate::EventTime::MIN || start > crate::EventTime::MAX {
+        return Err("the interval is outside the calendar");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
