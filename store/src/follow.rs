@@ -1,4 +1,4 @@
-//! Which parts of the predictions were read, and which are new: for whoever follows them.
+//! Tells programs that follow the predictions which parts they have read, and which are new.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

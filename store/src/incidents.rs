@@ -73,7 +73,7 @@ impl Store {
         to: Option<EventTime>,
     ) -> Result<Vec<Incident>, StoreError> {
         let hours = self.hours(TABLE, from, to).await?;
-        // A list and a box: see `Store::read_parts`.
+        // Collected and boxed: see `Store::read_parts`.
         let reads: Vec<_> = hours
             .into_iter()
             .map(|hour| async move {

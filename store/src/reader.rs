@@ -162,7 +162,7 @@ impl Store {
         hour: &'a Hour,
         decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
     ) -> BoxStream<'a, Result<(String, Vec<T>), StoreError>> {
-        // A list and a box: a lazy map over references would make whoever reads unable to move to another thread.
+        // Collected and boxed: with a lazy map over references, the compiler cannot prove that the caller's future is `Send`.
         let reads: Vec<_> = hour
             .parts
             .iter()

@@ -13,12 +13,12 @@ const ATTEMPTS: usize = 20;
 pub struct SharedJson {
     /// Its path.
     pub path: &'static str,
-    /// What follows if it is deleted, for whoever has to mend a damaged one: `nothing is muted`.
+    /// The consequence of deleting it, for the error that a damaged document causes: `nothing is muted`.
     pub without: &'static str,
 }
 
 impl SharedJson {
-    /// Reads the document; its default and no version if it is not there.
+    /// Reads the document and its version. If there is none, returns the default and no version.
     pub async fn read<T: Default + DeserializeOwned>(
         self,
         store: &Store,

@@ -211,7 +211,7 @@ impl GroupCounts {
     }
 }
 
-/// Trains a model for every device with several tags, but for those that are in `there`, and stores it.
+/// Trains and stores a model for each device that has several tags, except for the devices in `there`.
 pub(super) async fn train_groups(
     histories: Histories,
     plan: &GroupPlan,

@@ -17,7 +17,7 @@ pub const MAX_NEIGHBOURS: usize = 16;
 /// A slice of so few rows is searched row by row.
 const LEAF: usize = 8;
 
-/// Most slices that wait for their search: one for each halving of the training rows, and the one at hand.
+/// Maximum number of slices waiting to be searched: one for each halving of the training rows, and the current one.
 const DEPTH: usize = MAX_TRAINING_ROWS.ilog2() as usize + 2;
 
 /// Nearest neighbours: decision(x) = limit − distance of the k-th nearest training row.
