@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, Prediction, SensorId};
-use windrow_model::{CodePath, Model, Scores, Scratch, TrainOptions};
+use windrow_model::{CodePath, Group, Model, Scores, Scratch, TrainOptions};
 use windrow_models::{Cause, ModelEntry, ModelRepository, Promoted};
 use windrow_store::{Hour, Store};
 
@@ -14,6 +15,8 @@ use super::outcome::Ended;
 use super::{HowArgs, Retrained, Storing};
 use crate::error::CliError;
 use crate::label::KeptOut;
+use crate::progress::steps;
+use crate::run::cores;
 use crate::train::{GroupPlan, GroupSample, options_of};
 
 /// A device whose model is trained again, and the newest windows of its tags, the newest first.
@@ -48,25 +51,36 @@ pub(super) async fn retrain(
     let bytes = |due: &Due| due.most * due.windows.len() * size_of::<Aggregate>();
     let largest = all.iter().map(bytes).max().unwrap_or(1).max(1);
     let at_once = ((how.memory_mib as usize) << 20).div_euclid(largest).max(1);
+    let bar = steps("retraining tags together", all.len() as u64);
     let mut all = all.into_iter().peekable();
     while all.peek().is_some() {
         let some: Vec<Due> = all.by_ref().take(at_once).collect();
-        for due in read(store, some, hours).await? {
-            let (how, rules) = (how.clone(), *rules);
-            let stretches = stretches(&due, kept_out);
-            let (due, fitted) = tokio::task::spawn_blocking(move || {
-                let fitted = fit(&due, &stretches, &how, &rules);
-                (due, fitted)
-            })
-            .await
-            .map_err(|error| CliError::Panicked(error.to_string()))?;
+        let mut waiting = read(store, some, hours).await?.into_iter();
+        let mut training = JoinSet::new();
+        loop {
+            while training.len() < cores()
+                && let Some(due) = waiting.next()
+            {
+                let (how, rules) = (how.clone(), *rules);
+                let stretches = stretches(&due, kept_out);
+                training.spawn_blocking(move || {
+                    let fitted = fit(&due, &stretches, &how, &rules);
+                    (due, fitted)
+                });
+            }
+            let Some(ended) = training.join_next().await else {
+                break;
+            };
+            let (due, fitted) = ended.map_err(|error| CliError::Panicked(error.to_string()))?;
             let ended = match fitted {
                 Fitted::Ended(ended) => ended,
                 Fitted::New(new) => store_model(repository, &due, *new, storing).await?,
             };
+            bar.inc(1);
             retrained.note(due.sensor, ended);
         }
     }
+    bar.finish_and_clear();
     Ok(())
 }
 
@@ -165,6 +179,13 @@ fn stretches(due: &Due, kept_out: &KeptOut) -> Vec<(EventTime, EventTime)> {
         .collect()
 }
 
+/// Returns whether any of the windows that a row is made of lies in a stretch that is left out.
+fn is_kept_out(group: &Group, start: EventTime, kept_out: &[(EventTime, EventTime)]) -> bool {
+    let first = start.saturating_sub(group.context());
+    let end = start.saturating_add(group.window_length().as_duration());
+    kept_out.iter().any(|(from, to)| first < *to && end > *from)
+}
+
 enum Fitted {
     Ended(Ended),
     New(Box<(Model, GroupSample)>),
@@ -172,18 +193,15 @@ enum Fitted {
 
 /// Fits a model, and compares it with the present one.
 fn fit(due: &Due, kept_out: &[(EventTime, EventTime)], how: &HowArgs, rules: &Rules) -> Fitted {
-    let Some(length) = due.present.group().map(|group| group.window_length()) else {
+    let Some(group) = due.present.group() else {
         return Fitted::Ended(Ended::Unchanged);
     };
+    let length = group.window_length();
     let mut sample = match GroupSample::of(&due.windows, length, &due.plan) {
         Ok(sample) => sample,
         Err(why) => return Fitted::Ended(Ended::Failed(why)),
     };
-    let length = length.as_duration();
-    sample.rows.retain(|start| {
-        let end = start.saturating_add(length);
-        !kept_out.iter().any(|(from, to)| start < *to && end > *from)
-    });
+    sample.rows.retain(|start| !is_kept_out(group, start, kept_out));
     if sample.rows.starts.len() < how.least as usize {
         return Fitted::Ended(Ended::Few);
     }
@@ -233,5 +251,24 @@ async fn store_model(
         Ok(_) => Ok(Ended::New),
         Err(error) if error.is_of_one_model() => Ok(Ended::Failed(error.to_string())),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_common::Length;
+
+    #[test]
+    fn a_row_is_left_out_if_any_of_its_windows_is() {
+        let minute = |number: i64| EventTime::from_millis(number * 60_000);
+        let tags = ["a", "b"].map(Arc::from).to_vec();
+        let group = Group::new(tags, 5, Length::from_millis(60_000)).unwrap();
+        let kept_out = [(minute(100), minute(103))];
+        let left_out: Vec<i64> = (0..200)
+            .filter(|number| is_kept_out(&group, minute(*number), &kept_out))
+            .collect();
+        // The rows of the three windows, and of the four after them, whose means hold the last one.
+        assert_eq!(left_out, (100..107).collect::<Vec<_>>());
     }
 }

@@ -161,7 +161,7 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
         .unwrap();
     assert!(line.contains(",10000,50,,,,,,,"), "{line}");
 
-    let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64().or(Some(0.3));
+    let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64();
     let stretch = rows(&store, |row| {
         let start = row["window_start"].as_str().unwrap();
         row["device"] == "pump-1" && ("2026-03-02T05:34:00Z".."2026-03-02T05:53:20Z").contains(&start)
