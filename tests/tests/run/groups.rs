@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use windrow_alerter::incident::Rules;
 use windrow_tests::{Draws, windrow};
 
 use super::text;
@@ -161,7 +162,8 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
         .unwrap();
     assert!(line.contains(",10000,50,,,,,,,"), "{line}");
 
-    let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64();
+    let usual = Rules::default().threshold;
+    let incident = |row: &Value| row["score"].as_f64() > row["threshold"].as_f64().or(Some(usual));
     let stretch = rows(&store, |row| {
         let start = row["window_start"].as_str().unwrap();
         row["device"] == "pump-1" && ("2026-03-02T05:34:00Z".."2026-03-02T05:53:20Z").contains(&start)
