@@ -26,7 +26,7 @@ impl Key {
     }
 
     /// Returns the rules that hold for the sensor.
-    fn rules(&self, rules: &Rules) -> Rules {
+    pub(crate) fn rules(&self, rules: &Rules) -> Rules {
         match self.sensor.is_group() {
             true => rules.for_group(),
             false => *rules,
@@ -174,11 +174,21 @@ impl Fleet {
     pub(crate) fn overwrite(&mut self, rows: &[Prediction]) {
         for row in rows {
             let key = Key::of(row);
+            let rules = key.rules(&self.rules);
             if let Some(watched) = self.series.get_mut(&key) {
-                watched.series.overwrite(point(row), cause(row, &self.rules));
+                watched.series.overwrite(point(row), cause(row, &rules));
                 self.changed.insert(key);
             }
         }
+    }
+
+    /// Returns whether windows from `base` on, where all sensors stand, may change an incident.
+    pub(crate) fn may_change(&self, key: &Key, course: &Course, base: EventTime) -> bool {
+        let is_pending = |watched: &Watched| {
+            let mut openings = watched.series.base().openings(key.rules(&self.rules));
+            openings.any(|opening| opening == (course.kind, course.opened))
+        };
+        course.opened >= base || self.series.get(key).is_some_and(is_pending)
     }
 
     /// Says what was told of a sensor in an earlier life.

@@ -6,16 +6,16 @@
 
 mod late;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use windrow_common::{Course, EventTime, IncidentKind, Length, Prediction};
+use windrow_common::{EventTime, IncidentKind, Length, Prediction};
 use windrow_store::{Follower, Hour, News, Store, StoreError};
 
 use crate::event::{Event, Stage, events_of, is_hushed_anew, opens_again};
 use crate::fleet::{Change, Fleet, Key};
-use crate::incident::Rules;
+use crate::incident::{Rules, Track};
 use crate::mutes::StoredMutes;
 use crate::outbox::{Expired, Outbox};
 use crate::ranges::Ranges;
@@ -53,7 +53,7 @@ pub struct WatchOptions {
 pub struct WatchCounts {
     /// Windows that were taken.
     pub windows: u64,
-    /// Incidents that were not known.
+    /// Incidents that opened, or opened again.
     pub opened: u64,
     /// Of these, anomalies.
     pub anomalies: u64,
@@ -123,20 +123,12 @@ impl Watch {
         fleet.reach(reached);
         let mutes = StoredMutes::read(&store).await?;
         fleet.set_mutes(mutes.mutes.clone());
-        let mut opened = Vec::new();
+        let mut openings = BTreeSet::new();
         for (key, track) in saved.tracks {
-            // Silence that was not noticed then counts as well: it may be in the table by now.
-            opened.extend(
-                track
-                    .open(EventTime::MAX, &options.rules)
-                    .map(|course| course.opened),
-            );
+            openings.extend(hours_of(&track, &key, &options.rules));
             fleet.begin(key, track);
         }
-        let from = (base > EventTime::MIN).then_some(base);
-        table
-            .read(opened.iter().copied(), Some(from.unwrap_or(EventTime::MIN)))
-            .await?;
+        table.read(openings, Some(base)).await?;
         let mut watch = Self {
             follower: Follower::new(store.clone(), base, hours),
             store,
@@ -151,19 +143,15 @@ impl Watch {
             is_unsaved: false,
             is_torn: false,
         };
-        watch.recall(&HashSet::from_iter(opened), base, |_| true);
+        watch.recall(base, |_| true);
         Ok(watch)
     }
 
-    /// Recalls what the table says of incidents that may still change: those that opened from `base` on, or that were open
-    /// then.
-    fn recall(&mut self, opened: &HashSet<EventTime>, base: EventTime, wanted: impl Fn(&Key) -> bool) {
-        let may_change = |course: &Course| {
-            let was_open = || course.closed.is_none_or(|closed| closed >= base);
-            course.opened >= base || opened.contains(&course.opened) && was_open()
-        };
+    /// Recalls what the table says of incidents that windows from `base` on may change. All others are final, and those who
+    /// take them for told would withdraw them.
+    fn recall(&mut self, base: EventTime, wanted: impl Fn(&Key) -> bool) {
         for (key, course) in self.table.courses() {
-            if may_change(course) && wanted(key) {
+            if wanted(key) && self.fleet.may_change(key, course, base) {
                 self.fleet.was_told(key, course.clone());
             }
         }
@@ -390,6 +378,12 @@ impl Watch {
     pub fn reached(&self) -> EventTime {
         self.fleet.reached()
     }
+}
+
+/// Returns the hours of the table that may hold incidents which windows to come change, by where a sensor stands before them.
+fn hours_of(track: &Track, key: &Key, rules: &Rules) -> impl Iterator<Item = EventTime> {
+    let openings = track.openings(key.rules(rules));
+    openings.map(|(_, opening)| opening.floor(Length::HOUR))
 }
 
 /// Returns how long a silence has to last before it is told: sensors that lag behind the fleet are silent from window to

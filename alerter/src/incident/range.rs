@@ -84,6 +84,11 @@ impl Range {
         None
     }
 
+    /// Returns when the incident opened that is open.
+    pub(super) fn opening(&self) -> Option<EventTime> {
+        self.open.as_ref().map(|open| open.course.opened)
+    }
+
     /// Returns the incident that is open.
     pub(super) fn course(&self) -> Option<Course> {
         self.open.as_ref().map(|open| open.course.clone())

@@ -177,6 +177,11 @@ impl Rate {
         }
     }
 
+    /// Returns when the incident opened that is open, or that the next windows may open.
+    pub(super) fn opening(&self) -> Option<EventTime> {
+        self.slow.map(|slow| slow.start)
+    }
+
     /// Returns the incident that is open.
     pub(super) fn course(&self) -> Option<Course> {
         let slow = self.slow?;

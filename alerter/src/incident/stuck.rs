@@ -109,17 +109,29 @@ impl Stuck {
         ended
     }
 
+    /// Returns whether the sensor used to vary, so that it can be stuck.
+    fn used_to_vary(&self, rules: &Rules) -> bool {
+        let enough = rules.stuck_after.saturating_mul(SEEN_FOR_EACH);
+        self.seen >= enough && self.varied >= self.seen / 2
+    }
+
     fn is_stuck(&self, rules: &Rules) -> bool {
         let Some(run) = self.run else { return false };
-        let enough = rules.stuck_after.saturating_mul(SEEN_FOR_EACH);
         let least = match self.longest < NEVER {
             true => rules.stuck_after.div_ceil(PART_IF_NEVER).max(2),
             false => rules.stuck_after,
         };
         run.windows >= least
             && f64::from(run.windows) > f64::from(TIMES) * self.longest
-            && self.seen >= enough
-            && self.varied >= self.seen / 2
+            && self.used_to_vary(rules)
+    }
+
+    /// Returns when the incident opened that is open, or that the next windows may open.
+    pub(super) fn opening(&self, rules: &Rules) -> Option<EventTime> {
+        let run = self
+            .run
+            .filter(|_| self.noticed.is_some() || self.used_to_vary(rules));
+        run.map(|run| run.start)
     }
 
     /// Returns the incident that is open.

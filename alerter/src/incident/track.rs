@@ -1,7 +1,7 @@
 //! The incidents of one sensor, from its windows in order.
 
 use serde::{Deserialize, Serialize};
-use windrow_common::{Course, EventTime};
+use windrow_common::{Course, EventTime, IncidentKind};
 
 use super::range::Range;
 use super::rate::Rate;
@@ -41,6 +41,20 @@ impl Track {
     /// Returns whether the sensor is silent at the event time `now`.
     pub(super) fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
         self.silence.course(now, rules).is_some()
+    }
+
+    /// Returns the kind and the opening of each incident that windows to come may change: those that are open, and those that
+    /// they may open with a start among the windows before.
+    pub(crate) fn openings(&self, rules: Rules) -> impl Iterator<Item = (IncidentKind, EventTime)> {
+        let anomalies = self.votes.openings().map(|at| (IncidentKind::Anomaly, at));
+        let others = [
+            (IncidentKind::Stuck, self.stuck.opening(&rules)),
+            (IncidentKind::Range, self.range.opening()),
+            (IncidentKind::Rate, self.rate.opening()),
+            (IncidentKind::Silent, self.silence.end()),
+        ];
+        let others = others.into_iter().filter_map(|(kind, at)| Some((kind, at?)));
+        anomalies.chain(others)
     }
 
     /// Returns the incidents that are open at the event time `now`, which the fleet has reached.

@@ -76,6 +76,12 @@ impl Votes {
         self.open = Some(Open { course, quiet: 0 });
     }
 
+    /// Returns when the incident opened that is open, or that the next windows may open.
+    pub(super) fn openings(&self) -> impl Iterator<Item = EventTime> {
+        let open = self.open.iter().map(|open| open.course.opened);
+        open.chain(self.cast.iter().map(|vote| vote.start))
+    }
+
     /// Returns the incident that is open.
     pub(super) fn course(&self) -> Option<Course> {
         self.open.as_ref().map(|open| open.course.clone())

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use windrow_common::{EventTime, Length};
 use windrow_store::StoreError;
 
-use super::{PARTS_AT_ONCE, Watch};
+use super::{PARTS_AT_ONCE, Watch, hours_of};
 use crate::fleet::Key;
 use crate::incident::Track;
 use crate::state;
@@ -56,15 +56,13 @@ impl Watch {
             .into_iter()
             .filter(|(key, _)| keys.contains(key))
             .collect();
-        let open = tracks
-            .values()
-            .flat_map(|track| track.open(EventTime::MAX, &self.options.rules));
-        let opened: HashSet<EventTime> = open.map(|course| course.opened).collect();
-        self.table.read(opened.iter().copied(), Some(from)).await?;
+        let rules = &self.options.rules;
+        let openings = tracks.iter().flat_map(|(key, track)| hours_of(track, key, rules));
+        self.table.read(openings, Some(from)).await?;
         for key in keys {
             self.fleet.put_back(key, tracks.remove(key).unwrap_or_default());
         }
-        self.recall(&opened, from, |key| keys.contains(key));
+        self.recall(from, |key| keys.contains(key));
         let from = (from > EventTime::MIN).then_some(from);
         for hour in self.store.hours("predictions", from, Some(to)).await? {
             self.read(&hour, &hour, |row| keys.contains(&Key::of(row)))

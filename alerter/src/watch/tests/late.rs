@@ -55,3 +55,47 @@ async fn of_rows_in_parts_that_are_not_read_at_once_the_one_that_counts_decides_
     assert_eq!((right.len(), right[0].course.windows), (1, 2));
     assert_eq!(found, [right.clone(), right]);
 }
+
+#[tokio::test]
+async fn after_a_restart_the_openings_of_one_sensor_say_nothing_of_another_ones() {
+    let store = Store::create("memory:///").unwrap();
+    let writer = PartWriter::new(&store, "w");
+    // Both open at once. That of the first is over with the last window before the base, 06:00; the other one lasts.
+    let anomalous = |sensor: u8, number: i64| number < 32 || sensor == 1;
+    let rows =
+        (0..46).flat_map(|number| [0, 1].map(|sensor| prediction(sensor, number, anomalous(sensor, number))));
+    writer.write_rows(rows.collect()).await.unwrap();
+    let mut watch = Watch::open(store.clone(), options(1_000_000)).await.unwrap();
+    watch.catch_up().await.unwrap();
+    assert_eq!(watch.follower.base(), EventTime::from_millis(6 * 3_600_000));
+    let right = store.incidents(None, None).await.unwrap();
+    assert_eq!(right[0].course.closed, Some(watch.follower.base()));
+    assert_eq!((right.len(), right[1].course.closed), (2, None));
+    let mut watch = Watch::open(store.clone(), options(1_000_000)).await.unwrap();
+    watch.catch_up().await.unwrap();
+    assert_eq!(store.incidents(None, None).await.unwrap(), right);
+}
+
+#[tokio::test]
+async fn what_opened_before_the_base_and_was_noticed_after_it_is_withdrawn_after_a_restart_too() {
+    for is_restarted in [false, true] {
+        let store = Store::create("memory:///").unwrap();
+        let writer = PartWriter::new(&store, "w");
+        // The windows 35 and 36 open an incident; the base is the end of the first.
+        let rows = (0..46).map(|number| prediction(0, number, [35, 36].contains(&number)));
+        writer.write_rows(rows.collect()).await.unwrap();
+        let mut watch = Watch::open(store.clone(), options(1_000_000)).await.unwrap();
+        watch.catch_up().await.unwrap();
+        assert_eq!(watch.follower.base(), EventTime::from_millis(36 * WINDOW));
+        assert_eq!(store.incidents(None, None).await.unwrap().len(), 1);
+        if is_restarted {
+            watch = Watch::open(store.clone(), options(1_000_000)).await.unwrap();
+        }
+        // With its last reading, the second is normal.
+        let mut whole = prediction(0, 36, false);
+        whole.aggregate.count += 1;
+        writer.write_rows(vec![whole]).await.unwrap();
+        watch.catch_up().await.unwrap();
+        assert_eq!(store.incidents(None, None).await.unwrap(), [], "{is_restarted}");
+    }
+}
