@@ -28,6 +28,9 @@ pub struct Event {
     pub incident: String,
     /// What happened.
     pub stage: Stage,
+    /// Whether it opens again after it was over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Who measured.
     pub device: String,
     /// What was measured.
@@ -57,6 +60,7 @@ impl Event {
             id: format!("{id}/{}", stage.name()),
             incident: id,
             stage,
+            again: false,
             device: incident.sensor.device.to_string(),
             tag: incident.sensor.tag.to_string(),
             window_ms: incident.window_length.as_millis(),
@@ -68,6 +72,8 @@ impl Event {
     pub(crate) fn at(&self) -> EventTime {
         let course = &self.course;
         match self.stage {
+            // What is new of one that opens again are its last windows: it may have been noticed long ago.
+            Stage::Opened if self.again => course.noticed.max(course.until).max(self.muted_until()),
             Stage::Opened => course.noticed.max(self.muted_until()),
             Stage::Escalated => course.escalated.unwrap_or(course.noticed).max(self.muted_until()),
             Stage::Closed => course.closed.unwrap_or(course.until),
@@ -115,7 +121,10 @@ pub(crate) fn events_of(change: &Change) -> Vec<Event> {
         return events;
     }
     if before.is_none() || opens_again(change) {
-        events.push(event(now, Stage::Opened));
+        events.push(Event {
+            again: opens_again(change),
+            ..event(now, Stage::Opened)
+        });
     }
     let has_escalated = before.is_some_and(|before| before.escalated.is_some());
     if now.escalated.is_some() && !has_escalated && !now.is_hushed() {
@@ -126,4 +135,44 @@ pub(crate) fn events_of(change: &Change) -> Vec<Event> {
         events.push(event(now, Stage::Closed));
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Key;
+    use windrow_common::{IncidentKind, Length, SensorId};
+
+    #[test]
+    fn an_incident_that_opens_again_is_as_new_as_its_last_windows() {
+        let day = |number: i64| EventTime::from_millis(number * 86_400_000);
+        let first = Course {
+            until: day(2),
+            ..Course::begun(IncidentKind::Anomaly, day(1), day(1))
+        };
+        let over = Course {
+            closed: Some(day(3)),
+            ..first.clone()
+        };
+        let longer = Course {
+            until: day(9),
+            ..first.clone()
+        };
+        let opened = |before: Option<&Course>, now: &Course| {
+            let change = Change {
+                key: Key {
+                    sensor: SensorId::new("pump-7", "temp").unwrap(),
+                    window_length: Length::HOUR,
+                },
+                before: before.cloned(),
+                now: Some(now.clone()),
+            };
+            let mut events = events_of(&change);
+            assert!(events.len() < 2, "{events:?}");
+            events.pop().map(|event| (event.stage, event.again, event.at()))
+        };
+        assert_eq!(opened(None, &longer), Some((Stage::Opened, false, day(1))));
+        assert_eq!(opened(Some(&over), &longer), Some((Stage::Opened, true, day(9))));
+        assert_eq!(opened(Some(&first), &longer), None, "it only grows");
+    }
 }

@@ -38,8 +38,8 @@ struct Kept {
     again: BTreeMap<String, Again>,
 }
 
-/// An incident that was withdrawn, or opened again after it was over. Its events have other ids when it opens again, or a receiver that knows ids would take
-/// them for repeats.
+/// An incident that was withdrawn or over, and may open again. The events of each later opening have ids of their own, or a receiver
+/// that knows ids would take them for repeats.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Again {
     /// How often it has opened.
@@ -76,6 +76,12 @@ impl Waiting {
     fn is_muted(&self, reached: EventTime) -> bool {
         let is_news = matches!(self.event.stage, Stage::Opened | Stage::Escalated);
         is_news && self.event.course.muted_until.is_some_and(|until| until > reached)
+    }
+
+    /// Returns whether its sensor is taken out of service: a maintenance without an end.
+    fn is_retired(&self) -> bool {
+        let is_news = matches!(self.event.stage, Stage::Opened | Stage::Escalated);
+        is_news && self.event.course.muted_until == Some(EventTime::MAX)
     }
 
     /// Returns whether nobody may have heard of its incident.
@@ -242,12 +248,10 @@ impl Outbox {
     /// Drops events of before `time` that nobody has taken since; returns how many.
     pub(crate) fn expire(&mut self, time: EventTime) -> Expired {
         let mut expired = Expired::default();
-        let reached = self.reached;
         for kept in &mut self.kept.events {
             if kept.event.at() < time {
                 kept.receivers.clear();
-                // A maintenance that ends is over before its events are old.
-                match kept.is_muted(reached) {
+                match kept.is_retired() {
                     true => expired.retired += 1,
                     false => expired.untaken += 1,
                 }
@@ -255,8 +259,9 @@ impl Outbox {
         }
         self.drop_taken();
         let known = self.kept.again.len();
-        // Events of that age are no longer sent, so their ids cannot return.
-        self.kept.again.retain(|_, again| again.at >= time);
+        // Events of that age are no longer sent, so their ids cannot return, unless the incident is still to be told as closed.
+        let Kept { again, open, .. } = &mut self.kept;
+        again.retain(|id, again| again.at >= time || open.contains(id));
         let dropped = expired != Expired::default();
         self.is_changed |= dropped || self.kept.again.len() < known;
         expired
@@ -421,5 +426,26 @@ mod tests {
         };
         assert_eq!(outbox.expire(EventTime::MAX), all);
         assert_eq!(outbox.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_ids_of_an_incident_that_is_open_do_not_return_however_old_its_last_event_is() {
+        let mut outbox = outbox().await;
+        let add = |outbox: &mut Outbox, stage| {
+            outbox.add(event(stage), None);
+            let waiting = outbox.waiting("pager", EventTime::MAX, 9);
+            outbox.taken("pager", &waiting);
+            waiting.into_iter().map(|event| event.id).collect::<Vec<_>>()
+        };
+        let first = add(&mut outbox, Stage::Opened);
+        let over = add(&mut outbox, Stage::Withdrawn);
+        let again = add(&mut outbox, Stage::Opened);
+        assert_eq!(again, [format!("{}/2", first[0])]);
+        outbox.expire(EventTime::MAX);
+        assert_eq!(
+            add(&mut outbox, Stage::Withdrawn),
+            [format!("{}/2", over[0])],
+            "a receiver took this id for a repeat"
+        );
     }
 }

@@ -61,7 +61,7 @@ impl Stats {
         );
         registry.register(
             "opened_anomalies",
-            "Anomalies that opened, without those that a maintenance hushes: what counts against a budget, and what was true",
+            "Anomalies that opened, or opened again, without those that opened and were over within one maintenance and one look",
             self.opened_anomalies.clone(),
         );
         registry.register(

@@ -56,7 +56,7 @@ impl Point {
             end: self.end(length),
             score: self.score,
             threshold: Some(self.threshold).filter(|own| !own.is_nan()),
-            value: Some(self.min).filter(|value| has_one_value && !value.is_nan()),
+            value: has_one_value.then_some(self.min),
             count: self.count,
             breach: limits.breach(self.min, self.max, self.start),
             cause: cause.cloned(),
