@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from manifests import of_kind, pod_spec, pod_template, mounted, secrets, selects, settings, with_container
 
 # Who each program logs in as. Each program's container has its name.
-USERS = {"producer": "producer", "worker": "worker", "cli": "cli", "scaler": "monitoring"}
+USERS = {"producer": "producer", "worker": "worker", "grouper": "producer", "cli": "cli", "scaler": "monitoring"}
 OURS = {"windrow.score", "windrow.dead", "windrow.anomalies"}
 # What each user needs, by the names of queues and exchanges; `amq.default` stands for the exchange without a name, which
 # leads to a queue by its name. A queue with a dead-letter exchange may only be declared by who may read it.
