@@ -31,7 +31,7 @@ pub struct WindowRow<'a> {
     pub start: EventTime,
     /// Its length; positive.
     pub length: Length,
-    /// The mean of its readings; `None` if it is only dispatched.
+    /// The mean of its readings; `None` if it is only dispatched, or of several tags together.
     pub mean: Option<f64>,
     /// Whether its prediction is an anomaly.
     pub anomaly: bool,
@@ -82,7 +82,9 @@ pub(super) fn each(
                 tag: tags.get(row),
                 start: EventTime::from_millis(starts[row]),
                 length,
-                mean: means.map(|means| means.value(row)),
+                mean: means
+                    .filter(|means| means.is_valid(row))
+                    .map(|means| means.value(row)),
                 anomaly: anomalies.is_some_and(|anomalies| anomalies.value(row)),
             }),
         };

@@ -4,6 +4,7 @@ mod promise;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +28,16 @@ enum Unit {
     Year,
 }
 
+/// Mean length of a month.
+pub(crate) const MONTH: Duration = Duration::from_secs(2_629_746);
+
+/// The same in days.
+const DAYS: f64 = 30.436_875;
+
+/// What a budget may be given by, and how many of it a month has.
 const UNITS: [(&str, Unit, f64); 4] = [
-    ("day", Unit::Day, 30.436_875),
-    ("week", Unit::Week, 30.436_875 / 7.0),
+    ("day", Unit::Day, DAYS),
+    ("week", Unit::Week, DAYS / 7.0),
     ("month", Unit::Month, 1.0),
     ("year", Unit::Year, 1.0 / 12.0),
 ];

@@ -19,7 +19,7 @@ pub(crate) struct Promise {
     pub(crate) budget: Budget,
     /// The threshold that the models were given for it.
     pub(crate) threshold: f64,
-    /// When that was.
+    /// Since when this rate is promised.
     pub(crate) since: EventTime,
 }
 
@@ -29,10 +29,14 @@ impl Promise {
         Ok(DOCUMENT.read(store).await?.0)
     }
 
-    /// Writes the promise of a store, in place of the one before.
+    /// Writes the promise of a store, in place of the one before. The same rate is promised since it was first.
     pub(crate) async fn write(&self, store: &Store) -> Result<(), CliError> {
         let replace = |kept: &mut Option<Self>| {
-            *kept = Some(self.clone());
+            let before = kept.take().filter(|before| before.budget == self.budget);
+            *kept = Some(Self {
+                since: before.map_or(self.since, |before| before.since),
+                ..self.clone()
+            });
             Ok(())
         };
         DOCUMENT.change(store, replace).await
@@ -56,6 +60,15 @@ mod tests {
             promise.write(&store).await.unwrap();
             assert_eq!(Promise::read(&store).await.unwrap(), Some(promise));
         }
+        // Every night it is promised again.
+        let again = Promise {
+            budget: "1 per sensor-month".parse().unwrap(),
+            threshold: 0.5,
+            since: EventTime::from_millis(2),
+        };
+        again.write(&store).await.unwrap();
+        let read = Promise::read(&store).await.unwrap().unwrap();
+        assert_eq!((read.threshold, read.since), (0.5, EventTime::from_millis(1)));
         store.put(DOCUMENT.path, r#"{"budget": "few"}"#).await.unwrap();
         let damaged = Promise::read(&store).await.unwrap_err().to_string();
         assert!(damaged.contains("`few` is not a budget"), "{damaged}");

@@ -8,12 +8,9 @@ use super::level::Drift;
 use super::report::{Findings, date};
 use super::sensors::Known;
 use super::spending::{Rate, Spending, Verdict};
-use crate::budget::{Budget, Promise};
+use crate::budget::{Budget, MONTH, Promise};
 use crate::error::CliError;
 use crate::show;
-
-/// Mean length of a month, in milliseconds, as budgets are promised by the month.
-const MONTH_MS: f64 = 2_629_746_000.0;
 
 /// A model with fewer windows says little about the share that it flags.
 const LEAST_SCORED: u64 = 100;
@@ -53,7 +50,7 @@ impl BudgetKept {
         #[allow(clippy::cast_precision_loss)] // A share of a month.
         let months = sensors
             .iter()
-            .map(|known| known.scored_ms as f64 / MONTH_MS)
+            .map(|known| known.scored_ms as f64 / 1e3 / MONTH.as_secs_f64())
             .sum();
         Some(Self {
             budget,
@@ -74,7 +71,7 @@ impl BudgetKept {
         if let Some(Promise { threshold, since, .. }) = &self.promise {
             let day = date(*since);
             show::line(&format!(
-                "promised by `windrow retrain --budget` on {day}, with the threshold {threshold:.2}"
+                "promised by `windrow retrain --budget` since {day}, now with the threshold {threshold:.2}; windows before that day count, too"
             ))?;
         }
         show::line(&format!(

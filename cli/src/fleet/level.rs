@@ -13,7 +13,7 @@
 
 use windrow_common::{EventTime, Length};
 
-/// About so many windows of an hour are looked at, evenly spread.
+/// An hour has so many parts, and one window of each is looked at.
 const OF_AN_HOUR: i64 = 20;
 /// Most windows of an hour, if there are repeats.
 const MOST_OF_AN_HOUR: usize = 64;
@@ -29,8 +29,10 @@ const LEAST_TAU: f64 = 0.7;
 /// The levels of a sensor.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Level {
-    /// Means of windows of the hour.
+    /// Means of windows of the hour, one for each of its parts.
     hour: Vec<f64>,
+    /// The part of the last one.
+    part: Option<i64>,
     /// Levels of the hours of a day.
     hours: Vec<f64>,
     /// That day, counted from 1970.
@@ -62,14 +64,17 @@ pub(super) struct Drift {
 impl Level {
     /// Takes the mean of a window, the `number`-th of its hour.
     pub(super) fn take(&mut self, number: i64, length: Length, mean: f64) {
-        let step = (Length::HOUR.as_millis() / length.as_millis() / OF_AN_HOUR).max(1);
-        if number % step == 0 && mean.is_finite() && self.hour.len() < MOST_OF_AN_HOUR {
+        // The first of each part, whichever it is: a sensor may report at its own minutes.
+        let part = number * length.as_millis() * OF_AN_HOUR / Length::HOUR.as_millis();
+        if self.part != Some(part) && mean.is_finite() && self.hour.len() < MOST_OF_AN_HOUR {
+            self.part = Some(part);
             self.hour.push(mean);
         }
     }
 
     /// Ends the hour that begins at `hour`.
     pub(super) fn end_hour(&mut self, hour: EventTime) {
+        self.part = None;
         let Some(level) = quantile(&mut self.hour, 0.5) else {
             return;
         };
@@ -263,5 +268,32 @@ mod tests {
                 .drift()
                 .is_some_and(|drift| drift.days == MOST_DAYS as i64 - 1)
         );
+    }
+
+    #[test]
+    fn a_sensor_that_reports_at_minutes_of_its_own_has_a_level() {
+        for minutes in [&[1, 16, 31, 46][..], &[59], &[2, 3]] {
+            let mut sensor = Level::default();
+            for hour in 0..20 * 24 {
+                for minute in minutes {
+                    sensor.take(*minute, MINUTE, 0.1 * hour as f64);
+                }
+                sensor.end_hour(EventTime::from_millis(hour * 3_600_000));
+            }
+            assert!(
+                sensor.drift().is_some_and(|drift| drift.tau == 1.0),
+                "{minutes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_window_of_each_twentieth_of_an_hour_counts() {
+        let mut sensor = Level::default();
+        for second in 0..3_600 {
+            sensor.take(second, Length::from_millis(1_000), second as f64);
+        }
+        let right: Vec<f64> = (0..20).map(|part| 180.0 * f64::from(part)).collect();
+        assert_eq!(sensor.hour, right);
     }
 }

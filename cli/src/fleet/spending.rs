@@ -11,8 +11,8 @@ const DEVIATE: f64 = 1.959_964;
 
 /// The incidents of a stretch of time that count against the budget.
 ///
-/// These are anomalies that are labelled false, or not labelled. Those that are labelled true or maintenance were worth it, and
-/// nobody heard of those that a maintenance has hushed.
+/// These are anomalies of single sensors that are labelled false, or not labelled. Those that are labelled true or maintenance were
+/// worth it, nobody was told of those that a maintenance has hushed, and no budget is promised for several tags together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spending {
     pub(super) incidents: u64,
@@ -52,6 +52,7 @@ impl Spending {
                 from.is_none_or(|from| course.opened >= from) && to.is_none_or(|to| course.opened < to);
             let verdict = || labels.labels.get(&incident.id()).map(|label| label.verdict);
             if course.kind == IncidentKind::Anomaly
+                && !incident.sensor.is_group()
                 && is_between
                 && !course.is_hushed()
                 && matches!(verdict(), None | Some(IncidentVerdict::False))
@@ -142,12 +143,15 @@ impl Verdict {
 mod tests {
     use super::*;
     use crate::label::IncidentLabel;
-    use windrow_common::{Course, Length};
+    use windrow_common::{Course, GROUP_TAG, Length};
 
     fn incident(tag: &str, kind: IncidentKind, opened: i64) -> Incident {
         let time = EventTime::from_millis(opened);
         Incident {
-            sensor: SensorId::new("d", tag).unwrap(),
+            sensor: SensorId {
+                device: "d".into(),
+                tag: tag.into(),
+            },
             window_length: Length::from_millis(60_000),
             course: Course::begun(kind, time, time),
         }
@@ -159,6 +163,8 @@ mod tests {
         use IncidentVerdict::{False, Maintenance, True};
         let mut all = vec![
             incident("a", Range, 100),
+            // All tags of the device together.
+            incident(GROUP_TAG, Anomaly, 120),
             // Before and after.
             incident("a", Anomaly, 99),
             incident("a", Anomaly, 200),

@@ -12,7 +12,8 @@ use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, Length};
 use windrow_model::{Features, Scores, Scratch, TrainOptions, TrainingWindows, train_windows};
 
-use super::gate::{MONTH, opened};
+use super::gate::opened;
+use crate::budget::MONTH;
 use crate::train::Sample;
 
 /// Number of thresholds that are tried.

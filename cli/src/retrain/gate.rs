@@ -7,10 +7,8 @@ use windrow_common::{EventTime, Length};
 use windrow_model::{Model, Scores, Scratch};
 use windrow_tuning::raised;
 
+use crate::budget::MONTH;
 use crate::train::Sample;
-
-/// Mean length of a month, as budgets are promised by the month.
-pub(super) const MONTH: Duration = Duration::from_secs(2_629_746);
 
 /// What a new model and the present one raise on the windows that the new one was trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
