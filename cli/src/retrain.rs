@@ -41,7 +41,7 @@ use outcome::{Outcome, Retrained};
 pub(crate) use due::{Due, due, hours};
 pub(crate) use recent::RecentWindows;
 
-/// Number of sensors that are read, trained or stored at once; no more are trained than there are cores.
+/// Number of sensors that are read or stored at once, beside those that are trained: one on each core.
 const SENSORS_IN_FLIGHT: usize = 16;
 /// Most sensors whose windows are held out to find the threshold.
 const MOST_CALIBRATED: usize = 2_000;
@@ -196,7 +196,7 @@ pub(crate) async fn retrain(
         let mut waiting = due.iter();
         let mut training = JoinSet::new();
         loop {
-            while training.len() < SENSORS_IN_FLIGHT
+            while training.len() < SENSORS_IN_FLIGHT + cores()
                 && let Some(due) = waiting.next()
             {
                 let sample = samples.remove(&due.sensor);

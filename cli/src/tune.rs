@@ -31,7 +31,7 @@ use crate::train::{Sample, metadata};
 use outcome::{Change, Ended, Report};
 use windows::{Gathered, Passes};
 
-/// Number of sensors that are read, tuned or stored at once; no more are tuned than there are cores.
+/// Number of sensors that are read or stored at once, beside those that are tuned: one on each core.
 const SENSORS_IN_FLIGHT: usize = 16;
 
 #[derive(Args, Debug)]
@@ -71,7 +71,8 @@ pub(crate) struct TuneArgs {
     /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year) [default: 1 per sensor-month]
     #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
     budget: Option<Budget>,
-    /// Memory for windows, in MiB; a fleet that needs more is tuned in several passes over the predictions
+    /// Memory for windows, in MiB; a fleet that needs more is tuned in several passes over the predictions. A source is read
+    /// once, with all of its windows in memory
     #[arg(long, value_name = "MIB", default_value_t = 1_024, env = "WINDROW_TUNE_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mib: u32,
     /// Tell what came of every recipe, not of the present and the chosen one alone
@@ -123,7 +124,7 @@ impl TuneArgs {
         while let Some(gathered) = passes.next(&store).await? {
             let (mut waiting, mut tuning) = (gathered.into_iter(), JoinSet::new());
             loop {
-                while tuning.len() < SENSORS_IN_FLIGHT
+                while tuning.len() < SENSORS_IN_FLIGHT + cores()
                     && let Some(one) = waiting.next()
                 {
                     let (how, fits, repository) = (Arc::clone(&how), Arc::clone(&fits), repository.clone());
@@ -201,7 +202,8 @@ impl How {
                 left_out: &left_out,
             };
             let tuned = tune(history, &recipes(&gathered.present), &rules, per_month)?;
-            let model = match tuned.stays() {
+            // A sensor without a model gets one, also if what any sensor is trained with suits it best.
+            let model = match tuned.stays() && gathered.version.is_some() {
                 true => None,
                 false => Some(fit(
                     &tuned.choice().recipe,

@@ -33,6 +33,7 @@ mod feature;
 mod format;
 mod group;
 mod import;
+mod median;
 mod model;
 mod profile;
 mod step;

@@ -10,10 +10,10 @@ use std::fmt::Write;
 use crate::{INJECTIONS, Trial};
 
 /// What it costs, as a share of the anomalies, to use up the budget once more than is allowed.
-pub const COST_OF_BUDGET: f64 = 0.1;
+const COST_OF_BUDGET: f64 = 0.1;
 
 /// How much more than the present one a recipe must be worth to take its place.
-pub const MARGIN: f64 = 0.1;
+const MARGIN: f64 = 0.1;
 
 /// A sensor that keeps its budget raises more incidents than are allowed with this probability at most.
 const UNLIKELY: f64 = 0.05;

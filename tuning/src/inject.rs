@@ -9,7 +9,7 @@ use std::ops::Range;
 use windrow_common::Aggregate;
 
 /// Sizes, in robust deviations of the change from window to window.
-pub const SIZES: [f64; 5] = [3.0, 6.0, 12.0, 24.0, 48.0];
+const SIZES: [f64; 5] = [3.0, 6.0, 12.0, 24.0, 48.0];
 
 /// How often each kind and size is put in, at different places.
 const TIMES: usize = 4;
@@ -21,7 +21,7 @@ const LASTS: usize = 6;
 pub const INJECTIONS: usize = 3 * SIZES.len() * TIMES;
 
 /// An anomaly that people have found counts as so many that were put in.
-pub const LABELLED_COUNT: usize = 5;
+pub(crate) const LABELLED_COUNT: usize = 5;
 
 /// The standard deviation of normal numbers, in their median absolute deviations.
 const OF_MEDIAN: f64 = 1.4826;

@@ -25,8 +25,8 @@ use std::ops::Range;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, Length};
 
-pub use choice::{COST_OF_BUDGET, MARGIN, Tuned};
-pub use inject::{INJECTIONS, LABELLED_COUNT, SIZES};
+pub use choice::Tuned;
+pub use inject::INJECTIONS;
 pub use raised::raised;
 pub use recipe::{Recipe, recipes};
 pub use trial::Trial;

@@ -3,6 +3,9 @@
 //! Set points and status bits repeat a value for hours, so only a sensor that used to vary can be stuck: at least half of
 //! its windows before differed from the one before, and it has repeated its value for three times as long as ever lately.
 //! Noise repeats nothing, not even once. Such a sensor is stuck after a few windows.
+//!
+//! A fault freezes whatever value there was, and a machine that stands comes back to the same one: the flow is exactly 0. So a
+//! value at which the sensor has rested before counts for itself.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, IncidentKind};
@@ -22,7 +25,13 @@ const NEVER: f64 = 1.5;
 const MEMORY: u32 = 1_024;
 
 /// How much longer than the longest repetition so far an incident may make it: one is no habit, several are.
-const GROWS_BY: f64 = 8.0;
+const GROWS_BY: u32 = 8;
+
+/// Number of values at which a sensor rests that are remembered.
+const MOST_RESTS: usize = 4;
+
+/// A sensor that rests at more values than these rests anywhere, and a rest at one says what is usual at all others.
+const FEW_RESTS: usize = 2;
 
 /// How many windows have to be seen for each window of [`Rules::stuck_after`], before a sensor counts as one that varies.
 const SEEN_FOR_EACH: u32 = 4;
@@ -43,6 +52,17 @@ pub(super) struct Stuck {
     varied: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     noticed: Option<EventTime>,
+    /// Where it has rested, the last one at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rests: Vec<Rest>,
+}
+
+/// A value that a sensor has repeated for long enough to be stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Rest {
+    value: f64,
+    /// Length of the longest repetition, in windows.
+    windows: u32,
 }
 
 /// Windows in a row that have one value.
@@ -62,11 +82,7 @@ impl Stuck {
             return None;
         }
         match &mut self.run {
-            Some(run)
-                if window
-                    .value
-                    .is_some_and(|value| value.to_bits() == run.value.to_bits()) =>
-            {
+            Some(run) if window.value.is_some_and(|value| is_one(value, run.value)) => {
                 run.windows = run.windows.saturating_add(1);
                 run.end = window.end;
                 if self.noticed.is_none() && self.is_stuck(rules) {
@@ -74,12 +90,12 @@ impl Stuck {
                 }
                 None
             }
-            _ => self.vary(window),
+            _ => self.vary(window, rules),
         }
     }
 
     /// Ends the run, if there is one, and begins the next.
-    fn vary(&mut self, window: &Window) -> Option<Course> {
+    fn vary(&mut self, window: &Window, rules: &Rules) -> Option<Course> {
         let ended = self.course().map(|course| Course {
             closed: Some(window.end),
             ..course
@@ -87,7 +103,10 @@ impl Stuck {
         let repeated = self.run.map_or(1, |run| run.windows);
         let mut length = f64::from(repeated);
         if ended.is_some() {
-            length = length.min(GROWS_BY * self.longest);
+            length = length.min(f64::from(GROWS_BY) * self.longest);
+        }
+        if self.comes_back() {
+            length = 1.0;
         }
         let shrunk = self.longest - (self.longest - length) / f64::from(MEMORY);
         self.longest = length.max(shrunk);
@@ -99,6 +118,7 @@ impl Stuck {
         if self.seen > u32::MAX / 2 {
             (self.seen, self.varied) = (self.seen / 2, self.varied / 2);
         }
+        self.rest(rules);
         self.noticed = None;
         self.run = window.value.map(|value| Run {
             value,
@@ -107,6 +127,37 @@ impl Stuck {
             end: window.end,
         });
         ended
+    }
+
+    /// Remembers the run, if it was long.
+    fn rest(&mut self, rules: &Rules) {
+        let Some(Run { value, windows, .. }) = self.run else {
+            return;
+        };
+        if windows < least_if_never(rules) {
+            return;
+        }
+        let known = self.rests.iter().position(|rest| is_one(rest.value, value));
+        let before = known.map_or(0, |at| self.rests.remove(at).windows);
+        let most = before.max(rules.stuck_after).saturating_mul(GROWS_BY);
+        let windows = before.max(windows.min(most));
+        self.rests.push(Rest { value, windows });
+        if self.rests.len() > MOST_RESTS {
+            self.rests.remove(0);
+        }
+    }
+
+    /// Returns whether the run is at one of few values at which the sensor rests.
+    fn comes_back(&self) -> bool {
+        let mut rests = self.rests.iter();
+        let is_known = |run: Run| rests.any(|rest| is_one(rest.value, run.value));
+        self.rests.len() <= FEW_RESTS && self.run.is_some_and(is_known)
+    }
+
+    /// Returns the length of the longest run that is usual for the present one.
+    fn usual(&self, run: &Run) -> f64 {
+        let rest = self.rests.iter().find(|rest| is_one(rest.value, run.value));
+        rest.map_or(self.longest, |rest| self.longest.max(rest.windows.into()))
     }
 
     /// Returns whether the sensor used to vary, so that it can be stuck.
@@ -118,11 +169,11 @@ impl Stuck {
     fn is_stuck(&self, rules: &Rules) -> bool {
         let Some(run) = self.run else { return false };
         let least = match self.longest < NEVER {
-            true => rules.stuck_after.div_ceil(PART_IF_NEVER).max(2),
+            true => least_if_never(rules),
             false => rules.stuck_after,
         };
         run.windows >= least
-            && f64::from(run.windows) > f64::from(TIMES) * self.longest
+            && f64::from(run.windows) > f64::from(TIMES) * self.usual(&run)
             && self.used_to_vary(rules)
     }
 
@@ -143,4 +194,13 @@ impl Stuck {
             ..Course::begun(IncidentKind::Stuck, run.start, noticed)
         })
     }
+}
+
+/// Returns after how many windows a sensor is stuck that has repeated nothing.
+fn least_if_never(rules: &Rules) -> u32 {
+    rules.stuck_after.div_ceil(PART_IF_NEVER).max(2)
+}
+
+fn is_one(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits()
 }

@@ -124,7 +124,7 @@ pub(super) async fn detect(
             .course
             .peak
             .as_ref()
-            .map_or(f64::INFINITY, |peak| peak.score)
+            .map_or(f64::NEG_INFINITY, |peak| peak.score)
     };
     (detected.incidents).sort_by(|(a, _), (b, _)| height(b).total_cmp(&height(a)));
     Ok(detected)
@@ -156,4 +156,65 @@ impl Detected {
 fn touches(prediction: &Prediction, from: EventTime, to: EventTime) -> bool {
     let start = prediction.aggregate.window_start;
     start < to && from.as_millis() < start.as_millis() + prediction.window_length.as_millis()
+}
+#[cfg(test)]
+mod tests {
+    use windrow_common::{Course, IncidentKind, Length, Peak};
+
+    use super::*;
+
+    fn minute(number: i64) -> EventTime {
+        EventTime::from_millis(number * 60_000)
+    }
+
+    fn incident(tag: &str, opened: i64, score: Option<f64>) -> Incident {
+        let kind = match score {
+            Some(_) => IncidentKind::Anomaly,
+            None => IncidentKind::Silent,
+        };
+        Incident {
+            sensor: SensorId::new("d", tag).unwrap(),
+            window_length: Length::from_millis(60_000),
+            course: Course {
+                until: minute(opened + 2),
+                peak: score.map(|score| Peak {
+                    score,
+                    at: minute(opened),
+                    cause: None,
+                }),
+                ..Course::begun(kind, minute(opened), minute(opened + 1))
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_wrong_from_the_first_reading_on_is_not_to_be_found_but_no_false_alarm() {
+        let store = Store::create("memory:///").unwrap();
+        let incidents = [
+            incident("silent", 20, None),
+            incident("early", 6, Some(1.0)),
+            incident("late", 20, Some(2.0)),
+            incident("false", 20, Some(1.5)),
+        ];
+        let put = store.put_incidents(minute(0), incidents.to_vec(), None);
+        put.await.unwrap();
+        let anomaly = |tag: &str, from: i64| Anomaly {
+            sensor: SensorId::new("d", tag).unwrap(),
+            kind: AnomalyKind::LevelShift,
+            from: minute(from),
+            to: minute(from + 4),
+        };
+        let truth = vec![anomaly("early", 5), anomaly("late", 20), anomaly("missed", 20)];
+        let detected = detect(&store, truth, minute(10)).await.unwrap();
+        assert_eq!((detected.episodes(), detected.found()), (2, 1));
+        assert_eq!(detected.of_kind(AnomalyKind::LevelShift), (2, 1));
+        assert_eq!(detected.right_incidents(), 2);
+        assert_eq!((detected.precision(), detected.recall()), (Some(0.5), Some(0.5)));
+        // The highest scores come first; silence has none.
+        let tags = detected
+            .incidents
+            .iter()
+            .map(|(incident, _)| &*incident.sensor.tag);
+        assert_eq!(tags.collect::<Vec<_>>(), ["late", "false", "early", "silent"]);
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Retrained {
     pub(super) imported: u64,
     /// Sensors with too few windows, which keep their model.
     pub(super) few: u64,
-    /// Windows that were left out, because they belong to incidents that were labelled true or maintenance.
+    /// Windows of single sensors that were left out, because they belong to incidents that were labelled true or maintenance.
     pub(super) left_out_windows: u64,
     /// Sensors with such windows.
     pub(super) left_out_sensors: u64,

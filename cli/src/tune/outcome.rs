@@ -41,6 +41,8 @@ pub(super) struct Report {
     few: u64,
     /// Sensors that keep a model that was not trained here.
     pub(super) imported: u64,
+    /// Models of several tags together, which are not tuned.
+    pub(super) groups: u64,
     pub(super) failed: BTreeMap<SensorId, String>,
 }
 
@@ -52,6 +54,7 @@ impl Report {
             tuned: BTreeMap::new(),
             few: 0,
             imported: 0,
+            groups: 0,
             failed: BTreeMap::new(),
         }
     }
@@ -82,7 +85,7 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let sensors = self.tuned.iter().map(|(sensor, (tuned, change))| {
             let mut one = json!({
-                "sensor": sensor.to_string(), "stays": tuned.stays(), "why": tuned.why(), "allowed": tuned.allowed,
+                "sensor": sensor.to_string(), "stays": *change == Change::None, "why": tuned.why(), "allowed": tuned.allowed,
                 "pinned": *change == Change::Pinned, "put_in": INJECTIONS,
                 "present": trial_json(tuned, tuned.present()), "chosen": trial_json(tuned, tuned.choice()),
             });
@@ -94,7 +97,7 @@ impl Report {
         json!({
             "sensors": sensors.collect::<Vec<_>>(), "models": self.count(Change::Stored),
             "stay": self.count(Change::None), "pinned": self.count(Change::Pinned), "few": self.few,
-            "imported": self.imported,
+            "imported": self.imported, "groups": self.groups,
             "failed": self.failed.iter().map(|(sensor, why)| json!({
                 "sensor": sensor.to_string(), "why": why,
             })).collect::<Vec<_>>(),
@@ -105,16 +108,21 @@ impl Report {
         for (sensor, why) in &self.failed {
             eprintln!("windrow: {sensor}: {why}");
         }
-        let changed = || self.tuned.iter().filter(|(_, (tuned, _))| !tuned.stays());
+        let changed = || {
+            self.tuned
+                .iter()
+                .filter(|(_, (_, change))| *change != Change::None)
+        };
         let named = match self.trials {
             true => self.tuned.iter().take(MOST_NAMED).collect::<Vec<_>>(),
             false => changed().take(MOST_NAMED).collect(),
         };
-        for (sensor, (tuned, _)) in named {
+        for (sensor, (tuned, change)) in named {
             let choice = &tuned.choice().recipe;
-            let what = match tuned.stays() {
-                true => format!("keeps {choice}"),
-                false => format!("{choice} instead of {}", tuned.present().recipe),
+            let what = match (tuned.stays(), *change == Change::None) {
+                (true, true) => format!("keeps {choice}"),
+                (true, false) => format!("{choice}, as any sensor without a model"),
+                (false, _) => format!("{choice} instead of {}", tuned.present().recipe),
             };
             show::line(&format!("{sensor}: {what}: {}", tuned.why()))?;
             if self.trials {
@@ -151,6 +159,10 @@ impl Report {
                 "sensors are pinned: their new models are candidates",
             ),
             (self.imported, "sensors keep a model that was not trained here"),
+            (
+                self.groups,
+                "models of several tags together stay; they are not tuned",
+            ),
             (self.few, "sensors have too few windows, and keep what they have"),
         ] {
             if count > 0 {

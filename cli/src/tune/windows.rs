@@ -62,6 +62,7 @@ impl Passes {
         let most = args.windows as usize;
         let found = due(repository, |sensor| args.is_wanted(sensor)).await?;
         report.imported = found.imported;
+        report.groups = found.of_devices.len() as u64;
         report.failed.extend(found.failed);
         let mut passes = Self {
             ready: Vec::new(),
@@ -81,6 +82,11 @@ impl Passes {
                 let with_model = repository.list().await?.into_iter().filter(|entry| entry.current);
                 let with_model: HashSet<SensorId> = with_model.map(|entry| entry.sensor).collect();
                 passes.ready = of_source(args, source, found.due, &with_model).await?;
+                if passes.ready.is_empty() {
+                    return Err(CliError::Usage(format!(
+                        "`{source}` has no window of such a sensor: see `windrow inspect`, or name others"
+                    )));
+                }
             }
         }
         if passes.sensors() == 0 && report.imported == 0 && report.failed.is_empty() {
@@ -211,6 +217,10 @@ async fn of_source(
             length,
             ..gathered
         });
+    }
+    // Of the others nothing is known here, and they are told to have too few windows.
+    if !all.is_empty() {
+        all.extend(due.into_values().map(Gathered::of));
     }
     Ok(all)
 }

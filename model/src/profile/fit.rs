@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use windrow_common::EventTime;
 
 use super::{Clock, HOURS, Profile, Season};
+use crate::median::median;
 
 /// A profile must leave at most this share of the mean absolute error that one level for all times leaves.
 const WORTH_A_PROFILE: f64 = 0.8;
@@ -99,28 +100,4 @@ fn mean_error(windows: &[Window], table: &Table) -> f64 {
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     let count = windows.len() as f64;
     errors.sum::<f64>() / count
-}
-
-/// Returns the median of at least one level: the mean of the two in the middle of an even number.
-fn median(levels: &mut [f64]) -> f64 {
-    let middle = levels.len() / 2;
-    let even = levels.len().is_multiple_of(2);
-    let (below, upper, _) = levels.select_nth_unstable_by(middle, f64::total_cmp);
-    if !even {
-        return *upper;
-    }
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    lower.midpoint(*upper)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
-        assert_eq!(median(&mut [10.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&mut [9.0, -1.0, 4.0]), 4.0);
-        assert_eq!(median(&mut [7.0]), 7.0);
-    }
 }

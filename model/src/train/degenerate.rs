@@ -99,7 +99,7 @@ impl<'a> History<'a> {
         let constant = (0..dimension).map(|at| highs[at] - lows[at] <= ROUNDING * largest(at));
         // Deviations and ranges of a constant are 0; their tolerance is that of the value.
         let of_value = (0..dimension).filter(|at| features.as_slice()[*at] != Feature::Count);
-        let tolerance = LEAST_TOLERANCE.max(TOLERANCE * of_value.map(largest).fold(0.0, f64::max));
+        let tolerance = tolerance(of_value.map(largest).fold(0.0, f64::max));
         Self {
             features,
             first: &rows[..dimension],
@@ -171,6 +171,11 @@ impl<'a> History<'a> {
         }
         Scaler::new(scaler.mean().to_vec(), scale)
     }
+}
+
+/// Returns by how much a value may differ that never varied, if this was its largest.
+pub(super) fn tolerance(largest: f64) -> f64 {
+    LEAST_TOLERANCE.max(TOLERANCE * largest)
 }
 
 /// Returns the smallest and the largest value of each feature.

@@ -17,11 +17,6 @@ pub const LEAST_GROUP_ROWS: usize = 100;
 /// The history is cut into so many blocks; each is left out once to find the threshold.
 const BLOCKS: usize = 4;
 
-/// How far a column that never varied may move, as a share of its value; the same as for a sensor alone.
-const TOLERANCE: f64 = 1e-6;
-/// The same for one that was always 0.
-const LEAST_TOLERANCE: f64 = 1e-9;
-
 /// Trains a model of a group on its rows, which are in order of time.
 ///
 /// The columns are standardised and whitened, and a one-class SVM with an RBF kernel is fitted to them. Of the options, the kernel
@@ -52,7 +47,7 @@ pub fn train_group(
             value: values[at],
         });
     }
-    let threshold = left_out(values, columns, options)?;
+    let threshold = left_out(values, columns, group.smoothing(), options)?;
     let fitted = Fitted::to(values, columns, options)?;
     let used = given.min(options.max_rows);
     let provenance = format!(
@@ -72,13 +67,24 @@ pub fn train_group(
 }
 
 /// Returns the largest score of rows that their model was not trained on; at least that of the boundary.
-fn left_out(values: &[f64], columns: usize, options: &TrainOptions) -> Result<f64, TrainError> {
+///
+/// A row is the mean of its last windows, so those around a block share windows with it, and are left out as well.
+fn left_out(
+    values: &[f64],
+    columns: usize,
+    smoothing: usize,
+    options: &TrainOptions,
+) -> Result<f64, TrainError> {
     let rows = values.len() / columns;
+    // Of a short history at least half is trained on.
+    let shared = (smoothing - 1).min(rows / (4 * BLOCKS)) * columns;
     let mut largest: f64 = 0.0;
     for block in 0..BLOCKS {
         let at = |block: usize| rows * block / BLOCKS * columns;
         let (before, rest) = values.split_at(at(block));
         let (left_out, after) = rest.split_at(at(block + 1) - at(block));
+        let before = &before[..before.len().saturating_sub(shared)];
+        let after = after.get(shared..).unwrap_or_default();
         let others = [before, after].concat();
         let fitted = Fitted::to(&others, columns, options)?;
         largest = fitted.scores(left_out).into_iter().fold(largest, f64::max);
@@ -147,7 +153,7 @@ fn scaler(values: &[f64], columns: usize) -> Result<Scaler, TrainError> {
         let (low, high) = own().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
             (low.min(value), high.max(value))
         });
-        let tolerance = LEAST_TOLERANCE.max(TOLERANCE * low.abs().max(high.abs()));
+        let tolerance = degenerate::tolerance(low.abs().max(high.abs()));
         if high - low <= tolerance {
             *scale = tolerance;
         }

@@ -27,9 +27,10 @@ pub(super) fn fit(
     let mut seen = HashSet::new();
     let mut different = Vec::new();
     for row in rows.chunks_exact(dimension) {
+        // Adding 0 makes -0 and 0 one.
         let rounded: Vec<u64> = row
             .iter()
-            .map(|value| (value * PARTS).round().to_bits())
+            .map(|value| ((value * PARTS).round() + 0.0).to_bits())
             .collect();
         if seen.insert(rounded) {
             different.extend_from_slice(row);

@@ -3,6 +3,7 @@
 use super::degenerate::History;
 use super::limit::Limits;
 use super::{Replaced, TrainError, TrainOptions, to_f64};
+use crate::median::median;
 use crate::{Feature, RobustZ};
 
 /// The median absolute deviation of normal numbers times this is their standard deviation.
@@ -56,16 +57,4 @@ pub(super) fn fit(
         all_limits.push(limit);
     }
     Ok((RobustZ::new(centres, scales, all_limits)?, limits.moved))
-}
-
-/// Returns the median of at least one number: the mean of the two in the middle of an even number.
-fn median(numbers: &mut [f64]) -> f64 {
-    let middle = numbers.len() / 2;
-    let even = numbers.len().is_multiple_of(2);
-    let (below, upper, _) = numbers.select_nth_unstable_by(middle, f64::total_cmp);
-    if !even {
-        return *upper;
-    }
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    lower.midpoint(*upper)
 }

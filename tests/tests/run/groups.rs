@@ -176,6 +176,10 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
     let named = together.iter().filter(|row| row["cause"] == "power.mean").count();
     assert!(named * 2 > found, "{named} of {found}");
 
+    // A group is no sensor: its windows are none that are missed.
+    let report = windrow(&["fleet", "report", "--store", text(&store)]).json();
+    assert_eq!(report["sensors"], 10, "{report}");
+
     let incidents = windrow(&["incidents", "list", "--store", text(&store)]).json();
     let of_group = |incident: &&Value| incident.to_string().contains("(group)");
     let told: Vec<&Value> = incidents.as_array().unwrap().iter().filter(of_group).collect();

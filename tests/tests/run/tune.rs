@@ -124,4 +124,37 @@ fn each_sensor_gets_what_finds_more_in_a_back_test_with_the_reason() {
     assert!(code == 2 && error.contains("no such sensor"), "{error}");
     let few = models(&["tune", "--least", "5000"]).json();
     assert_eq!(few["few"], 2);
+
+    // A sensor without a model gets one, also if it is that which any sensor is trained with.
+    let new = folder.path().join("new");
+    let words = [
+        "models",
+        "tune",
+        "--source",
+        csv,
+        "--window",
+        "1m",
+        "--store",
+        text(&new),
+    ];
+    let first = windrow(&words).json();
+    assert_eq!(
+        (&first["models"], &first["stay"]),
+        (&json!(2), &json!(0)),
+        "{first}"
+    );
+    let calm = of(&first, "m/calm");
+    assert_eq!(
+        (&calm["stays"], &calm["chosen"]),
+        (&json!(false), &calm["present"]),
+        "{calm}"
+    );
+    let listed = windrow(&["models", "list", "--store", text(&new)]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    // Of what the source lacks nothing is known.
+    let (code, _, error) = windrow(&[&words[..], &["m/other"]].concat()).end();
+    assert!(
+        code == 2 && error.contains("has no window of such a sensor"),
+        "{error}"
+    );
 }

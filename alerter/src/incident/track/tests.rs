@@ -236,6 +236,55 @@ fn a_sensor_that_repeats_nothing_is_stuck_after_a_few_windows() {
     assert_eq!(noticed(1_200, Some(290)), Some(10));
 }
 
+#[test]
+fn a_value_at_which_a_sensor_has_rested_before_is_no_fault() {
+    let day = 1_440;
+    // A pump that stands for two hours every other day, where its flow is exactly 0.
+    let pump = |days: i64| {
+        let stands = |number: i64| number % (2 * day) >= 2 * day - 120;
+        (0..days * day).map(move |number| Window {
+            value: stands(number).then_some(0.0),
+            ..window(number, -1.0)
+        })
+    };
+    let stuck_at = |number: i64, value: f64| Window {
+        value: Some(value),
+        ..window(number, -1.0)
+    };
+    let (days, begun) = (30, 30 * day);
+    let found = of_windows(pump(days), minute(begun), &Rules::default());
+    let opened: Vec<i64> = found
+        .iter()
+        .map(|course| course.opened.as_millis() / MINUTE)
+        .collect();
+    // The first time nobody can know.
+    assert_eq!(opened, [2 * day - 120]);
+    // That it is stuck at a value of its own is seen as soon as before.
+    let found = |value, windows| {
+        let after = (begun..begun + windows).map(move |number| stuck_at(number, value));
+        let running = (begun..begun + 1).map(|number| window(number, -1.0));
+        let all = pump(days).chain(running).chain(after.skip(1));
+        let found = of_windows(all, minute(begun + windows), &Rules::default());
+        found
+            .get(1)
+            .map(|course| course.noticed.as_millis() / MINUTE - begun - 1)
+    };
+    assert_eq!(found(7.0, 100), Some(10));
+    // At 0 it is after three times its longest rest.
+    assert_eq!((found(0.0, 361), found(0.0, 362)), (None, Some(361)));
+}
+
+#[test]
+fn a_sensor_that_rests_anywhere_is_stuck_once_at_most() {
+    // A valve that moves for an hour and then rests for another, at one of five places.
+    let valve = (0..30 * 1_440).map(|number| Window {
+        value: (number % 120 >= 60).then_some((number / 120 % 5) as f64),
+        ..window(number, -1.0)
+    });
+    let found = of_windows(valve, minute(30 * 1_440), &Rules::default());
+    assert!(found.len() <= 1, "{}", found.len());
+}
+
 /// Returns windows of a minute with these numbers of readings, from the minute `from` on.
 fn counted(from: i64, counts: impl IntoIterator<Item = u32>) -> Vec<Window> {
     let of = |(number, count)| Window {
