@@ -9,6 +9,7 @@ mod cost;
 mod dead_letters;
 mod demo;
 mod error;
+mod fits;
 mod fleet;
 mod incidents;
 mod input;
@@ -30,6 +31,7 @@ mod run;
 mod scale;
 #[cfg(feature = "cluster")]
 mod send;
+mod sensor_index;
 mod show;
 mod train;
 mod tune;

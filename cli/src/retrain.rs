@@ -11,11 +11,9 @@ mod outcome;
 mod recent;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
@@ -27,10 +25,10 @@ use windrow_store::{Hour, Store, StoreArg};
 
 use crate::budget::{Budget, Promise};
 use crate::error::CliError;
+use crate::fits::Fits;
 use crate::label::{IncidentLabels, KeptOut};
 use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
-use crate::run::cores;
 use crate::show;
 use crate::train::Sample;
 use calibrate::{Counts, wanted};
@@ -41,8 +39,6 @@ use outcome::{Outcome, Retrained};
 pub(crate) use due::{Due, due, hours};
 pub(crate) use recent::RecentWindows;
 
-/// Number of sensors that are read or stored at once, beside those that are trained: one on each core.
-const SENSORS_IN_FLIGHT: usize = 16;
 /// Most sensors whose windows are held out to find the threshold.
 const MOST_CALIBRATED: usize = 2_000;
 
@@ -180,7 +176,7 @@ pub(crate) async fn retrain(
     }
     let threshold = retrained.threshold.and_then(Result::ok);
     let bar = steps("retraining", due.len() as u64);
-    let fits = Arc::new(Semaphore::new(cores()));
+    let fits = Fits::on_all_cores();
     for due in due.chunks(at_once(&due, how)) {
         let mut recent = RecentWindows::default();
         for due in due {
@@ -196,12 +192,12 @@ pub(crate) async fn retrain(
         let mut waiting = due.iter();
         let mut training = JoinSet::new();
         loop {
-            while training.len() < SENSORS_IN_FLIGHT + cores()
+            while training.len() < Fits::most_sensors()
                 && let Some(due) = waiting.next()
             {
                 let sample = samples.remove(&due.sensor);
                 let (due, repository, how, rules) = (due.copy(), repository.clone(), how.clone(), *rules);
-                let fits = Arc::clone(&fits);
+                let fits = fits.clone();
                 training.spawn(async move {
                     // A damaged model is as good as none; a store that fails is no reason to judge without it.
                     let present = match repository.load(&due.sensor, &due.version).await {
@@ -209,15 +205,11 @@ pub(crate) async fn retrain(
                         Err(error) if error.is_of_one_model() => None,
                         Err(error) => return Err(CliError::from(error)),
                     };
-                    let slot = fits.acquire_owned().await;
-                    let fitted = tokio::task::spawn_blocking(move || {
+                    let fitted = fits.run(move || {
                         let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
                         (due, outcome)
                     });
-                    let (due, outcome) = fitted
-                        .await
-                        .map_err(|error| CliError::Panicked(error.to_string()))?;
-                    drop(slot);
+                    let (due, outcome) = fitted.await?;
                     let ended = outcome.stored(&repository, &due, storing).await?;
                     Ok((due.sensor, ended))
                 });
@@ -296,8 +288,9 @@ async fn calibrate(
     let bar = steps("calibrating", samples.len() as u64);
     let mut waiting = due.iter();
     let (mut counting, mut counts) = (JoinSet::new(), Counts::default());
+    let fits = Fits::on_all_cores();
     loop {
-        while counting.len() < cores()
+        while counting.len() < Fits::most_sensors()
             && let Some(due) = waiting.next()
         {
             let Some(sample) = samples
@@ -307,12 +300,16 @@ async fn calibrate(
                 continue;
             };
             let (features, options, rules) = (due.features.clone(), due.options(how), *rules);
-            counting.spawn_blocking(move || Counts::of(&sample, &features, &options, &rules));
+            let fits = fits.clone();
+            counting.spawn(async move {
+                fits.run(move || Counts::of(&sample, &features, &options, &rules))
+                    .await
+            });
         }
         let Some(counted) = counting.join_next().await else {
             break;
         };
-        counts.add(&counted.map_err(|error| CliError::Panicked(error.to_string()))?);
+        counts.add(&counted.map_err(|error| CliError::Panicked(error.to_string()))??);
         bar.inc(1);
     }
     bar.finish_and_clear();

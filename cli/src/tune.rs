@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
@@ -21,18 +20,15 @@ use windrow_tuning::{History, Recipe, TuneError, recipes, tune};
 
 use crate::budget::Budget;
 use crate::error::CliError;
+use crate::fits::Fits;
 use crate::label::{IncidentLabel, IncidentLabels, KeptOut};
 use crate::output::{OutputArg, OutputFormat};
 use crate::progress::steps;
 use crate::retrain::Storing;
-use crate::run::cores;
 use crate::show;
 use crate::train::{Sample, metadata};
 use outcome::{Change, Ended, Report};
 use windows::{Gathered, Passes};
-
-/// Number of sensors that are read or stored at once, beside those that are tuned: one on each core.
-const SENSORS_IN_FLIGHT: usize = 16;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -119,15 +115,15 @@ impl TuneArgs {
         };
         let mut report = Report::new(self.trials, storing);
         let mut passes = Passes::new(&self, &repository, &store, &mut report).await?;
-        let (how, fits) = (Arc::new(how), Arc::new(Semaphore::new(cores())));
+        let (how, fits) = (Arc::new(how), Fits::on_all_cores());
         let bar = steps("tuning", passes.sensors());
         while let Some(gathered) = passes.next(&store).await? {
             let (mut waiting, mut tuning) = (gathered.into_iter(), JoinSet::new());
             loop {
-                while tuning.len() < SENSORS_IN_FLIGHT + cores()
+                while tuning.len() < Fits::most_sensors()
                     && let Some(one) = waiting.next()
                 {
-                    let (how, fits, repository) = (Arc::clone(&how), Arc::clone(&fits), repository.clone());
+                    let (how, fits, repository) = (Arc::clone(&how), fits.clone(), repository.clone());
                     tuning.spawn(async move {
                         let sensor = one.sensor.clone();
                         Ok::<_, CliError>((sensor, how.tune(one, &repository, fits).await?))
@@ -172,7 +168,7 @@ impl How {
         &self,
         gathered: Gathered,
         repository: &ModelRepository,
-        fits: Arc<Semaphore>,
+        fits: Fits,
     ) -> Result<Ended, CliError> {
         if gathered.windows.len() < self.least {
             return Ok(Ended::Few);
@@ -193,8 +189,7 @@ impl How {
         };
         let (wrong, left_out) = (ranges(&self.wrong, &sensor), ranges(&self.left_out, &sensor));
         let per_month = self.per_month;
-        let slot = fits.acquire_owned().await;
-        let chosen = tokio::task::spawn_blocking(move || {
+        let chosen = fits.run(move || {
             let history = History {
                 windows: &gathered.windows,
                 length: gathered.length,
@@ -215,11 +210,7 @@ impl How {
             };
             Ok::<_, TuneError>((tuned, model))
         });
-        let chosen = chosen
-            .await
-            .map_err(|error| CliError::Panicked(error.to_string()))?;
-        drop(slot);
-        let (tuned, model) = match chosen {
+        let (tuned, model) = match chosen.await? {
             Ok(chosen) => chosen,
             Err(why) => return Ok(Ended::Failed(why.to_string())),
         };

@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod aggregates;
 mod args;
 #[cfg(feature = "cloud")]
 mod azure;
@@ -58,6 +59,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::sync::Mutex;
 
+pub use aggregates::{AggregateReader, ScoredWindow};
 pub use args::StoreArg;
 pub use blocking::run_blocking;
 pub use counting::HourRows;

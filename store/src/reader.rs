@@ -14,7 +14,7 @@ use super::{Blob, Dispatched, Store, StoreError, WindowRow, dispatched, predicti
 use windrow_common::{EventTime, Prediction};
 
 /// Number of parts that are read and decoded concurrently.
-const READS_IN_FLIGHT: usize = 8;
+pub(super) const READS_IN_FLIGHT: usize = 8;
 
 /// The parts of one hour of a table. Two are equal if they have the same parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,11 @@ impl Hour {
     /// Returns its parts, ordered by path.
     pub fn parts(&self) -> &[Blob] {
         &self.parts
+    }
+
+    /// Returns the paths of its parts, in order.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = String> {
+        self.parts.into_iter().map(|part| part.path)
     }
 
     /// Returns the same hour several times, each time with some of its parts.
@@ -166,23 +171,26 @@ impl Store {
         let reads: Vec<_> = hour
             .parts
             .iter()
-            .map(|part| async move {
-                // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
-                let Some(bytes) = self.get(&part.path).await? else {
-                    return Ok((part.path.clone(), Vec::new()));
-                };
-                let damaged = |why: String| StoreError::Damaged {
-                    path: part.path.clone(),
-                    why,
-                };
-                let rows = run_blocking(move || decode(bytes))
-                    .await
-                    .map_err(damaged)?
-                    .map_err(|error| damaged(error.to_string()))?;
-                Ok((part.path.clone(), rows))
-            })
+            .map(|part| self.decoded(part.path.clone(), decode))
             .collect();
         futures::stream::iter(reads).buffered(READS_IN_FLIGHT).boxed()
+    }
+
+    /// Returns what a part holds, with its path.
+    pub(super) async fn decoded<T: Send + 'static>(
+        &self,
+        path: String,
+        decode: fn(bytes::Bytes) -> Result<Vec<T>, super::TableError>,
+    ) -> Result<(String, Vec<T>), StoreError> {
+        // A part that no longer exists was compacted or deleted: its rows are elsewhere or no longer wanted.
+        let Some(bytes) = self.get(&path).await? else {
+            return Ok((path, Vec::new()));
+        };
+        let decoded = run_blocking(move || decode(bytes)).await;
+        match decoded.and_then(|decoded| decoded.map_err(|error| error.to_string())) {
+            Ok(rows) => Ok((path, rows)),
+            Err(why) => Err(StoreError::Damaged { path, why }),
+        }
     }
 }
 

@@ -37,14 +37,23 @@ pub struct WindowRow<'a> {
     pub anomaly: bool,
 }
 
-/// Reads these columns of one Parquet file. Names are keys of a dictionary, as they are in the file.
+/// Reads these columns of one Parquet file.
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
+    projected(bytes, &COLUMNS, &["device", "tag"])
+}
+
+/// Reads some columns of one Parquet file. Those that are `names` are keys of a dictionary, as they are in the file.
+pub(super) fn projected(
+    bytes: Bytes,
+    columns: &[&str],
+    names: &[&str],
+) -> Result<Vec<RecordBatch>, TableError> {
     // As in `table::read`: the library panics on some damage.
     caught(|| {
         let read = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())?;
         let key = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let fields = read.schema().fields().iter().map(|field| {
-            let is_name = ["device", "tag"].contains(&field.name().as_str());
+            let is_name = names.contains(&field.name().as_str());
             match is_name && *field.data_type() == DataType::Utf8 {
                 true => Arc::new(field.as_ref().clone().with_data_type(key.clone())),
                 false => Arc::clone(field),
@@ -54,7 +63,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
             ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(read.metadata()), options)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
-        let only = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+        let only = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let reader = builder.with_projection(only).with_batch_size(65_536).build()?;
         Ok(reader.collect::<Result<_, _>>()?)
     })?
@@ -94,13 +103,13 @@ pub(super) fn each(
 }
 
 /// A column of names.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     column: &'a DictionaryArray<Int32Type>,
     names: &'a StringArray,
 }
 
 impl<'a> Names<'a> {
-    fn of(batch: &'a RecordBatch, name: &'static str) -> Result<Self, TableError> {
+    pub(super) fn of(batch: &'a RecordBatch, name: &'static str) -> Result<Self, TableError> {
         let column = batch.column_by_name(name);
         let column = column.and_then(|column| column.as_dictionary_opt::<Int32Type>());
         let column = column.filter(|column| column.null_count() == 0);
@@ -112,7 +121,12 @@ impl<'a> Names<'a> {
         })
     }
 
-    fn get(&self, row: usize) -> &'a str {
+    /// Returns the place of a row's name in the dictionary.
+    pub(super) fn key(&self, row: usize) -> Option<usize> {
+        self.column.key(row)
+    }
+
+    pub(super) fn get(&self, row: usize) -> &'a str {
         // The library checks that keys are within the dictionary, when it makes the array.
         self.column.key(row).map_or("", |key| self.names.value(key))
     }

@@ -1,6 +1,4 @@
-//! The sensors of a fleet, found by their names without a copy of them.
-
-use std::collections::HashMap;
+//! What is known of the sensors of a fleet.
 
 use windrow_common::{EventTime, SensorId};
 
@@ -8,6 +6,7 @@ use super::cadence::Cadence;
 use super::cells::Cell;
 use super::incidents::Stretch;
 use super::level::Level;
+use crate::sensor_index::SensorIndex;
 
 /// What is known of a sensor.
 #[derive(Debug)]
@@ -30,17 +29,13 @@ pub(super) struct Known<'a> {
     pub(super) scored: u64,
     /// How many of their rows are anomalies.
     pub(super) anomalies: u64,
-    /// The sensor whose row came next when this one's was read last.
-    next: usize,
 }
 
-/// Sensors by name.
+/// Sensors by number.
 #[derive(Debug, Default)]
 pub(super) struct Sensors<'a> {
     pub(super) all: Vec<Known<'a>>,
-    by_name: HashMap<Box<str>, HashMap<Box<str>, usize>>,
-    /// The sensor that was found last.
-    last: usize,
+    index: SensorIndex,
 }
 
 impl<'a> Sensors<'a> {
@@ -51,43 +46,12 @@ impl<'a> Sensors<'a> {
         tag: &str,
         new: impl FnOnce(SensorId) -> Known<'a>,
     ) -> Result<usize, String> {
-        let is = |at: usize| {
-            let known: Option<&Known<'_>> = self.all.get(at);
-            known.is_some_and(|known| *known.sensor.tag == *tag && *known.sensor.device == *device)
-        };
-        // Rows of a sensor come together, or sensors come in the order of the part before.
-        if is(self.last) {
-            return Ok(self.last);
-        }
-        let next = self.all.get(self.last).map_or(0, |known| known.next);
-        let at = match is(next) {
-            true => next,
-            false => self.look_up(device, tag, new)?,
-        };
-        if let Some(last) = self.all.get_mut(self.last) {
-            last.next = at;
-        }
-        self.last = at;
-        Ok(at)
-    }
-
-    fn look_up(
-        &mut self,
-        device: &str,
-        tag: &str,
-        new: impl FnOnce(SensorId) -> Known<'a>,
-    ) -> Result<usize, String> {
-        if let Some(at) = self.by_name.get(device).and_then(|tags| tags.get(tag)) {
-            return Ok(*at);
+        if let Some(at) = self.index.find(device, tag) {
+            return Ok(at);
         }
         let sensor = SensorId::new(device, tag).map_err(|error| error.to_string())?;
-        let at = self.all.len();
-        self.all.push(new(sensor));
-        self.by_name
-            .entry(device.into())
-            .or_default()
-            .insert(tag.into(), at);
-        Ok(at)
+        self.all.push(new(sensor.clone()));
+        Ok(self.index.add(sensor))
     }
 }
 
@@ -105,7 +69,6 @@ impl<'a> Known<'a> {
             scored_ms: 0,
             scored: 0,
             anomalies: 0,
-            next: 0,
         }
     }
 }
@@ -115,22 +78,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sensor_has_one_place_in_whatever_order_its_rows_come() {
+    fn a_sensor_is_made_once_and_one_without_a_name_is_refused() {
         let mut sensors = Sensors::default();
         let mut find = |device: &str, tag: &str| {
             let new = |sensor| Known::new(sensor, None, &[]);
             sensors.find(device, tag, new)
         };
-        let names = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2"), ("c", "1")];
-        for (at, (device, tag)) in names.iter().enumerate() {
-            assert_eq!(find(device, tag), Ok(at));
-        }
-        for step in 0..200_usize {
-            // In order, one often, and any.
-            for at in [step % 5, 3, 3, step * step % 5, (step / 7) % 5] {
-                assert_eq!(find(names[at].0, names[at].1), Ok(at), "{step}");
-            }
-        }
+        let found = [("a", "1"), ("b", "1"), ("a", "1")].map(|(device, tag)| find(device, tag));
+        assert_eq!(found, [Ok(0), Ok(1), Ok(0)]);
         assert!(find("", "1").is_err());
+        assert_eq!(sensors.all.len(), 2);
     }
 }

@@ -1,22 +1,23 @@
 //! Trains the models of all tags of a device again, on the newest windows of the tags.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use windrow_alerter::incident::Rules;
-use windrow_common::{Aggregate, EventTime, Prediction, SensorId};
+use windrow_common::{Aggregate, EventTime, SensorId};
 use windrow_model::{CodePath, Group, Model, Scores, Scratch, TrainOptions};
 use windrow_models::{Cause, ModelEntry, ModelRepository, Promoted};
-use windrow_store::{Hour, Store};
+use windrow_store::{Hour, ScoredWindow, Store};
 
 use super::gate::{Gate, opened};
 use super::outcome::Ended;
 use super::{HowArgs, Retrained, Storing};
 use crate::error::CliError;
+use crate::fits::Fits;
 use crate::label::KeptOut;
 use crate::progress::steps;
-use crate::run::cores;
+use crate::sensor_index::SensorIndex;
 use crate::train::{GroupPlan, GroupSample, options_of};
 
 /// A device whose model is trained again, and the newest windows of its tags, the newest first.
@@ -52,32 +53,37 @@ pub(super) async fn retrain(
     let largest = all.iter().map(bytes).max().unwrap_or(1).max(1);
     let at_once = ((how.memory_mib as usize) << 20).div_euclid(largest).max(1);
     let bar = steps("retraining tags together", all.len() as u64);
-    let mut all = all.into_iter().peekable();
+    let (mut all, fits) = (all.into_iter().peekable(), Fits::on_all_cores());
     while all.peek().is_some() {
         let some: Vec<Due> = all.by_ref().take(at_once).collect();
         let mut waiting = read(store, some, hours).await?.into_iter();
         let mut training = JoinSet::new();
         loop {
-            while training.len() < cores()
+            while training.len() < Fits::most_sensors()
                 && let Some(due) = waiting.next()
             {
                 let (how, rules) = (how.clone(), *rules);
                 let stretches = stretches(&due, kept_out);
-                training.spawn_blocking(move || {
-                    let fitted = fit(&due, &stretches, &how, &rules);
-                    (due, fitted)
+                let (fits, repository) = (fits.clone(), repository.clone());
+                training.spawn(async move {
+                    let fitted = fits.run(move || {
+                        let fitted = fit(&due, &stretches, &how, &rules);
+                        (due, fitted)
+                    });
+                    let (due, fitted) = fitted.await?;
+                    let ended = match fitted {
+                        Fitted::Ended(ended) => ended,
+                        Fitted::New(new) => store_model(&repository, &due, *new, storing).await?,
+                    };
+                    Ok::<_, CliError>((due.sensor, ended))
                 });
             }
             let Some(ended) = training.join_next().await else {
                 break;
             };
-            let (due, fitted) = ended.map_err(|error| CliError::Panicked(error.to_string()))?;
-            let ended = match fitted {
-                Fitted::Ended(ended) => ended,
-                Fitted::New(new) => store_model(repository, &due, *new, storing).await?,
-            };
+            let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
             bar.inc(1);
-            retrained.note(due.sensor, ended);
+            retrained.note(sensor, ended);
         }
     }
     bar.finish_and_clear();
@@ -128,25 +134,31 @@ async fn due(
 }
 
 /// Gathers the newest windows of the tags, hour by hour, until all have enough.
-async fn read(store: &Store, some: Vec<Due>, hours: &[Hour]) -> Result<Vec<Due>, CliError> {
-    let mut by_device: HashMap<Arc<str>, Due> = (some.into_iter())
-        .map(|due| (due.sensor.device.clone(), due))
-        .collect();
-    for hour in hours.iter().rev() {
-        if by_device.values().all(Due::is_full) {
-            break;
-        }
-        for row in store.predictions(hour).await?.rows.into_iter().rev() {
-            if let Some(due) = by_device.get_mut(&row.sensor.device) {
-                due.take(&row);
-            }
+async fn read(store: &Store, mut some: Vec<Due>, hours: &[Hour]) -> Result<Vec<Due>, CliError> {
+    let (mut index, mut places) = (SensorIndex::default(), Vec::new());
+    for (at, due) in some.iter().enumerate() {
+        for tag in due.windows.keys() {
+            index.add(SensorId {
+                device: due.sensor.device.clone(),
+                tag: tag.clone(),
+            });
+            places.push((at, tag.clone()));
         }
     }
-    let mut some: Vec<Due> = by_device.into_values().collect();
+    let mut reader = store.aggregates(hours.iter().rev().cloned());
+    while !some.iter().all(Due::is_full) {
+        let number = |device: &str, tag: &str| u32::try_from(index.find(device, tag)?).ok();
+        let Some(rows) = reader.next_hour(number).await? else {
+            break;
+        };
+        for row in rows.iter().rev() {
+            let (at, tag) = &places[row.sensor as usize];
+            some[*at].take(tag, row);
+        }
+    }
     for windows in some.iter_mut().flat_map(|due| due.windows.values_mut()) {
         windows.reverse();
     }
-    some.sort_by(|a, b| a.sensor.cmp(&b.sensor));
     Ok(some)
 }
 
@@ -155,11 +167,11 @@ impl Due {
         self.windows.values().all(|windows| windows.len() >= self.most)
     }
 
-    fn take(&mut self, row: &Prediction) {
+    fn take(&mut self, tag: &str, row: &ScoredWindow) {
         let length = self.present.group().map(|group| group.window_length());
-        if let Some(windows) = self.windows.get_mut(&row.sensor.tag)
+        if let Some(windows) = self.windows.get_mut(tag)
             && windows.len() < self.most
-            && Some(row.window_length) == length
+            && Some(row.length) == length
         {
             windows.push(row.aggregate);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
-use windrow_model::{Features, Model, Replaced, TrainError, TrainOptions, train_windows};
+use windrow_model::{Features, Model, Replaced, TrainOptions, train_windows};
 use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
@@ -17,8 +17,8 @@ use super::groups::{GroupCounts, GroupPlan, Histories, train_groups};
 use super::parameters::parameters;
 use super::sample::Sample;
 use crate::error::CliError;
+use crate::fits::Fits;
 use crate::progress::steps;
-use crate::run::cores;
 
 /// The result of training a fleet.
 pub(crate) struct Trained {
@@ -74,48 +74,56 @@ pub(crate) async fn train_fleet(
     rows.retain(|sensor, _| !there.contains(sensor));
     let kept = (in_all - rows.len()) as u64;
     let bar = steps("training", rows.len() as u64);
-    let mut rows = rows.into_iter();
+    let (mut rows, fits) = (rows.into_iter(), Fits::on_all_cores());
     let mut training = JoinSet::new();
     let (mut models, mut replaced) = (0, BTreeMap::new());
     let (mut pinned, mut failed) = (Vec::new(), Vec::new());
     loop {
-        while training.len() < cores()
+        while training.len() < Fits::most_sensors()
             && let Some((sensor, sample)) = rows.next()
         {
             let (features, options) = (features.clone(), options.clone());
-            training.spawn_blocking(move || {
-                let fitted = train_windows(sample.windows(), features, &options);
-                (sensor, fitted.map(|fitted| (fitted, sample)))
+            let (fits, repository) = (fits.clone(), repository.clone());
+            training.spawn(async move {
+                let fitted = fits.run(move || {
+                    let fitted = train_windows(sample.windows(), features, &options);
+                    fitted.map(|(model, why)| {
+                        let metadata = metadata(&model, &sample, &options);
+                        (model, metadata, why)
+                    })
+                });
+                let (model, metadata, why) = match fitted.await? {
+                    Ok(fitted) => fitted,
+                    Err(why) => return Ok((sensor, Err(why.to_string()))),
+                };
+                let stored = store(&repository, &sensor, (&model, &metadata), release).await?;
+                Ok((sensor, stored.map(|is_pinned| (is_pinned, why))))
             });
         }
         let Some(ended) = training.join_next().await else {
             break;
         };
-        let (sensor, fitted): (SensorId, Result<(Fitted, Sample), TrainError>) = ended.map_err(died)?;
+        let ended: Ended = ended.map_err(died)?;
+        let (sensor, stored) = ended?;
         bar.inc(1);
-        let ((model, why), sample) = match fitted {
-            Ok(fitted) => fitted,
+        let (is_pinned, why) = match stored {
+            Ok(stored) => stored,
             Err(why) => {
-                failed.push((sensor, why.to_string()));
+                failed.push((sensor, why));
                 continue;
             }
         };
-        let metadata = metadata(&model, &sample, options);
-        let released = repository.release(&sensor, &model, Some(&metadata), Cause::Train, release);
-        match released.await {
-            Ok(released) if released.promoted == Some(Promoted::Pinned) => pinned.push(sensor.clone()),
-            Ok(_) => {}
-            Err(error) if error.is_of_one_model() => {
-                failed.push((sensor, error.to_string()));
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        }
         models += 1;
+        if is_pinned {
+            pinned.push(sensor.clone());
+        }
         if let Some(why) = why {
             replaced.insert(sensor, why);
         }
     }
+    // They end in any order.
+    pinned.sort();
+    failed.sort();
     bar.finish_and_clear();
     let mut trained = Trained {
         history,
@@ -135,8 +143,24 @@ pub(crate) async fn train_fleet(
     Ok(trained)
 }
 
-/// A model, and why it is not the plain fit.
-type Fitted = (Model, Option<Replaced>);
+/// What came of a sensor: whether it is pinned and why its model is not the plain fit, or why it has no new one.
+type Ended = Result<(SensorId, Result<(bool, Option<Replaced>), String>), CliError>;
+
+/// Stores a model that was trained. Returns whether its sensor is pinned, so that the model is a candidate; or what is wrong with
+/// this model alone.
+pub(super) async fn store(
+    repository: &ModelRepository,
+    sensor: &SensorId,
+    (model, metadata): (&Model, &Metadata),
+    release: Release,
+) -> Result<Result<bool, String>, CliError> {
+    let released = repository.release(sensor, model, Some(metadata), Cause::Train, release);
+    match released.await {
+        Ok(released) => Ok(Ok(released.promoted == Some(Promoted::Pinned))),
+        Err(error) if error.is_of_one_model() => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
 
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
 pub(super) fn died(error: tokio::task::JoinError) -> CliError {

@@ -9,13 +9,13 @@ use windrow_common::{Aggregate, EventTime, Length, ScoringMessage, SensorId};
 use windrow_model::{
     Features, Group, GroupRows, MAX_COLUMNS, MAX_SMOOTHING, Model, TrainError, TrainOptions, train_group,
 };
-use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
+use windrow_models::{Kind, Metadata, ModelRepository, Release, Training, sha256_of_rows};
 
-use super::fleet::died;
+use super::fleet::{died, store};
 use super::parameters::group_parameters;
 use crate::error::CliError;
+use crate::fits::Fits;
 use crate::progress::steps;
-use crate::run::cores;
 use crate::show;
 
 #[derive(Args, Debug)]
@@ -222,10 +222,10 @@ pub(super) async fn train_groups(
     let mut trained = TrainedGroups::default();
     let window_length = histories.window_length;
     let bar = steps("training tags together", histories.devices.len() as u64);
-    let mut devices = histories.devices.into_iter();
+    let (mut devices, fits) = (histories.devices.into_iter(), Fits::on_all_cores());
     let mut training = JoinSet::new();
     loop {
-        while training.len() < cores()
+        while training.len() < Fits::most_sensors()
             && let Some((device, tags)) = devices.next()
         {
             bar.inc(1);
@@ -238,44 +238,44 @@ pub(super) async fn train_groups(
                 trained.counts.single += 1;
                 continue;
             }
-            let plan = plan.clone();
-            training.spawn_blocking(move || {
+            let (plan, fits, repository) = (plan.clone(), fits.clone(), repository.clone());
+            let fit = move || {
                 let in_order = |windows: VecDeque<Aggregate>| {
                     let mut windows = Vec::from(windows);
                     windows.sort_by_key(|window| window.window_start);
                     windows
                 };
                 let tags = tags.into_iter().map(|(tag, windows)| (tag, in_order(windows)));
-                let fitted = GroupSample::of(&tags.collect(), window_length, &plan).and_then(|sample| {
+                GroupSample::of(&tags.collect(), window_length, &plan).and_then(|sample| {
                     let model = sample.fit(&plan).map_err(|error| error.to_string())?;
                     Ok((sample.metadata(&model, &plan), model))
-                });
-                (sensor, fitted)
+                })
+            };
+            training.spawn(async move {
+                let stored = match fits.run(fit).await? {
+                    Ok((metadata, model)) => {
+                        store(&repository, &sensor, (&model, &metadata), release).await?
+                    }
+                    Err(why) => Err(why),
+                };
+                Ok::<_, CliError>((sensor, stored))
             });
         }
         let Some(ended) = training.join_next().await else {
             break;
         };
-        let (sensor, fitted) = ended.map_err(died)?;
-        let (metadata, model) = match fitted {
-            Ok(fitted) => fitted,
-            Err(why) => {
-                trained.failed.push((sensor, why));
-                continue;
+        let (sensor, stored) = ended.map_err(died)??;
+        match stored {
+            Ok(is_pinned) => {
+                trained.counts.models += 1;
+                trained.pinned.extend(is_pinned.then_some(sensor));
             }
-        };
-        let released = repository.release(&sensor, &model, Some(&metadata), Cause::Train, release);
-        match released.await {
-            Ok(released) if released.promoted == Some(Promoted::Pinned) => trained.pinned.push(sensor),
-            Ok(_) => {}
-            Err(error) if error.is_of_one_model() => {
-                trained.failed.push((sensor, error.to_string()));
-                continue;
-            }
-            Err(error) => return Err(error.into()),
+            Err(why) => trained.failed.push((sensor, why)),
         }
-        trained.counts.models += 1;
     }
     bar.finish_and_clear();
+    // They end in any order.
+    trained.pinned.sort();
+    trained.failed.sort();
     Ok(trained)
 }
