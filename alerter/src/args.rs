@@ -49,7 +49,7 @@ pub struct RulesArgs {
     critical: f64,
     /// Shortest time without windows after which a sensor is silent, while others go on; a sensor that sometimes pauses
     /// longer gets three times its longest recent pause. 0s turns it off
-    #[arg(long, value_name = "DURATION", default_value = "15m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
+    #[arg(long, value_name = "DURATION", default_value = "30m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
     silent_after: Duration,
     /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck, or a sixth of
     /// them if it repeated nothing lately. 0 turns it off

@@ -69,7 +69,7 @@ impl Default for Rules {
             of: 1,
             quiet: 60,
             critical: 3.0,
-            silent_after: Duration::from_secs(15 * 60),
+            silent_after: Duration::from_secs(30 * 60),
             stuck_after: 60,
             rate_after: 15,
         }
