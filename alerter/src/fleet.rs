@@ -26,7 +26,7 @@ impl Key {
     }
 
     /// Returns the rules that hold for the sensor.
-    pub(crate) fn rules(&self, rules: &Rules) -> Rules {
+    fn rules(&self, rules: &Rules) -> Rules {
         match self.sensor.is_group() {
             true => rules.for_group(),
             false => *rules,
@@ -185,7 +185,7 @@ impl Fleet {
     /// Returns whether windows from `base` on, where all sensors stand, may change an incident.
     pub(crate) fn may_change(&self, key: &Key, course: &Course, base: EventTime) -> bool {
         let is_pending = |watched: &Watched| {
-            let mut openings = watched.series.base().openings(key.rules(&self.rules));
+            let mut openings = watched.series.base().openings();
             openings.any(|opening| opening == (course.kind, course.opened))
         };
         course.opened >= base || self.series.get(key).is_some_and(is_pending)

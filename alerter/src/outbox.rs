@@ -1,6 +1,7 @@
 //! The outbox, which holds events until the receivers have taken them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, Incident};
@@ -245,8 +246,9 @@ impl Outbox {
         true
     }
 
-    /// Drops events of before `time` that nobody has taken since; returns how many.
-    pub(crate) fn expire(&mut self, time: EventTime) -> Expired {
+    /// Drops events of before `time` that nobody has taken since; returns how many. Windows may come as late as `look_back`
+    /// before.
+    pub(crate) fn expire(&mut self, time: EventTime, look_back: Duration) -> Expired {
         let mut expired = Expired::default();
         for kept in &mut self.kept.events {
             if kept.event.at() < time {
@@ -259,9 +261,10 @@ impl Outbox {
         }
         self.drop_taken();
         let known = self.kept.again.len();
-        // Events of that age are no longer sent, so their ids cannot return, unless the incident is still to be told as closed.
+        // Windows of that age open nothing again, so the ids cannot return, unless the incident is still to be told as closed.
+        let oldest = time.saturating_sub(look_back);
         let Kept { again, open, .. } = &mut self.kept;
-        again.retain(|id, again| again.at >= time || open.contains(id));
+        again.retain(|id, again| again.at >= oldest || open.contains(id));
         let dropped = expired != Expired::default();
         self.is_changed |= dropped || self.kept.again.len() < known;
         expired
@@ -356,6 +359,8 @@ mod tests {
 
     use super::*;
 
+    const DAY: Duration = Duration::from_secs(86_400);
+
     fn event(stage: Stage) -> Event {
         let now = EventTime::now();
         let incident = Incident {
@@ -419,12 +424,12 @@ mod tests {
         of_retired.id.push('2');
         of_retired.course.muted_until = Some(EventTime::MAX);
         outbox.add(of_retired, None);
-        assert_eq!(outbox.expire(EventTime::from_millis(0)), Expired::default());
+        assert_eq!(outbox.expire(EventTime::from_millis(0), DAY), Expired::default());
         let all = Expired {
             untaken: 1,
             retired: 1,
         };
-        assert_eq!(outbox.expire(EventTime::MAX), all);
+        assert_eq!(outbox.expire(EventTime::MAX, DAY), all);
         assert_eq!(outbox.len(), 0);
     }
 
@@ -441,11 +446,18 @@ mod tests {
         let over = add(&mut outbox, Stage::Withdrawn);
         let again = add(&mut outbox, Stage::Opened);
         assert_eq!(again, [format!("{}/2", first[0])]);
-        outbox.expire(EventTime::MAX);
+        outbox.expire(EventTime::MAX, DAY);
         assert_eq!(
             add(&mut outbox, Stage::Withdrawn),
             [format!("{}/2", over[0])],
             "a receiver took this id for a repeat"
         );
+        // Windows that come late may open it again.
+        let last = outbox.kept.again.values().map(|again| again.at).max().unwrap();
+        outbox.expire(last.saturating_add(DAY), DAY);
+        assert_eq!(add(&mut outbox, Stage::Opened), [format!("{}/3", first[0])]);
+        add(&mut outbox, Stage::Withdrawn);
+        outbox.expire(last.saturating_add(3 * DAY), DAY);
+        assert_eq!(outbox.kept.again.len(), 0);
     }
 }

@@ -61,7 +61,7 @@ impl Stats {
         );
         registry.register(
             "opened_anomalies",
-            "Anomalies that opened, or opened again, without those that opened and were over within one maintenance and one look",
+            "Anomalies that opened, or opened again, but for those that began and ended in a maintenance before the alerter looked",
             self.opened_anomalies.clone(),
         );
         registry.register(

@@ -125,7 +125,7 @@ impl Watch {
         fleet.set_mutes(mutes.mutes.clone());
         let mut openings = BTreeSet::new();
         for (key, track) in saved.tracks {
-            openings.extend(hours_of(&track, &key, &options.rules));
+            openings.extend(hours_of(&track));
             fleet.begin(key, track);
         }
         table.read(openings, Some(base)).await?;
@@ -274,9 +274,10 @@ impl Watch {
 
     /// Drops what nobody took for as long as people are told of.
     async fn expire(&mut self) -> Result<(), StoreError> {
-        let Expired { untaken, retired } = self
-            .outbox
-            .expire(EventTime::now().saturating_sub(self.options.tell_within));
+        let Expired { untaken, retired } = self.outbox.expire(
+            EventTime::now().saturating_sub(self.options.tell_within),
+            self.options.look_back,
+        );
         if untaken > 0 {
             self.counts.untold += untaken as u64;
             tracing::warn!(
@@ -381,9 +382,8 @@ impl Watch {
 }
 
 /// Returns the hours of the table that may hold incidents which windows to come change, by where a sensor stands before them.
-fn hours_of(track: &Track, key: &Key, rules: &Rules) -> impl Iterator<Item = EventTime> {
-    let openings = track.openings(key.rules(rules));
-    openings.map(|(_, opening)| opening.floor(Length::HOUR))
+fn hours_of(track: &Track) -> impl Iterator<Item = EventTime> {
+    track.openings().map(|(_, opening)| opening.floor(Length::HOUR))
 }
 
 /// Returns how long a silence has to last before it is told: sensors that lag behind the fleet are silent from window to

@@ -13,7 +13,7 @@ use crate::run::cores;
 /// Number of sensors that are read or stored at once, beside those that are fitted.
 const READ_OR_STORED: usize = 16;
 
-/// Fits for each core. A fit may take less time than it takes a thread to wake, so one is always ready.
+/// Fits that run at once for each core. A fit may take less time than it takes a thread to wake, so a second one fills the gap.
 const FOR_EACH_CORE: usize = 2;
 
 /// The room for fits.

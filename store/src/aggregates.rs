@@ -4,7 +4,8 @@
 //! parts and those sensors' rows of one hour in memory.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use arrow_array::types::{Float64Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, RecordBatch};
@@ -112,8 +113,9 @@ fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
 #[derive(Default)]
 struct HourSoFar {
     rows: Vec<ScoredWindow>,
-    /// The versions of rows that follow each other; one may be there several times.
-    versions: Vec<Box<str>>,
+    /// The models' versions, and the place of each.
+    versions: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, u32>,
 }
 
 impl HourSoFar {
@@ -131,14 +133,14 @@ impl HourSoFar {
         let (mean, std, min, max) = (float("mean")?, float("std")?, float("min")?, float("max")?);
         let (first, last) = (float("first")?, float("last")?);
         let mut same = None;
-        let mut sensor = None;
+        let (mut sensor, mut version) = (None, 0);
         for row in 0..batch.num_rows() {
             let keys = [devices.key(row), tags.key(row), versions.key(row)];
             if same != Some(keys) {
                 same = Some(keys);
                 sensor = number(devices.get(row), tags.get(row));
                 if sensor.is_some() {
-                    self.versions.push(versions.get(row).into());
+                    version = self.place(versions.get(row));
                 }
             }
             let Some(sensor) = sensor else { continue };
@@ -169,11 +171,22 @@ impl HourSoFar {
                     first: of(first),
                     last: of(last),
                 },
-                version: u32::try_from(self.versions.len() - 1)
-                    .map_err(|_| fault("the hour has more than 2³² changes of sensor"))?,
+                version,
             });
         }
         Ok(())
+    }
+
+    fn place(&mut self, version: &str) -> u32 {
+        if let Some(place) = self.places.get(version) {
+            return *place;
+        }
+        let (version, place) = (Arc::<str>::from(version), self.versions.len());
+        // So many models do not fit into the memory.
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.versions.push(Arc::clone(&version));
+        self.places.insert(version, place);
+        place
     }
 
     /// Keeps the row of each window that counts, by the rule of `counting.rs`, as far as it concerns aggregates: what else a row

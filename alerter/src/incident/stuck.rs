@@ -5,7 +5,7 @@
 //! Noise repeats nothing, not even once. Such a sensor is stuck after a few windows.
 //!
 //! A fault freezes whatever value there was, and a machine that stands comes back to the same one: the flow is exactly 0. So a
-//! value at which the sensor has rested before counts for itself.
+//! value at which the sensor has rested twice lately counts for itself.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, IncidentKind};
@@ -30,8 +30,17 @@ const GROWS_BY: u32 = 8;
 /// Number of values at which a sensor rests that are remembered.
 const MOST_RESTS: usize = 4;
 
-/// A sensor that rests at more values than these rests anywhere, and a rest at one says what is usual at all others.
+/// A sensor that comes back to more values than these rests anywhere, and a rest at one says what is usual at all others.
 const FEW_RESTS: usize = 2;
+
+/// After so many rests at a value the sensor comes back to it: two faults may show the same.
+const COMES_BACK_AFTER: u32 = 2;
+
+/// A rest that does not come back within this time is forgotten, in ms.
+const RESTS_FOR: i64 = 14 * 86_400_000;
+
+/// By which part of the difference the usual length of a rest falls, when one is shorter.
+const SHRINKS_BY: u32 = 4;
 
 /// How many windows have to be seen for each window of [`Rules::stuck_after`], before a sensor counts as one that varies.
 const SEEN_FOR_EACH: u32 = 4;
@@ -61,8 +70,12 @@ pub(super) struct Stuck {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Rest {
     value: f64,
-    /// Length of the longest repetition, in windows.
+    /// Usual length of the repetition, nearer to long ones, in windows.
     windows: u32,
+    /// How often it was repeated for long.
+    times: u32,
+    /// When it was repeated last.
+    until: EventTime,
 }
 
 /// Windows in a row that have one value.
@@ -105,13 +118,14 @@ impl Stuck {
         if ended.is_some() {
             length = length.min(f64::from(GROWS_BY) * self.longest);
         }
-        if self.comes_back() {
-            length = 1.0;
+        // A rest to which the sensor comes back says nothing about all other values.
+        let is_rest = repeated >= least_if_never(rules) && self.comes_back();
+        if !is_rest {
+            let shrunk = self.longest - (self.longest - length) / f64::from(MEMORY);
+            self.longest = length.max(shrunk);
         }
-        let shrunk = self.longest - (self.longest - length) / f64::from(MEMORY);
-        self.longest = length.max(shrunk);
-        // A run that was an incident says little about what is usual.
-        if ended.is_none() {
+        // And a run that was an incident says little about what is usual.
+        if ended.is_none() && !is_rest {
             self.seen = self.seen.saturating_add(repeated);
             self.varied = self.varied.saturating_add(1);
         }
@@ -119,6 +133,8 @@ impl Stuck {
             (self.seen, self.varied) = (self.seen / 2, self.varied / 2);
         }
         self.rest(rules);
+        let since = |rest: &Rest| window.start.as_millis() - rest.until.as_millis();
+        self.rests.retain(|rest| since(rest) <= RESTS_FOR);
         self.noticed = None;
         self.run = window.value.map(|value| Run {
             value,
@@ -131,39 +147,45 @@ impl Stuck {
 
     /// Remembers the run, if it was long.
     fn rest(&mut self, rules: &Rules) {
-        let Some(Run { value, windows, .. }) = self.run else {
+        let Some(run) = self.run.filter(|run| run.windows >= least_if_never(rules)) else {
             return;
         };
-        if windows < least_if_never(rules) {
-            return;
-        }
-        let known = self.rests.iter().position(|rest| is_one(rest.value, value));
-        let before = known.map_or(0, |at| self.rests.remove(at).windows);
-        let most = before.max(rules.stuck_after).saturating_mul(GROWS_BY);
-        let windows = before.max(windows.min(most));
-        self.rests.push(Rest { value, windows });
+        let known = self.rests.iter().position(|rest| is_one(rest.value, run.value));
+        let before = known.map(|at| self.rests.remove(at));
+        let (usual, times) = before.map_or((0, 0), |rest| (rest.windows, rest.times));
+        let most = usual.max(rules.stuck_after).saturating_mul(GROWS_BY);
+        let windows = run.windows.min(most);
+        self.rests.push(Rest {
+            value: run.value,
+            windows: windows.max(usual - usual.saturating_sub(windows) / SHRINKS_BY),
+            times: times.saturating_add(1),
+            until: run.end,
+        });
         if self.rests.len() > MOST_RESTS {
             self.rests.remove(0);
         }
     }
 
-    /// Returns whether the run is at one of few values at which the sensor rests.
+    /// Returns the rests to which the sensor comes back.
+    fn habits(&self) -> impl Iterator<Item = &Rest> {
+        self.rests.iter().filter(|rest| rest.times >= COMES_BACK_AFTER)
+    }
+
+    /// Returns whether the run is at one of few values to which the sensor comes back.
     fn comes_back(&self) -> bool {
-        let mut rests = self.rests.iter();
-        let is_known = |run: Run| rests.any(|rest| is_one(rest.value, run.value));
-        self.rests.len() <= FEW_RESTS && self.run.is_some_and(is_known)
+        let is_known = |run: Run| self.habits().any(|rest| is_one(rest.value, run.value));
+        self.run.is_some_and(is_known) && self.habits().count() <= FEW_RESTS
     }
 
     /// Returns the length of the longest run that is usual for the present one.
     fn usual(&self, run: &Run) -> f64 {
-        let rest = self.rests.iter().find(|rest| is_one(rest.value, run.value));
+        let rest = self.habits().find(|rest| is_one(rest.value, run.value));
         rest.map_or(self.longest, |rest| self.longest.max(rest.windows.into()))
     }
 
-    /// Returns whether the sensor used to vary, so that it can be stuck.
-    fn used_to_vary(&self, rules: &Rules) -> bool {
-        let enough = rules.stuck_after.saturating_mul(SEEN_FOR_EACH);
-        self.seen >= enough && self.varied >= self.seen / 2
+    /// Returns whether the sensor varies from window to window, as far as it is known.
+    fn varies(&self) -> bool {
+        self.varied >= self.seen / 2
     }
 
     fn is_stuck(&self, rules: &Rules) -> bool {
@@ -174,14 +196,13 @@ impl Stuck {
         };
         run.windows >= least
             && f64::from(run.windows) > f64::from(TIMES) * self.usual(&run)
-            && self.used_to_vary(rules)
+            && self.seen >= rules.stuck_after.saturating_mul(SEEN_FOR_EACH)
+            && self.varies()
     }
 
-    /// Returns when the incident opened that is open, or that the next windows may open.
-    pub(super) fn opening(&self, rules: &Rules) -> Option<EventTime> {
-        let run = self
-            .run
-            .filter(|_| self.noticed.is_some() || self.used_to_vary(rules));
+    /// Returns when the incident opened that is open, or that the next windows may open, by whatever rules.
+    pub(super) fn opening(&self) -> Option<EventTime> {
+        let run = self.run.filter(|_| self.noticed.is_some() || self.varies());
         run.map(|run| run.start)
     }
 

@@ -45,10 +45,10 @@ impl Track {
 
     /// Returns the kind and the opening of each incident that windows to come may change: those that are open, and those that
     /// they may open with a start among the windows before.
-    pub(crate) fn openings(&self, rules: Rules) -> impl Iterator<Item = (IncidentKind, EventTime)> {
+    pub(crate) fn openings(&self) -> impl Iterator<Item = (IncidentKind, EventTime)> {
         let anomalies = self.votes.openings().map(|at| (IncidentKind::Anomaly, at));
         let others = [
-            (IncidentKind::Stuck, self.stuck.opening(&rules)),
+            (IncidentKind::Stuck, self.stuck.opening()),
             (IncidentKind::Range, self.range.opening()),
             (IncidentKind::Rate, self.rate.opening()),
             (IncidentKind::Silent, self.silence.end()),

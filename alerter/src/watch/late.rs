@@ -56,8 +56,7 @@ impl Watch {
             .into_iter()
             .filter(|(key, _)| keys.contains(key))
             .collect();
-        let rules = &self.options.rules;
-        let openings = tracks.iter().flat_map(|(key, track)| hours_of(track, key, rules));
+        let openings = tracks.values().flat_map(hours_of);
         self.table.read(openings, Some(from)).await?;
         for key in keys {
             self.fleet.put_back(key, tracks.remove(key).unwrap_or_default());

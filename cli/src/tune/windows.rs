@@ -82,11 +82,6 @@ impl Passes {
                 let with_model = repository.list().await?.into_iter().filter(|entry| entry.current);
                 let with_model: HashSet<SensorId> = with_model.map(|entry| entry.sensor).collect();
                 passes.ready = of_source(args, source, found.due, &with_model).await?;
-                if passes.ready.is_empty() {
-                    return Err(CliError::Usage(format!(
-                        "`{source}` has no window of such a sensor: see `windrow inspect`, or name others"
-                    )));
-                }
             }
         }
         if passes.sensors() == 0 && report.imported == 0 && report.failed.is_empty() {
@@ -172,11 +167,11 @@ fn aggregates(sample: &Sample) -> Vec<Aggregate> {
 /// Reads a source, and returns the newest windows of each sensor. One whose model was imported keeps it.
 async fn of_source(
     args: &TuneArgs,
-    source: &str,
+    named: &str,
     due: Vec<Due>,
     with_model: &HashSet<SensorId>,
 ) -> Result<Vec<Gathered>, CliError> {
-    let source = SourceArgs::new(source.to_owned(), args.columns.clone());
+    let source = SourceArgs::new(named.to_owned(), args.columns.clone());
     let untrained = untrained(&source)?;
     let windowing = args.window.windowing()?;
     let opened = source.open(Until::CaughtUp)?;
@@ -199,7 +194,7 @@ async fn of_source(
         .await
         .map_err(|error| CliError::Panicked(error.to_string()))??;
     let mut due: BTreeMap<SensorId, Due> = due.into_iter().map(|due| (due.sensor.clone(), due)).collect();
-    let mut all = Vec::new();
+    let (mut all, is_empty) = (Vec::new(), newest.is_empty());
     for (sensor, (windows, length)) in newest {
         let gathered = match due.remove(&sensor) {
             Some(due) => Gathered::of(due),
@@ -218,10 +213,13 @@ async fn of_source(
             ..gathered
         });
     }
-    // Of the others nothing is known here, and they are told to have too few windows.
-    if !all.is_empty() {
-        all.extend(due.into_values().map(Gathered::of));
+    if is_empty {
+        return Err(CliError::Usage(format!(
+            "`{named}` has no window of such a sensor: see `windrow inspect`, or name others"
+        )));
     }
+    // Of the others nothing is known here, and they are told to have too few windows.
+    all.extend(due.into_values().map(Gathered::of));
     Ok(all)
 }
 

@@ -257,8 +257,8 @@ fn a_value_at_which_a_sensor_has_rested_before_is_no_fault() {
         .iter()
         .map(|course| course.opened.as_millis() / MINUTE)
         .collect();
-    // The first time nobody can know.
-    assert_eq!(opened, [2 * day - 120]);
+    // That it comes back is known after two of them.
+    assert_eq!(opened, [2 * day - 120, 4 * day - 120]);
     // That it is stuck at a value of its own is seen as soon as before.
     let found = |value, windows| {
         let after = (begun..begun + windows).map(move |number| stuck_at(number, value));
@@ -266,12 +266,37 @@ fn a_value_at_which_a_sensor_has_rested_before_is_no_fault() {
         let all = pump(days).chain(running).chain(after.skip(1));
         let found = of_windows(all, minute(begun + windows), &Rules::default());
         found
-            .get(1)
+            .get(2)
             .map(|course| course.noticed.as_millis() / MINUTE - begun - 1)
     };
     assert_eq!(found(7.0, 100), Some(10));
-    // At 0 it is after three times its longest rest.
+    // At 0 it is after three times its usual rest.
     assert_eq!((found(0.0, 361), found(0.0, 362)), (None, Some(361)));
+}
+
+#[test]
+fn a_sensor_that_mostly_rests_is_stuck_at_other_values_and_a_rare_rest_is_told_each_time() {
+    let day = 1_440;
+    let cycle = |runs: i64, stands: i64, times: i64, last: f64| {
+        let length = runs + stands;
+        let windows = (0..times * length).map(move |number| Window {
+            value: (number % length >= runs).then_some(match number / length + 1 == times {
+                true => last,
+                false => 0.0,
+            }),
+            ..window(number, -1.0)
+        });
+        let found = of_windows(windows, minute(times * length), &Rules::default());
+        let opened = found
+            .iter()
+            .map(|course| course.opened.as_millis() / MINUTE / length);
+        opened.collect::<Vec<_>>()
+    };
+    // It stands for five days in seven.
+    assert_eq!(cycle(2 * day, 5 * day, 10, 0.0), [0, 1]);
+    assert_eq!(cycle(2 * day, 5 * day, 10, 7.0), [0, 1, 9]);
+    // A wire that breaks for a day every three weeks.
+    assert_eq!(cycle(20 * day, day, 6, 0.0), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
