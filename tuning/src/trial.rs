@@ -182,7 +182,7 @@ impl<'a> Backtest<'a> {
 }
 
 impl Trial {
-    /// Returns the share of all anomalies that it found, from 0 to 1. One that people have found counts as [`LABELLED_COUNT`] that
+    /// Returns the share of all anomalies that it found, from 0 to 1. One that people have found counts as `LABELLED_COUNT` that
     /// were put in.
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     pub fn share(&self) -> f64 {
