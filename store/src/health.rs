@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use super::{Backend, LOCK_FILE, Store, StoreError};
 use windrow_common::{HasRemedy, Remedy};
 
+/// How often a store that does not answer is asked again, by a service that has no work before it does.
+const WAIT_FOR_ANSWER: Duration = Duration::from_secs(1);
+
 /// How often a service probes its store, so that an outage shows even while the service is idle.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A blob that nobody tries to write any more, such as the checkpoint of a partition that went to another producer, is no
@@ -148,6 +151,18 @@ impl Store {
                 _ = store.get(PROBE).await;
             }
         });
+        Ok(())
+    }
+
+    /// Waits for the end of an outage, if there is one: who took work before would hold what it cannot finish.
+    pub async fn wait_for_answer(&self) -> Result<(), StoreError> {
+        while self.outage().is_some() {
+            match self.get(PROBE).await {
+                // The outage was logged by whoever saw it first.
+                Err(error) if error.remedy() == Remedy::Wait => tokio::time::sleep(WAIT_FOR_ANSWER).await,
+                answered => return answered.map(drop),
+            }
+        }
         Ok(())
     }
 

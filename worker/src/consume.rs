@@ -43,6 +43,11 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     mut shutdown: Shutdown,
 ) -> Result<(), WorkerError> {
+    // Messages that come before the store does could not be finished, nor be given back for nothing.
+    tokio::select! {
+        answered = store.wait_for_answer() => answered?,
+        () = shutdown.stopping() => return Ok(()),
+    }
     let consumer = tokio::select! {
         consumer = queue.consume(options.prefetch) => consumer?,
         () = shutdown.stopping() => return Ok(()),
