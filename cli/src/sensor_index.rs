@@ -21,7 +21,7 @@ struct Indexed {
 }
 
 impl SensorIndex {
-    /// Adds a sensor that is not there, and returns its number.
+    /// Adds a sensor that the index does not have, and returns its number.
     pub(crate) fn add(&mut self, sensor: SensorId) -> usize {
         let number = self.all.len();
         let tags = self.by_name.entry((*sensor.device).into()).or_default();

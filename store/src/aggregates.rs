@@ -1,7 +1,7 @@
 //! The aggregates that were scored, hour by hour: what models are trained on.
 //!
-//! Whoever trains a fleet reads half of the columns, of the sensors that it trains at the moment, and keeps no more than a few
-//! parts and those sensors' rows of one hour in memory.
+//! Training needs half of the columns, and at any time some of the sensors. So a few parts are in memory, and of one hour the rows of
+//! those sensors.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};

@@ -158,7 +158,7 @@ impl Store {
     pub async fn wait_for_answer(&self) -> Result<(), StoreError> {
         while self.outage().is_some() {
             match self.get(PROBE).await {
-                // The outage was logged by whoever saw it first.
+                // Whoever saw the outage first has logged it.
                 Err(error) if error.remedy() == Remedy::Wait => tokio::time::sleep(WAIT_FOR_ANSWER).await,
                 answered => return answered.map(drop),
             }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
 use windrow_common::{IncidentKind, Severity};
 
 use super::super::Limits;
@@ -430,4 +431,58 @@ fn a_rate_that_stays_is_usual_after_a_week() {
         _ => 1,
     });
     assert_eq!(rates(counted(0, again)).len(), 2);
+}
+
+/// Windows in stretches, each of which may be an incident of one of the kinds.
+fn any_stretches() -> impl Strategy<Value = Vec<Window>> {
+    let stretch = (0..6_u8, 1..40_i64);
+    proptest::collection::vec(stretch, 1..14).prop_map(|stretches| {
+        // Long enough before that a sensor varies and has a rate.
+        let known = 3_000;
+        let mut windows: Vec<Window> = (0..known).map(|number| window(number, -1.0)).collect();
+        let mut next = known;
+        for (kind, length) in stretches {
+            for number in next..next + length {
+                let usual = window(number, -1.0);
+                windows.push(match kind {
+                    0 => usual,
+                    1 => Window { score: 0.9, ..usual },
+                    2 => Window {
+                        value: Some(7.0),
+                        ..usual
+                    },
+                    3 => Window { count: 1, ..usual },
+                    4 => Window {
+                        breach: Limits { low: 0.0, high: 1.0 }.breach(2.0, 2.0, usual.start),
+                        ..usual
+                    },
+                    // Nothing comes.
+                    _ => continue,
+                });
+            }
+            next += length;
+        }
+        windows
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_later_windows_may_change_is_among_the_openings_and_what_is_final_is_not(windows in any_stretches()) {
+        let rules = Rules { open_after: 2, of: 3, silent_after: Duration::from_secs(600), ..rules() };
+        let all = of_windows(windows.clone(), windows[windows.len() - 1].end, &rules);
+        let (mut track, mut ended) = (Track::default(), Vec::new());
+        for window in windows {
+            track.take(&window, &rules, &mut ended);
+            let openings: Vec<_> = track.openings().collect();
+            for course in &all {
+                let is_final = ended.iter().any(|over| (over.kind, over.opened) == (course.kind, course.opened));
+                let is_opening = openings.contains(&(course.kind, course.opened));
+                if course.opened <= window.start || course.kind == IncidentKind::Silent && course.opened <= window.end {
+                    prop_assert_eq!(is_opening, !is_final, "{:?} at {}", course, window.start);
+                }
+            }
+        }
+    }
 }
