@@ -90,6 +90,9 @@ fn an_outage_of_the_store_is_waited_for_and_nothing_is_lost_or_delivered_again()
     });
     stopped.signal("TERM");
     assert_eq!(stopped.wait(Duration::from_secs(15)), 0, "{}", stopped.log());
+    // Neither took what it could not finish; the longer this waits, the surer it is.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(late.metric("windrow_worker_messages_total"), Some(0.0));
 
     azurite.restart();
     worker.ready();
