@@ -35,6 +35,8 @@ PARTITIONS, EVENT = 8, MIB
 # What an alerter reads at once, what it holds of a window, and what it knows of a sensor.
 PARTS_AT_ONCE, FLUSH_ROWS, PREDICTION_READ = 8, 100_000, 250
 HELD_WINDOW, FOLLOWED_SENSOR = 80, 700
+# What a grouper holds of a window.
+GROUPED_WINDOW = 64
 
 
 def of_worker(told):
@@ -62,6 +64,11 @@ def of_alerter(told):
     return IDLE_WORKER + PARTS_AT_ONCE * FLUSH_ROWS * PREDICTION_READ + held * HELD_WINDOW + SENSORS * FOLLOWED_SENSOR
 
 
+def of_grouper(_told):
+    """Returns the bytes that a grouper needs, with the default of --hold: an hour."""
+    return IDLE_WORKER + PARTS_AT_ONCE * FLUSH_ROWS * PREDICTION_READ + SENSORS * WINDOWS * GROUPED_WINDOW
+
+
 def quantity(text):
     """Returns the bytes of a Kubernetes quantity, such as 512Mi."""
     number, unit = re.fullmatch(r"(\d+)([KMG]i)?", text).groups()
@@ -70,7 +77,8 @@ def quantity(text):
 
 def too_little(manifests):
     """Yields services whose limit lacks the margin above what their settings need, or whose request is below that."""
-    for name, needs in (("worker", of_worker), ("producer", of_producer), ("alerter", of_alerter)):
+    for name, needs in (("worker", of_worker), ("producer", of_producer), ("alerter", of_alerter),
+                        ("grouper", of_grouper)):
         for manifest, pod in with_container(manifests, name):
             needed = needs(settings(manifests, manifest))
             resources = pod["containers"][0]["resources"]

@@ -129,9 +129,9 @@ impl RulesArgs {
 
     /// Reads the physical ranges of sensors, if a file is named.
     pub fn ranges(&self) -> Result<Arc<Ranges>, RangesError> {
-        // Compose passes a variable that is not set as an empty text.
-        let file = self.ranges.as_ref().filter(|file| !file.as_os_str().is_empty());
-        file.map_or_else(|| Ok(Arc::default()), |file| Ranges::read(file).map(Arc::new))
+        self.ranges
+            .as_ref()
+            .map_or_else(|| Ok(Arc::default()), |file| Ranges::read(file).map(Arc::new))
     }
 }
 
@@ -161,13 +161,6 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
     }
-}
-
-/// Returns an address, unless it is empty, as Compose passes a variable that is not set.
-#[cfg(feature = "deliver")]
-fn given(address: &Option<Address>) -> Option<&str> {
-    let address = address.as_ref().map(|address| address.0.as_str());
-    address.filter(|address| !address.is_empty())
 }
 
 /// Where events of incidents are sent.
@@ -220,11 +213,11 @@ impl ReceiverArgs {
             file.map(|file| file.read().map(|_| file)).transpose()
         };
         let mut receivers: Vec<Box<dyn Receiver>> = Vec::new();
-        if let Some(url) = given(&self.alertmanager) {
+        if let Some(Address(url)) = &self.alertmanager {
             let token = secret("--alertmanager-token-file", &self.alertmanager_token_file)?;
             receivers.push(Box::new(Alertmanager::new(url, token, self.remind_every)?));
         }
-        if let Some(url) = given(&self.webhook) {
+        if let Some(Address(url)) = &self.webhook {
             let key = secret("--webhook-secret-file", &self.webhook_secret_file)?;
             receivers.push(Box::new(Webhook::new(url, key)?));
         }

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use windrow_alerter::args::{ReceiverArgs, RulesArgs};
 use windrow_alerter::{Alerter, Outages, Stats, WatchOptions};
 use windrow_common::parse_duration;
-use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, check_health, run_service};
+use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, check_health, parse_options, run_service};
 use windrow_store::StoreArg;
 
 /// Follows the predictions in a store, makes incidents of anomalous windows and of sensors that are silent, stuck, out of
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    run(&Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-alerter"))
+    run(&parse_options::<Cli>()).unwrap_or_else(|failure| failure.end("windrow-alerter"))
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {

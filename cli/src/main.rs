@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use windrow_common::sentence;
-use windrow_service::{LogFormat, init_logs};
+use windrow_service::{LogFormat, init_logs, parse_options};
 
 use error::CliError;
 
@@ -132,7 +132,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = parse_options();
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,

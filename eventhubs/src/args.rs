@@ -80,19 +80,17 @@ impl std::fmt::Debug for HubArgs {
 impl HubArgs {
     /// Returns the hub named by a URL `eventhubs://HOST/HUB`.
     pub fn hub(&self, url: &str) -> Result<EventHub, EventHubError> {
-        let endpoint = given(self.eventhubs_endpoint.as_deref()).map(str::to_owned);
-        EventHub::new(url, self.login(url)?, endpoint)
+        EventHub::new(url, self.login(url)?, self.eventhubs_endpoint.clone())
     }
 
     fn login(&self, url: &str) -> Result<Login, EventHubError> {
         let path = self.eventhubs_connection_string_file.as_ref();
-        let path = path.filter(|path| !path.as_os_str().is_empty());
-        if let Some(string) = given(self.eventhubs_connection_string.as_deref()) {
+        if let Some(string) = &self.eventhubs_connection_string {
             if path.is_some() {
                 let why = "give a connection string or a file with one, not both".to_owned();
                 return Err(EventHubError::Config(url.to_owned(), why));
             }
-            return Ok(Login::ConnectionString(string.to_owned()));
+            return Ok(Login::ConnectionString(string.clone()));
         }
         if let Some(path) = path {
             let file = SecretFile::new("--eventhubs-connection-string-file", path);
@@ -121,11 +119,6 @@ impl ReadHubArgs {
             until,
         })
     }
-}
-
-/// Returns the text unless it is empty. Compose files set unused variables to the empty string.
-fn given(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.is_empty())
 }
 
 fn start(text: &str) -> Result<Start, String> {

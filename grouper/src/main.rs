@@ -9,7 +9,9 @@ use prometheus_client::registry::Registry;
 use windrow_common::parse_duration;
 use windrow_grouper::{Grouper, GrouperOptions, Outage, Stats};
 use windrow_queue::{Amqp, AmqpArgs, Reconnect};
-use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_service::{
+    Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, parse_options, run_service,
+};
 use windrow_store::{Store, StoreArg};
 
 /// Follows the predictions in a store, brings the windows of the tags of each device together that has a model of them
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    run(&Cli::parse()).unwrap_or_else(|failure| failure.end("windrow-grouper"))
+    run(&parse_options()).unwrap_or_else(|failure| failure.end("windrow-grouper"))
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {

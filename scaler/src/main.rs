@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, FromArgMatches, Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use windrow_queue::AmqpArgs;
 use windrow_scaler::agent::Agent;
 use windrow_scaler::control::{Outages, Scaler, Stats, Status};
 use windrow_scaler::fleet::vmss::VmssArgs;
 use windrow_scaler::workers::{WorkerCommand, Workers, environment_of};
-use windrow_service::{Endpoints, Failure, ServiceArgs, check_health, run_service};
+use windrow_service::{Endpoints, Failure, ServiceArgs, check_health, command_line, run_service};
 use windrow_store::StoreArg;
 
 use options::{FleetKind, PolicyArgs};
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    let command = Cli::command();
+    let command = command_line::<Cli>();
     let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let passed_on = passed_on(&matches, command);

@@ -14,9 +14,9 @@ DEBIAN = "docker.io/library/debian:bookworm-slim"
 RABBITMQ = "windrow-test/rabbitmq"
 AZURITE = "windrow-test/azurite"
 RUST = "windrow-test/rust"
-# Windrow's images, by target.
-TARGETS = {"producer": "windrow-producer", "worker": "windrow-worker", "scaler": "windrow-scaler",
-           "alerter": "windrow-alerter", "test-hub": "windrow-test-hub", "cli": "windrow"}
+# Windrow's images: the program of each target that the Dockerfile has on its common base.
+TARGETS = dict(re.findall(r'^FROM runtime AS (\S+)$.*?^ENTRYPOINT \["([^"]+)"\]$', (WORKSPACE / "Dockerfile").read_text(),
+                          re.MULTILINE | re.DOTALL))
 TAG = "dev"
 # What this machine reaches the package registries through.
 PROXIES = ["http_proxy", "https_proxy", "no_proxy"]

@@ -157,6 +157,8 @@ def run_stack(step, stack, keys):
         found.append(f"{stack.predictions_go_on()} windows")
     with step("incidents") as found:
         found.append(f"{stack.incidents()}")
+    with step("windows of all tags of a device") as found:
+        found.append(f"{stack.tags_together()}")
     with step("containers are hardened"):
         stack.hardened()
     with step("secrets are not shown"):
@@ -170,7 +172,8 @@ def run_stack(step, stack, keys):
 def run_encrypted(step, stack):
     """Runs it with docker-compose.tls.yml: everything that talks to the broker does so over TLS, or not at all."""
     with step("up, with docker-compose.tls.yml"):
-        stack.up()
+        stack.compose("--profile", "groups", "up", "--detach")
+        stack.healthy("grouper")
     with step("predictions over TLS") as found:
         found.append(f"{stack.predictions_go_on()} windows")
     with step("`windrow queue` over TLS"):

@@ -11,8 +11,8 @@ SOON = 120
 # `up` waits for the images of the services before, and for the training.
 COMPOSE_ENDS_WITHIN = 300
 # Windrow's own services; the others run other people's images.
-WINDROW = ["hub", "train", "simulator", "producer", "worker", "alerter"]
-LONG_RUNNING = ["hub", "simulator", "producer", "worker", "alerter"]
+WINDROW = ["hub", "train", "simulator", "producer", "worker", "alerter", "grouper"]
+LONG_RUNNING = ["hub", "simulator", "producer", "worker", "alerter", "grouper"]
 
 
 class Stack:
@@ -55,7 +55,7 @@ class Stack:
 
     def down(self):
         """Deletes everything, and looks that nothing is left."""
-        self.compose("down", "--volumes")
+        self.compose("--profile", "groups", "down", "--volumes")
         for what in [["ps", "--all"], ["volume", "ls"]]:
             left = self.engine.docker(*what, "--quiet").stdout
             if left:
@@ -89,6 +89,18 @@ class Stack:
         """Lists the incidents, of which a simulated fleet need not have any so soon, with the alerter at work."""
         self.healthy("alerter")
         return len(json.loads(self.windrow("incidents", "list", "--output", "json").stdout))
+
+    def tags_together(self):
+        """Trains models of all tags of two devices as docs/operations.md says, and waits until their windows are scored."""
+        fleet = "sim:devices=2,tags=5,period=1s,seed=1,partitions=1,start=2026-03-02T00:00:00Z,duration=1h"
+        self.windrow("models", "train", "--missing", "--group", "device", "--window", "10s", "--source", fleet)
+        self.compose("--profile", "groups", "up", "--detach")
+        self.healthy("grouper")
+
+        def rows():
+            said = self.windrow("predictions", "export", "--format", "csv").stdout
+            return sum(",(group)," in line for line in said.splitlines())
+        return wait("predictions of all tags together", SOON, rows)
 
     def kill_a_worker_in_its_work(self):
         """Holds the worker until messages wait for it to settle them, kills it with SIGKILL, and waits for its successor."""

@@ -147,6 +147,13 @@ pub fn exported(store: &str) -> String {
     windrow(&["predictions", "export", "--store", store, "--format", "csv"]).output()
 }
 
+/// Returns all predictions of a store, one for each window.
+pub fn rows(store: &str) -> Vec<Value> {
+    let lines = windrow(&["predictions", "export", "--store", store, "--format", "json"]).output();
+    let rows = lines.lines().map(serde_json::from_str);
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
 /// Copies the models of one store into another.
 pub fn copy_models(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

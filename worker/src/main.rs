@@ -10,7 +10,9 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use windrow_common::parse_duration;
 use windrow_queue::{Amqp, AmqpArgs, Prefetch, Reconnect};
-use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_service::{
+    Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, parse_options, run_service,
+};
 use windrow_store::{Store, StoreArg};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
@@ -108,7 +110,7 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    let cli = Cli::parse();
+    let cli: Cli = parse_options();
     let (store, amqp) = match prepare(&cli) {
         Ok(prepared) => prepared,
         Err(failure) => return failure.end("windrow-worker"),

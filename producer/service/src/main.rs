@@ -11,7 +11,9 @@ use windrow_producer::args::{ReadArgs, WindowArgs};
 use windrow_producer::source::Until;
 use windrow_producer::{Pipeline, Stats};
 use windrow_queue::{Amqp, AmqpArgs, Reconnect};
-use windrow_service::{Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, run_service};
+use windrow_service::{
+    Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, parse_options, run_service,
+};
 use windrow_store::{Store, StoreArg};
 
 /// Reads a source of readings, cuts them into windows and publishes one scoring message per sensor and interval.
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    let cli = Cli::parse();
+    let cli: Cli = parse_options();
     let (store, amqp) = match prepare(&cli) {
         Ok(prepared) => prepared,
         Err(failure) => return failure.end("windrow-producer"),

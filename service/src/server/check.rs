@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 
 use super::tls::choose_tls;
+use crate::parse_options;
 
 const FLAG: &str = "--check-health";
 /// How long the service may take to answer. Docker's own limit in our images is three seconds.
@@ -44,7 +45,7 @@ pub fn check_health() -> Option<ExitCode> {
     if !std::env::args_os().any(|word| word == FLAG) {
         return None;
     }
-    let address = reachable(Check::parse().health.listen);
+    let address = reachable(parse_options::<Check>().health.listen);
     Some(match ask(address) {
         Ok(answer) => {
             // The exit code is valid even if nobody reads the answer.

@@ -1,11 +1,12 @@
 //! docs/cli.md holds the `--help` of every program and command.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::Command;
 
 use windrow_tests::built;
 
-use super::page_is;
+use super::{page_is, repository};
 
 const PROGRAMS: [&str; 7] = [
     "windrow",
@@ -64,4 +65,46 @@ fn every_option_is_on_the_page() {
         append(&mut page, program, &[]);
     }
     page_is("docs/cli.md", &page);
+}
+
+/// Every variable that the page names.
+fn variables(page: &str) -> BTreeSet<&str> {
+    let named = page.split("[env: ").skip(1);
+    named.filter_map(|after| after.split(['=', ']']).next()).collect()
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
+    let page = std::fs::read_to_string(repository("docs/cli.md")).unwrap();
+    let variables = variables(&page);
+    assert!(variables.len() > 100, "{variables:?}");
+    // Each ends at once, for want of an option.
+    for words in [
+        &["windrow", "incidents", "update"][..],
+        &["windrow", "run"],
+        &["windrow", "send"],
+        &["windrow-producer"],
+        &["windrow-worker"],
+        &["windrow-scaler", "run"],
+        &["windrow-alerter"],
+        &["windrow-grouper"],
+    ] {
+        let end = |value: Option<&str>| {
+            let mut process = Command::new(built(words[0]));
+            process.args(&words[1..]);
+            for variable in &variables {
+                match value {
+                    Some(value) => process.env(variable, value),
+                    None => process.env_remove(variable),
+                };
+            }
+            let output = process.output().unwrap();
+            (
+                output.status.code(),
+                String::from_utf8(output.stdout).unwrap(),
+                String::from_utf8(output.stderr).unwrap(),
+            )
+        };
+        assert_eq!(end(Some("")), end(None), "{words:?}");
+    }
 }

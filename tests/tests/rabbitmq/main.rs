@@ -9,6 +9,7 @@ mod dead_letters;
 mod drain;
 mod encrypted;
 mod flaky;
+mod groups;
 mod majority;
 mod policies;
 mod promotion;

@@ -1,129 +1,27 @@
 //! Models of all tags of a device together: an anomaly that no single tag shows, and runs that are killed.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use windrow_alerter::incident::Rules;
-use windrow_tests::{Draws, windrow};
+use windrow_tests::{Draws, Plant, windrow};
 
 use super::text;
 
-const TAGS: [&str; 5] = ["current", "flow", "power", "speed", "temp"];
-
-/// Seconds between two readings of a tag, and length of a window.
-const EVERY: i64 = 10;
-const HISTORY: i64 = 1_500;
-const DAY: i64 = 900;
-
-/// Windows of the day in which the power no longer follows the load, but stays within its usual range.
-const WRONG: std::ops::Range<i64> = 500..620;
-
-/// Returns a number between −1 and 1.
-fn noise(draws: &mut Draws) -> f64 {
-    f64::from(u32::try_from(draws.below(2_000_001)).unwrap()) / 1e6 - 1.0
+/// Scores the day of a plant.
+fn run(plant: &Plant, store: &Path, more: &[&str]) -> windrow_tests::Program {
+    let day = plant.day();
+    let words = ["run", "--source", &day, "--store", text(store), "--window", "10s"];
+    let more_words = [&["--interval", "1m", "--until-caught-up"][..], more].concat();
+    windrow(&[&words[..], &more_words].concat())
 }
 
-/// Writes a file for each tag of two pumps that follow a load, with a little noise of their own. The first one has the anomaly.
-fn write_plant(folder: &Path, from: i64, windows: i64, wrong: &std::ops::Range<i64>, seed: u64) {
-    fs::create_dir_all(folder).unwrap();
-    let mut draws = Draws(seed);
-    for pump in ["pump-1", "pump-2"] {
-        let mut texts = vec![String::from("ts,device,tag,value\n"); TAGS.len()];
-        let mut load = 0.0;
-        for window in 0..windows {
-            load = 0.95 * load + 0.3 * noise(&mut draws);
-            let second = from + window * EVERY;
-            let at = format!(
-                "2026-03-02T{:02}:{:02}:{:02}Z",
-                second / 3_600,
-                second / 60 % 60,
-                second % 60
-            );
-            for (tag, text) in texts.iter_mut().enumerate() {
-                let is_wrong = pump == "pump-1" && TAGS[tag] == "power" && wrong.contains(&window);
-                // As a mirror image, the power is as usual as before.
-                let follows = if is_wrong { -load } else { load };
-                let value =
-                    100.0 * f64::from(u32::try_from(tag).unwrap() + 1) + 10.0 * follows + noise(&mut draws);
-                writeln!(text, "{at},{pump},{},{value:.4}", TAGS[tag]).unwrap();
-            }
-        }
-        for (tag, text) in TAGS.iter().zip(texts) {
-            fs::write(folder.join(format!("{pump}-{tag}.csv")), text).unwrap();
-        }
-    }
-}
-
-struct Plant {
-    folder: tempfile::TempDir,
-}
-
-impl Plant {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        write_plant(&folder.path().join("history"), 0, HISTORY, &(0..0), 1);
-        write_plant(&folder.path().join("day"), HISTORY * EVERY, DAY, &WRONG, 2);
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn train(&self, store: &Path) -> Value {
-        let history = self.path("history");
-        let words = [
-            "models",
-            "train",
-            "--source",
-            text(&history),
-            "--store",
-            text(store),
-        ];
-        windrow(
-            &[
-                &words[..],
-                &["--window", "10s", "--group", "device", "--features", "mean"],
-            ]
-            .concat(),
-        )
-        .json()
-    }
-
-    fn run(&self, store: &Path, more: &[&str]) -> windrow_tests::Program {
-        let day = self.path("day");
-        let words = [
-            "run",
-            "--source",
-            text(&day),
-            "--store",
-            text(store),
-            "--window",
-            "10s",
-        ];
-        let more_words = [&["--interval", "1m", "--until-caught-up"][..], more].concat();
-        windrow(&[&words[..], &more_words].concat())
-    }
-}
-
-/// Returns the rows of the predictions that are of a sensor, or of all sensors with this tag.
+/// Returns the predictions of a sensor, or of all sensors with this tag.
 fn rows(store: &Path, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let export = [
-        "predictions",
-        "export",
-        "--store",
-        text(store),
-        "--format",
-        "json",
-    ];
-    let lines = windrow(&export).output();
-    let rows = lines
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.filter(wanted).collect()
+    let mut rows = windrow_tests::rows(text(store));
+    rows.retain(wanted);
+    rows
 }
 
 fn is_group(row: &Value) -> bool {
@@ -134,20 +32,20 @@ fn is_group(row: &Value) -> bool {
 fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_together() {
     let plant = Plant::new();
     let store = plant.path("store");
-    let trained = plant.train(&store);
+    let trained = plant.train(text(&store));
     assert_eq!(
         (&trained["models"], &trained["groups"]["models"]),
         (&10.into(), &2.into()),
         "{trained}"
     );
     let shown = windrow(&["models", "show", "pump-1/(group)", "--store", text(&store)]).json();
-    assert_eq!(shown["tags"].as_array().unwrap().len(), TAGS.len());
+    assert_eq!(shown["tags"].as_array().unwrap().len(), Plant::TAGS.len());
     assert_eq!(shown["metadata"]["training"]["parameters"]["smoothing"], "20");
 
-    let ran = plant.run(&store, &[]).json();
+    let ran = run(&plant, &store, &[]).json();
     let scored = rows(&store, is_group);
     // The first nine windows of each pump have less than half of what their rows are means of.
-    assert_eq!(scored.len(), 2 * (DAY as usize - 9), "{ran}");
+    assert_eq!(scored.len(), 2 * (Plant::WINDOWS as usize - 9), "{ran}");
     assert_eq!(ran["group_windows"].as_u64(), Some(scored.len() as u64), "{ran}");
     assert!(
         scored[0]["mean"].is_null() && scored[0]["count"].as_u64() == Some(5 * 10),
@@ -206,7 +104,7 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
     let again = windrow(&["models", "show", "pump-1/(group)", "--store", text(&store)]).json();
     assert_eq!(again["history"][1]["by"], "retrain", "{again}");
     assert_eq!(again["tags"], shown["tags"]);
-    assert_eq!(again["metadata"]["training"]["rows"], DAY - 9);
+    assert_eq!(again["metadata"]["training"]["rows"], Plant::WINDOWS - 9);
     // The audit compares what a producer dispatched: what follows from it is no surplus.
     assert_eq!(super::audited(text(&store))["unexpected"], 0);
 }
@@ -216,13 +114,13 @@ fn kills_change_nothing_in_what_the_tags_have_together() {
     let plant = Plant::new();
     let (quiet, killed) = (plant.path("quiet"), plant.path("killed"));
     for store in [&quiet, &killed] {
-        plant.train(store);
+        plant.train(text(store));
     }
-    plant.run(&quiet, &[]).output();
+    run(&plant, &quiet, &[]).output();
     let mut draws = Draws(7);
     for kill in 0..6 {
         // At this speed the day lasts longer than all runs.
-        let mut child = plant.run(&killed, &["--speed", "600"]).start();
+        let mut child = run(&plant, &killed, &["--speed", "600"]).start();
         std::thread::sleep(Duration::from_millis(500 + draws.below(3_000)));
         assert!(
             child.try_wait().unwrap().is_none(),
@@ -231,7 +129,7 @@ fn kills_change_nothing_in_what_the_tags_have_together() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    plant.run(&killed, &[]).output();
+    run(&plant, &killed, &[]).output();
     let (left, right) = (rows(&quiet, is_group), rows(&killed, is_group));
     assert!(left.len() > 1_700, "{}", left.len());
     assert_eq!(left, right);

@@ -210,6 +210,14 @@ impl Stack {
         });
     }
 
+    /// Returns the containers of Windrow's that have a health check.
+    fn checked(&self) -> Vec<String> {
+        let all = self.running.iter();
+        all.filter(|(_, running)| !running.container.healthcheck.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     fn exit_code(&mut self, name: &str) -> Option<i32> {
         let process = &mut self.running.get_mut(name).unwrap().process;
         eventually(STEP_WITHIN, &format!("{name} ends"), || {
@@ -272,8 +280,8 @@ fn the_compose_file_starts_a_stack_in_which_predictions_arrive_and_the_audit_agr
         || (stack.audit().1["predicted"].as_u64()? > 0).then_some(()),
     );
     println!("up after {up:.1?}, predictions after {:.1?}", started.elapsed());
-    for name in ["producer", "worker-1", "worker-2"] {
-        stack.wait_for(name, "service_healthy");
+    for name in stack.checked() {
+        stack.wait_for(&name, "service_healthy");
     }
     eventually(STEP_WITHIN, "there is an anomaly", || {
         let (code, anomalies) = stack.cli(&["predictions", "export", "--anomalies"]);
