@@ -18,6 +18,7 @@ use crate::batch::{self, Written};
 use crate::models::{ModelCache, ModelFound};
 use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
 use crate::stats::{ARCHIVED_MODEL, BAD_MODEL, NO_MODEL, Stats, UNDECODABLE};
+use crate::subscribed::subscribed;
 use crate::suspects::Suspects;
 use crate::{WorkerError, WorkerOptions};
 
@@ -48,9 +49,9 @@ pub async fn run<Q: Queue>(
         answered = store.wait_for_answer() => answered?,
         () = shutdown.stopping() => return Ok(()),
     }
-    let consumer = tokio::select! {
-        consumer = queue.consume(options.prefetch) => consumer?,
-        () = shutdown.stopping() => return Ok(()),
+    let consuming = queue.consume(options.prefetch);
+    let Some(consumer) = subscribed(consuming, &mut shutdown).await? else {
+        return Ok(());
     };
     stats.progress.subscribed();
     let mut worker = Worker {

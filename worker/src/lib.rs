@@ -12,6 +12,7 @@ mod progress;
 mod score;
 mod shadows;
 mod stats;
+mod subscribed;
 mod suspects;
 
 use std::num::{NonZeroU16, NonZeroUsize};
