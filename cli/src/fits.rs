@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::error::CliError;
 use crate::run::cores;
@@ -25,9 +26,36 @@ impl Fits {
         Self(Arc::new(Semaphore::new(FOR_EACH_CORE * cores())))
     }
 
-    /// Returns how many sensors are worked on at once.
-    pub(crate) fn most_sensors() -> usize {
-        READ_OR_STORED + FOR_EACH_CORE * cores()
+    /// Does the work of each sensor, so many at once that neither cores nor store wait, and notes what came of it, in the order in
+    /// which they end. After a failure no other sensor is begun, but those in work are finished and noted before it is returned.
+    pub(crate) async fn for_each<S, W, T>(
+        &self,
+        sensors: impl IntoIterator<Item = S>,
+        mut work: impl FnMut(S) -> W,
+        mut note: impl FnMut(T),
+    ) -> Result<(), CliError>
+    where
+        W: Future<Output = Result<T, CliError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (mut waiting, mut working) = (sensors.into_iter(), JoinSet::new());
+        let mut failed = None;
+        loop {
+            while failed.is_none()
+                && working.len() < most_sensors()
+                && let Some(sensor) = waiting.next()
+            {
+                working.spawn(work(sensor));
+            }
+            let Some(ended) = working.join_next().await else {
+                break;
+            };
+            match ended.map_err(died).flatten() {
+                Ok(done) => note(done),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Runs a fit in a thread of its own, as soon as there is room.
@@ -41,7 +69,76 @@ impl Fits {
             let _slot = slot;
             fit()
         };
-        let fitted = tokio::task::spawn_blocking(fit).await;
-        fitted.map_err(|error| CliError::Panicked(error.to_string()))
+        tokio::task::spawn_blocking(fit).await.map_err(died)
+    }
+}
+
+/// Returns how many sensors are worked on at once.
+fn most_sensors() -> usize {
+    READ_OR_STORED + FOR_EACH_CORE * cores()
+}
+
+/// Returns the failure of a thread or a task that panicked.
+#[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
+pub(crate) fn died(error: JoinError) -> CliError {
+    CliError::Panicked(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_sensors_are_worked_on_and_not_too_many_at_once() {
+        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut noted = Vec::new();
+        let work = |sensor: usize| {
+            let (at_once, most) = (Arc::clone(&at_once), Arc::clone(&most));
+            async move {
+                most.fetch_max(at_once.fetch_add(1, Relaxed) + 1, Relaxed);
+                tokio::task::yield_now().await;
+                at_once.fetch_sub(1, Relaxed);
+                Ok(sensor)
+            }
+        };
+        let fits = Fits::on_all_cores();
+        fits.for_each(0..500, work, |sensor| noted.push(sensor))
+            .await
+            .unwrap();
+        noted.sort_unstable();
+        assert_eq!(noted, (0..500).collect::<Vec<_>>());
+        assert_eq!(most.load(Relaxed), most_sensors());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_work_when_another_sensor_fails_is_finished_and_noted() {
+        let (fail, failing) = tokio::sync::watch::channel(false);
+        let (mut begun, mut noted) = (0, Vec::new());
+        let work = |sensor: usize| {
+            begun += 1;
+            if begun == most_sensors() {
+                fail.send(true).unwrap();
+            }
+            let mut failing = failing.clone();
+            async move {
+                failing.wait_for(|failing| *failing).await.unwrap();
+                match sensor {
+                    3 => Err(CliError::Partial("the store is away".to_owned())),
+                    _ => {
+                        // Ends after the failure.
+                        tokio::task::yield_now().await;
+                        tokio::task::yield_now().await;
+                        Ok(sensor)
+                    }
+                }
+            }
+        };
+        let fits = Fits::on_all_cores();
+        let ended = fits.for_each(0..500, work, |sensor| noted.push(sensor)).await;
+        assert!(matches!(ended, Err(CliError::Partial(_))), "{ended:?}");
+        assert!(!noted.contains(&3));
+        assert!(begun < 500 && noted.len() == begun - 1, "{noted:?} of {begun}");
     }
 }

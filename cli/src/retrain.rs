@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::task::JoinSet;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, SensorId, parse_duration};
-use windrow_model::{Model, train_windows};
+use windrow_model::{Features, Model, TrainOptions, train_windows};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_service::Shutdown;
 use windrow_store::{Hour, Store, StoreArg};
@@ -189,38 +188,31 @@ pub(crate) async fn retrain(
             retrained.left_out_sensors += 1;
         }
         let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
-        let mut waiting = due.iter();
-        let mut training = JoinSet::new();
-        loop {
-            while training.len() < Fits::most_sensors()
-                && let Some(due) = waiting.next()
-            {
-                let sample = samples.remove(&due.sensor);
-                let (due, repository, how, rules) = (due.copy(), repository.clone(), how.clone(), *rules);
-                let fits = fits.clone();
-                training.spawn(async move {
-                    // A damaged model is as good as none; a store that fails is no reason to judge without it.
-                    let present = match repository.load(&due.sensor, &due.version).await {
-                        Ok(present) => Some(present),
-                        Err(error) if error.is_of_one_model() => None,
-                        Err(error) => return Err(CliError::from(error)),
-                    };
-                    let fitted = fits.run(move || {
-                        let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
-                        (due, outcome)
-                    });
-                    let (due, outcome) = fitted.await?;
-                    let ended = outcome.stored(&repository, &due, storing).await?;
-                    Ok((due.sensor, ended))
+        let with_samples = due.iter().map(|due| (due.copy(), samples.remove(&due.sensor)));
+        let with_samples: Vec<(Due, Option<Sample>)> = with_samples.collect();
+        let work = |(due, sample): (Due, Option<Sample>)| {
+            let (fits, repository, how, rules) = (fits.clone(), repository.clone(), how.clone(), *rules);
+            async move {
+                // A damaged model is as good as none; a store that fails is no reason to judge without it.
+                let present = match repository.load(&due.sensor, &due.version).await {
+                    Ok(present) => Some(present),
+                    Err(error) if error.is_of_one_model() => None,
+                    Err(error) => return Err(CliError::from(error)),
+                };
+                let fitted = fits.run(move || {
+                    let outcome = fit(&due, sample, present.as_ref(), threshold, &how, &rules);
+                    (due, outcome)
                 });
+                let (due, outcome) = fitted.await?;
+                let ended = outcome.stored(&repository, &due, storing).await?;
+                Ok((due.sensor, ended))
             }
-            let Some(ended) = training.join_next().await else {
-                break;
-            };
-            let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
+        };
+        fits.for_each(with_samples, work, |(sensor, ended)| {
             bar.inc(1);
             retrained.note(sensor, ended);
-        }
+        })
+        .await?;
     }
     bar.finish_and_clear();
     if let (Some(budget), Some(Ok(threshold)), Storing::As(Release::Promote(_))) =
@@ -286,32 +278,25 @@ async fn calibrate(
     recent.read(store, hours).await?;
     let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
     let bar = steps("calibrating", samples.len() as u64);
-    let mut waiting = due.iter();
-    let (mut counting, mut counts) = (JoinSet::new(), Counts::default());
-    let fits = Fits::on_all_cores();
-    loop {
-        while counting.len() < Fits::most_sensors()
-            && let Some(due) = waiting.next()
-        {
-            let Some(sample) = samples
-                .remove(&due.sensor)
-                .filter(|sample| sample.starts.len() >= how.least as usize)
-            else {
-                continue;
-            };
-            let (features, options, rules) = (due.features.clone(), due.options(how), *rules);
-            let fits = fits.clone();
-            counting.spawn(async move {
-                fits.run(move || Counts::of(&sample, &features, &options, &rules))
-                    .await
-            });
+    let (mut counts, fits) = (Counts::default(), Fits::on_all_cores());
+    let with_samples = due.iter().filter_map(|due| {
+        let sample = samples.remove(&due.sensor)?;
+        let is_enough = sample.starts.len() >= how.least as usize;
+        is_enough.then(|| (due.features.clone(), due.options(how), sample))
+    });
+    let with_samples: Vec<_> = with_samples.collect();
+    let work = |(features, options, sample): (Features, TrainOptions, Sample)| {
+        let (fits, rules) = (fits.clone(), *rules);
+        async move {
+            fits.run(move || Counts::of(&sample, &features, &options, &rules))
+                .await
         }
-        let Some(counted) = counting.join_next().await else {
-            break;
-        };
-        counts.add(&counted.map_err(|error| CliError::Panicked(error.to_string()))??);
+    };
+    fits.for_each(with_samples, work, |counted| {
+        counts.add(&counted);
         bar.inc(1);
-    }
+    })
+    .await?;
     bar.finish_and_clear();
     Ok(counts)
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::task::JoinSet;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId, SensorPattern, parse_duration};
@@ -118,24 +117,18 @@ impl TuneArgs {
         let (how, fits) = (Arc::new(how), Fits::on_all_cores());
         let bar = steps("tuning", passes.sensors());
         while let Some(gathered) = passes.next(&store).await? {
-            let (mut waiting, mut tuning) = (gathered.into_iter(), JoinSet::new());
-            loop {
-                while tuning.len() < Fits::most_sensors()
-                    && let Some(one) = waiting.next()
-                {
-                    let (how, fits, repository) = (Arc::clone(&how), fits.clone(), repository.clone());
-                    tuning.spawn(async move {
-                        let sensor = one.sensor.clone();
-                        Ok::<_, CliError>((sensor, how.tune(one, &repository, fits).await?))
-                    });
+            let work = |one: Gathered| {
+                let (how, fits, repository) = (Arc::clone(&how), fits.clone(), repository.clone());
+                async move {
+                    let sensor = one.sensor.clone();
+                    Ok((sensor, how.tune(one, &repository, fits).await?))
                 }
-                let Some(ended) = tuning.join_next().await else {
-                    break;
-                };
-                let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
+            };
+            fits.for_each(gathered, work, |(sensor, ended)| {
                 bar.inc(1);
                 report.note(sensor, ended);
-            }
+            })
+            .await?;
         }
         bar.finish_and_clear();
         match self.output.output {

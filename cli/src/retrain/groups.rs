@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId};
 use windrow_model::{CodePath, Group, Model, Scores, Scratch, TrainOptions};
@@ -56,35 +55,29 @@ pub(super) async fn retrain(
     let (mut all, fits) = (all.into_iter().peekable(), Fits::on_all_cores());
     while all.peek().is_some() {
         let some: Vec<Due> = all.by_ref().take(at_once).collect();
-        let mut waiting = read(store, some, hours).await?.into_iter();
-        let mut training = JoinSet::new();
-        loop {
-            while training.len() < Fits::most_sensors()
-                && let Some(due) = waiting.next()
-            {
-                let (how, rules) = (how.clone(), *rules);
-                let stretches = stretches(&due, kept_out);
-                let (fits, repository) = (fits.clone(), repository.clone());
-                training.spawn(async move {
-                    let fitted = fits.run(move || {
-                        let fitted = fit(&due, &stretches, &how, &rules);
-                        (due, fitted)
-                    });
-                    let (due, fitted) = fitted.await?;
-                    let ended = match fitted {
-                        Fitted::Ended(ended) => ended,
-                        Fitted::New(new) => store_model(&repository, &due, *new, storing).await?,
-                    };
-                    Ok::<_, CliError>((due.sensor, ended))
+        let some = read(store, some, hours).await?;
+        let work = |due: Due| {
+            let (how, rules) = (how.clone(), *rules);
+            let stretches = stretches(&due, kept_out);
+            let (fits, repository) = (fits.clone(), repository.clone());
+            async move {
+                let fitted = fits.run(move || {
+                    let fitted = fit(&due, &stretches, &how, &rules);
+                    (due, fitted)
                 });
+                let (due, fitted) = fitted.await?;
+                let ended = match fitted {
+                    Fitted::Ended(ended) => ended,
+                    Fitted::New(new) => store_model(&repository, &due, *new, storing).await?,
+                };
+                Ok((due.sensor, ended))
             }
-            let Some(ended) = training.join_next().await else {
-                break;
-            };
-            let (sensor, ended) = ended.map_err(|error| CliError::Panicked(error.to_string()))??;
+        };
+        fits.for_each(some, work, |(sensor, ended)| {
             bar.inc(1);
             retrained.note(sensor, ended);
-        }
+        })
+        .await?;
     }
     bar.finish_and_clear();
     Ok(())

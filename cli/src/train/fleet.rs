@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use indicatif::ProgressBar;
-use tokio::task::JoinSet;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
 use windrow_model::{Features, Model, Replaced, TrainOptions, train_windows};
 use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
@@ -17,7 +16,7 @@ use super::groups::{GroupCounts, GroupPlan, Histories, train_groups};
 use super::parameters::parameters;
 use super::sample::Sample;
 use crate::error::CliError;
-use crate::fits::Fits;
+use crate::fits::{Fits, died};
 use crate::progress::steps;
 
 /// The result of training a fleet.
@@ -74,44 +73,33 @@ pub(crate) async fn train_fleet(
     rows.retain(|sensor, _| !there.contains(sensor));
     let kept = (in_all - rows.len()) as u64;
     let bar = steps("training", rows.len() as u64);
-    let (mut rows, fits) = (rows.into_iter(), Fits::on_all_cores());
-    let mut training = JoinSet::new();
+    let fits = Fits::on_all_cores();
     let (mut models, mut replaced) = (0, BTreeMap::new());
     let (mut pinned, mut failed) = (Vec::new(), Vec::new());
-    loop {
-        while training.len() < Fits::most_sensors()
-            && let Some((sensor, sample)) = rows.next()
-        {
-            let (features, options) = (features.clone(), options.clone());
-            let (fits, repository) = (fits.clone(), repository.clone());
-            training.spawn(async move {
-                let fitted = fits.run(move || {
-                    let fitted = train_windows(sample.windows(), features, &options);
-                    fitted.map(|(model, why)| {
-                        let metadata = metadata(&model, &sample, &options);
-                        (model, metadata, why)
-                    })
-                });
-                let (model, metadata, why) = match fitted.await? {
-                    Ok(fitted) => fitted,
-                    Err(why) => return Ok((sensor, Err(why.to_string()))),
-                };
-                let stored = store(&repository, &sensor, (&model, &metadata), release).await?;
-                Ok((sensor, stored.map(|is_pinned| (is_pinned, why))))
+    let work = |(sensor, sample): (SensorId, Sample)| {
+        let (features, options) = (features.clone(), options.clone());
+        let (fits, repository) = (fits.clone(), repository.clone());
+        async move {
+            let fitted = fits.run(move || {
+                let fitted = train_windows(sample.windows(), features, &options);
+                fitted.map(|(model, why)| {
+                    let metadata = metadata(&model, &sample, &options);
+                    (model, metadata, why)
+                })
             });
+            let (model, metadata, why) = match fitted.await? {
+                Ok(fitted) => fitted,
+                Err(why) => return Ok((sensor, Err(why.to_string()))),
+            };
+            let stored = store(&repository, &sensor, (&model, &metadata), release).await?;
+            Ok((sensor, stored.map(|is_pinned| (is_pinned, why))))
         }
-        let Some(ended) = training.join_next().await else {
-            break;
-        };
-        let ended: Ended = ended.map_err(died)?;
-        let (sensor, stored) = ended?;
+    };
+    let note = |(sensor, stored): (SensorId, Result<(bool, Option<Replaced>), String>)| {
         bar.inc(1);
         let (is_pinned, why) = match stored {
             Ok(stored) => stored,
-            Err(why) => {
-                failed.push((sensor, why));
-                continue;
-            }
+            Err(why) => return failed.push((sensor, why)),
         };
         models += 1;
         if is_pinned {
@@ -120,7 +108,8 @@ pub(crate) async fn train_fleet(
         if let Some(why) = why {
             replaced.insert(sensor, why);
         }
-    }
+    };
+    fits.for_each(rows, work, note).await?;
     // They end in any order.
     pinned.sort();
     failed.sort();
@@ -143,9 +132,6 @@ pub(crate) async fn train_fleet(
     Ok(trained)
 }
 
-/// What came of a sensor: whether it is pinned and why its model is not the plain fit, or why it has no new one.
-type Ended = Result<(SensorId, Result<(bool, Option<Replaced>), String>), CliError>;
-
 /// Stores a model that was trained. Returns whether its sensor is pinned, so that the model is a candidate; or what is wrong with
 /// this model alone.
 pub(super) async fn store(
@@ -160,11 +146,6 @@ pub(super) async fn store(
         Err(error) if error.is_of_one_model() => Ok(Err(error.to_string())),
         Err(error) => Err(error.into()),
     }
-}
-
-#[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
-pub(super) fn died(error: tokio::task::JoinError) -> CliError {
-    CliError::Panicked(error.to_string())
 }
 
 /// Returns what is known of a model that was trained on a sample.

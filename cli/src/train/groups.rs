@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use tokio::task::JoinSet;
 use windrow_common::{Aggregate, EventTime, Length, ScoringMessage, SensorId};
 use windrow_model::{
     Features, Group, GroupRows, MAX_COLUMNS, MAX_SMOOTHING, Model, TrainError, TrainOptions, train_group,
 };
 use windrow_models::{Kind, Metadata, ModelRepository, Release, Training, sha256_of_rows};
 
-use super::fleet::{died, store};
+use super::fleet::store;
 use super::parameters::group_parameters;
 use crate::error::CliError;
 use crate::fits::Fits;
@@ -53,10 +52,13 @@ pub(crate) struct GroupPlan {
     pub(crate) options: TrainOptions,
 }
 
-/// The newest windows of every tag of every device.
+/// The newest windows of every tag of a device.
+type Tags = BTreeMap<Arc<str>, VecDeque<Aggregate>>;
+
+/// The same of every device.
 #[derive(Debug)]
 pub(super) struct Histories {
-    devices: BTreeMap<Arc<str>, BTreeMap<Arc<str>, VecDeque<Aggregate>>>,
+    devices: BTreeMap<Arc<str>, Tags>,
     window_length: Length,
     /// Most windows of a tag to keep.
     most: usize,
@@ -219,63 +221,61 @@ pub(super) async fn train_groups(
     there: &HashSet<SensorId>,
     release: Release,
 ) -> Result<TrainedGroups, CliError> {
-    let mut trained = TrainedGroups::default();
     let window_length = histories.window_length;
-    let bar = steps("training tags together", histories.devices.len() as u64);
-    let (mut devices, fits) = (histories.devices.into_iter(), Fits::on_all_cores());
-    let mut training = JoinSet::new();
-    loop {
-        while training.len() < Fits::most_sensors()
-            && let Some((device, tags)) = devices.next()
-        {
-            bar.inc(1);
-            let sensor = SensorId::of_group(&device);
-            if there.contains(&sensor) {
-                trained.counts.kept += 1;
-                continue;
-            }
-            if tags.len() < 2 {
-                trained.counts.single += 1;
-                continue;
-            }
-            let (plan, fits, repository) = (plan.clone(), fits.clone(), repository.clone());
-            let fit = move || {
-                let in_order = |windows: VecDeque<Aggregate>| {
-                    let mut windows = Vec::from(windows);
-                    windows.sort_by_key(|window| window.window_start);
-                    windows
-                };
-                let tags = tags.into_iter().map(|(tag, windows)| (tag, in_order(windows)));
-                GroupSample::of(&tags.collect(), window_length, &plan).and_then(|sample| {
-                    let model = sample.fit(&plan).map_err(|error| error.to_string())?;
-                    Ok((sample.metadata(&model, &plan), model))
-                })
-            };
-            training.spawn(async move {
-                let stored = match fits.run(fit).await? {
-                    Ok((metadata, model)) => {
-                        store(&repository, &sensor, (&model, &metadata), release).await?
-                    }
-                    Err(why) => Err(why),
-                };
-                Ok::<_, CliError>((sensor, stored))
-            });
-        }
-        let Some(ended) = training.join_next().await else {
-            break;
-        };
-        let (sensor, stored) = ended.map_err(died)??;
-        match stored {
-            Ok(is_pinned) => {
-                trained.counts.models += 1;
-                trained.pinned.extend(is_pinned.then_some(sensor));
-            }
-            Err(why) => trained.failed.push((sensor, why)),
+    let (mut counts, mut pinned, mut failed) = (GroupCounts::default(), Vec::new(), Vec::new());
+    let mut due = Vec::new();
+    for (device, tags) in histories.devices {
+        let sensor = SensorId::of_group(&device);
+        if there.contains(&sensor) {
+            counts.kept += 1;
+        } else if tags.len() < 2 {
+            counts.single += 1;
+        } else {
+            due.push((sensor, tags));
         }
     }
+    let bar = steps("training tags together", due.len() as u64);
+    let fits = Fits::on_all_cores();
+    let work = |(sensor, tags): (SensorId, Tags)| {
+        let (plan, fits, repository) = (plan.clone(), fits.clone(), repository.clone());
+        let fit = move || {
+            let in_order = |windows: VecDeque<Aggregate>| {
+                let mut windows = Vec::from(windows);
+                windows.sort_by_key(|window| window.window_start);
+                windows
+            };
+            let tags = tags.into_iter().map(|(tag, windows)| (tag, in_order(windows)));
+            GroupSample::of(&tags.collect(), window_length, &plan).and_then(|sample| {
+                let model = sample.fit(&plan).map_err(|error| error.to_string())?;
+                Ok((sample.metadata(&model, &plan), model))
+            })
+        };
+        async move {
+            let stored = match fits.run(fit).await? {
+                Ok((metadata, model)) => store(&repository, &sensor, (&model, &metadata), release).await?,
+                Err(why) => Err(why),
+            };
+            Ok((sensor, stored))
+        }
+    };
+    let note = |(sensor, stored): (SensorId, Result<bool, String>)| {
+        bar.inc(1);
+        match stored {
+            Ok(is_pinned) => {
+                counts.models += 1;
+                pinned.extend(is_pinned.then_some(sensor));
+            }
+            Err(why) => failed.push((sensor, why)),
+        }
+    };
+    fits.for_each(due, work, note).await?;
     bar.finish_and_clear();
     // They end in any order.
-    trained.pinned.sort();
-    trained.failed.sort();
-    Ok(trained)
+    pinned.sort();
+    failed.sort();
+    Ok(TrainedGroups {
+        counts,
+        pinned,
+        failed,
+    })
 }
