@@ -3,10 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use windrow_common::SensorId;
 use windrow_queue::Queue;
 use windrow_tests::{
-    Broker, Draws, Service, Stage, copy_models, eventually, exported, fleet, windrow, write_csv,
+    Alertmanager, Broker, Draws, Service, Stage, copy_models, eventually, exported, fleet, windrow, write_csv,
 };
 
 use super::{message, scoring_message};
@@ -28,6 +29,7 @@ enum Fault {
     KillWorker(usize),
     KillProducer,
     KillAlerter,
+    StopAlertmanager,
     StoreOutage,
     KillBroker,
     StopBroker,
@@ -47,6 +49,8 @@ fn faults(draws: &mut Draws) -> Vec<Fault> {
         Fault::KillProducer,
         Fault::KillAlerter,
         Fault::KillAlerter,
+        Fault::StopAlertmanager,
+        Fault::StopAlertmanager,
     ];
     faults.extend((0..5).map(|_| Fault::KillWorker(draws.below(WORKERS as u64) as usize)));
     for at in (1..faults.len()).rev() {
@@ -61,11 +65,25 @@ struct Fleet<'a> {
     producer: Service,
     workers: Vec<Service>,
     alerter: Service,
+    alertmanager: Alertmanager,
 }
 
 impl Fleet<'_> {
-    fn start_alerter(stage: &Stage) -> Service {
-        let words = ["--store", &stage.store(), "--threshold", LOW];
+    fn start_alerter(stage: &Stage, alertmanager: &Alertmanager) -> Service {
+        let (store, url) = (stage.store(), alertmanager.url());
+        let words = [
+            "--store",
+            &store,
+            "--threshold",
+            LOW,
+            "--alertmanager",
+            &url,
+            "--remind-every",
+            "5s",
+            // The readings are of long ago.
+            "--tell-within",
+            "9999d",
+        ];
         Service::start("windrow-alerter", &words, &stage.text("alerter.log"))
     }
 
@@ -93,6 +111,15 @@ impl Fleet<'_> {
         });
     }
 
+    /// Returns the incidents that Alertmanager shows, sorted.
+    fn shown(&self) -> Vec<String> {
+        let alerts = self.alertmanager.alerts();
+        let of = |alert: &Value| alert["labels"]["incident"].as_str().unwrap().to_owned();
+        let mut shown: Vec<String> = alerts.iter().map(of).collect();
+        shown.sort();
+        shown
+    }
+
     fn suffer(&mut self, fault: Fault, draws: &mut Draws) {
         let stage = self.stage;
         match fault {
@@ -108,7 +135,12 @@ impl Fleet<'_> {
             }
             Fault::KillAlerter => {
                 self.alerter.kill();
-                self.alerter = Self::start_alerter(stage);
+                self.alerter = Self::start_alerter(stage, &self.alertmanager);
+            }
+            Fault::StopAlertmanager => {
+                self.alertmanager.stop();
+                pause(draws);
+                self.alertmanager.restart();
             }
             Fault::StoreOutage => {
                 self.all_ready();
@@ -131,6 +163,18 @@ impl Fleet<'_> {
             Fault::CutConnections => stage.broker.control(&["close_all_connections", "chaos"]),
         }
     }
+}
+
+/// Returns the ids of the incidents that are open, sorted.
+fn open_incidents(store: &str) -> Vec<String> {
+    let listed = windrow(&["incidents", "list", "--store", store]).json();
+    let open = listed.as_array().unwrap().iter();
+    let open = open.filter(|incident| incident["closed"].is_null());
+    let mut ids: Vec<String> = open
+        .map(|incident| incident["id"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort();
+    ids
 }
 
 fn pause(draws: &mut Draws) {
@@ -169,13 +213,15 @@ fn whatever_dies_every_window_is_predicted_once() {
     // Creates the queues first, so that every message confirmed from here on is safe (see `SETTLING` in
     // queue/src/amqp/connection.rs).
     let mut poison = publish_poison(&stage);
+    let alertmanager = Alertmanager::start();
     let mut fleet = Fleet {
         stage: &stage,
         producer: Fleet::start_producer(&stage, &source),
         workers: (0..WORKERS)
             .map(|number| Fleet::start_worker(&stage, number))
             .collect(),
-        alerter: Fleet::start_alerter(&stage),
+        alerter: Fleet::start_alerter(&stage, &alertmanager),
+        alertmanager,
         source,
     };
     let began = Instant::now();
@@ -187,6 +233,10 @@ fn whatever_dies_every_window_is_predicted_once() {
     let left = TROUBLE.saturating_sub(began.elapsed()) + EXIT_WITHIN;
     assert_eq!(fleet.producer.wait(left), 0, "{}", fleet.producer.log());
     stage.drained(QUIET_WITHIN);
+    eventually(QUIET_WITHIN, "Alertmanager shows each open incident once", || {
+        let shown = fleet.shown();
+        (shown.len() > 10 && shown == open_incidents(&store)).then_some(())
+    });
     for service in fleet.workers.iter_mut().chain([&mut fleet.alerter]) {
         service.signal("TERM");
         assert_eq!(service.wait(EXIT_WITHIN), 0, "{}", service.log());
