@@ -266,6 +266,9 @@ impl DemoArgs {
                 "right_incidents": detected.right_incidents(), "precision": detected.precision(),
                 "true_anomalies": detected.episodes(), "true_anomalies_found": detected.found(),
                 "recall": detected.recall(),
+                "by_kind": detected.by_kind().map(|(kind, episodes, found)| json!({
+                    "kind": kind.name(), "true_anomalies": episodes, "true_anomalies_found": found,
+                })).collect::<Vec<_>>(),
                 "false_incidents_per_sensor_month": self.false_per_sensor_month(detected),
                 "seconds": elapsed.as_secs_f64(), "audit": audit.all,
                 "folder": self.folder, "report": outcome.report,

@@ -65,8 +65,17 @@ impl Detected {
         wrong as f64 / sensors as f64 / days * 30.0
     }
 
-    /// Returns the number of anomalies of a kind, and how many of them an incident meets.
-    pub(super) fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
+    /// Returns the kinds of the anomalies that are to be found, the number of each, and how many of them an incident meets.
+    pub(super) fn by_kind(&self) -> impl Iterator<Item = (AnomalyKind, u64, u64)> {
+        let counted = AnomalyKind::ALL.into_iter().map(|kind| {
+            let (episodes, found) = self.of_kind(kind);
+            (kind, episodes, found)
+        });
+        // Most simulations hold no deaths and no slow drift.
+        counted.filter(|(_, episodes, _)| *episodes > 0)
+    }
+
+    fn of_kind(&self, kind: AnomalyKind) -> (u64, u64) {
         let of_kind = || {
             self.to_be_found()
                 .filter(move |(anomaly, _)| anomaly.kind == kind)

@@ -79,18 +79,13 @@ pub(super) async fn report(args: &DemoArgs, store: &Store, outcome: &Outcome) ->
             ok: outcome.audit.outcome() == crate::audit::Outcome::Clean,
             line: outcome.audit.all.verdict(),
         },
-        detection: AnomalyKind::ALL
-            .into_iter()
-            .map(|kind| {
-                let (episodes, found) = detected.of_kind(kind);
-                Detection {
-                    kind: kind.name().to_owned(),
-                    episodes,
-                    detected: found,
-                }
+        detection: detected
+            .by_kind()
+            .map(|(kind, episodes, found)| Detection {
+                kind: kind.name().to_owned(),
+                episodes,
+                detected: found,
             })
-            // Most simulations hold no deaths and no slow drift.
-            .filter(|detection| detection.episodes > 0)
             .collect(),
         incidents: incidents(detected),
         window: args.windows.window,
