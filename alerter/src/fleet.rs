@@ -67,6 +67,8 @@ pub(crate) struct Fleet {
     ranges: Arc<Ranges>,
     mutes: Mutes,
     series: HashMap<Key, Watched>,
+    /// Where sensors begin that are not watched yet, as far as anything is known of them.
+    habits: HashMap<Key, Track>,
     changed: HashSet<Key>,
     /// The end of the newest window.
     reached: EventTime,
@@ -88,6 +90,7 @@ impl Fleet {
             ranges,
             mutes: Mutes::default(),
             series: HashMap::new(),
+            habits: HashMap::new(),
             changed: HashSet::new(),
             reached: EventTime::MIN,
             held: 0,
@@ -107,8 +110,26 @@ impl Fleet {
         self.series.insert(key, watched);
     }
 
+    /// Says where sensors begin that are not watched yet. What was said before stays.
+    pub(crate) fn learn(&mut self, habits: HashMap<Key, Track>) {
+        for (key, track) in habits {
+            if !self.series.contains_key(&key) {
+                self.habits.entry(key).or_insert(track);
+            }
+        }
+    }
+
+    /// Returns whether some rows are of a sensor that is not watched, and of which nothing is known.
+    pub(crate) fn has_strangers(&self, rows: &[Prediction]) -> bool {
+        let mut keys = rows
+            .chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length)
+            .filter_map(|rows| rows.first().map(Key::of));
+        keys.any(|key| !self.series.contains_key(&key) && !self.habits.contains_key(&key))
+    }
+
     fn watched(&mut self, key: &Key) -> &mut Watched {
-        let new = || Watched::new(key, &self.ranges, Track::default());
+        let habits = &mut self.habits;
+        let new = || Watched::new(key, &self.ranges, habits.remove(key).unwrap_or_default());
         self.series.entry(key.clone()).or_insert_with(new)
     }
 

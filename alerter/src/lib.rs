@@ -5,6 +5,7 @@ pub mod args;
 pub mod deliver;
 mod event;
 mod fleet;
+mod habits;
 pub mod incident;
 pub mod mutes;
 mod outbox;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use alerter::{Alerter, AlerterError, Outages};
 pub use event::{Event, Stage};
+pub use habits::Habits;
 pub use ranges::{Ranges, RangesError};
 pub use stats::Stats;
 pub use watch::{Watch, WatchCounts, WatchOptions};

@@ -148,7 +148,7 @@ fn base(path: &str) -> Option<EventTime> {
     format!("{date}T{hour}:00:00Z").parse().ok()
 }
 
-fn encode(head: &Head, tracks: Vec<(&Key, &Track)>) -> std::io::Result<Vec<u8>> {
+pub(crate) fn encode(head: &Head, tracks: Vec<(&Key, &Track)>) -> std::io::Result<Vec<u8>> {
     let mut out = zstd::Encoder::new(Vec::new(), 3)?;
     serde_json::to_writer(&mut out, head)?;
     for (key, track) in tracks {
@@ -163,7 +163,7 @@ fn encode(head: &Head, tracks: Vec<(&Key, &Track)>) -> std::io::Result<Vec<u8>> 
     out.finish()
 }
 
-fn decode(bytes: &[u8]) -> Result<State, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<State, String> {
     let text = |error: std::io::Error| error.to_string();
     let reader = zstd::Decoder::new(bytes).map_err(text)?;
     let mut lines = BufReader::new(std::io::Read::take(reader, MOST_BYTES)).lines();

@@ -15,6 +15,7 @@ use windrow_store::{Follower, Hour, News, Store, StoreError};
 
 use crate::event::{Event, Stage, events_of, is_hushed_anew, opens_again};
 use crate::fleet::{Change, Fleet, Key};
+use crate::habits::StoredHabits;
 use crate::incident::{Rules, Track};
 use crate::mutes::StoredMutes;
 use crate::outbox::{Expired, Outbox};
@@ -77,6 +78,7 @@ pub struct Watch {
     table: Table,
     outbox: Outbox,
     mutes: StoredMutes,
+    habits: StoredHabits,
     /// Changes that are not in the table.
     pending: Vec<Change>,
     counts: WatchCounts,
@@ -128,6 +130,8 @@ impl Watch {
             openings.extend(hours_of(&track));
             fleet.begin(key, track);
         }
+        let mut habits = StoredHabits::default();
+        fleet.learn(habits.news(&store).await?);
         table.read(openings, Some(base)).await?;
         let mut watch = Self {
             follower: Follower::new(store.clone(), base, hours),
@@ -137,6 +141,7 @@ impl Watch {
             table,
             outbox,
             mutes,
+            habits,
             pending: Vec::new(),
             counts: WatchCounts::default(),
             looked_back: Instant::now(),
@@ -213,6 +218,9 @@ impl Watch {
         for parts in some.in_groups(PARTS_AT_ONCE) {
             let mut read = self.store.predictions(&parts).await?;
             read.rows.retain(&wanted);
+            if self.fleet.has_strangers(&read.rows) {
+                self.fleet.learn(self.habits.news(&self.store).await?);
+            }
             let taken = self.fleet.take(&read.rows);
             conflict |= taken.conflict || read.conflicts > 0;
             windows += taken.windows;

@@ -48,6 +48,11 @@ impl ModelRepository {
         Self { store }
     }
 
+    /// Returns the store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Stores a model and makes it the sensor's current one, and returns its version. It is an error if the sensor is
     /// pinned.
     ///

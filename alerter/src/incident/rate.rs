@@ -177,6 +177,11 @@ impl Rate {
         }
     }
 
+    /// Forgets the last windows, and keeps what is usual.
+    pub(super) fn learned(self) -> Self {
+        Self { slow: None, ..self }
+    }
+
     /// Returns when the incident opened that is open, or that the next windows may open.
     pub(super) fn opening(&self) -> Option<EventTime> {
         self.slow.map(|slow| slow.start)

@@ -66,6 +66,15 @@ impl Silence {
         ended
     }
 
+    /// Forgets the last window, and keeps what is usual.
+    pub(super) fn learned(self) -> Self {
+        Self {
+            start: None,
+            end: None,
+            ..self
+        }
+    }
+
     pub(super) fn end(&self) -> Option<EventTime> {
         self.end
     }

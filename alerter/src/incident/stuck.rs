@@ -200,6 +200,15 @@ impl Stuck {
             && self.varies()
     }
 
+    /// Forgets the last windows, and keeps what is usual.
+    pub(super) fn learned(self) -> Self {
+        Self {
+            run: None,
+            noticed: None,
+            ..self
+        }
+    }
+
     /// Returns when the incident opened that is open, or that the next windows may open, by whatever rules.
     pub(super) fn opening(&self) -> Option<EventTime> {
         let run = self.run.filter(|_| self.noticed.is_some() || self.varies());

@@ -33,8 +33,18 @@ impl Track {
         ended.extend(self.rate.take(window, rules));
     }
 
+    /// Returns where a sensor stands of which the windows so far are a history: what is usual for it is known, and nothing is open.
+    pub(crate) fn learned(self) -> Self {
+        Self {
+            silence: self.silence.learned(),
+            stuck: self.stuck.learned(),
+            rate: self.rate.learned(),
+            ..Self::default()
+        }
+    }
+
     /// Returns the end of the last window.
-    pub(super) fn end(&self) -> Option<EventTime> {
+    pub(crate) fn end(&self) -> Option<EventTime> {
         self.silence.end()
     }
 

@@ -7,6 +7,7 @@ use windrow_store::StoreError;
 
 use super::{PARTS_AT_ONCE, Watch, hours_of};
 use crate::fleet::Key;
+use crate::habits::StoredHabits;
 use crate::incident::Track;
 use crate::state;
 
@@ -58,8 +59,10 @@ impl Watch {
             .collect();
         let openings = tracks.values().flat_map(hours_of);
         self.table.read(openings, Some(from)).await?;
+        let mut habits = StoredHabits::default().news(&self.store).await?;
         for key in keys {
-            self.fleet.put_back(key, tracks.remove(key).unwrap_or_default());
+            let base = tracks.remove(key).or_else(|| habits.remove(key));
+            self.fleet.put_back(key, base.unwrap_or_default());
         }
         self.recall(from, |key| keys.contains(key));
         let from = (from > EventTime::MIN).then_some(from);

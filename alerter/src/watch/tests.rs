@@ -1,3 +1,4 @@
+mod habits;
 mod kills;
 mod late;
 mod models;
@@ -109,8 +110,16 @@ enum Then {
     Restarted,
 }
 
-async fn noisy(parts: &[(Vec<Prediction>, Then)], most_held: usize, mutes: &[Mute]) -> (Store, Watch) {
+async fn noisy(
+    parts: &[(Vec<Prediction>, Then)],
+    most_held: usize,
+    mutes: &[Mute],
+    has_habits: bool,
+) -> (Store, Watch) {
     let store = Store::create("memory:///").unwrap();
+    if has_habits {
+        habits::some(&store).await;
+    }
     if !mutes.is_empty() {
         mutes::set(&store, mutes.to_vec()).await;
     }
@@ -155,6 +164,7 @@ proptest! {
         ]), 1..20),
         most_held in prop_oneof![Just(10_usize), Just(1_000_000)],
         is_muted in any::<bool>(),
+        has_habits in any::<bool>(),
         rivals in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
     ) {
         // Some windows have two rows, of which one counts.
@@ -185,8 +195,8 @@ proptest! {
         }
         runtime().block_on(async {
             let mutes = if is_muted { mutes::some() } else { Vec::new() };
-            let (quiet, _) = noisy(&[(windows.clone(), Then::Nothing)], 1_000_000, &mutes).await;
-            let (store, watch) = noisy(&parts, most_held, &mutes).await;
+            let (quiet, _) = noisy(&[(windows.clone(), Then::Nothing)], 1_000_000, &mutes, has_habits).await;
+            let (store, watch) = noisy(&parts, most_held, &mutes, has_habits).await;
             let (right, found) = (table(&quiet).await, table(&store).await);
             let read = |store: &Store| { let store = store.clone(); async move { store.incidents(None, None).await.unwrap() } };
             prop_assert_eq!(read(&store).await, read(&quiet).await);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use indicatif::ProgressBar;
+use windrow_alerter::Habits;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
 use windrow_model::{Features, Model, Replaced, TrainOptions, train_windows};
 use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
@@ -63,7 +64,14 @@ pub(crate) async fn train_fleet(
     let histories = groups.map(Histories::new);
     let gathered =
         tokio::task::spawn_blocking(move || gather(source, windowing, &rows_features, max_rows, histories));
-    let (mut rows, histories, history) = gathered.await.map_err(died)??;
+    let Gathered {
+        samples: mut rows,
+        histories,
+        habits,
+        history,
+    } = gathered.await.map_err(died)??;
+    // Before the models are: once they score, somebody watches.
+    habits.write(repository.store()).await?;
     let mut there = HashSet::new();
     if whose == Whose::Missing {
         let entries = repository.list().await?.into_iter();
@@ -171,7 +179,13 @@ pub(crate) fn metadata(model: &Model, sample: &Sample, options: &TrainOptions) -
     }
 }
 
-type Samples = BTreeMap<SensorId, Sample>;
+/// What was read of a history.
+struct Gathered {
+    samples: BTreeMap<SensorId, Sample>,
+    histories: Option<Histories>,
+    habits: Habits,
+    history: HistoryCounts,
+}
 
 fn gather(
     source: Box<dyn Source>,
@@ -179,14 +193,15 @@ fn gather(
     features: &Features,
     max_rows: usize,
     mut histories: Option<Histories>,
-) -> Result<(Samples, Option<Histories>, HistoryCounts), CliError> {
+) -> Result<Gathered, CliError> {
     let bar = ProgressBar::no_length();
     bar.set_style(crate::progress::style(
         "{spinner} reading history [{bar:24}] {percent:>3} %",
     ));
-    let mut samples = Samples::new();
+    let (mut samples, mut habits) = (BTreeMap::new(), Habits::default());
     let take = |message: ScoringMessage| {
-        let sample = samples.entry(message.sensor.clone()).or_default();
+        habits.take(&message);
+        let sample: &mut Sample = samples.entry(message.sensor.clone()).or_default();
         sample.take(&message, features, max_rows);
         if let Some(histories) = &mut histories {
             histories.take(message);
@@ -202,5 +217,10 @@ fn gather(
         }
     })?;
     bar.finish_and_clear();
-    Ok((samples, histories, history))
+    Ok(Gathered {
+        samples,
+        histories,
+        habits,
+        history,
+    })
 }

@@ -99,7 +99,7 @@ async fn rows_of_versions_without_causes_or_with_others_make_the_same_table_in_e
                 watched(parts.clone()).await
             } else {
                 let steps = parts.clone().map(|part| (part, Then::Step));
-                noisy(&steps, 1_000_000, &[]).await.0
+                noisy(&steps, 1_000_000, &[], false).await.0
             };
             tables.push(table(&store).await);
             let found = store.incidents(None, None).await.unwrap();
