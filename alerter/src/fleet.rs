@@ -67,7 +67,7 @@ pub(crate) struct Fleet {
     ranges: Arc<Ranges>,
     mutes: Mutes,
     series: HashMap<Key, Watched>,
-    /// Where sensors begin that are not watched yet, as far as anything is known of them.
+    /// What histories say of sensors that are not watched yet.
     habits: HashMap<Key, Track>,
     changed: HashSet<Key>,
     /// The end of the newest window.
@@ -110,7 +110,7 @@ impl Fleet {
         self.series.insert(key, watched);
     }
 
-    /// Says where sensors begin that are not watched yet. What was said before stays.
+    /// Notes what histories say of sensors that are not watched yet. What was noted first stays.
     pub(crate) fn learn(&mut self, habits: HashMap<Key, Track>) {
         for (key, track) in habits {
             if !self.series.contains_key(&key) {

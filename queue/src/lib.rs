@@ -238,8 +238,8 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// safe, so that many messages can be in flight.
     fn publish(&self, message: Message) -> impl Future<Output = Result<Confirmation, QueueError>> + Send;
 
-    /// Starts a consumer that holds at most `prefetch` unsettled deliveries. Cancelled, it may spend a delivery of messages
-    /// that are on their way to it.
+    /// Starts a consumer that holds at most `prefetch` unsettled deliveries. Dropping the future may spend a
+    /// delivery of each message that was sent to it already.
     fn consume(
         &self,
         prefetch: impl Into<Prefetch> + Send,

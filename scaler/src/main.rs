@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgMatches, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use prometheus_client::registry::Registry;
 use windrow_queue::AmqpArgs;
 use windrow_scaler::agent::Agent;
@@ -112,10 +112,10 @@ fn main() -> ExitCode {
     if let Some(checked) = check_health() {
         return checked;
     }
-    let command = command_line::<Cli>();
-    let matches = command.clone().get_matches();
+    let matches = command_line::<Cli>().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let passed_on = passed_on(&matches, command);
+    // With all variables: workers would inherit those that are set to nothing.
+    let passed_on = passed_on(&matches, Cli::command());
     let ended = match cli.command {
         Command::Run(args) => run(*args, passed_on),
         Command::Agent(args) => agent(*args, passed_on),

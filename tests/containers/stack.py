@@ -91,7 +91,7 @@ class Stack:
         return len(json.loads(self.windrow("incidents", "list", "--output", "json").stdout))
 
     def tags_together(self):
-        """Trains models of all tags of two devices as docs/operations.md says, and waits until their windows are scored."""
+        """Trains models of all tags of two devices as docs/models.md says, and waits until their windows are scored."""
         fleet = "sim:devices=2,tags=5,period=1s,seed=1,partitions=1,start=2026-03-02T00:00:00Z,duration=1h"
         self.windrow("models", "train", "--missing", "--group", "device", "--window", "10s", "--source", fleet)
         self.compose("--profile", "groups", "up", "--detach")

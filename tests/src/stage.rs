@@ -154,12 +154,13 @@ pub fn rows(store: &str) -> Vec<Value> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
-/// Copies the models of one store into another.
+/// Copies what training has left in one store into another.
 pub fn copy_models(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
+    let trained = ["models", "alerting", ".windrow.lock"].map(|name| from.join(name));
     let status = std::process::Command::new("cp")
         .arg("-r")
-        .args([from.join("models"), from.join(".windrow.lock")])
+        .args(trained.iter().filter(|path| path.exists()))
         .arg(to)
         .status();
     assert!(status.unwrap().success());

@@ -10,7 +10,7 @@ use windrow_service::Shutdown;
 /// that is given back has spent a delivery.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Waits for a consumer. A stop gives up one that takes longer than [`SUBSCRIBED_WITHIN`].
+/// Waits for a consumer. A stop gives up one that fails, or takes longer than [`SUBSCRIBED_WITHIN`].
 pub(crate) async fn subscribed<C>(
     consuming: impl Future<Output = Result<C, QueueError>>,
     shutdown: &mut Shutdown,
@@ -20,9 +20,14 @@ pub(crate) async fn subscribed<C>(
         consumer = &mut consuming => return consumer.map(Some),
         () = shutdown.stopping() => {}
     }
-    timeout(SUBSCRIBED_WITHIN, consuming)
-        .await
-        .map_or(Ok(None), |consumer| consumer.map(Some))
+    match timeout(SUBSCRIBED_WITHIN, consuming).await {
+        Ok(Ok(consumer)) => Ok(Some(consumer)),
+        Ok(Err(error)) => {
+            tracing::info!(%error, "stopped before it had subscribed");
+            Ok(None)
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! [`Track`] takes the windows of one sensor in the order of event time and says which incidents they make. [`Series`]
 //! brings windows into that order, however they arrive, so that the same windows always make the same incidents.
 
+mod prior;
 mod range;
 mod rate;
 mod rules;

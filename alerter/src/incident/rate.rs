@@ -177,9 +177,9 @@ impl Rate {
         }
     }
 
-    /// Forgets the last windows, and keeps what is usual.
-    pub(super) fn learned(self) -> Self {
-        Self { slow: None, ..self }
+    /// Returns the usual number of readings of a window, if enough windows were seen.
+    pub(super) fn usual(&self) -> Option<u32> {
+        (self.recent.len() == RECENT).then_some(self.usual)
     }
 
     /// Returns when the incident opened that is open, or that the next windows may open.

@@ -66,13 +66,9 @@ impl Silence {
         ended
     }
 
-    /// Forgets the last window, and keeps what is usual.
-    pub(super) fn learned(self) -> Self {
-        Self {
-            start: None,
-            end: None,
-            ..self
-        }
+    /// Adds what was usual in a history.
+    pub(super) fn learn(&mut self, history: &Self) {
+        self.longest = self.longest.max(history.longest);
     }
 
     pub(super) fn end(&self) -> Option<EventTime> {

@@ -200,12 +200,13 @@ impl Stuck {
             && self.varies()
     }
 
-    /// Forgets the last windows, and keeps what is usual.
-    pub(super) fn learned(self) -> Self {
-        Self {
-            run: None,
-            noticed: None,
-            ..self
+    /// Adds what was usual in a history.
+    pub(super) fn learn(&mut self, history: Self) {
+        self.longest = self.longest.max(history.longest);
+        self.seen = self.seen.saturating_add(history.seen);
+        self.varied = self.varied.saturating_add(history.varied);
+        if self.rests.is_empty() {
+            self.rests = history.rests;
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, IncidentKind};
 
+use super::prior::Prior;
 use super::range::Range;
 use super::rate::Rate;
 use super::silence::Silence;
@@ -21,6 +22,9 @@ pub struct Track {
     range: Range,
     #[serde(default)]
     rate: Rate,
+    /// What its history says; `None` once it is known whether that holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prior: Option<Box<Prior>>,
 }
 
 impl Track {
@@ -31,16 +35,29 @@ impl Track {
         ended.extend(self.stuck.take(window, rules));
         ended.extend(self.range.take(window, rules));
         ended.extend(self.rate.take(window, rules));
+        if let Some(holds) = self.prior.as_mut().and_then(|prior| prior.take(window))
+            && let Some(prior) = self.prior.take()
+            && holds
+        {
+            self.silence.learn(&prior.silence);
+            self.stuck.learn(prior.stuck);
+        }
     }
 
-    /// Returns where a sensor stands of which the windows so far are a history: what is usual for it is known, and nothing is open.
-    pub(crate) fn learned(self) -> Self {
-        Self {
-            silence: self.silence.learned(),
-            stuck: self.stuck.learned(),
-            rate: self.rate.learned(),
+    /// Takes the windows so far for a history, and returns where a sensor begins that has it; `None` if they say too little.
+    pub(crate) fn learned(self) -> Option<Self> {
+        let prior = Prior {
+            until: self.end()?,
+            count: self.rate.usual()?,
+            silence: self.silence,
+            stuck: self.stuck,
+            windows: 0,
+            most: 0,
+        };
+        Some(Self {
+            prior: Some(Box::new(prior)),
             ..Self::default()
-        }
+        })
     }
 
     /// Returns the end of the last window.

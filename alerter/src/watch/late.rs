@@ -59,7 +59,10 @@ impl Watch {
             .collect();
         let openings = tracks.values().flat_map(hours_of);
         self.table.read(openings, Some(from)).await?;
-        let mut habits = StoredHabits::default().news(&self.store).await?;
+        let mut habits = HashMap::new();
+        if keys.iter().any(|key| !tracks.contains_key(key)) {
+            habits = StoredHabits::default().news(&self.store).await?;
+        }
         for key in keys {
             let base = tracks.remove(key).or_else(|| habits.remove(key));
             self.fleet.put_back(key, base.unwrap_or_default());

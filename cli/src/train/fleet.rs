@@ -70,13 +70,17 @@ pub(crate) async fn train_fleet(
         habits,
         history,
     } = gathered.await.map_err(died)??;
-    // Before the models are: once they score, somebody watches.
-    habits.write(repository.store()).await?;
-    let mut there = HashSet::new();
-    if whose == Whose::Missing {
-        let entries = repository.list().await?.into_iter();
-        there.extend(entries.filter_map(|entry| entry.current.then_some(entry.sensor)));
-    }
+    let entries = repository.list().await?.into_iter();
+    let scored: HashSet<SensorId> = entries
+        .filter_map(|entry| entry.current.then_some(entry.sensor))
+        .collect();
+    // Before the first models are stored: once they score, somebody watches.
+    let is_new = |sensor: &SensorId| !scored.contains(sensor);
+    habits.write(repository.store(), is_new).await?;
+    let there = match whose {
+        Whose::Missing => scored,
+        Whose::All => HashSet::new(),
+    };
     let in_all = rows.len();
     rows.retain(|sensor, _| !there.contains(sensor));
     let kept = (in_all - rows.len()) as u64;

@@ -72,7 +72,7 @@ fn a_grouper_that_is_killed_and_a_broker_that_restarts_change_nothing_in_what_ta
     for service in groupers.iter_mut().chain(&mut workers) {
         service.ready();
     }
-    let paced = ["--window", "10s", "--interval", "1m", "--speed", "600"];
+    let paced = ["--window", "10s", "--interval", "1m", "--speed", "300"];
     let mut producer = stage.producer(&day, &paced);
     eventually(DONE_WITHIN, "some windows", || {
         (asked_for(&groupers) >= SOME).then_some(())
@@ -82,6 +82,7 @@ fn a_grouper_that_is_killed_and_a_broker_that_restarts_change_nothing_in_what_ta
     eventually(DONE_WITHIN, "more windows", || {
         (asked_for(&groupers) >= MORE).then_some(())
     });
+    assert!(asked_for(&groupers) < expected.len() as f64);
     let first = eventually(SOON, "one leads", || leader(&groupers));
     groupers[first].kill();
     groupers.remove(first);

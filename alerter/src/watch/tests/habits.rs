@@ -35,7 +35,7 @@ async fn learn(store: &Store, rows: impl Iterator<Item = Prediction>) {
     for row in rows {
         habits.take(&message(&row));
     }
-    habits.write(store).await.unwrap();
+    habits.write(store, |_| true).await.unwrap();
 }
 
 /// Writes habits of two sensors of which one pauses.
@@ -102,12 +102,64 @@ async fn the_first_history_of_a_sensor_counts() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_named() {
+async fn a_history_of_long_ago_or_of_other_windows_says_nothing() {
+    let fortnight = 14 * 86_400_000 / WINDOW;
+    let vary = |number: i64| flat(1, number, number as f64);
+    let with_more_readings = |number: i64| {
+        let mut row = vary(number);
+        row.aggregate.count = 5;
+        row
+    };
+    let longer = |number: i64| Prediction {
+        window_length: Length::from_millis(2 * WINDOW),
+        ..vary(number)
+    };
+    for (why, history) in [
+        ("it counts", (-HISTORY..0).map(vary).collect::<Vec<_>>()),
+        ("it overlaps", (-HISTORY..1).map(vary).collect()),
+        (
+            "long ago",
+            (-HISTORY..0).map(|number| vary(number - fortnight - 1)).collect(),
+        ),
+        ("another rate", (-HISTORY..0).map(with_more_readings).collect()),
+        ("another length", (-HISTORY..-1).step_by(2).map(longer).collect()),
+        ("too short", (-20..0).map(vary).collect()),
+    ] {
+        let store = Store::create("memory:///").unwrap();
+        learn(&store, history.into_iter()).await;
+        let found = stuck_at_once(&store).await;
+        let expected: &[IncidentKind] = match why {
+            "it counts" => &[IncidentKind::Stuck],
+            _ => &[],
+        };
+        assert_eq!(found, expected, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_the_others_are_read_once_it_is_gone() {
     let store = Store::create("memory:///").unwrap();
-    store
-        .put("alerting/habits/1-1.ndjson.zst", "no zstd")
-        .await
-        .unwrap();
-    let error = Watch::open(store, options(10)).await.unwrap_err().to_string();
-    assert!(error.contains("alerting/habits/1-1.ndjson.zst"), "{error}");
+    some(&store).await;
+    let damaged = "alerting/habits/00000002.ndjson.zst";
+    store.put(damaged, "no zstd").await.unwrap();
+    store.put("alerting/habits/notes.txt", "mine").await.unwrap();
+    let mut stored = StoredHabits::default();
+    let error = stored.news(&store).await.unwrap_err().to_string();
+    assert!(error.contains(damaged), "{error}");
+    store.delete(damaged).await.unwrap();
+    assert_eq!(stored.news(&store).await.unwrap().len(), 2);
+    assert!(stored.news(&store).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_trainings_at_once_one_is_first_and_both_leave_what_is_new() {
+    let store = Store::create("memory:///").unwrap();
+    let history = |sensors: std::ops::Range<u8>| {
+        sensors.flat_map(|sensor| (-HISTORY..0).map(move |number| prediction(sensor, number, false)))
+    };
+    tokio::join!(learn(&store, history(0..2)), learn(&store, history(1..3)));
+    let listed = store.list("alerting/habits").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    let known = StoredHabits::default().news(&store).await.unwrap();
+    assert_eq!(known.len(), 3);
 }
