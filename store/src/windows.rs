@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
-use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::{Array, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
@@ -18,7 +18,15 @@ use super::table::{TableError, newer, primitive};
 use windrow_common::{EventTime, Length, caught};
 
 /// The columns that are read; of the dispatched windows, the first four.
-const COLUMNS: [&str; 6] = ["device", "tag", "window_start", "window_ms", "mean", "anomaly"];
+const COLUMNS: [&str; 7] = [
+    "device",
+    "tag",
+    "window_start",
+    "window_ms",
+    "mean",
+    "anomaly",
+    "threshold",
+];
 
 /// A row of the predictions or of the dispatched windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +43,8 @@ pub struct WindowRow<'a> {
     pub mean: Option<f64>,
     /// Whether its prediction is an anomaly.
     pub anomaly: bool,
+    /// The threshold of its sensor, if its model has one.
+    pub threshold: Option<f64>,
 }
 
 /// Reads these columns of one Parquet file.
@@ -78,6 +88,12 @@ pub(super) fn each(
     let starts = primitive::<TimestampMillisecondType>(batch, "window_start")?.values();
     let lengths = primitive::<Int64Type>(batch, "window_ms")?.values();
     let means = newer::<Float64Type>(batch, "mean")?;
+    let thresholds = newer::<Float64Type>(batch, "threshold")?;
+    let number = |column: Option<&PrimitiveArray<Float64Type>>, row: usize| {
+        column
+            .filter(|column| column.is_valid(row))
+            .map(|column| column.value(row))
+    };
     let anomalies = batch
         .column_by_name("anomaly")
         .map(|column| column.as_boolean_opt().ok_or(TableError::Column("anomaly")));
@@ -91,10 +107,9 @@ pub(super) fn each(
                 tag: tags.get(row),
                 start: EventTime::from_millis(starts[row]),
                 length,
-                mean: means
-                    .filter(|means| means.is_valid(row))
-                    .map(|means| means.value(row)),
+                mean: number(means, row),
                 anomaly: anomalies.is_some_and(|anomalies| anomalies.value(row)),
+                threshold: number(thresholds, row),
             }),
         };
         taken.map_err(|why| TableError::Row { row, why })?;

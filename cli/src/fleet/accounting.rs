@@ -210,6 +210,9 @@ impl<'a> Accounting<'a> {
             set(bits(cell), number);
             if let Some(mean) = row.mean.filter(|_| is_counted) {
                 known.anomalies += u64::from(row.anomaly);
+                if known.newest.is_none_or(|(start, _)| start < row.start) {
+                    known.newest = Some((row.start, row.threshold));
+                }
                 known.level.take(number, row.length, mean);
             }
             Ok(())

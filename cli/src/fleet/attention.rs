@@ -23,6 +23,8 @@ pub(super) struct BudgetKept {
     promise: Option<Promise>,
     /// Months of all sensors, counted by scored windows.
     months: f64,
+    /// Sensors that were last scored by another threshold than the promised one.
+    elsewhere: u64,
     rate: Rate,
     spending: Spending,
 }
@@ -52,10 +54,18 @@ impl BudgetKept {
             .iter()
             .map(|known| known.scored_ms as f64 / 1e3 / MONTH.as_secs_f64())
             .sum();
+        let promised = promise.as_ref().map(|promise| promise.threshold);
+        let is_elsewhere = |known: &&Known<'_>| {
+            known
+                .newest
+                .is_some_and(|(_, threshold)| promised.is_some() && threshold != promised)
+        };
+        let elsewhere = sensors.iter().filter(is_elsewhere).count() as u64;
         Some(Self {
             budget,
             promise,
             months,
+            elsewhere,
             rate: spending.rate(months)?,
             spending,
         })
@@ -72,6 +82,14 @@ impl BudgetKept {
             let day = date(*since);
             show::line(&format!(
                 "promised by `windrow retrain --budget` since {day}, now with the threshold {threshold:.2}; windows before that day count, too"
+            ))?;
+        }
+        if self.elsewhere > 0 {
+            show::line(&format!(
+                "{} sensors were last scored by another threshold: they have another model since, or no windows since; `windrow \
+                 retrain --budget '{}'` gives them this one",
+                show::count(self.elsewhere),
+                self.budget
             ))?;
         }
         show::line(&format!(
@@ -96,7 +114,7 @@ impl BudgetKept {
             "budget": self.budget.to_string(), "promised_per_sensor_month": self.budget.per_month(),
             "promised_at": self.promise.as_ref().map(|promise| promise.since.to_string()),
             "threshold": self.promise.as_ref().map(|promise| promise.threshold),
-            "sensor_months": self.months, "incidents": self.spending.incidents,
+            "other_threshold": self.elsewhere, "sensor_months": self.months, "incidents": self.spending.incidents,
             "per_sensor_month": self.rate.rate, "low": self.rate.low, "high": self.rate.high,
             "verdict": self.verdict().name(), "sensors": sensors.collect::<Vec<_>>(),
         })

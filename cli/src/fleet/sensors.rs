@@ -29,6 +29,8 @@ pub(super) struct Known<'a> {
     pub(super) scored: u64,
     /// How many of their rows are anomalies.
     pub(super) anomalies: u64,
+    /// Start of its newest window that was scored, and the threshold of its model, if it has one.
+    pub(super) newest: Option<(EventTime, Option<f64>)>,
 }
 
 /// Sensors by number.
@@ -69,6 +71,7 @@ impl<'a> Known<'a> {
             scored_ms: 0,
             scored: 0,
             anomalies: 0,
+            newest: None,
         }
     }
 }

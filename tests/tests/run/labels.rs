@@ -161,6 +161,22 @@ fn windows_of_true_incidents_stay_out_of_training_and_the_report_tells_how_many_
     );
     let report = run(&["fleet", "report"]).output();
     assert!(report.contains("the budget is kept"), "{report}");
+    // The promise holds for a sensor once a model with this threshold scores it.
+    assert_eq!(kept["other_threshold"], 3);
+    assert!(
+        report.contains("3 sensors were last scored by another threshold"),
+        "{report}"
+    );
+    let mut later = fleet(3, 120, 8);
+    for row in &mut later {
+        row.time_ms += 1_000 * 1_000;
+    }
+    let source = folder.path().join("later.csv");
+    write_csv(&source, &later);
+    let again = to_the_end(text(&source), &store);
+    windrow(&[&again[..], &["--window", "10s"]].concat()).output();
+    let kept = run(&["fleet", "report"]).json()["budget"].clone();
+    assert_eq!(kept["other_threshold"], 0, "{kept}");
 
     run(&["label", "remove", &warm]).output();
     assert_eq!(retrained(&["--dry-run"])["left_out_windows"], 3);
