@@ -27,11 +27,11 @@ impl Fits {
     }
 
     /// Does the work of each sensor, so many at once that neither cores nor store wait, and notes what came of it, in the order in
-    /// which they end. After a failure no other sensor is begun, but those in work are finished and noted before it is returned.
+    /// which they end. The work gets the room for its fit. After a failure no other sensor is begun, but those in work are finished and noted before it is returned.
     pub(crate) async fn for_each<S, W, T>(
         &self,
         sensors: impl IntoIterator<Item = S>,
-        mut work: impl FnMut(S) -> W,
+        mut work: impl FnMut(Self, S) -> W,
         mut note: impl FnMut(T),
     ) -> Result<(), CliError>
     where
@@ -45,7 +45,7 @@ impl Fits {
                 && working.len() < most_sensors()
                 && let Some(sensor) = waiting.next()
             {
-                working.spawn(work(sensor));
+                working.spawn(work(self.clone(), sensor));
             }
             let Some(ended) = working.join_next().await else {
                 break;
@@ -94,7 +94,7 @@ mod tests {
     async fn all_sensors_are_worked_on_and_not_too_many_at_once() {
         let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut noted = Vec::new();
-        let work = |sensor: usize| {
+        let work = |_, sensor: usize| {
             let (at_once, most) = (Arc::clone(&at_once), Arc::clone(&most));
             async move {
                 most.fetch_max(at_once.fetch_add(1, Relaxed) + 1, Relaxed);
@@ -116,7 +116,7 @@ mod tests {
     async fn what_is_in_work_when_another_sensor_fails_is_finished_and_noted() {
         let (fail, failing) = tokio::sync::watch::channel(false);
         let (mut begun, mut noted) = (0, Vec::new());
-        let work = |sensor: usize| {
+        let work = |_, sensor: usize| {
             begun += 1;
             if begun == most_sensors() {
                 fail.send(true).unwrap();

@@ -190,8 +190,8 @@ pub(crate) async fn retrain(
         let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
         let with_samples = due.iter().map(|due| (due.copy(), samples.remove(&due.sensor)));
         let with_samples: Vec<(Due, Option<Sample>)> = with_samples.collect();
-        let work = |(due, sample): (Due, Option<Sample>)| {
-            let (fits, repository, how, rules) = (fits.clone(), repository.clone(), how.clone(), *rules);
+        let work = |fits: Fits, (due, sample): (Due, Option<Sample>)| {
+            let (repository, how, rules) = (repository.clone(), how.clone(), *rules);
             async move {
                 // A damaged model is as good as none; a store that fails is no reason to judge without it.
                 let present = match repository.load(&due.sensor, &due.version).await {
@@ -285,8 +285,8 @@ async fn calibrate(
         is_enough.then(|| (due.features.clone(), due.options(how), sample))
     });
     let with_samples: Vec<_> = with_samples.collect();
-    let work = |(features, options, sample): (Features, TrainOptions, Sample)| {
-        let (fits, rules) = (fits.clone(), *rules);
+    let work = |fits: Fits, (features, options, sample): (Features, TrainOptions, Sample)| {
+        let rules = *rules;
         async move {
             fits.run(move || Counts::of(&sample, &features, &options, &rules))
                 .await

@@ -117,8 +117,8 @@ impl TuneArgs {
         let (how, fits) = (Arc::new(how), Fits::on_all_cores());
         let bar = steps("tuning", passes.sensors());
         while let Some(gathered) = passes.next(&store).await? {
-            let work = |one: Gathered| {
-                let (how, fits, repository) = (Arc::clone(&how), fits.clone(), repository.clone());
+            let work = |fits: Fits, one: Gathered| {
+                let (how, repository) = (Arc::clone(&how), repository.clone());
                 async move {
                     let sensor = one.sensor.clone();
                     Ok((sensor, how.tune(one, &repository, fits).await?))

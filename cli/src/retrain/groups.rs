@@ -56,10 +56,10 @@ pub(super) async fn retrain(
     while all.peek().is_some() {
         let some: Vec<Due> = all.by_ref().take(at_once).collect();
         let some = read(store, some, hours).await?;
-        let work = |due: Due| {
+        let work = |fits: Fits, due: Due| {
             let (how, rules) = (how.clone(), *rules);
             let stretches = stretches(&due, kept_out);
-            let (fits, repository) = (fits.clone(), repository.clone());
+            let repository = repository.clone();
             async move {
                 let fitted = fits.run(move || {
                     let fitted = fit(&due, &stretches, &how, &rules);

@@ -88,9 +88,8 @@ pub(crate) async fn train_fleet(
     let fits = Fits::on_all_cores();
     let (mut models, mut replaced) = (0, BTreeMap::new());
     let (mut pinned, mut failed) = (Vec::new(), Vec::new());
-    let work = |(sensor, sample): (SensorId, Sample)| {
-        let (features, options) = (features.clone(), options.clone());
-        let (fits, repository) = (fits.clone(), repository.clone());
+    let work = |fits: Fits, (sensor, sample): (SensorId, Sample)| {
+        let (features, options, repository) = (features.clone(), options.clone(), repository.clone());
         async move {
             let fitted = fits.run(move || {
                 let fitted = train_windows(sample.windows(), features, &options);

@@ -236,8 +236,8 @@ pub(super) async fn train_groups(
     }
     let bar = steps("training tags together", due.len() as u64);
     let fits = Fits::on_all_cores();
-    let work = |(sensor, tags): (SensorId, Tags)| {
-        let (plan, fits, repository) = (plan.clone(), fits.clone(), repository.clone());
+    let work = |fits: Fits, (sensor, tags): (SensorId, Tags)| {
+        let (plan, repository) = (plan.clone(), repository.clone());
         let fit = move || {
             let in_order = |windows: VecDeque<Aggregate>| {
                 let mut windows = Vec::from(windows);
