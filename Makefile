@@ -10,8 +10,8 @@
 # make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
-# Tests of servers wait more than they work, so four run at once even on two cores.
-RUST_TEST_THREADS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? cores : 4)))
+# Tests of servers wait more than they work, so eight run at once even on two cores.
+RUST_TEST_THREADS ?= $(shell cores=$$(nproc); echo $$((cores > 8 ? cores : 8)))
 
 # Installs Debian packages if a check fails: $(call need,check,packages)
 define need
