@@ -1,6 +1,7 @@
 //! Waits for conditions instead of sleeping.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,19 @@ pub fn eventually<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Opti
     }
 }
 
-/// Returns a port of this machine on which nobody listens at the moment.
+/// The ports for servers. They are below those that the kernel gives to outgoing connections, and to whoever asks for any port: in
+/// the seconds until a server listens, one of these would be taken by another, or even connected with itself.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Returns a port of this machine on which nobody listens at the moment. No two calls of a process return the same one.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at once begin at different places.
+    let first = std::process::id().wrapping_mul(7_919);
+    let mut ports = (0..PORTS.len()).map(|_| {
+        let number = first.wrapping_add(TAKEN.fetch_add(1, Relaxed)) % PORTS.len() as u32;
+        PORTS.start + u16::try_from(number).unwrap()
+    });
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("one of 20,000 ports is free")
 }
