@@ -50,7 +50,7 @@ struct FollowArgs {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 5_000_000,
+        default_value_t = WatchOptions::default().most_held,
         env = "WINDROW_MOST_HELD"
     )]
     most_held: usize,

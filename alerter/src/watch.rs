@@ -98,7 +98,7 @@ impl Default for WatchOptions {
             tell_within: Duration::from_secs(24 * 3_600),
             hold: Duration::from_secs(3_600),
             calm: Duration::from_secs(60),
-            most_held: 10_000_000,
+            most_held: 5_000_000,
             look_back: Duration::from_secs(7 * 24 * 3_600),
             look_back_every: Duration::from_secs(600),
         }
