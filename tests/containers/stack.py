@@ -100,7 +100,8 @@ class Stack:
         def rows():
             said = self.windrow("predictions", "export", "--format", "csv").stdout
             return sum(",(group)," in line for line in said.splitlines())
-        return wait("predictions of all tags together", SOON, rows)
+        # A row needs half of the twenty windows that its columns are means of, which take 100 seconds to pass.
+        return wait("predictions of all tags together", 2 * SOON, rows)
 
     def kill_a_worker_in_its_work(self):
         """Holds the worker until messages wait for it to settle them, kills it with SIGKILL, and waits for its successor."""
