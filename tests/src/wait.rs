@@ -17,8 +17,8 @@ pub fn eventually<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Opti
     }
 }
 
-/// The ports for servers. They are below those that the kernel gives to outgoing connections, and to whoever asks for any port: in
-/// the seconds until a server listens, one of these would be taken by another, or even connected with itself.
+/// The ports for servers. They lie below the range from which the kernel takes ports for outgoing connections: a port of that range
+/// may be taken by another process in the seconds before the server listens.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// Returns a port of this machine on which nobody listens at the moment. No two calls of a process return the same one.

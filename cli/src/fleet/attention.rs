@@ -87,7 +87,7 @@ impl BudgetKept {
         if self.elsewhere > 0 {
             show::line(&format!(
                 "{} sensors were last scored by another threshold: they have another model since, or no windows since; `windrow \
-                 retrain --budget '{}'` gives them this one",
+                 retrain --budget '{}'` gives this one to all but imported models",
                 show::count(self.elsewhere),
                 self.budget
             ))?;
