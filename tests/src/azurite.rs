@@ -1,23 +1,16 @@
 //! Starts Azurite, Microsoft's Azure Storage emulator, as a process private to one test.
 
-use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::process::Command;
 
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, ReqwestConnector};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::broker::signal;
-use crate::{Encryption, eventually, free_port};
+use crate::server::{ServerProcess, accepts};
+use crate::{Encryption, free_port};
 
-/// Long enough for Node.js to start on two busy cores.
-const START_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(30);
 const OPTIONS: [&str; 3] = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"];
 /// The account and key that Microsoft publishes for Azurite.
 const ACCOUNT: &str = "devstoreaccount1";
@@ -26,11 +19,11 @@ const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6t
 /// A running Azurite that keeps its blobs between [`Azurite::stop`] and [`Azurite::restart`].
 #[derive(Debug)]
 pub struct Azurite {
+    process: ServerProcess,
     folder: TempDir,
     port: u16,
     encrypted: bool,
     words: Vec<String>,
-    process: Mutex<Option<Child>>,
 }
 
 impl Azurite {
@@ -54,12 +47,13 @@ impl Azurite {
 
     /// Starts Azurite with these options, on free ports and in a temporary folder.
     pub fn start_with(words: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let azurite = Self {
-            folder: tempfile::tempdir().unwrap(),
+            process: ServerProcess::new("Azurite", folder.path()),
+            folder,
             port: free_port(),
             encrypted: words.iter().any(|word| word == "--cert"),
             words: words.to_vec(),
-            process: Mutex::new(None),
         };
         azurite.restart();
         azurite
@@ -67,38 +61,22 @@ impl Azurite {
 
     /// Restarts Azurite after [`Azurite::stop`] and waits until it accepts connections.
     pub fn restart(&self) {
-        let log = fs::File::create(self.folder.path().join("output.log")).unwrap();
-        let child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .args(&self.words)
             .arg("--location")
             .arg(self.folder.path().join("data"))
             .args(["--blobPort", &self.port.to_string()])
             .args(["--queuePort", &free_port().to_string()])
-            .args(["--tablePort", &free_port().to_string()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut process = self.process.lock().unwrap();
-        assert!(process.replace(child).is_none(), "Azurite is already running");
-        let process = process.as_mut().unwrap();
-        eventually(START_WITHIN, "Azurite accepts connections", || {
-            if let Some(status) = process.try_wait().unwrap() {
-                let said = fs::read_to_string(self.folder.path().join("output.log"));
-                panic!("Azurite ended with {status}: {}", said.unwrap_or_default());
-            }
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
+            .args(["--tablePort", &free_port().to_string()]);
+        self.process.start(&mut command, || accepts(self.port));
     }
 
     /// Stops Azurite with SIGTERM.
     ///
     /// A kill would lose confirmed blobs: Azurite writes its index only every five seconds.
     pub fn stop(&self) {
-        let mut process = self.process.lock().unwrap().take().unwrap();
-        signal(&process, "TERM");
-        eventually(STOP_WITHIN, "Azurite stops", || process.try_wait().unwrap());
+        self.process.stop();
     }
 
     /// Creates a container.
@@ -183,17 +161,6 @@ impl Azurite {
             ),
             ("AZURE_ALLOW_HTTP", (!self.encrypted).to_string()),
         ]
-    }
-}
-
-impl Drop for Azurite {
-    fn drop(&mut self) {
-        if let Ok(process) = self.process.get_mut()
-            && let Some(mut process) = process.take()
-        {
-            _ = process.kill();
-            _ = process.wait();
-        }
     }
 }
 

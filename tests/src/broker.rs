@@ -1,36 +1,32 @@
 //! Starts a private RabbitMQ node on free ports in a temporary folder; tests can stop, kill and restart it.
 
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::{eventually, free_port};
+use crate::free_port;
+use crate::server::{ServerProcess, accepts};
 
 /// Debian's package installs the real scripts here; the wrappers on the PATH switch to another user.
 const COMMANDS: &str = "/usr/lib/rabbitmq/bin";
 /// The folder of another version's `rabbitmq-server` and `rabbitmqctl`, such as tests/versions/install writes.
 const OTHER_COMMANDS: &str = "WINDROW_TEST_RABBITMQ";
-/// A node starts in six seconds on two busy cores.
-const START_WITHIN: Duration = Duration::from_secs(90);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// A RabbitMQ node that is killed when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
+    process: ServerProcess,
     folder: TempDir,
     port: u16,
     tls_port: u16,
     management_port: u16,
     distribution_port: u16,
     names_port: u16,
-    process: Mutex<Option<Child>>,
 }
 
 /// What the nodes of a cluster have in common.
@@ -126,14 +122,15 @@ impl Broker {
             "{} does not exist: run `make test`, or `apt-get install rabbitmq-server`",
             server.display()
         );
+        let folder = tempfile::tempdir().unwrap();
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            process: ServerProcess::new("RabbitMQ", folder.path()),
+            folder,
             port,
             tls_port: free_port(),
             management_port: free_port(),
             distribution_port: free_port(),
             names_port,
-            process: Mutex::new(None),
         }
     }
 
@@ -181,8 +178,8 @@ impl Broker {
     pub fn restart(&self) {
         let folder = self.folder.path();
         let path = |name: &str| folder.join(name);
-        let log = fs::File::create(path("output.log")).unwrap();
-        let child = Command::new(command("rabbitmq-server"))
+        let mut server = Command::new(command("rabbitmq-server"));
+        server
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
@@ -196,47 +193,28 @@ impl Broker {
             .env("ERL_EPMD_PORT", self.names_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             // Makes the script exec the server, so that a kill reaches the server and not a shell.
-            .env("RUNNING_UNDER_SYSTEMD", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut process = self.process.lock().unwrap();
-        assert!(process.replace(child).is_none(), "the broker is already running");
-        drop(process);
-        eventually(START_WITHIN, "RabbitMQ accepts connections", || {
-            if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
-                let said = fs::read_to_string(path("output.log")).unwrap_or_default();
-                panic!("RabbitMQ ended with {status}: {said}");
-            }
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
+            .env("RUNNING_UNDER_SYSTEMD", "1");
+        self.process.start(&mut server, || accepts(self.port));
     }
 
     /// Stops the node with SIGTERM.
     pub fn stop(&self) {
-        let mut process = self.process.lock().unwrap().take().unwrap();
-        signal(&process, "TERM");
-        eventually(STOP_WITHIN, "RabbitMQ stops", || process.try_wait().unwrap());
+        self.process.stop();
     }
 
     /// Kills the node with SIGKILL.
     pub fn kill(&self) {
-        if let Some(mut process) = self.process.lock().unwrap().take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
+        self.process.kill();
     }
 
     /// Freezes the node: it keeps its connections and answers nothing.
     pub fn freeze(&self) {
-        signal(self.process.lock().unwrap().as_ref().unwrap(), "STOP");
+        self.process.signal("STOP");
     }
 
     /// Ends [`Broker::freeze`].
     pub fn thaw(&self) {
-        signal(self.process.lock().unwrap().as_ref().unwrap(), "CONT");
+        self.process.signal("CONT");
     }
 
     /// Sets the node's `max_message_size`, for channels that are opened from now on.
@@ -304,12 +282,7 @@ impl Drop for Broker {
         if std::thread::panicking() {
             println!("the broker's log: {}", self.log());
         }
-        if let Ok(process) = self.process.get_mut()
-            && let Some(mut process) = process.take()
-        {
-            _ = process.kill();
-            _ = process.wait();
-        }
+        self.process.kill();
         // The node started epmd, Erlang's name server, which outlives the node.
         _ = Command::new("epmd")
             .env("ERL_EPMD_PORT", self.names_port.to_string())

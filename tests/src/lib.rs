@@ -25,6 +25,7 @@ mod plant;
 mod program;
 mod proxy;
 mod s3;
+mod server;
 mod service;
 mod stage;
 mod wait;

@@ -1,20 +1,20 @@
 //! Starts moto, a stand-in for Amazon S3, as a process private to one test.
 
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use crate::{eventually, free_port};
+use tempfile::TempDir;
 
-/// Long enough for Python to start on two busy cores.
-const START_WITHIN: Duration = Duration::from_secs(60);
+use crate::free_port;
+use crate::server::{ServerProcess, accepts};
 
 /// A running S3 server, empty at first; stopped when it is dropped.
 #[derive(Debug)]
 pub struct S3Server {
     port: u16,
-    process: Child,
+    /// Stops the server when it is dropped, before its folder goes.
+    _process: ServerProcess,
+    _folder: TempDir,
 }
 
 impl S3Server {
@@ -26,18 +26,16 @@ impl S3Server {
             "moto is not installed: run `make target/moto/.installed`"
         );
         let port = free_port();
-        let process = Command::new(program)
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { port, process };
-        eventually(START_WITHIN, "the S3 server accepts connections", || {
-            TcpStream::connect(("127.0.0.1", server.port)).ok()
-        });
-        server
+        let folder = tempfile::tempdir().unwrap();
+        let process = ServerProcess::new("moto", folder.path());
+        let mut command = Command::new(program);
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        process.start(&mut command, || accepts(port));
+        Self {
+            port,
+            _process: process,
+            _folder: folder,
+        }
     }
 
     /// Returns the endpoint's URL.
@@ -59,12 +57,5 @@ impl S3Server {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(create).unwrap().error_for_status().unwrap();
         name
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
     }
 }
