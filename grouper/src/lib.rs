@@ -12,7 +12,6 @@ mod models;
 mod state;
 mod stats;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use windrow_common::{CodecError, HasRemedy, Remedy};
@@ -22,6 +21,8 @@ use windrow_store::StoreError;
 
 pub use grouper::{Grouper, Incomplete};
 pub use lead::Outage;
+pub use models::Groups;
+pub use state::State;
 pub use stats::Stats;
 
 /// How a grouper follows the predictions.
@@ -68,7 +69,7 @@ pub enum GrouperError {
     Queue(#[from] QueueError),
     /// The models cannot be listed.
     #[error(transparent)]
-    Models(#[from] Arc<RepositoryError>),
+    Models(#[from] RepositoryError),
     /// A message cannot be encoded, which does not happen for the plain structs used here.
     #[error("cannot encode message {id}")]
     Encode {

@@ -4,29 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use windrow_common::SensorId;
 use windrow_model::Group;
 use windrow_models::{ModelRepository, RepositoryError};
 use windrow_store::Store;
 
+/// Number of models that are loaded at once.
+const LOADS_IN_FLIGHT: usize = 16;
+
 /// The groups of a store's devices.
 #[derive(Debug)]
-pub(crate) struct Groups {
+pub struct Groups {
     repository: ModelRepository,
     known: BTreeMap<Arc<str>, Known>,
     refresh_after: Duration,
     listed: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     version: String,
     group: Option<Group>,
 }
 
 impl Groups {
-    pub(crate) fn new(store: Store, refresh_after: Duration) -> Self {
+    /// Creates a list of the groups in `store`, which is empty before the first [`Groups::refresh`].
+    pub fn new(store: Store, refresh_after: Duration) -> Self {
         Self {
             repository: ModelRepository::new(store),
             known: BTreeMap::new(),
@@ -36,35 +41,46 @@ impl Groups {
     }
 
     /// Lists the models again if that is due. Returns whether tags are brought together in another way than before.
-    pub(crate) async fn refresh(&mut self) -> Result<bool, Arc<RepositoryError>> {
+    pub async fn refresh(&mut self) -> Result<bool, RepositoryError> {
         if self
             .listed
             .is_some_and(|listed| listed.elapsed() < self.refresh_after)
         {
             return Ok(false);
         }
-        let mut known = BTreeMap::new();
-        let mut changed = false;
-        for (sensor, version) in self.repository.groups().await? {
-            let before = self.known.remove(&sensor.device);
-            let now = match before {
-                Some(before) if before.version == version => before,
-                before => {
-                    let group = self.load(&sensor, &version).await?;
-                    changed |= before.and_then(|before| before.group) != group;
-                    Known { version, group }
-                }
-            };
-            known.insert(sensor.device, now);
-        }
-        changed |= !self.known.is_empty();
+        let current = self.repository.groups().await?.into_iter();
+        let loads: Vec<_> = current
+            .map(|(sensor, version)| self.known_of(sensor, version))
+            .collect();
+        let known = futures::stream::iter(loads)
+            .buffered(LOADS_IN_FLIGHT)
+            .try_collect::<BTreeMap<_, _>>()
+            .await?;
+        let group = |(device, known): (&Arc<str>, &Known)| (Arc::clone(device), known.group.clone());
+        let changed = known.iter().map(group).ne(self.known.iter().map(group));
         self.known = known;
         self.listed = Some(Instant::now());
         Ok(changed)
     }
 
+    /// Returns a device and what is known of it, from the store if it has another version of the model now.
+    async fn known_of(
+        &self,
+        sensor: SensorId,
+        version: String,
+    ) -> Result<(Arc<str>, Known), RepositoryError> {
+        let known = match self.known.get(&sensor.device) {
+            Some(before) if before.version == version => before.clone(),
+            _ => Known {
+                group: self.load(&sensor, &version).await?,
+                version,
+            },
+        };
+        Ok((sensor.device, known))
+    }
+
     /// Returns the tags of a model; `None` if it cannot be read, or scores one sensor.
-    async fn load(&self, sensor: &SensorId, version: &str) -> Result<Option<Group>, Arc<RepositoryError>> {
+    async fn load(&self, sensor: &SensorId, version: &str) -> Result<Option<Group>, RepositoryError> {
         match self.repository.load(sensor, version).await {
             Ok(model) => {
                 if model.group().is_none() {
@@ -76,12 +92,12 @@ impl Groups {
                 tracing::warn!(%sensor, version, %error, "cannot read the model; its device is left out");
                 Ok(None)
             }
-            Err(error) => Err(Arc::new(error)),
+            Err(error) => Err(error),
         }
     }
 
     /// Returns the group of a device.
-    pub(crate) fn of(&self, device: &str) -> Option<&Group> {
+    pub fn of(&self, device: &str) -> Option<&Group> {
         self.known.get(device)?.group.as_ref()
     }
 
@@ -89,8 +105,13 @@ impl Groups {
         self.known.values().all(|known| known.group.is_none())
     }
 
+    /// Returns the version of the model of a device's group.
+    pub fn version(&self, device: &str) -> Option<&str> {
+        Some(&self.known.get(device)?.version)
+    }
+
     /// Returns the longest time before a window that its row is made of.
-    pub(crate) fn context(&self) -> Duration {
+    pub fn context(&self) -> Duration {
         let groups = self.known.values().filter_map(|known| known.group.as_ref());
         groups.map(Group::context).max().unwrap_or_default()
     }

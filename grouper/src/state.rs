@@ -12,14 +12,14 @@ const FORMAT: u32 = 1;
 
 /// A saved state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct State {
+pub struct State {
     format: u32,
     /// All windows before this time were asked for, as far as they can be scored.
-    pub(crate) base: EventTime,
+    pub base: EventTime,
     /// Where the first grouper began; nothing before it is looked at.
-    pub(crate) origin: EventTime,
-    /// The parts that were read of the hours before the base.
-    pub(crate) hours: Vec<SeenHour>,
+    pub origin: EventTime,
+    /// The parts that were read of the hours before the base, as far back as parts that come late are looked for.
+    pub hours: Vec<SeenHour>,
 }
 
 impl State {
@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Reads the state; `None` if there is none yet.
-    pub(crate) async fn load(store: &Store) -> Result<Option<Self>, StoreError> {
+    pub async fn load(store: &Store) -> Result<Option<Self>, StoreError> {
         let Some(bytes) = store.get(PATH).await? else {
             return Ok(None);
         };

@@ -95,19 +95,26 @@ impl ModelRepository {
         let current = format!("/{}/current", encode_segment(GROUP_TAG));
         let listed = self.store.list(PREFIX).await?;
         let folders = listed.iter().filter_map(|blob| {
-            let (folder, name) = blob.path.rsplit_once('/')?;
-            (name == "current" && blob.path.ends_with(&current)).then_some(folder)
+            let folder = blob.path.strip_suffix("/current")?;
+            blob.path.ends_with(&current).then(|| folder.to_owned())
         });
-        let mut groups = Vec::new();
-        for folder in folders {
-            if let Some(sensor) = self.sensor_of(folder).await?
-                && let Some(version) = self.current(&sensor).await?
-            {
-                groups.push((sensor, version));
-            }
-        }
+        let reads: Vec<_> = folders.map(|folder| self.current_in(folder)).collect();
+        let current: Vec<Option<_>> = futures::stream::iter(reads)
+            .buffered(READS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let mut groups: Vec<_> = current.into_iter().flatten().collect();
         groups.sort();
         Ok(groups)
+    }
+
+    /// Returns the sensor of a folder and the version that scores it; `None` if there is none.
+    async fn current_in(&self, folder: String) -> Result<Option<(SensorId, String)>, RepositoryError> {
+        let Some(sensor) = self.sensor_of(&folder).await? else {
+            return Ok(None);
+        };
+        let version = self.current(&sensor).await?;
+        Ok(version.map(|version| (sensor, version)))
     }
 
     /// Returns the models of one sensor with what is recorded of them; `None` if it has none.

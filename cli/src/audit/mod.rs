@@ -1,5 +1,6 @@
 //! `windrow audit`: read = in windows + quarantined, and dispatched = predicted + dead-lettered, window by window.
 
+mod groups;
 mod readings;
 mod reconcile;
 mod tally;
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use windrow_common::EventTime;
+use windrow_common::{EventTime, Length};
+use windrow_grouper::State as GrouperState;
 use windrow_producer::checkpoint::{Account, accounts};
 use windrow_producer::quarantine;
 use windrow_queue::{DeadLetter, StoredDeadLetters};
@@ -23,6 +25,8 @@ use crate::output::{OutputArg, OutputFormat};
 use crate::quarantine::Reasons;
 use crate::show;
 
+pub(crate) use groups::GroupTally;
+use groups::Together;
 use readings::{SourceReadings, Tables, account};
 use reconcile::{DeadWindows, Findings, leave_out, reconcile};
 use tally::Tally;
@@ -66,6 +70,9 @@ pub(crate) struct Audit {
     /// The first windows of each kind of finding.
     #[serde(flatten)]
     pub(crate) findings: Findings,
+    /// The windows of several tags together; absent if no grouper has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) groups: Option<GroupTally>,
     /// Where the readings of each source are; empty if the audit is about a stretch of time.
     pub(crate) sources: BTreeMap<String, SourceReadings>,
     /// What waits in RabbitMQ; absent if no broker was named.
@@ -87,7 +94,7 @@ impl AuditArgs {
         let scope = Scope::begin(&store, self.from, self.to).await?;
         let mut audit = self.look(&scope, broker.as_ref()).await?;
         let is_stale = audit.waiting.as_ref().is_some_and(|waiting| waiting.sampled);
-        if is_stale && matches!(audit.outcome(), Outcome::Failed(_)) && audit.all.missing() > 0 {
+        if is_stale && matches!(audit.outcome(), Outcome::Failed(_)) && audit.missing() > 0 {
             // What seems lost may have been taken by a worker since the figures were taken.
             tokio::time::sleep(NEXT_SAMPLE).await;
             audit = self.look(&scope, broker.as_ref()).await?;
@@ -128,13 +135,26 @@ impl AuditArgs {
 }
 
 impl Audit {
+    /// Returns the number of windows of which the prediction, or a prediction of all readings, is missing.
+    fn missing(&self) -> u64 {
+        self.all.missing() + self.groups.map_or(0, |groups| groups.lost)
+    }
+
     /// Judges what was found.
     pub(crate) fn outcome(&self) -> Outcome {
-        let (windows, messages) = (self.all.missing(), self.findings.missing.messages());
+        let (windows, messages) = (self.missing(), self.findings.missing.messages());
+        let pending = self.groups.map_or(0, |groups| groups.pending);
         let outcome = waiting::judge(windows, messages, self.waiting.as_ref());
         let faults: Vec<_> = self.sources.values().flat_map(|source| &source.faults).collect();
         let contradicts = self.all.contradicts() || !faults.is_empty();
         let why = match &outcome {
+            Outcome::Clean if !contradicts && pending > 0 => {
+                return Outcome::Unfinished(format!(
+                    "the audit is not finished: {} windows of several tags together are still to be asked for; audit again \
+                     when windrow-grouper has run",
+                    show::count(pending)
+                ));
+            }
             Outcome::Clean if !contradicts => return Outcome::Clean,
             Outcome::Clean => None,
             Outcome::Unfinished(why) | Outcome::Failed(why) => Some(why),
@@ -235,6 +255,9 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
     if let Some(waiting) = audit.waiting.as_ref().filter(|waiting| waiting.messages() > 0) {
         show::line(&format!("waiting: {}", waiting.text()))?;
     }
+    if let Some(groups) = audit.groups {
+        show::line(&groups.line())?;
+    }
     show::line(&audit.all.verdict())
 }
 
@@ -247,6 +270,8 @@ pub(crate) struct Scope<'a> {
     accounts: Vec<Account>,
     /// The hours of `dispatched/` when the audit began.
     dispatched: BTreeMap<String, Hour>,
+    /// What the grouper had asked for when the audit began; `None` if the store has had no grouper.
+    grouper: Option<GrouperState>,
 }
 
 impl<'a> Scope<'a> {
@@ -264,13 +289,20 @@ impl<'a> Scope<'a> {
             to,
             accounts,
             dispatched: by_name(hours),
+            grouper: GrouperState::load(store).await?,
         })
     }
 
     /// Reconciles the dispatched windows with the predictions and with the dead letters.
     pub(crate) async fn audit(&self, dead: &[DeadLetter]) -> Result<Audit, CliError> {
+        let mut together = match &self.grouper {
+            Some(progress) => Some(Together::begin(self.store, progress, dead).await?),
+            None => None,
+        };
         let dead = DeadWindows::of(dead);
-        let mut predicted = by_name(self.store.hours("predictions", self.from, self.to).await?);
+        let context = together.as_ref().map(Together::context).unwrap_or_default();
+        let from = self.from.map(|from| from.saturating_sub(context));
+        let mut predicted = by_name(self.store.hours("predictions", from, self.to).await?);
         // Listed once more after the predictions, so that each prediction has its dispatched window.
         let mut now = by_name(self.store.hours("dispatched", self.from, self.to).await?);
         let names: BTreeSet<_> = now.keys().chain(predicted.keys()).cloned().collect();
@@ -279,18 +311,22 @@ impl<'a> Scope<'a> {
         let mut tables = Tables::default();
         for name in names {
             let mut tally = Tally::default();
-            let (mut left, later) = self.dispatched(&name, now.remove(&name), &mut tables).await?;
             let mut right = Vec::new();
             if let Some(hour) = predicted.remove(&name) {
                 let read = self.store.predictions(&hour).await?;
+                right = read.rows;
+                if let Some(together) = &mut together {
+                    let covered = |start| self.covers(start);
+                    together.take(&hour, &right, covered, &mut audit.findings).await?;
+                }
+                if self.is_before(&hour) {
+                    continue;
+                }
                 (tally.conflicting, tally.superseded, tally.repeats) =
                     (read.conflicts, read.superseded, read.repeats);
-                right = read.rows;
-                // The windows of several tags together were not dispatched by a producer: they follow from the tags'.
-                right.retain(|prediction| {
-                    self.covers(prediction.aggregate.window_start) && !prediction.sensor.is_group()
-                });
+                right.retain(|row| self.covers(row.aggregate.window_start) && !row.sensor.is_group());
             }
+            let (mut left, later) = self.dispatched(&name, now.remove(&name), &mut tables).await?;
             if !later.is_empty() {
                 leave_out(&later, &mut left, &mut right);
             }
@@ -299,6 +335,10 @@ impl<'a> Scope<'a> {
             audit.hours.insert(name, tally);
         }
         audit.explanations = audit.all.explanations();
+        audit.groups = together.map(|together| together.tally);
+        audit
+            .explanations
+            .extend(audit.groups.and_then(|groups| groups.explanation()));
         audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
         tables.quarantine = quarantine::count(self.store).await?;
         audit.quarantined = Reasons(tables.quarantine.reasons.clone());
@@ -332,6 +372,14 @@ impl<'a> Scope<'a> {
         };
         let before: HashSet<Dispatched> = before.into_iter().collect();
         Ok(windows.into_iter().partition(|window| before.contains(window)))
+    }
+
+    /// Returns whether an hour is only read for what the rows of the first windows are made of.
+    fn is_before(&self, hour: &Hour) -> bool {
+        let end = hour
+            .start()
+            .map(|start| start.saturating_add(Length::HOUR.as_duration()));
+        self.from.is_some_and(|from| end <= Some(from))
     }
 
     fn covers(&self, start: EventTime) -> bool {

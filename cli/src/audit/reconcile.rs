@@ -129,7 +129,7 @@ pub(super) fn reconcile(
     tally.unexpected += predictions.count() as u64;
 }
 
-fn note(list: &mut Vec<String>, line: impl FnOnce() -> String) {
+pub(super) fn note(list: &mut Vec<String>, line: impl FnOnce() -> String) {
     if list.len() < SHOWN {
         list.push(line());
     }

@@ -77,6 +77,11 @@ impl Missing {
         (*from, *to) = (start.min(*from), end.max(*to));
     }
 
+    /// Adds windows of several tags together. Nobody can tell how many messages held them, but at least one did.
+    pub(super) fn add_together(&mut self, sensor: &SensorId) {
+        self.messages.insert((sensor.clone(), None));
+    }
+
     /// Returns where the windows of each source and window length lie.
     pub(super) fn spans(&self) -> impl Iterator<Item = (&str, Length, EventTime, EventTime)> {
         let spans = self.spans.iter();

@@ -124,5 +124,8 @@ fn a_grouper_that_is_killed_and_a_broker_that_restarts_change_nothing_in_what_ta
         "the rows differ from those of a quiet run"
     );
     assert!(stage.dead_letters().is_empty(), "{:?}", stage.dead_letters());
-    assert_eq!(stage.audited()["lost"], 0);
+    let audit = stage.json(&["audit", "--store", &store]);
+    assert_eq!(audit["all"]["lost"], 0);
+    assert_eq!(audit["groups"]["predicted"], expected.len());
+    assert_eq!(audit["groups"]["expected"], expected.len());
 }

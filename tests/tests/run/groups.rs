@@ -105,8 +105,15 @@ fn an_anomaly_that_no_single_tag_shows_is_found_named_and_told_by_all_tags_toget
     assert_eq!(again["history"][1]["by"], "retrain", "{again}");
     assert_eq!(again["tags"], shown["tags"]);
     assert_eq!(again["metadata"]["training"]["rows"], Plant::WINDOWS - 9);
-    // The audit compares what a producer dispatched: what follows from it is no surplus.
-    assert_eq!(super::audited(text(&store))["unexpected"], 0);
+    // What a producer dispatched, and what follows from it.
+    let audit = windrow(&["audit", "--store", text(&store)]).json();
+    assert_eq!(audit["all"]["unexpected"], 0);
+    let (groups, scored) = (&audit["groups"], scored.len());
+    assert_eq!(
+        (&groups["expected"], &groups["predicted"]),
+        (&scored.into(), &scored.into()),
+        "{groups}"
+    );
 }
 
 #[test]
