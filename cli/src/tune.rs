@@ -244,9 +244,7 @@ fn fit(
         !stretches.any(|when| start < when.end && end > when.start)
     };
     let windows: Vec<Aggregate> = gathered.windows.iter().filter(is_kept).copied().collect();
-    // As retraining will: on the newest.
-    let most = chosen.options.max_rows.min(chosen.options.most_rows());
-    let windows = &windows[windows.len().saturating_sub(most)..];
+    let windows = &windows[windows.len().saturating_sub(chosen.most_windows())..];
     let mut rows = Vec::new();
     chosen.features.extract(windows, &mut rows);
     let starts = windows.iter().map(|window| window.window_start).collect();

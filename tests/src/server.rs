@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{eventually, signal};
@@ -33,6 +33,8 @@ impl ServerProcess {
 
     /// Starts the server and waits until it answers. Panics with what it said if it ends before.
     pub(crate) fn start(&self, command: &mut Command, mut answers: impl FnMut() -> bool) {
+        let is_running = self.process.lock().unwrap().is_some();
+        assert!(!is_running, "{} is already running", self.name);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let child = command
             .stdin(Stdio::null())
@@ -42,8 +44,7 @@ impl ServerProcess {
             .unwrap_or_else(|error| {
                 panic!("{} does not start ({error}): `make test` installs it", self.name)
             });
-        let before = self.process.lock().unwrap().replace(child);
-        assert!(before.is_none(), "{} is already running", self.name);
+        *self.process.lock().unwrap() = Some(child);
         eventually(START_WITHIN, &format!("{} answers", self.name), || {
             self.expect_alive();
             answers().then_some(())
@@ -70,7 +71,9 @@ impl ServerProcess {
 
     /// Kills the server with SIGKILL, if it runs.
     pub(crate) fn kill(&self) {
-        if let Some(mut process) = self.process.lock().unwrap().take() {
+        // A test that fails while it holds the lock must not leave the server behind.
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut process) = process.take() {
             // It may have ended by itself.
             _ = process.kill();
             _ = process.wait();

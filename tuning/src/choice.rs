@@ -18,6 +18,9 @@ const MARGIN: f64 = 0.1;
 /// A sensor that keeps its budget raises more incidents than are allowed with this probability at most.
 const UNLIKELY: f64 = 0.05;
 
+/// A model that finds a smaller share of the anomalies hardly tells anything.
+const NEXT_TO_NOTHING: f64 = 0.1;
+
 /// From this mean on, a Poisson distribution counts as a normal one.
 const MANY: f64 = 100.0;
 
@@ -28,14 +31,14 @@ pub struct Tuned {
     pub trials: Vec<Trial>,
     /// Position of the chosen one.
     pub chosen: usize,
-    /// Number of incidents that a sensor that keeps the budget may raise by chance in the time that was held out.
+    /// Number of incidents that a sensor that keeps the budget may raise by chance in the time that no model was trained on.
     pub allowed: usize,
     /// Number of incidents that the budget is for that time.
     pub budget: f64,
 }
 
 impl Tuned {
-    /// Chooses among trials, of which there is at least one; `months` were held out.
+    /// Chooses among trials, of which there is at least one; no model was trained on `months`.
     pub(crate) fn of(trials: Vec<Trial>, months: f64, per_month: f64) -> Self {
         let budget = per_month * months;
         let mut tuned = Self {
@@ -108,6 +111,9 @@ impl Tuned {
 
     fn add_figures(&self, text: &mut String, trial: &Trial) {
         let _ = write!(text, " finds {} of {INJECTIONS} anomalies put in", trial.found);
+        if trial.share() < NEXT_TO_NOTHING {
+            text.push_str(" (next to nothing)");
+        }
         if trial.labelled > 0 {
             let _ = write!(
                 text,
@@ -223,7 +229,12 @@ mod tests {
         };
         let tuned = Tuned::of(vec![failed.clone(), trial(1, 4)], 0.25, 1.0);
         assert_eq!(tuned.chosen, 1);
-        assert!(tuned.why().ends_with("the present one is out: no"));
+        let why = tuned.why();
+        assert!(
+            why.contains("it finds 1 of 60 anomalies put in (next to nothing), and raises 4"),
+            "{why}"
+        );
+        assert!(why.ends_with("the present one is out: no"), "{why}");
         assert!(Tuned::of(vec![trial(0, 40), failed], 0.25, 1.0).stays());
     }
 }

@@ -1,9 +1,10 @@
 //! Which model suits a sensor, by back-test.
 //!
 //! [`tune`] fits [`recipes`] (detectors, kernels, features, with a seasonal profile or without) to the older three quarters of a
-//! sensor's windows, and judges them by the newest quarter: how many incidents each would have raised there, and how many of
-//! the anomalies it would have found that are put into copies of these windows. Labels of people count, too. The present
-//! model stays unless another is clearly better.
+//! sensor's windows, as many of the newest of them as a model takes, and judges them by the newest quarter: how many incidents each
+//! would have raised there, and how many of the anomalies it would have found that are put into copies of these windows. Windows so
+//! old that no model takes them count like the newest quarter, as far as incidents go. Labels of people count, too. The present model
+//! stays unless another is clearly better.
 //!
 //! | to | see |
 //! |---|---|
@@ -77,10 +78,15 @@ pub fn tune(
     rules: &Rules,
     per_month: f64,
 ) -> Result<Tuned, TuneError> {
-    let backtest = trial::Backtest::new(history, rules)?;
+    let most = recipes.iter().map(Recipe::most_windows).max().unwrap_or(0);
+    let backtest = trial::Backtest::new(history, most, rules)?;
     let mut trials: Vec<Trial> = Vec::new();
     for recipe in recipes {
         trials.extend(backtest.trials(recipe));
+    }
+    // What is trained next has to be what was tried: more windows may show a season that these did not.
+    for trial in trials.iter_mut().skip(1).filter(|trial| !trial.profile) {
+        trial.recipe = trial.recipe.without_profile();
     }
     if trials.iter().all(|trial| trial.failed.is_some()) {
         return Err(TuneError::Untrainable);

@@ -47,6 +47,11 @@ impl fmt::Display for Recipe {
 }
 
 impl Recipe {
+    /// Returns on how many windows it is trained at most: the newest, as retraining takes them.
+    pub fn most_windows(&self) -> usize {
+        self.options.max_rows.min(self.options.most_rows())
+    }
+
     /// Returns the same without a seasonal profile.
     pub(crate) fn without_profile(&self) -> Self {
         Self {

@@ -32,7 +32,7 @@ pub struct Trial {
     pub labelled_found: usize,
     /// How many people have found.
     pub labelled: usize,
-    /// Number of incidents that it raised on the held-out windows as they are.
+    /// Number of incidents that it raised on windows as they are that it was not trained on.
     pub incidents: usize,
     /// Why it could not be tried.
     pub failed: Option<String>,
@@ -43,6 +43,8 @@ pub(crate) struct Backtest<'a> {
     rules: &'a Rules,
     length: Length,
     older: Vec<Aggregate>,
+    /// Of the older windows, how many no recipe is trained on: the oldest.
+    unlearnt: usize,
     held_out: Vec<Aggregate>,
     /// The windows of anomalies that people have found.
     labelled: Vec<Vec<Aggregate>>,
@@ -51,8 +53,8 @@ pub(crate) struct Backtest<'a> {
 }
 
 impl<'a> Backtest<'a> {
-    /// Splits the windows, and puts anomalies into copies of the newer ones.
-    pub(crate) fn new(history: History<'_>, rules: &'a Rules) -> Result<Self, TuneError> {
+    /// Splits the windows, and puts anomalies into copies of the newer ones. A recipe is trained on `most` windows at most.
+    pub(crate) fn new(history: History<'_>, most: usize, rules: &'a Rules) -> Result<Self, TuneError> {
         let length = history.length;
         let touches = |window: &Aggregate, when: &Range<EventTime>| {
             let end = window.window_start.saturating_add(length.as_duration());
@@ -94,16 +96,18 @@ impl<'a> Backtest<'a> {
             rules,
             length,
             injected: injected.collect(),
+            unlearnt: older.len().saturating_sub(most),
             older,
             held_out,
             labelled,
         })
     }
 
-    /// Returns how long the held-out windows are together, in months.
+    /// Returns how long the windows that no recipe is trained on are together, in months.
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     pub(crate) fn months(&self) -> f64 {
-        self.held_out.len() as f64 * self.length.as_duration().as_secs_f64() / MONTH.as_secs_f64()
+        let windows = self.unlearnt + self.held_out.len();
+        windows as f64 * self.length.as_duration().as_secs_f64() / MONTH.as_secs_f64()
     }
 
     /// Tries a recipe; and if its model has a seasonal profile, the same without it.
@@ -133,9 +137,7 @@ impl<'a> Backtest<'a> {
     }
 
     fn fit(&self, recipe: &Recipe) -> Result<Model, String> {
-        // As many as retraining takes: the newest.
-        let most = recipe.options.max_rows.min(recipe.options.most_rows());
-        let older = &self.older[self.older.len().saturating_sub(most)..];
+        let older = &self.older[self.older.len().saturating_sub(recipe.most_windows())..];
         let mut rows = Vec::new();
         recipe.features.extract(older, &mut rows);
         let starts: Vec<EventTime> = older.iter().map(|window| window.window_start).collect();
@@ -159,7 +161,9 @@ impl<'a> Backtest<'a> {
             Ok::<_, String>(scores.scores.clone())
         };
         let usual = score(&self.held_out)?;
-        trial.incidents = self.incidents(&self.held_out, &usual);
+        let unlearnt = &self.older[..self.unlearnt];
+        trial.incidents =
+            self.incidents(unlearnt, &score(unlearnt)?) + self.incidents(&self.held_out, &usual);
         for windows in &self.labelled {
             let scores = score(windows)?;
             trial.labelled_found += usize::from(self.incidents(windows, &scores) > 0);
@@ -267,7 +271,7 @@ mod tests {
         let stretch = EventTime::from_millis(300 * MINUTE)..EventTime::from_millis(330 * MINUTE);
         let labelled = [stretch];
         let rules = Rules::default();
-        let backtest = Backtest::new(history(&all, &labelled), &rules).unwrap();
+        let backtest = Backtest::new(history(&all, &labelled), 5_000, &rules).unwrap();
         assert_eq!(backtest.older.len() + backtest.held_out.len(), 770);
         let [trial] = &backtest.trials(&present("mean"))[..] else {
             panic!("no profile is worth it");
@@ -277,7 +281,7 @@ mod tests {
         // At 48 deviations every shift is found.
         assert!(trial.found >= 20, "{}", trial.found);
         // Without the label it is learnt, and nobody counts it.
-        let backtest = Backtest::new(history(&all, &[]), &rules).unwrap();
+        let backtest = Backtest::new(history(&all, &[]), 5_000, &rules).unwrap();
         assert_eq!(backtest.trials(&present("mean"))[0].labelled, 0);
     }
 
@@ -286,7 +290,7 @@ mod tests {
         let day = |at: i64| 10.0 * (at as f64 / 1_440.0 * std::f64::consts::TAU).sin();
         let daily = windows(5 * 1_440, |at| (day(at) + 0.1 * noise(at, 1), 0.2));
         let rules = Rules::default();
-        let backtest = Backtest::new(history(&daily, &[]), &rules).unwrap();
+        let backtest = Backtest::new(history(&daily, &[]), 5_000, &rules).unwrap();
         let trials = backtest.trials(&present("mean"));
         let profiles: Vec<bool> = trials.iter().map(|trial| trial.profile).collect();
         assert_eq!(profiles, [true, false]);

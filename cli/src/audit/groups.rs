@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use windrow_common::{Aggregate, EventTime, GroupMessage, Prediction, ScoringTask, SensorId};
+use windrow_common::{Aggregate, EventTime, GroupMessage, Length, Prediction, ScoringTask, SensorId};
 use windrow_grouper::{Groups, State};
 use windrow_model::Group;
 use windrow_models::ModelRepository;
@@ -21,77 +21,108 @@ use super::reconcile::{Findings, note};
 /// The counts of the windows of several tags together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct GroupTally {
-    /// Windows that follow from those of the tags.
+    /// Windows that follow from those of the tags, from the first of their device that has a prediction or a dead letter.
     pub(crate) expected: u64,
     /// Of these, windows with a prediction of all readings.
     pub(crate) predicted: u64,
     /// Of these, windows without, whose message is among the dead letters.
     pub(crate) dead_lettered: u64,
-    /// Of these, windows with neither that a grouper has asked for.
+    /// Of these, windows with neither, although the grouper is done with their hour.
     pub(crate) lost: u64,
-    /// Of these, windows with neither that a grouper has still to ask for.
+    /// Of these, windows whose prediction has fewer readings than the tags have, although the grouper is done with their hour.
+    pub(crate) fewer: u64,
+    /// Of these, windows with neither, or fewer readings, that the grouper is not done with.
     pub(crate) pending: u64,
+    /// Windows before the first that has a prediction or a dead letter: the model may be newer than they are.
+    pub(crate) earlier: u64,
 }
 
 impl GroupTally {
+    /// Returns the number of windows of which the prediction, or a prediction of all readings, is missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.lost + self.fewer
+    }
+
     /// Returns the counts as one line.
     pub(crate) fn line(&self) -> String {
-        format!(
-            "several tags together: {} windows = {} predicted + {} dead-lettered; {} lost, {} still to be asked for",
+        let mut line = format!(
+            "several tags together: {} windows = {} predicted + {} dead-lettered; {} lost",
             show::count(self.expected),
             show::count(self.predicted),
             show::count(self.dead_lettered),
             show::count(self.lost),
-            show::count(self.pending),
-        )
+        );
+        for (count, what) in [
+            (self.fewer, "with fewer readings than the tags have"),
+            (self.pending, "not settled yet"),
+            (
+                self.earlier,
+                "earlier ones without a prediction, which may be older than the model",
+            ),
+        ] {
+            if count > 0 {
+                line += &format!(", {} {what}", show::count(count));
+            }
+        }
+        line
     }
 
-    /// Returns what to do about the windows that are lost.
-    pub(super) fn explanation(&self) -> Option<String> {
-        (self.lost > 0).then(|| {
-            format!(
-                "{} windows of several tags together were asked for, and are neither predicted nor dead-lettered; to ask \
-                 again: stop windrow-grouper, delete grouping/state.json, and start it with a --look-back that reaches them",
-                show::count(self.lost)
-            )
+    /// Returns how the windows that are lost are asked for again.
+    pub(super) fn way_back(&self) -> Option<String> {
+        (self.missing() > 0).then(|| {
+            "for several tags together, stop windrow-grouper, delete grouping/state.json, and start it with a --look-back that \
+             reaches the windows; the audit begins there then"
+                .to_owned()
         })
     }
 }
 
-/// What a grouper was to ask for, hour by hour.
-pub(super) struct Together<'a> {
+/// Compares the predictions of several tags together with what follows from those of the tags, hour by hour.
+pub(super) struct GroupAudit<'a> {
     progress: &'a State,
     groups: Groups,
     repository: ModelRepository,
-    devices: HashMap<Arc<str>, Device>,
+    devices: HashMap<Arc<str>, TagWindows>,
     /// Number of readings of the windows in the dead letters, by device.
     dead: HashMap<Arc<str>, BTreeMap<EventTime, u64>>,
-    /// Models that scored before the current ones: which tags they score; `None` if that cannot be read.
-    earlier: HashMap<(SensorId, Arc<str>), Option<Group>>,
+    /// The groups of models that are no longer current; `None` if the model cannot be read.
+    former: HashMap<(SensorId, Arc<str>), Option<Group>>,
+    /// The end of the last hour with parts that the grouper has not seen.
+    unseen_until: EventTime,
     pub(super) tally: GroupTally,
 }
 
-/// A device whose tags are scored together.
+/// The windows of a device's tags: those of an hour, and those before that its rows are made of.
 #[derive(Default)]
-struct Device {
-    /// The windows of each tag, in order of time: those of an hour, and those before that its rows are made of.
+struct TagWindows {
+    /// Of each tag, in order of time.
     series: Vec<Vec<Aggregate>>,
-    /// Whether a window of all tags has been scored, or is a dead letter: its model may be newer than the first windows.
+    /// Whether a window of all tags has a prediction by a model of the present group, or a dead letter.
     has_begun: bool,
 }
 
 /// A window that follows from those of the tags.
-struct Window<'a> {
+struct Derived<'a> {
     start: EventTime,
-    /// Number of readings that its row is made of.
-    count: u64,
+    /// Number of readings that its row is made of; `None` if the tags do not have enough of them.
+    count: Option<u64>,
     /// Its prediction.
     row: Option<&'a Prediction>,
     /// Number of readings in a dead letter that holds it.
     dead: Option<u64>,
 }
 
-impl<'a> Together<'a> {
+/// What a prediction says about a window.
+enum Row {
+    /// All readings are in it.
+    Whole,
+    /// Readings are missing.
+    Fewer,
+    /// A model of other tags made it, or one that cannot be read: its readings cannot be compared.
+    OfOthers,
+}
+
+impl<'a> GroupAudit<'a> {
     /// Reads the models. `progress` is what the grouper had done when the audit began.
     pub(super) async fn begin(
         store: &Store,
@@ -106,7 +137,8 @@ impl<'a> Together<'a> {
             groups,
             repository: ModelRepository::new(store.clone()),
             devices: HashMap::new(),
-            earlier: HashMap::new(),
+            former: HashMap::new(),
+            unseen_until: EventTime::MIN,
             tally: GroupTally::default(),
         })
     }
@@ -116,8 +148,8 @@ impl<'a> Together<'a> {
         self.groups.context()
     }
 
-    /// Takes all rows that count of the next hour, and compares those of several tags with what follows from the others. Windows
-    /// that are not `covered` are only what later ones are made of.
+    /// Takes all rows of the next hour that count, ordered by sensor and time. Windows that are not `covered` are not counted: later
+    /// ones are made of them.
     pub(super) async fn take(
         &mut self,
         hour: &Hour,
@@ -125,81 +157,157 @@ impl<'a> Together<'a> {
         covered: impl Fn(EventTime) -> bool,
         findings: &mut Findings,
     ) -> Result<(), CliError> {
-        let is_settled = self.is_settled(hour);
+        let Some(end) = hour
+            .start()
+            .map(|start| start.saturating_add(Length::HOUR.as_duration()))
+        else {
+            return Ok(());
+        };
+        if !self.has_seen(hour) {
+            self.unseen_until = end;
+        }
         for rows in rows.chunk_by(|a, b| a.sensor.device == b.sensor.device) {
             let Some(first) = rows.first() else { continue };
-            let name = Arc::clone(&first.sensor.device);
-            let Some(group) = self.groups.of(&name).cloned() else {
+            let name = &first.sensor.device;
+            let Some(group) = self.groups.of(name).cloned() else {
                 continue;
             };
-            let device = self.devices.entry(Arc::clone(&name)).or_default();
-            let dead = self.dead.get(&name);
-            let windows = device.take(&group, rows, dead);
+            let device = self.devices.entry(Arc::clone(name)).or_default();
+            let windows = device.take(&group, rows, self.dead.get(name), end);
+            let sensor = SensorId::of_group(name);
             for window in windows {
-                if window.start < self.progress.origin || !covered(window.start) {
-                    continue;
-                }
-                self.tally.expected += 1;
-                let sensor = SensorId::of_group(&name);
-                if self.is_predicted(&sensor, &group, &window).await? {
-                    self.tally.predicted += 1;
-                } else if window.dead.is_some_and(|count| count >= window.count) {
-                    self.tally.dead_lettered += 1;
-                } else if is_settled {
-                    self.tally.lost += 1;
-                    findings.missing.add_together(&sensor);
-                    note(&mut findings.lost, || format!("{sensor} {}", window.start));
-                } else {
-                    self.tally.pending += 1;
-                }
+                self.count(&sensor, &group, &window, covered(window.start), findings)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// Returns whether a grouper has asked for all windows of an hour. It has not if parts came since, as long as it looks for them.
-    fn is_settled(&self, hour: &Hour) -> bool {
-        let Some(start) = hour.start() else { return false };
-        let seen = self.progress.hours.iter().find(|seen| seen.hour == start);
-        start < self.progress.base && seen.is_none_or(|seen| seen.parts == hour.parts().len() as u64)
-    }
-
-    /// Returns whether a window has a row of all its readings, or of a model of other tags, whose readings nobody knows any more.
-    async fn is_predicted(
+    async fn count(
         &mut self,
         sensor: &SensorId,
         group: &Group,
-        window: &Window<'_>,
-    ) -> Result<bool, CliError> {
-        let Some(row) = window.row else { return Ok(false) };
-        if row.aggregate.count >= window.count {
-            return Ok(true);
+        window: &Derived<'_>,
+        is_covered: bool,
+        findings: &mut Findings,
+    ) -> Result<(), CliError> {
+        let row = match window.row {
+            Some(row) => Some(self.judged(sensor, group, window.count, row).await?),
+            None => None,
+        };
+        let device = self.devices.entry(Arc::clone(&sensor.device)).or_default();
+        match row {
+            // Where the tags were others for a while, nobody asked for the windows of the present ones.
+            Some(Row::OfOthers) => device.has_begun = false,
+            Some(_) => device.has_begun = true,
+            None => device.has_begun |= window.dead.is_some(),
         }
-        if self.groups.version(&sensor.device) == Some(&row.model_version) {
-            return Ok(false);
+        let has_begun = device.has_begun || row.is_some();
+        let Some(count) = window.count else { return Ok(()) };
+        if !is_covered || window.start < self.progress.origin {
+            return Ok(());
         }
-        let key = (sensor.clone(), row.model_version.clone());
-        if !self.earlier.contains_key(&key) {
-            let earlier = match self.repository.load(sensor, &row.model_version).await {
+        if !has_begun {
+            self.tally.earlier += 1;
+            return Ok(());
+        }
+        self.tally.expected += 1;
+        let is_short = match row {
+            Some(Row::Whole | Row::OfOthers) => {
+                self.tally.predicted += 1;
+                return Ok(());
+            }
+            Some(Row::Fewer) => true,
+            None => false,
+        };
+        if window.dead.is_some_and(|dead| dead >= count) {
+            self.tally.dead_lettered += 1;
+        } else if !self.is_settled(group, window.start) {
+            self.tally.pending += 1;
+        } else {
+            let tally = &mut self.tally;
+            *(if is_short {
+                &mut tally.fewer
+            } else {
+                &mut tally.lost
+            }) += 1;
+            findings.missing.add_group(sensor);
+            let what = if is_short {
+                ": fewer readings than the tags have"
+            } else {
+                ""
+            };
+            note(&mut findings.lost, || format!("{sensor} {}{what}", window.start));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the grouper has seen all parts of an hour.
+    ///
+    /// It does not look for parts of hours before those that it keeps in mind, so there is nothing that it has still to see.
+    fn has_seen(&self, hour: &Hour) -> bool {
+        let hours = &self.progress.hours;
+        let Some(start) = hour.start() else { return true };
+        match hours.iter().find(|seen| seen.hour == start) {
+            Some(seen) => seen.parts == hour.parts().len() as u64,
+            None => hours.iter().all(|seen| seen.hour > start),
+        }
+    }
+
+    /// Returns whether the grouper has asked for a window with all readings that it is ever asked for with.
+    fn is_settled(&self, group: &Group, start: EventTime) -> bool {
+        start < self.progress.base && start.saturating_sub(group.context()) >= self.unseen_until
+    }
+
+    /// Compares a prediction with the readings that the tags have.
+    async fn judged(
+        &mut self,
+        sensor: &SensorId,
+        group: &Group,
+        count: Option<u64>,
+        row: &Prediction,
+    ) -> Result<Row, CliError> {
+        // A model of other tags has the same number only by chance; every version would have to be read to tell.
+        if count == Some(row.aggregate.count) {
+            return Ok(Row::Whole);
+        }
+        if self.groups.version(&sensor.device) != Some(&row.model_version)
+            && self.former(sensor, &row.model_version).await? != Some(group)
+        {
+            return Ok(Row::OfOthers);
+        }
+        let first = row.aggregate.window_start.saturating_sub(group.context());
+        // The grouper does not look at what came before its origin, or came late there.
+        let is_short =
+            count.is_some_and(|count| row.aggregate.count < count) && first >= self.progress.origin;
+        Ok(if is_short { Row::Fewer } else { Row::Whole })
+    }
+
+    /// Returns the group of a model that may no longer be current; `None` if it cannot be read.
+    async fn former(&mut self, sensor: &SensorId, version: &Arc<str>) -> Result<Option<&Group>, CliError> {
+        let key = (sensor.clone(), Arc::clone(version));
+        if !self.former.contains_key(&key) {
+            let group = match self.repository.load(sensor, version).await {
                 Ok(model) => model.group().cloned(),
                 Err(error) if error.is_of_one_model() => None,
                 Err(error) => return Err(error.into()),
             };
-            self.earlier.insert(key.clone(), earlier);
+            self.former.insert(key.clone(), group);
         }
-        let earlier = self.earlier.get(&key).and_then(Option::as_ref);
-        Ok(earlier != Some(group))
+        Ok(self.former.get(&key).and_then(Option::as_ref))
     }
 }
 
-impl Device {
-    /// Takes a device's rows of an hour, ordered by tag and time, and returns the windows that can be scored, in order.
+impl TagWindows {
+    /// Takes a device's rows of an hour, ordered by tag and time, and returns the windows of all tags together, in order. `end` is
+    /// that of the hour.
     fn take<'r>(
         &mut self,
         group: &Group,
         rows: &'r [Prediction],
         dead: Option<&BTreeMap<EventTime, u64>>,
-    ) -> Vec<Window<'r>> {
+        end: EventTime,
+    ) -> Vec<Derived<'r>> {
         let (mut starts, mut scored) = (BTreeSet::new(), BTreeMap::new());
         let length = group.window_length();
         self.series.resize_with(group.tags().len(), Vec::new);
@@ -214,30 +322,22 @@ impl Device {
                 self.series[tag].push(row.aggregate);
             }
         }
-        let Some(first) = starts.first() else {
-            return Vec::new();
-        };
-        let needed = first.saturating_sub(group.context());
+        let series: Vec<&[Aggregate]> = self.series.iter().map(Vec::as_slice).collect();
+        let derived = starts.into_iter().map(|start| {
+            let window = group.window(&series, start);
+            Derived {
+                start,
+                count: window.has_row.then_some(window.count),
+                row: scored.get(&start).copied(),
+                dead: dead.and_then(|dead| dead.get(&start)).copied(),
+            }
+        });
+        let derived = derived.collect();
+        let needed = end.saturating_sub(group.context());
         for series in &mut self.series {
             series.retain(|aggregate| aggregate.window_start >= needed);
         }
-        let series: Vec<&[Aggregate]> = self.series.iter().map(Vec::as_slice).collect();
-        let mut windows = Vec::new();
-        for start in starts {
-            let expected = group.window(&series, start);
-            let row = scored.get(&start).copied();
-            let dead = dead.and_then(|dead| dead.get(&start)).copied();
-            self.has_begun |= row.is_some() || dead.is_some();
-            if self.has_begun && expected.has_row {
-                windows.push(Window {
-                    start,
-                    count: expected.count,
-                    row,
-                    dead,
-                });
-            }
-        }
-        windows
+        derived
     }
 }
 
@@ -250,19 +350,27 @@ fn windows_of(dead: &[DeadLetter], groups: &Groups) -> HashMap<Arc<str>, BTreeMa
             continue;
         };
         let device = &message.sensor.device;
-        let Some(group) = groups.of(device).filter(|group| is_of(&message, group)) else {
-            continue;
-        };
+        let Some(group) = groups.of(device) else { continue };
         let series: Vec<&[Aggregate]> = message.series.iter().map(|series| &*series.aggregates).collect();
+        let is_of_group = is_of(&message, group);
         let windows = windows.entry(Arc::clone(device)).or_default();
-        let mut start = message.interval.start;
-        while start < message.interval.end() {
-            let window = group.window(&series, start);
-            if window.has_row {
-                let count = windows.entry(start).or_default();
-                *count = window.count.max(*count);
+        for start in series
+            .iter()
+            .copied()
+            .flatten()
+            .map(|aggregate| aggregate.window_start)
+        {
+            if start < message.interval.start {
+                continue;
             }
-            start = start.saturating_add(group.window_length().as_duration());
+            // How many readings of the present tags are in a message of others is not known, but the message is there.
+            let held = if is_of_group {
+                group.window(&series, start).count
+            } else {
+                u64::MAX
+            };
+            let count = windows.entry(start).or_default();
+            *count = held.max(*count);
         }
     }
     windows

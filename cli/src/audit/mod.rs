@@ -25,8 +25,8 @@ use crate::output::{OutputArg, OutputFormat};
 use crate::quarantine::Reasons;
 use crate::show;
 
+use groups::GroupAudit;
 pub(crate) use groups::GroupTally;
-use groups::Together;
 use readings::{SourceReadings, Tables, account};
 use reconcile::{DeadWindows, Findings, leave_out, reconcile};
 use tally::Tally;
@@ -41,7 +41,8 @@ const NEXT_SAMPLE: Duration = Duration::from_secs(6);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit code 3: the audit failed, because readings or windows are lost or the tables contradict each other.
-Exit code 5: windows have no prediction yet, and waiting messages may hold all of them; run the audit again.
+Exit code 5: windows have no prediction yet, and waiting messages may hold all of them, or a grouper has still to ask for them;
+run the audit again.
 With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
 Example:
   windrow audit --store ./store")]
@@ -137,7 +138,7 @@ impl AuditArgs {
 impl Audit {
     /// Returns the number of windows of which the prediction, or a prediction of all readings, is missing.
     fn missing(&self) -> u64 {
-        self.all.missing() + self.groups.map_or(0, |groups| groups.lost)
+        self.all.missing() + self.groups.map_or(0, |groups| groups.missing())
     }
 
     /// Judges what was found.
@@ -150,8 +151,9 @@ impl Audit {
         let why = match &outcome {
             Outcome::Clean if !contradicts && pending > 0 => {
                 return Outcome::Unfinished(format!(
-                    "the audit is not finished: {} windows of several tags together are still to be asked for; audit again \
-                     when windrow-grouper has run",
+                    "the audit is not finished: {} windows of several tags together have no prediction of all their readings, \
+                     and the grouper is not done with them; audit again later, or restart windrow-grouper (or `windrow \
+                     run`), which asks for them again",
                     show::count(pending)
                 ));
             }
@@ -295,12 +297,12 @@ impl<'a> Scope<'a> {
 
     /// Reconciles the dispatched windows with the predictions and with the dead letters.
     pub(crate) async fn audit(&self, dead: &[DeadLetter]) -> Result<Audit, CliError> {
-        let mut together = match &self.grouper {
-            Some(progress) => Some(Together::begin(self.store, progress, dead).await?),
+        let mut groups = match &self.grouper {
+            Some(progress) => Some(GroupAudit::begin(self.store, progress, dead).await?),
             None => None,
         };
         let dead = DeadWindows::of(dead);
-        let context = together.as_ref().map(Together::context).unwrap_or_default();
+        let context = groups.as_ref().map(GroupAudit::context).unwrap_or_default();
         let from = self.from.map(|from| from.saturating_sub(context));
         let mut predicted = by_name(self.store.hours("predictions", from, self.to).await?);
         // Listed once more after the predictions, so that each prediction has its dispatched window.
@@ -315,9 +317,9 @@ impl<'a> Scope<'a> {
             if let Some(hour) = predicted.remove(&name) {
                 let read = self.store.predictions(&hour).await?;
                 right = read.rows;
-                if let Some(together) = &mut together {
+                if let Some(groups) = &mut groups {
                     let covered = |start| self.covers(start);
-                    together.take(&hour, &right, covered, &mut audit.findings).await?;
+                    groups.take(&hour, &right, covered, &mut audit.findings).await?;
                 }
                 if self.is_before(&hour) {
                     continue;
@@ -335,11 +337,11 @@ impl<'a> Scope<'a> {
             audit.hours.insert(name, tally);
         }
         audit.explanations = audit.all.explanations();
-        audit.groups = together.map(|together| together.tally);
-        audit
-            .explanations
-            .extend(audit.groups.and_then(|groups| groups.explanation()));
+        audit.groups = groups.map(|groups| groups.tally);
         audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
+        audit
+            .get_back
+            .extend(audit.groups.and_then(|groups| groups.way_back()));
         tables.quarantine = quarantine::count(self.store).await?;
         audit.quarantined = Reasons(tables.quarantine.reasons.clone());
         if self.from.is_none() && self.to.is_none() {

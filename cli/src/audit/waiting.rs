@@ -77,8 +77,8 @@ impl Missing {
         (*from, *to) = (start.min(*from), end.max(*to));
     }
 
-    /// Adds windows of several tags together. Nobody can tell how many messages held them, but at least one did.
-    pub(super) fn add_together(&mut self, sensor: &SensorId) {
+    /// Adds a window of several tags together. All of a device may have been in one message.
+    pub(super) fn add_group(&mut self, sensor: &SensorId) {
         self.messages.insert((sensor.clone(), None));
     }
 

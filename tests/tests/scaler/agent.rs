@@ -12,8 +12,9 @@ fn agent(stage: &Stage, log: &str, more: &[&str]) -> Service {
     let mut words = vec!["agent", "--workers", "2", "--store", &store];
     words.extend(broker.iter().map(String::as_str));
     words.extend(more);
-    // The workers keep what they receive until they have to end.
-    let variables = [("WINDROW_FLUSH_AGE", "10m")];
+    // The workers keep what they receive until they have to end. A variable that is set to nothing counts as not set, and the option
+    // of the command line has to reach them all the same.
+    let variables = [("WINDROW_FLUSH_AGE", "10m"), ("WINDROW_STORE", "")];
     Service::start_with("windrow-scaler", &words, &stage.text(log), &variables)
 }
 

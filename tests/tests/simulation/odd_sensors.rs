@@ -237,7 +237,7 @@ fn tuned(sensor: &Sensor) -> (Model, String) {
             present
         }
     };
-    let trained_on = &newest[newest.len().saturating_sub(recipe.options.max_rows)..];
+    let trained_on = &newest[newest.len().saturating_sub(recipe.most_windows())..];
     let (model, _) = trained(trained_on, recipe.features.clone(), &recipe.options);
     (model, recipe.to_string())
 }
@@ -245,16 +245,21 @@ fn tuned(sensor: &Sensor) -> (Model, String) {
 #[test]
 fn odd_sensors_after_tuning() {
     let default = "svm 0.3/d, nu 0.005, mean,std,min,max";
-    let narrow = "svm 3/d, nu 0.005, mean,std,min,max";
+    let narrow = "svm 3/d, nu 0.005, mean,std,min,max, no profile";
     let right: [(&str, &str, Found); 6] = [
         ("constant", default, (0, 0, 30, 1, true)),
         ("status bit", narrow, (0, 0, 30, 1, true)),
         // A jump between two windows leaves no trace in the spread of any.
-        ("counter", "svm 0.3/d, nu 0.005, std,range", (61, 0, 61, 0, false)),
+        (
+            "counter",
+            "svm 0.3/d, nu 0.005, std,range, no profile",
+            (61, 0, 61, 0, false),
+        ),
+        // The mean alone says little of a window in which the regime changes.
         (
             "two regimes",
-            "svm 3/d, nu 0.005, std,range",
-            (285, 74, 285, 74, false),
+            "svm 3/d, nu 0.005, mean, no profile",
+            (219, 0, 249, 0, false),
         ),
         ("one reading a day", default, (2, 0, 3, 1, true)),
         ("day shift in Berlin", default, (250, 1, 280, 2, true)),
