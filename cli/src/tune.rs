@@ -11,11 +11,11 @@ use clap::Args;
 use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId, SensorPattern, parse_duration};
-use windrow_model::{Model, train_windows};
+use windrow_model::Model;
 use windrow_models::{Cause, Metadata, ModelRepository, Pins, Promoted, Release};
 use windrow_producer::args::{ColumnArgs, WindowArgs};
 use windrow_store::StoreArg;
-use windrow_tuning::{History, Recipe, TuneError, recipes, tune};
+use windrow_tuning::{History, Trial, TuneError, recipes, tune};
 
 use crate::budget::Budget;
 use crate::error::CliError;
@@ -193,13 +193,7 @@ impl How {
             // A sensor without a model gets one, also if what any sensor is trained with suits it best.
             let model = match tuned.stays() && gathered.version.is_some() {
                 true => None,
-                false => Some(fit(
-                    &tuned.choice().recipe,
-                    &gathered,
-                    &wrong,
-                    &left_out,
-                    threshold,
-                )),
+                false => Some(fit(tuned.choice(), &gathered, &wrong, &left_out, threshold)),
             };
             Ok::<_, TuneError>((tuned, model))
         });
@@ -231,7 +225,7 @@ impl How {
 
 /// Trains what was chosen on the newest windows that no label keeps out.
 fn fit(
-    chosen: &Recipe,
+    chosen: &Trial,
     gathered: &Gathered,
     wrong: &[Range<EventTime>],
     left_out: &[Range<EventTime>],
@@ -244,17 +238,17 @@ fn fit(
         !stretches.any(|when| start < when.end && end > when.start)
     };
     let windows: Vec<Aggregate> = gathered.windows.iter().filter(is_kept).copied().collect();
-    let windows = &windows[windows.len().saturating_sub(chosen.most_windows())..];
+    let windows = &windows[windows.len().saturating_sub(chosen.recipe.most_windows())..];
     let mut rows = Vec::new();
-    chosen.features.extract(windows, &mut rows);
+    chosen.recipe.features.extract(windows, &mut rows);
     let starts = windows.iter().map(|window| window.window_start).collect();
     let sample = Sample::of_all(starts, rows, gathered.length);
-    let trained = train_windows(sample.windows(), chosen.features.clone(), &chosen.options);
-    let (model, _) = trained.map_err(|error| error.to_string())?;
+    let trained = chosen.train(sample.windows());
+    let (model, options) = trained.map_err(|error| error.to_string())?;
     let model = model
         .with_threshold(threshold)
         .map_err(|error| error.to_string())?;
-    let metadata = metadata(&model, &sample, &chosen.options);
+    let metadata = metadata(&model, &sample, &options);
     Ok((model, metadata))
 }
 

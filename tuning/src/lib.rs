@@ -84,10 +84,6 @@ pub fn tune(
     for recipe in recipes {
         trials.extend(backtest.trials(recipe));
     }
-    // What is trained next has to be what was tried: more windows may show a season that these did not.
-    for trial in trials.iter_mut().skip(1).filter(|trial| !trial.profile) {
-        trial.recipe = trial.recipe.without_profile();
-    }
     if trials.iter().all(|trial| trial.failed.is_some()) {
         return Err(TuneError::Untrainable);
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, Length};
-use windrow_model::{Model, ProfileChoice, Replaced, Scores, Scratch, TrainingWindows, train_windows};
+use windrow_model::{
+    Model, ProfileChoice, Replaced, Scores, Scratch, TrainError, TrainOptions, TrainingWindows, train_windows,
+};
 
 use crate::inject::{self, INJECTIONS, LABELLED_COUNT};
 use crate::{History, Recipe, TuneError, raised};
@@ -186,6 +188,21 @@ impl<'a> Backtest<'a> {
 }
 
 impl Trial {
+    /// Trains the recipe on other windows, and returns the model and the options that it was trained with.
+    ///
+    /// They may show a season that those of the trial did not. Nobody tried a model with that profile, so this one has none.
+    pub fn train(&self, windows: TrainingWindows<'_>) -> Result<(Model, TrainOptions), TrainError> {
+        let train = |recipe: Recipe| {
+            let (model, _) = train_windows(windows, recipe.features, &recipe.options)?;
+            Ok((model, recipe.options))
+        };
+        let trained = train(self.recipe.clone())?;
+        if trained.0.profile().is_some() && !self.profile {
+            return train(self.recipe.without_profile());
+        }
+        Ok(trained)
+    }
+
     /// Returns the share of all anomalies that it found, from 0 to 1. One that people have found counts as `LABELLED_COUNT` that
     /// were put in.
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
@@ -202,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::{recipes, tune};
-    use windrow_model::{Features, Gamma, TrainOptions};
+    use windrow_model::{Features, Gamma};
 
     const MINUTE: i64 = 60_000;
 

@@ -9,6 +9,7 @@
 //! series that `tests/fixtures/make_gutentag.py` wrote. docs/detection.md explains the table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod fitted;
 mod fleet;
 mod forest;
 mod judge;

@@ -7,7 +7,7 @@ use windrow_model::{
     Features, Gamma, Model, ProfileChoice, Replaced, Scores, Scratch, TrainOptions, TrainingWindows,
     is_anomaly, train_windows,
 };
-use windrow_tuning::{History, Recipe, recipes, tune};
+use windrow_tuning::{History, Recipe, Trial, recipes, tune};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -169,19 +169,25 @@ fn fault(sensor: &Sensor) -> std::ops::Range<i64> {
 fn month(sensor: &Sensor, faulty: bool, options: &TrainOptions) -> (Month, Option<Replaced>) {
     let windows = windows(sensor, faulty);
     let (history, scored) = windows.split_at(windows.len() / 2);
-    let (model, replaced) = trained(history, FEATURES.parse().unwrap(), options);
+    let (model, replaced) = trained(history, &FEATURES.parse().unwrap(), options);
     (judge(sensor, &model, scored), replaced)
 }
 
-fn trained(history: &[Aggregate], features: Features, options: &TrainOptions) -> (Model, Option<Replaced>) {
+fn trained(history: &[Aggregate], features: &Features, options: &TrainOptions) -> (Model, Option<Replaced>) {
+    on_rows(history, features, |windows| {
+        train_windows(windows, features.clone(), options).unwrap()
+    })
+}
+
+/// Trains on the rows of these windows.
+fn on_rows<T>(history: &[Aggregate], features: &Features, train: impl FnOnce(TrainingWindows<'_>) -> T) -> T {
     let starts: Vec<EventTime> = history.iter().map(|window| window.window_start).collect();
     let mut rows = Vec::new();
     features.extract(history, &mut rows);
-    let windows = TrainingWindows {
+    train(TrainingWindows {
         starts: &starts,
         rows: &rows,
-    };
-    train_windows(windows, features, options).unwrap()
+    })
 }
 
 /// Scores a month with a model.
@@ -226,35 +232,33 @@ fn tuned(sensor: &Sensor) -> (Model, String) {
         anomalies: &[],
         left_out: &[],
     };
-    let recipe = match tune(history, &recipes(&present), &Rules::default(), 1.0) {
-        Ok(tuned) => {
-            println!("{}: {}", sensor.name, tuned.why());
-            tuned.choice().recipe.clone()
-        }
+    let tuned = match tune(history, &recipes(&present), &Rules::default(), 1.0) {
+        Ok(tuned) => tuned,
         // Thirty windows are too few to hold any out.
         Err(why) => {
             println!("{}: {why}", sensor.name);
-            present
+            let (model, _) = trained(newest, &present.features, &present.options);
+            return (model, present.to_string());
         }
     };
+    println!("{}: {}", sensor.name, tuned.why());
+    let Trial { recipe, .. } = tuned.choice();
     let trained_on = &newest[newest.len().saturating_sub(recipe.most_windows())..];
-    let (model, _) = trained(trained_on, recipe.features.clone(), &recipe.options);
-    (model, recipe.to_string())
+    let train = |windows: TrainingWindows<'_>| tuned.choice().train(windows).unwrap();
+    let (model, options) = on_rows(trained_on, &recipe.features, train);
+    let features = recipe.features.clone();
+    (model, Recipe { features, options }.to_string())
 }
 
 #[test]
 fn odd_sensors_after_tuning() {
     let default = "svm 0.3/d, nu 0.005, mean,std,min,max";
-    let narrow = "svm 3/d, nu 0.005, mean,std,min,max, no profile";
+    let narrow = "svm 3/d, nu 0.005, mean,std,min,max";
     let right: [(&str, &str, Found); 6] = [
         ("constant", default, (0, 0, 30, 1, true)),
         ("status bit", narrow, (0, 0, 30, 1, true)),
         // A jump between two windows leaves no trace in the spread of any.
-        (
-            "counter",
-            "svm 0.3/d, nu 0.005, std,range, no profile",
-            (61, 0, 61, 0, false),
-        ),
+        ("counter", "svm 0.3/d, nu 0.005, std,range", (61, 0, 61, 0, false)),
         // The mean alone says little of a window in which the regime changes.
         (
             "two regimes",
