@@ -89,7 +89,11 @@ pub(super) struct GroupAudit<'a> {
     former: HashMap<(SensorId, Arc<str>), Option<Group>>,
     /// The end of the last hour with parts that the grouper has not seen.
     unseen_until: EventTime,
-    pub(super) tally: GroupTally,
+    /// The end of the newest window of any sensor.
+    reached: EventTime,
+    /// The ends of the pending windows that lack tags.
+    incomplete: Vec<EventTime>,
+    tally: GroupTally,
 }
 
 /// The windows of a device's tags: those of an hour, and those before that its rows are made of.
@@ -104,8 +108,11 @@ struct TagWindows {
 /// A window that follows from those of the tags.
 struct Derived<'a> {
     start: EventTime,
+    end: EventTime,
     /// Number of readings that its row is made of; `None` if the tags do not have enough of them.
     count: Option<u64>,
+    /// Whether all tags have it.
+    is_complete: bool,
     /// Its prediction.
     row: Option<&'a Prediction>,
     /// Number of readings in a dead letter that holds it.
@@ -139,6 +146,8 @@ impl<'a> GroupAudit<'a> {
             devices: HashMap::new(),
             former: HashMap::new(),
             unseen_until: EventTime::MIN,
+            reached: EventTime::MIN,
+            incomplete: Vec::new(),
             tally: GroupTally::default(),
         })
     }
@@ -166,6 +175,11 @@ impl<'a> GroupAudit<'a> {
         if !self.has_seen(hour) {
             self.unseen_until = end;
         }
+        let ends = rows.iter().filter(|row| !row.sensor.is_group()).map(|row| {
+            let start = row.aggregate.window_start;
+            start.saturating_add(row.window_length.as_duration())
+        });
+        self.reached = ends.fold(self.reached, EventTime::max);
         for rows in rows.chunk_by(|a, b| a.sensor.device == b.sensor.device) {
             let Some(first) = rows.first() else { continue };
             let name = &first.sensor.device;
@@ -181,6 +195,14 @@ impl<'a> GroupAudit<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the counts. A window that lacks tags is asked for once a later window has come, and not counted before.
+    pub(super) fn finish(mut self) -> GroupTally {
+        let waiting = self.incomplete.iter().filter(|end| **end >= self.reached).count() as u64;
+        self.tally.expected -= waiting;
+        self.tally.pending -= waiting;
+        self.tally
     }
 
     async fn count(
@@ -224,6 +246,9 @@ impl<'a> GroupAudit<'a> {
             self.tally.dead_lettered += 1;
         } else if !self.is_settled(group, window.start) {
             self.tally.pending += 1;
+            if !window.is_complete {
+                self.incomplete.push(window.end);
+            }
         } else {
             let tally = &mut self.tally;
             *(if is_short {
@@ -327,6 +352,8 @@ impl TagWindows {
             let window = group.window(&series, start);
             Derived {
                 start,
+                end: start.saturating_add(length.as_duration()),
+                is_complete: window.missing == 0,
                 count: window.has_row.then_some(window.count),
                 row: scored.get(&start).copied(),
                 dead: dead.and_then(|dead| dead.get(&start)).copied(),

@@ -337,7 +337,7 @@ impl<'a> Scope<'a> {
             audit.hours.insert(name, tally);
         }
         audit.explanations = audit.all.explanations();
-        audit.groups = groups.map(|groups| groups.tally);
+        audit.groups = groups.map(GroupAudit::finish);
         audit.get_back = ways_back(&audit.findings.missing, &self.accounts, self.store.url());
         audit
             .get_back

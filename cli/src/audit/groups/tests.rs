@@ -10,7 +10,7 @@ use super::*;
 use crate::audit::{Audit, Scope};
 
 const MINUTE: i64 = 60_000;
-const TAGS: [&str; 3] = ["flow", "power", "speed"];
+const TAGS: [&str; 4] = ["flow", "power", "speed", "temp"];
 const SMOOTHING: i64 = 5;
 /// Readings in each window of each tag.
 const READINGS: u64 = 4;
@@ -55,7 +55,7 @@ fn whole(at: i64) -> u64 {
     TAGS.len() as u64 * READINGS * (at + 1).min(SMOOTHING).unsigned_abs()
 }
 
-/// A store with a model of three tags, and three hours of their predictions.
+/// A store with a model of four tags, and three hours of their predictions.
 struct Stage {
     store: Store,
     writer: PartWriter,
@@ -220,6 +220,24 @@ async fn what_the_grouper_has_still_to_see_is_not_lost() {
     let groups = stage.audit(None, 3, &[]).await.groups.unwrap();
     assert_eq!((groups.lost, groups.fewer, groups.pending), (2, 1, 4));
     assert_eq!(groups.missing(), 3);
+}
+
+#[tokio::test]
+async fn a_window_that_lacks_tags_waits_for_a_later_one() {
+    let stage = Stage::new().await;
+    stage.score(2..180).await;
+    let tag = |name: &str| SensorId::new("pump", name).unwrap();
+    let some = TAGS[..3]
+        .iter()
+        .map(|name| row(tag(name), 180, READINGS, "0123456789abcdef"));
+    stage.write(some.collect()).await;
+    let groups = stage.audit(None, 2, &[]).await.groups.unwrap();
+    assert_eq!((groups.expected, groups.pending), (178, 0));
+    // Of another device.
+    let later = row(SensorId::new("fan", "speed").unwrap(), 181, 1, "0123456789abcdef");
+    stage.write(vec![later]).await;
+    let groups = stage.audit(None, 2, &[]).await.groups.unwrap();
+    assert_eq!((groups.expected, groups.pending), (179, 1));
 }
 
 #[tokio::test]
