@@ -106,11 +106,13 @@ impl Stage {
         self.write(rows.collect()).await;
     }
 
-    /// Audits the windows from a minute on, when a grouper has read so many parts of the second hour.
+    /// Audits the windows from a minute on, when a grouper has read so many parts of the second hour; 0 if it keeps no hours in mind.
     async fn audit(&self, from: Option<i64>, parts: u64, dead: &[DeadLetter]) -> Audit {
+        let seen = json!({"hour": minute(60), "parts": parts, "newest": minute(0)});
+        let hours = if parts > 0 { vec![seen] } else { Vec::new() };
         let state = json!({
             "format": 1, "base": minute(BASE), "origin": minute(0),
-            "hours": [{"hour": minute(60), "parts": parts, "newest": minute(0)}],
+            "hours": hours,
         });
         self.store
             .put("grouping/state.json", state.to_string().into_bytes())
@@ -188,6 +190,9 @@ async fn every_window_that_follows_from_those_of_the_tags_is_accounted_for() {
         "{back:?}"
     );
 
+    // Of a grouper that keeps no hours in mind, the base alone tells what it has asked for.
+    let groups = stage.audit(None, 0, &[]).await.groups.unwrap();
+    assert_eq!((groups.lost, groups.pending), (3, 1));
     // What lies before is still what rows are made of.
     let audit = stage.audit(Some(60), 2, &[]).await;
     let groups = audit.groups.unwrap();
