@@ -119,6 +119,19 @@ struct Derived<'a> {
     dead: Option<u64>,
 }
 
+/// What has become of a window.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Predicted,
+    DeadLettered,
+    Lost,
+    Fewer,
+    Pending,
+    Earlier,
+    /// The tags do not have enough of it.
+    NotScored,
+}
+
 /// What a prediction says about a window.
 enum Row {
     /// All readings are in it.
@@ -186,13 +199,17 @@ impl<'a> GroupAudit<'a> {
             let Some(group) = self.groups.of(name).cloned() else {
                 continue;
             };
-            let device = self.devices.entry(Arc::clone(name)).or_default();
-            let windows = device.take(&group, rows, self.dead.get(name), end);
             let sensor = SensorId::of_group(name);
-            for window in windows {
-                self.count(&sensor, &group, &window, covered(window.start), findings)
+            let mut device = self.devices.remove(name).unwrap_or_default();
+            for window in device.take(&group, rows, self.dead.get(name), end) {
+                let verdict = self
+                    .verdict(&sensor, &group, &window, &mut device.has_begun)
                     .await?;
+                if covered(window.start) && window.start >= self.progress.origin {
+                    self.add(verdict, &sensor, &window, findings);
+                }
             }
+            self.devices.insert(Arc::clone(name), device);
         }
         Ok(())
     }
@@ -205,66 +222,67 @@ impl<'a> GroupAudit<'a> {
         self.tally
     }
 
-    async fn count(
+    async fn verdict(
         &mut self,
         sensor: &SensorId,
         group: &Group,
         window: &Derived<'_>,
-        is_covered: bool,
-        findings: &mut Findings,
-    ) -> Result<(), CliError> {
+        has_begun: &mut bool,
+    ) -> Result<Verdict, CliError> {
         let row = match window.row {
             Some(row) => Some(self.judged(sensor, group, window.count, row).await?),
             None => None,
         };
-        let device = self.devices.entry(Arc::clone(&sensor.device)).or_default();
         match row {
             // Where the tags were others for a while, nobody asked for the windows of the present ones.
-            Some(Row::OfOthers) => device.has_begun = false,
-            Some(_) => device.has_begun = true,
-            None => device.has_begun |= window.dead.is_some(),
+            Some(Row::OfOthers) => *has_begun = false,
+            Some(_) => *has_begun = true,
+            None => *has_begun |= window.dead.is_some(),
         }
-        let has_begun = device.has_begun || row.is_some();
-        let Some(count) = window.count else { return Ok(()) };
-        if !is_covered || window.start < self.progress.origin {
-            return Ok(());
-        }
-        if !has_begun {
-            self.tally.earlier += 1;
-            return Ok(());
-        }
-        self.tally.expected += 1;
-        let is_short = match row {
-            Some(Row::Whole | Row::OfOthers) => {
-                self.tally.predicted += 1;
-                return Ok(());
+        let is_dead = window.dead >= window.count;
+        Ok(match row {
+            _ if window.count.is_none() => Verdict::NotScored,
+            Some(Row::Whole | Row::OfOthers) => Verdict::Predicted,
+            None if !*has_begun => Verdict::Earlier,
+            _ if is_dead => Verdict::DeadLettered,
+            _ if !self.is_settled(group, window.start) => Verdict::Pending,
+            Some(Row::Fewer) => Verdict::Fewer,
+            None => Verdict::Lost,
+        })
+    }
+
+    fn add(&mut self, verdict: Verdict, sensor: &SensorId, window: &Derived<'_>, findings: &mut Findings) {
+        let counted = match verdict {
+            Verdict::NotScored => return,
+            Verdict::Earlier => {
+                self.tally.earlier += 1;
+                return;
             }
-            Some(Row::Fewer) => true,
-            None => false,
+            Verdict::Predicted => &mut self.tally.predicted,
+            Verdict::DeadLettered => &mut self.tally.dead_lettered,
+            Verdict::Lost => &mut self.tally.lost,
+            Verdict::Fewer => &mut self.tally.fewer,
+            Verdict::Pending => &mut self.tally.pending,
         };
-        if window.dead.is_some_and(|dead| dead >= count) {
-            self.tally.dead_lettered += 1;
-        } else if !self.is_settled(group, window.start) {
-            self.tally.pending += 1;
-            if !window.is_complete {
-                self.incomplete.push(window.end);
+        *counted += 1;
+        self.tally.expected += 1;
+        let start = window.start;
+        match verdict {
+            Verdict::Pending if !window.is_complete => self.incomplete.push(window.end),
+            Verdict::Lost => {
+                findings.missing.add_group(sensor);
+                note(&mut findings.lost, || format!("{sensor} {start}"));
             }
-        } else {
-            let tally = &mut self.tally;
-            *(if is_short {
-                &mut tally.fewer
-            } else {
-                &mut tally.lost
-            }) += 1;
-            findings.missing.add_group(sensor);
-            let what = if is_short {
-                ": fewer readings than the tags have"
-            } else {
-                ""
-            };
-            note(&mut findings.lost, || format!("{sensor} {}{what}", window.start));
+            Verdict::Fewer => {
+                findings.missing.add_group(sensor);
+                let predicted = window.row.map_or(0, |row| row.aggregate.count);
+                let count = window.count.unwrap_or(0);
+                note(&mut findings.differing, || {
+                    format!("{sensor} {start}: {predicted} readings predicted, {count} in the tags' windows")
+                });
+            }
+            _ => {}
         }
-        Ok(())
     }
 
     /// Returns whether the grouper has seen all parts of an hour.

@@ -41,8 +41,8 @@ const NEXT_SAMPLE: Duration = Duration::from_secs(6);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit code 3: the audit failed, because readings or windows are lost or the tables contradict each other.
-Exit code 5: windows have no prediction yet, and waiting messages may hold all of them, or a grouper has still to ask for them;
-run the audit again.
+Exit code 5: windows have no prediction yet, but waiting messages may hold all of them, or the grouper is not done
+with them; run the audit again.
 With --amqp-url or --amqp-url-file, the audit counts the dead letters in RabbitMQ and what waits there.
 Example:
   windrow audit --store ./store")]

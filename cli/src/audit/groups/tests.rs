@@ -14,7 +14,7 @@ const TAGS: [&str; 4] = ["flow", "power", "speed", "temp"];
 const SMOOTHING: i64 = 5;
 /// Readings in each window of each tag.
 const READINGS: u64 = 4;
-/// The grouper has asked for everything before.
+/// The grouper has asked for all windows before this minute.
 const BASE: i64 = 120;
 const ALL: Range<i64> = 0..180;
 
@@ -268,7 +268,11 @@ async fn a_row_counts_if_it_has_all_readings_or_was_scored_by_a_model_of_other_t
         earlier: 8,
         ..GroupTally::default()
     };
-    assert_eq!(stage.audit(None, 3, &[]).await.groups, Some(right));
+    let audit = stage.audit(None, 3, &[]).await;
+    assert_eq!(audit.groups, Some(right));
+    let differing = "pump/%28group%29 1970-01-01T00:50:00Z: 79 readings predicted, 80 in the tags' windows";
+    assert_eq!(audit.findings.differing[0], differing);
+    assert!(audit.findings.lost.is_empty());
 }
 
 #[tokio::test]
