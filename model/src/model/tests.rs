@@ -1,6 +1,7 @@
 use super::*;
-use crate::{Feature, Kernel};
+use crate::{CodePath, Feature, Kernel, ScoreError};
 use proptest::prelude::*;
+use windrow_common::Aggregate;
 
 const KERNELS: [Kernel; 4] = [
     Kernel::Linear,

@@ -1,13 +1,13 @@
 //! One connection that is reopened when it is lost.
 
+mod open;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::AMQPValue;
-use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use lapin::{Channel, Connection, ErrorKind};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,11 +16,9 @@ use super::alarm::Alarm;
 use super::answer::Unanswered;
 use super::declare::{self, QueueLook};
 use super::progress::Progress;
-use super::{AmqpConfig, AmqpError, Login, Reconnect};
+use super::{AmqpConfig, AmqpError, Reconnect};
 use windrow_common::{Backoff, Counted, HasRemedy, Remedy};
 
-/// A broker that accepts a connection and then stays silent for this long counts as unavailable.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the broker to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a broker that takes no messages: it reads nothing more from a connection that has published, so it answers no
@@ -33,9 +31,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long until an outage that goes on is logged once more.
 pub(super) const REMIND_AFTER: Duration = Duration::from_secs(60);
-
-/// Says once that nobody gets a connection without heartbeats.
-static TOLD_OF_HEARTBEAT: Once = Once::new();
 
 /// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
 /// others wait.
@@ -299,102 +294,6 @@ impl Link {
             "this connection has no channel left; opening another one"
         );
         tokio::spawn(async move { connection.close(200, "no channel left".into()).await });
-    }
-
-    async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {
-        let mut backoff = backoff();
-        let mut told: Option<(Instant, String)> = None;
-        loop {
-            let error = match self.open().await {
-                Ok((connection, endpoint)) => {
-                    if backoff.attempts() > 0 {
-                        let tries = backoff.attempts() + 1;
-                        tracing::info!(role = self.role, endpoint, tries, "connected to RabbitMQ again");
-                    }
-                    self.config.access.works();
-                    return Ok((connection, endpoint));
-                }
-                Err(error) if self.waits_out(&error) => error,
-                Err(error) => return Err(error),
-            };
-            let why = error.to_string();
-            let is_news =
-                |(when, before): &(Instant, String)| *before != why || when.elapsed() > REMIND_AFTER;
-            if told.as_ref().is_none_or(is_news) {
-                let tries = backoff.attempts() + 1;
-                tracing::warn!(role = self.role, %error, tries, "trying again until it works");
-                told = Some((Instant::now(), why.clone()));
-            }
-            *self.opening() = Some(format!("; the last attempt failed: {why}"));
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-    }
-
-    /// Connects to the first host that lets it, and returns the connection and that host.
-    async fn open(&self) -> Result<(Connection, String), AmqpError> {
-        let login = self.config.access.renew()?;
-        let url = &login.url;
-        if url.is_without_heartbeat() {
-            TOLD_OF_HEARTBEAT.call_once(|| {
-                tracing::warn!(
-                    "heartbeat=0 in the AMQP URL is ignored: a connection that is cut would never be noticed, and the messages \
-                     on it never delivered to another consumer. Remove it, or set the seconds, as in heartbeat=30"
-                );
-            });
-        }
-        let hosts = url.in_turn();
-        let within = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-        let mut failed = Vec::with_capacity(hosts.len());
-        for (endpoint, uri) in hosts {
-            match self.open_at(&login, &endpoint, uri, within).await {
-                Ok(connection) => return Ok((connection, endpoint)),
-                Err(error) if error.remedy() == Remedy::Wait => failed.push(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match failed.pop() {
-            Some(error) if failed.is_empty() => Err(error),
-            last => Err(AmqpError::NoHost {
-                failed: failed.into_iter().chain(last).collect(),
-            }),
-        }
-    }
-
-    async fn open_at(
-        &self,
-        Login { url, tls }: &Login,
-        endpoint: &str,
-        uri: AMQPUri,
-        within: Duration,
-    ) -> Result<Connection, AmqpError> {
-        let open = async {
-            let properties = ConnectionProperties::default()
-                .with_connection_name(format!("{} {}", self.config.client, self.role).into());
-            let tls = OwnedTLSConfig {
-                cert_chain: tls.authority.clone(),
-                identity: tls
-                    .identity
-                    .as_ref()
-                    .map(|(certificate, key)| OwnedIdentity::PKCS8 {
-                        pem: certificate.clone().into_bytes(),
-                        key: key.clone().into_bytes(),
-                    }),
-            };
-            let runtime = lapin::runtime::default_runtime()?;
-            Connection::connect_uri_with_config(uri, properties, tls, runtime).await
-        };
-        let opened = tokio::time::timeout(within, open)
-            .await
-            .map_err(|_| AmqpError::Away {
-                endpoint: endpoint.to_owned(),
-                why: format!("no answer within {within:?}"),
-            })?;
-        let connection =
-            opened.map_err(|error| AmqpError::from_lapin(endpoint.to_owned(), url.user(), &error))?;
-        if self.config.reconnect == Reconnect::Forever {
-            self.declare(&connection, endpoint).await?;
-        }
-        Ok(connection)
     }
 
     /// Returns the state of a queue, from a passive declaration.
