@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use windrow_common::{EventTime, GroupMessage, Length, Prediction, ScoringMessage, SensorId};
-use windrow_queue::{Confirmation, Message, Queue, QueueError};
+use windrow_queue::{Confirmation, Message, Queue, QueueError, Trace};
 use windrow_store::{Follower, News, SeenHour, Store, StoreError};
 
 use crate::device::{Device, Patience};
@@ -226,6 +226,7 @@ impl<Q: Queue> Grouper<Q> {
                 grace: self.options.grace,
             },
         };
+        let mut trace = Trace::begin();
         let mut confirmations = Vec::new();
         let mut windows = 0;
         for device in following.devices.values_mut() {
@@ -233,9 +234,13 @@ impl<Q: Queue> Grouper<Q> {
             self.stats.unscored_windows.inc_by(wanted.unscored);
             windows += wanted.windows;
             for message in wanted.messages {
-                confirmations.push(self.publish(&message).await?);
+                confirmations.push(self.publish(&message, trace.next_parent()).await?);
                 self.stats.messages.inc();
             }
+        }
+        if !confirmations.is_empty() {
+            // Workers find the trace id in each message.
+            tracing::info!(trace_id = trace.id(), messages = confirmations.len(), "published");
         }
         for confirmation in confirmations {
             match confirmation.wait().await {
@@ -251,7 +256,11 @@ impl<Q: Queue> Grouper<Q> {
         Ok(windows)
     }
 
-    async fn publish(&self, message: &GroupMessage) -> Result<Confirmation, GrouperError> {
+    async fn publish(
+        &self,
+        message: &GroupMessage,
+        traceparent: String,
+    ) -> Result<Confirmation, GrouperError> {
         let id = message.id();
         let body = message.encode().map_err(|source| GrouperError::Encode {
             id: id.clone(),
@@ -262,7 +271,7 @@ impl<Q: Queue> Grouper<Q> {
             kind: ScoringMessage::KIND.into(),
             content_type: ScoringMessage::CONTENT_TYPE.into(),
             enqueued_at: EventTime::now(),
-            traceparent: None,
+            traceparent: Some(traceparent),
             body: body.into(),
         };
         Ok(self.queue.publish(message).await?)

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use windrow_common::{EventTime, ScoringMessage};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
 use windrow_store::{Dispatched, PartWriter, Store, StoreError};
@@ -28,6 +28,8 @@ const QUARANTINED_PER_PART: usize = 50_000;
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     confirmations: Vec<Confirmation>,
+    /// The span of their step.
+    span: Span,
 }
 
 /// A dispatcher that publishes the ingest thread's messages.
@@ -65,8 +67,9 @@ impl<Q: Queue> Dispatcher<Q> {
         while let Some(mut step) = steps.recv().await {
             merge_waiting(&mut step, &mut steps);
             let trace = Trace::begin();
-            let span = tracing::info_span!("step", trace_id = trace.id());
-            let published = self.dispatch(step, trace).instrument(span).await?;
+            let span = span_of(&step, &trace);
+            let confirmations = self.dispatch(step, trace).instrument(span.clone()).await?;
+            let published = Outstanding { confirmations, span };
             if outstanding.send(published).await.is_err() {
                 // Saving checkpoints has failed; that task returns the error.
                 return Ok(());
@@ -76,7 +79,7 @@ impl<Q: Queue> Dispatcher<Q> {
     }
 
     /// Claims the step, writes the quarantine and the list of dispatched windows, then publishes the messages.
-    async fn dispatch(&self, step: Step, trace: Trace) -> Result<Outstanding, ProducerError> {
+    async fn dispatch(&self, step: Step, trace: Trace) -> Result<Vec<Confirmation>, ProducerError> {
         let Step {
             emitted,
             position,
@@ -94,8 +97,7 @@ impl<Q: Queue> Dispatcher<Q> {
         let lines = quarantine::lines(&self.source_name, &partitions, &emitted.quarantined);
         self.writer.write_lines(quarantine::TABLE, lines).await?;
         self.note_dispatched(&emitted.messages).await?;
-        let confirmations = self.publish(&emitted.messages, trace).await?;
-        Ok(Outstanding { confirmations })
+        self.publish(&emitted.messages, trace).await
     }
 
     /// Writes the list of dispatched windows, which the audit compares with the predictions.
@@ -127,6 +129,7 @@ impl<Q: Queue> Dispatcher<Q> {
                 id: id.clone(),
                 source,
             })?;
+            tracing::debug!(message = id, "publishing");
             let confirmation = self.queue.publish(Message {
                 id,
                 kind: ScoringMessage::KIND.into(),
@@ -139,11 +142,22 @@ impl<Q: Queue> Dispatcher<Q> {
             self.stats.messages.inc();
         }
         if !messages.is_empty() {
-            // In the span with the trace id, which workers find in each message.
-            tracing::info!(messages = messages.len(), "published");
+            tracing::info!("published");
         }
         Ok(confirmations)
     }
+}
+
+/// Returns the span of a step. Workers find its trace id in each message, and each message id names its sensor.
+fn span_of(step: &Step, trace: &Trace) -> Span {
+    let messages = &step.emitted.messages;
+    tracing::info_span!(
+        "step",
+        trace_id = trace.id(),
+        messages = messages.len(),
+        first = messages.first().map(ScoringMessage::id),
+        last = messages.last().map(ScoringMessage::id),
+    )
 }
 
 /// Merges waiting steps, up to one part's worth of windows and of quarantined items. The newest position replaces the
@@ -176,10 +190,14 @@ pub(crate) async fn save_checkpoints<Q: Queue>(
     journal: Arc<Journal>,
     confirmer: Confirmer<Q>,
 ) -> Result<(), ProducerError> {
-    while let Some(Outstanding { confirmations }) = outstanding.recv().await {
-        for confirmation in confirmations {
-            confirmer.confirm(confirmation).await?;
-        }
+    while let Some(Outstanding { confirmations, span }) = outstanding.recv().await {
+        let confirmed = async {
+            for confirmation in confirmations {
+                confirmer.confirm(confirmation).await?;
+            }
+            Ok::<_, ProducerError>(())
+        };
+        confirmed.instrument(span).await?;
         journal.confirm().await?;
     }
     journal.save_last().await

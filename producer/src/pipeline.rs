@@ -59,6 +59,7 @@ impl<Q: Queue> Pipeline<Q> {
 
     /// Reads the whole source once more and dispatches what it holds, whatever an earlier run has read. The source's
     /// checkpoint is neither used nor moved. When it returns `Ok`, every published message is confirmed.
+    #[tracing::instrument(name = "group", skip_all, fields(partition = Group::Whole.name()))]
     pub async fn replay(self, source: Box<dyn Source>, shutdown: Shutdown) -> Result<(), ProducerError> {
         let checkpoint = Checkpoint::unkept(&self.store, &self.options.opening, self.windowing);
         self.run_from(source, checkpoint, shutdown).await

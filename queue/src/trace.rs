@@ -2,6 +2,8 @@
 
 use windrow_common::random;
 
+use crate::Message;
+
 /// A trace of everything that is dispatched together. Its messages are its spans.
 #[derive(Clone, Debug)]
 pub struct Trace {
@@ -31,9 +33,31 @@ impl Trace {
     }
 }
 
+impl Message {
+    /// Returns the id of the trace that it belongs to, as [`Trace::id`] does for whoever published it; `None` if it has
+    /// no `traceparent` of that form.
+    pub fn trace_id(&self) -> Option<&str> {
+        let id = self.traceparent.as_deref()?.split('-').nth(1)?;
+        (id.len() == 32).then_some(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::message;
+
+    #[test]
+    fn a_message_tells_the_trace_that_it_belongs_to() {
+        let mut trace = Trace::begin();
+        let mut message = message("a");
+        message.traceparent = Some(trace.next_parent());
+        assert_eq!(message.trace_id(), Some(&*trace.id()));
+        for other in [None, Some(String::new()), Some("00-aa-bb-01".to_owned())] {
+            message.traceparent = other;
+            assert_eq!(message.trace_id(), None);
+        }
+    }
 
     #[test]
     fn spans_of_a_trace_share_its_id_and_have_their_own() {

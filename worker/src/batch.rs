@@ -15,6 +15,8 @@ pub(crate) struct Written {
     pub(crate) done: Vec<Envelope>,
     pub(crate) dead: Vec<(Receipt, Reason)>,
     pub(crate) announcements: Vec<Announcement>,
+    /// The span that it was written in, to settle it in.
+    pub(crate) span: tracing::Span,
 }
 
 /// One line of `errors/date=…/hour=…/<part>.ndjson`.
@@ -78,5 +80,6 @@ pub(crate) async fn write(
         done,
         dead: dead.collect(),
         announcements,
+        span: tracing::Span::current(),
     })
 }

@@ -36,6 +36,7 @@ const LOADS_IN_FLIGHT: usize = 32;
 
 /// Scores messages until a stop is requested or the queue is closed and drained. When it returns `Ok`, the results of
 /// every message it received are durable and the message is settled.
+#[tracing::instrument(name = "worker", skip_all, fields(worker = options.name))]
 pub async fn run<Q: Queue>(
     queue: Q,
     store: Store,
@@ -97,7 +98,9 @@ pub async fn run<Q: Queue>(
             biased;
             written = finished(&mut writing) => {
                 writing = None;
-                worker.settle(written?).await?;
+                let written = written?;
+                let span = written.span.clone();
+                worker.settle(written).instrument(span).await?;
             }
             Some(ended) = worker.dead_lettering.join_next() => worker.settle_dead(ended).await?,
             () = shutdown.stopping(), if !stopping => {
@@ -199,11 +202,18 @@ impl<Q: Queue> Worker<Q> {
             self.options.name.clone(),
             Arc::clone(&self.stats),
         );
+        let any = gathered.any();
+        let span = tracing::info_span!(
+            "batch",
+            messages = gathered.messages(),
+            first = any.map(|message| &*message.id),
+            trace_id = any.and_then(Message::trace_id),
+        );
         let write = async move {
             let _writing = stats.progress.writes();
             batch::write(gathered, &writer, &worker, &stats).await
         };
-        tokio::spawn(write.in_current_span())
+        tokio::spawn(write.instrument(span))
     }
 
     /// Announces the anomalies of a written batch, and acks its messages. Neither announcements nor dead letters hold up the
@@ -213,6 +223,7 @@ impl<Q: Queue> Worker<Q> {
             done,
             dead,
             announcements,
+            ..
         } = written;
         self.announcer.announce(announcements).await;
         let mut receipts: Vec<_> = done.into_iter().map(|envelope| envelope.receipt).collect();
@@ -298,7 +309,11 @@ impl<Q: Queue> Worker<Q> {
     #[tracing::instrument(
         name = "micro_batch",
         skip_all,
-        fields(messages = deliveries.len(), first = deliveries.first().map(|delivery| &*delivery.message.id)),
+        fields(
+            messages = deliveries.len(),
+            first = deliveries.first().map(|delivery| &*delivery.message.id),
+            trace_id = deliveries.first().and_then(|delivery| delivery.message.trace_id()),
+        ),
     )]
     async fn score(&mut self, deliveries: Vec<Delivery>) -> Result<(), WorkerError> {
         if deliveries.is_empty() {
@@ -314,7 +329,7 @@ impl<Q: Queue> Worker<Q> {
                 Ok(task) => decoded.push((envelope, task)),
                 Err(error) => {
                     let detail = undecodable(&envelope.message, &error);
-                    self.set_aside(envelope, UNDECODABLE, detail);
+                    self.unscorable(envelope, UNDECODABLE, detail);
                 }
             }
         }
@@ -336,12 +351,12 @@ impl<Q: Queue> Worker<Q> {
                     } else {
                         BAD_MODEL
                     };
-                    self.set_aside(envelope, code, error.to_string());
+                    self.unscorable(envelope, code, error.to_string());
                 }
                 Err(error) => return Err(WorkerError::Models(error)),
                 Ok(None) => {
                     let detail = format!("{} has no model in the store", task.sensor());
-                    self.set_aside(envelope, NO_MODEL, detail);
+                    self.unscorable(envelope, NO_MODEL, detail);
                 }
             }
         }
@@ -352,19 +367,9 @@ impl<Q: Queue> Worker<Q> {
         Ok(())
     }
 
-    fn set_aside(&mut self, envelope: Envelope, code: &'static str, detail: String) {
-        tracing::warn!(
-            message = envelope.message.id,
-            traceparent = envelope.message.traceparent,
-            reason = code,
-            detail,
-            "cannot score the message"
-        );
-        self.gathered.unscorable.push(Unscorable {
-            envelope,
-            code,
-            detail,
-        });
+    fn unscorable(&mut self, envelope: Envelope, code: &'static str, detail: String) {
+        let unscorable = Unscorable::logged(envelope, code, detail);
+        self.gathered.unscorable.push(unscorable);
     }
 
     /// Returns the model of each message. Most are cached; the others are read concurrently, once per sensor.

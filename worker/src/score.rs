@@ -38,6 +38,24 @@ pub(crate) struct Unscorable {
     pub(crate) detail: String,
 }
 
+impl Unscorable {
+    /// Creates it, and logs why the message cannot be scored.
+    pub(crate) fn logged(envelope: Envelope, code: &'static str, detail: String) -> Self {
+        tracing::warn!(
+            message = envelope.message.id,
+            trace_id = envelope.message.trace_id(),
+            reason = code,
+            detail,
+            "cannot score the message"
+        );
+        Self {
+            envelope,
+            code,
+            detail,
+        }
+    }
+}
+
 /// The results of scoring a micro-batch, or of all messages that a worker gathers before it writes.
 #[derive(Debug, Default)]
 pub(crate) struct Scored {
@@ -52,6 +70,16 @@ impl Scored {
     /// Returns the number of messages in it.
     pub(crate) fn messages(&self) -> usize {
         self.done.len() + self.unscorable.len()
+    }
+
+    /// Returns one of its messages, to name the batch in logs.
+    pub(crate) fn any(&self) -> Option<&Message> {
+        let dead = self.unscorable.iter().map(|dead| &dead.envelope);
+        self.done
+            .iter()
+            .chain(dead)
+            .map(|envelope| &*envelope.message)
+            .next()
     }
 
     /// Adds the results of another micro-batch.
@@ -174,11 +202,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
         // A panic may have come between two of them.
         scored.predictions.truncate(first);
         let detail = format!("model {} of {}: {why}", model.version, task.sensor());
-        scored.unscorable.push(Unscorable {
-            envelope,
-            code,
-            detail,
-        });
+        scored.unscorable.push(Unscorable::logged(envelope, code, detail));
     }
     scored
 }

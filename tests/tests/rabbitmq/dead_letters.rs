@@ -25,7 +25,8 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
         .output();
     };
     train(&two);
-    assert_eq!(stage.producer(&five, &[]).wait(SOON), 0);
+    let mut producer = stage.producer(&five, &[]);
+    assert_eq!(producer.wait(SOON), 0);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let queue = stage.queue_of_its_own();
@@ -40,6 +41,18 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
     let mut worker = stage.worker("ward", &["--flush-age", "100ms"]);
     stage.drained(SOON);
     assert_eq!(worker.metric("windrow_worker_dead_letters_total"), Some(31.0));
+
+    // The trace id leads from a worker's log line to the producer's.
+    let said = worker.log();
+    let refused = said.lines().find(|line| line.contains("no-model")).unwrap();
+    let (_, trace) = refused.split_once("trace_id=\"").unwrap();
+    let step = format!("trace_id=\"{}\"", &trace[..32]);
+    let is_published = |line: &str| line.contains("published") && line.contains(&step);
+    assert!(
+        producer.log().lines().any(is_published),
+        "{refused}\n{}",
+        producer.log()
+    );
 
     let letters = stage.dead_letters();
     assert_eq!(letters.len(), 31);
