@@ -19,7 +19,8 @@ use windrow_store::StoreArg;
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
+6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets.
 Example:
   windrow-alerter --store /var/lib/windrow --alertmanager http://alertmanager:9093"
@@ -41,10 +42,10 @@ struct Cli {
 #[command(next_help_heading = "Following")]
 struct FollowArgs {
     /// How often new predictions are looked for
-    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_ALERTER_LOOK_EVERY", value_parser = parse_duration)]
     look_every: Duration,
     /// Event time for which windows are held in memory, so that those that come later can be sorted in
-    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_ALERTER_HOLD", value_parser = parse_duration)]
     hold: Duration,
     /// Most windows to hold, at 48 to 96 bytes each; those of the newest hour are held anyway
     #[arg(
@@ -55,7 +56,7 @@ struct FollowArgs {
     )]
     most_held: usize,
     /// Event time for which predictions that come even later are looked for, every ten minutes
-    #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_LOOK_BACK", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_ALERTER_LOOK_BACK", value_parser = parse_duration)]
     look_back: Duration,
     /// How long another alerter waits before it takes over from one that is gone
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_ALERTER_LEASE", value_parser = parse_duration)]
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
-    let store = cli.store.open().map_err(Failure::usage)?;
+    let store = cli.store.open().map_err(Failure::of)?;
     let rules = cli.rules.rules().map_err(Failure::usage)?;
     let ranges = cli.rules.ranges().map_err(Failure::usage)?;
     let receivers = cli.receivers.receivers().map_err(Failure::usage)?;

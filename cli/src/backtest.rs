@@ -46,7 +46,7 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "A", default_value_t = Named::Current, env = "WINDROW_MODEL")]
     model: Named,
     /// The version to compare it with
-    #[arg(long, value_name = "B", default_value_t = Named::Candidate, env = "WINDROW_AGAINST")]
+    #[arg(long, value_name = "B", default_value_t = Named::Candidate, env = "WINDROW_AGAINST_VERSION")]
     against: Named,
     #[command(flatten)]
     rules: AnomalyArgs,

@@ -47,7 +47,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 100, env = "WINDROW_DEVICES")]
     devices: u32,
     /// Number of sensors of each device
-    #[arg(long, value_name = "N", default_value_t = 5, env = "WINDROW_TAGS")]
+    #[arg(long, value_name = "N", default_value_t = 5, env = "WINDROW_TAGS_PER_DEVICE")]
     tags: u32,
     /// Length of time to score, such as 12h or 1d
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_DURATION", value_parser = parse_duration)]

@@ -128,7 +128,9 @@ impl CliError {
 impl HasRemedy for CliError {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Usage(_) | Self::Windows(_) | Self::Logs(_) => Remedy::FixConfig,
+            Self::Usage(_) | Self::Windows(_) => Remedy::FixConfig,
+            Self::Logs(error) => error.remedy(),
+            Self::Worker(error) => error.remedy(),
             Self::Broker(error) => error.remedy(),
             Self::Cost(error) => error.remedy(),
             Self::Scale(error) => error.remedy(),
@@ -140,8 +142,7 @@ impl HasRemedy for CliError {
             Self::Alerter(error) => error.remedy(),
             Self::Models(error) => error.remedy(),
             Self::Grouper(error) => error.remedy(),
-            Self::Worker(_)
-            | Self::Table(_)
+            Self::Table(_)
             | Self::Write { .. }
             | Self::Signals(_)
             | Self::DrainTimeout { .. }

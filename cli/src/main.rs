@@ -52,7 +52,7 @@ use error::CliError;
     after_help = "\
 Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed,
 4 work in flight did not finish in time after a stop (run and replay), 5 the audit is not finished, because messages
-are still waiting, or the grouper is not done.
+are still waiting, or the grouper is not done, 6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets."
 )]
 struct Cli {

@@ -56,7 +56,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     store: StoreArg,
     /// Output format; json writes one object per line
-    #[arg(long, value_enum, default_value = "table", env = "WINDROW_FORMAT")]
+    #[arg(long, value_enum, default_value = "table", env = "WINDROW_EXPORT_FORMAT")]
     format: Format,
     /// Only this sensor, as DEVICE/TAG; write a slash inside a name as %2F
     #[arg(long, value_name = "DEVICE/TAG", env = "WINDROW_SENSOR")]

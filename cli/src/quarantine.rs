@@ -37,7 +37,7 @@ struct Filter {
     #[arg(long, value_name = "NAME", env = "WINDROW_PARTITION")]
     partition: Option<String>,
     /// Only what was set aside for this reason
-    #[arg(long, value_enum, value_name = "REASON", env = "WINDROW_REASON")]
+    #[arg(long, value_enum, value_name = "REASON", env = "WINDROW_QUARANTINE_REASON")]
     reason: Option<QuarantineReason>,
     /// Only readings of this device; leaves out unreadable items, whose device is unknown
     #[arg(long, value_name = "DEVICE", env = "WINDROW_DEVICE")]

@@ -22,7 +22,8 @@ use windrow_store::{Store, StoreArg};
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
+6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets.
 Example:
   windrow-grouper --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
@@ -42,20 +43,20 @@ struct Cli {
 #[command(next_help_heading = "Following")]
 struct FollowArgs {
     /// How often new predictions are looked for
-    #[arg(long, value_name = "DURATION", default_value = "2s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", env = "WINDROW_GROUPER_LOOK_EVERY", value_parser = parse_duration)]
     look_every: Duration,
     /// How long a window waits for the tags that it lacks, once a later window has come
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_GRACE", value_parser = parse_duration)]
     grace: Duration,
     /// Event time for which windows are held in memory, so that those that come later can be brought together with them
-    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_HOLD", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_GROUPER_HOLD", value_parser = parse_duration)]
     hold: Duration,
     /// Event time for which predictions that come even later are looked for, every ten minutes. The first grouper of a store
     /// begins so long before the newest day of predictions
-    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_LOOK_BACK", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_GROUPER_LOOK_BACK", value_parser = parse_duration)]
     look_back: Duration,
     /// How often the models are listed again
-    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MODEL_REFRESH", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_GROUPER_MODEL_REFRESH", value_parser = parse_duration)]
     model_refresh: Duration,
     /// How long another grouper waits before it takes over from one that is gone
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_GROUPER_LEASE", value_parser = parse_duration)]
@@ -83,9 +84,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
-    let store = cli.store.open().map_err(Failure::usage)?;
+    let store = cli.store.open().map_err(Failure::of)?;
     let amqp = cli.amqp.queue("windrow-grouper", Reconnect::Forever);
-    let amqp = amqp.map_err(Failure::usage)?;
+    let amqp = amqp.map_err(Failure::of)?;
     let stats = Arc::new(Stats::default());
     let mut registry = Registry::default();
     stats.register(&mut registry);

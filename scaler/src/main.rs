@@ -30,7 +30,8 @@ const GRACE: Duration = Duration::from_secs(11);
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
+6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets.
 Example:
   windrow-scaler run --fleet process --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
@@ -132,7 +133,7 @@ fn passed_on(matches: &ArgMatches, command: clap::Command) -> Vec<(OsString, OsS
 }
 
 fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, Failure> {
-    let store = args.store.open().map_err(Failure::usage)?;
+    let store = args.store.open().map_err(Failure::of)?;
     let broker = options::broker(&args.amqp)?;
     let policy = args.policy.options()?;
     let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
@@ -179,7 +180,7 @@ fn run(args: RunArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, 
 
 fn agent(args: AgentArgs, passed_on: Vec<(OsString, OsString)>) -> Result<ExitCode, Failure> {
     // A mistake shows here, and not in the logs of each worker.
-    args.store.open().map_err(Failure::usage)?;
+    args.store.open().map_err(Failure::of)?;
     options::queue(&args.amqp)?;
     let workers = args.worker.workers(passed_on, args.service.drain_timeout)?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);

@@ -44,7 +44,7 @@ pub(crate) struct PolicyArgs {
     drain_target: Duration,
     /// When batches arrive, so that workers are started in time: an interval such as 1h, for whole hours, or a cron
     /// expression such as "5 * * * *", in UTC unless it names a time zone
-    #[arg(long, value_name = "WHEN", env = "WINDROW_NEXT_BATCH")]
+    #[arg(long, value_name = "SCHEDULE", env = "WINDROW_NEXT_BATCH")]
     next_batch: Option<String>,
     /// The shortest time that is billed for a worker; workers without work are kept for at least that long
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_MINIMUM_BILLED", value_parser = parse_duration)]
@@ -64,7 +64,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "DURATION", default_value = "90s", env = "WINDROW_FIRST_BOOT", value_parser = parse_duration)]
     first_boot: Duration,
     /// How often to look at the queue, whose figures RabbitMQ updates every five seconds
-    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_LOOK_EVERY", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_SCALER_LOOK_EVERY", value_parser = parse_duration)]
     pub(crate) look_every: Duration,
     /// How long the lease of a scaler lasts. Another takes over when the one that leads has been silent for that long
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_LEASE", value_parser = parse_duration)]

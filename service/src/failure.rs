@@ -54,11 +54,19 @@ impl Failure {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => Remedy::GiveUp.exit_code(),
-            Self::Usage(_) => Remedy::FixConfig.exit_code(),
-            Self::Refused(_) => Remedy::GrantAccess.exit_code(),
             Self::DrainTimeout(_) => 4,
             Self::Interrupted => 5,
+            other => other.remedy().exit_code(),
+        }
+    }
+}
+
+impl HasRemedy for Failure {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Usage(_) => Remedy::FixConfig,
+            Self::Refused(_) => Remedy::GrantAccess,
+            Self::Failed(_) | Self::DrainTimeout(_) | Self::Interrupted => Remedy::GiveUp,
         }
     }
 }

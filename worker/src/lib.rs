@@ -85,7 +85,8 @@ impl HasRemedy for WorkerError {
         match self {
             Self::Queue(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
-            Self::Models(_) | Self::Panicked(_) => Remedy::GiveUp,
+            Self::Models(error) => error.remedy(),
+            Self::Panicked(_) => Remedy::GiveUp,
         }
     }
 }

@@ -27,7 +27,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(20);
     version,
     max_term_width = 110,
     after_help = "\
-Exit codes: 0 drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out.
+Exit codes: 0 drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
+6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets.
 Example:
   windrow-worker --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
@@ -135,12 +136,9 @@ fn main() -> ExitCode {
 }
 
 fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
-    let store = cli.store.open().map_err(Failure::usage)?;
+    let store = cli.store.open().map_err(Failure::of)?;
     let client = format!("windrow-worker {}", cli.worker.name());
-    let amqp = cli
-        .amqp
-        .queue(&client, Reconnect::Forever)
-        .map_err(Failure::usage)?;
+    let amqp = cli.amqp.queue(&client, Reconnect::Forever).map_err(Failure::of)?;
     Ok((store, amqp))
 }
 

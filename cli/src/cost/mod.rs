@@ -130,7 +130,7 @@ pub(crate) struct CostArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_DRAIN_TARGET", value_parser = parse_duration)]
     drain_target: Duration,
     /// Time from asking for a VM to its first message; it is paid
-    #[arg(long, value_name = "DURATION", default_value = "2m", env = "WINDROW_BOOT", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", env = "WINDROW_VM_BOOT", value_parser = parse_duration)]
     boot: Duration,
     /// Time that a VM stays after its last message; it is paid
     #[arg(long, value_name = "DURATION", default_value = "3m", env = "WINDROW_LINGER", value_parser = parse_duration)]

@@ -44,7 +44,7 @@ pub(crate) struct ImportArgs {
     )]
     name_pattern: String,
     /// Device of all files, if the pattern has no {device}
-    #[arg(long, value_name = "NAME", env = "WINDROW_DEVICE")]
+    #[arg(long, value_name = "DEVICE", env = "WINDROW_DEVICE")]
     device: Option<String>,
     /// Tag of all files, if the pattern has no {tag}
     #[arg(long, value_name = "NAME", env = "WINDROW_TAG")]

@@ -94,7 +94,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "NAME", env = "WINDROW_CALENDAR")]
     name: Option<String>,
     /// How far into the future recurring events are read; import the file again before this is over
-    #[arg(long = "for", value_name = "DURATION", default_value = "366d", env = "WINDROW_FOR", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "366d", env = "WINDROW_MUTE_HORIZON", value_parser = parse_duration)]
     for_: Duration,
     #[command(flatten)]
     output: OutputArg,

@@ -67,7 +67,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "SCHEDULE", env = "WINDROW_NEXT_BATCH")]
     next_batch: Option<Schedule>,
     /// US dollars for an hour of a worker [default: a core of a regular Standard_D4ads_v5]
-    #[arg(long, value_name = "USD", env = "WINDROW_PRICE_HOUR")]
+    #[arg(long, value_name = "PRICE", env = "WINDROW_PRICE_HOUR")]
     price_hour: Option<f64>,
     /// Shortest time that is billed for a worker
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "WINDROW_MINIMUM_BILLED", value_parser = parse_duration)]

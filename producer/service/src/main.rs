@@ -24,7 +24,7 @@ use windrow_store::{Store, StoreArg};
     max_term_width = 110,
     after_help = "\
 Exit codes: 0 done or drained, 1 failed, 2 the configuration is wrong, 4 the drain timed out,
-5 stopped before it was caught up (--until-caught-up).
+5 stopped before it was caught up (--until-caught-up), 6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets.
 Example: follow a folder of NDJSON files
   windrow-producer --source readings/ --store /var/lib/windrow --amqp-url amqp://windrow:…@broker"
@@ -72,13 +72,10 @@ fn main() -> ExitCode {
 }
 
 fn prepare(cli: &Cli) -> Result<(Store, Amqp), Failure> {
-    let store = cli.store.open().map_err(Failure::usage)?;
+    let store = cli.store.open().map_err(Failure::of)?;
     let name = cli.read.options(&cli.input.source).opening.source_name;
     let client = format!("windrow-producer {}", encode_segment(&name));
-    let amqp = cli
-        .amqp
-        .queue(&client, Reconnect::Forever)
-        .map_err(Failure::usage)?;
+    let amqp = cli.amqp.queue(&client, Reconnect::Forever).map_err(Failure::of)?;
     Ok((store, amqp))
 }
 
@@ -98,7 +95,7 @@ async fn work(
     mut shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let windowing = cli.windows.windowing().map_err(Failure::usage)?;
-    let source = cli.input.open(cli.read.until()).map_err(Failure::usage)?;
+    let source = cli.input.open(cli.read.until()).map_err(Failure::of)?;
     tokio::select! {
         reached = reach(&amqp, &store) => reached?,
         () = shutdown.stopping() => return stopped(&cli),

@@ -8,7 +8,7 @@ use super::repository;
 /// Where variables are set.
 const PLACES: [&str; 3] = ["docker-compose.yml", "k8s", "azure"];
 /// Read by the compose file itself: which images it runs.
-const COMPOSES_OWN: &str = "WINDROW_TAG";
+const COMPOSES_OWN: &str = "WINDROW_IMAGE_TAG";
 
 /// Adds the variables that the files below `path` name.
 fn variables(path: &Path, found: &mut BTreeSet<String>) {
@@ -56,6 +56,72 @@ fn every_variable_that_is_set_belongs_to_an_option() {
         .filter(|variable| *variable != COMPOSES_OWN)
         .collect();
     assert!(unknown.is_empty(), "no program reads {unknown:?}");
+}
+
+/// An option as a program's `--help` shows it.
+struct Shown<'a> {
+    program: &'a str,
+    value_name: &'a str,
+    variable: &'a str,
+    default: Option<&'a str>,
+}
+
+/// Returns the options of all programs with a value, from the page of their help texts.
+fn shown(page: &str) -> Vec<Shown<'_>> {
+    let (mut program, mut value_name) = ("", "");
+    let mut options: Vec<Shown> = Vec::new();
+    for line in page.lines() {
+        let text = line.trim();
+        if let Some(heading) = line.strip_prefix("### ").or_else(|| line.strip_prefix("## ")) {
+            program = heading;
+        } else if text.starts_with('<')
+            || text.starts_with("[<")
+            || text.starts_with('-') && text.contains("--")
+        {
+            value_name = text.split_once('<').map_or("", |(_, name)| name);
+        } else if let Some(variable) = text.strip_prefix("[env: ") {
+            options.push(Shown {
+                program,
+                value_name,
+                variable: variable.split('=').next().unwrap(),
+                default: None,
+            });
+        } else if let Some(default) = text.strip_prefix("[default: ") {
+            options.last_mut().unwrap().default = Some(default);
+        }
+    }
+    options.retain(|option| !option.value_name.is_empty());
+    options
+}
+
+/// Programs share the variables of one file (`.env`, `/etc/windrow.env`), so a value that is right for one program must not be
+/// wrong for another one.
+#[test]
+fn one_variable_means_one_thing() {
+    let page = std::fs::read_to_string(repository("docs/cli.md")).unwrap();
+    let options = shown(&page);
+    assert!(options.len() > 500, "{}", options.len());
+    for (at, option) in options.iter().enumerate() {
+        for other in &options[..at] {
+            if option.variable != other.variable {
+                continue;
+            }
+            let (here, there) = (option.program, other.program);
+            assert_eq!(
+                option.value_name, other.value_name,
+                "{} of {here} and {there}",
+                option.variable
+            );
+            let is_service = |program: &str| program.starts_with("windrow-") && program != "windrow-test-hub";
+            if is_service(here) && is_service(there) {
+                assert_eq!(
+                    option.default, other.default,
+                    "{} of {here} and {there}",
+                    option.variable
+                );
+            }
+        }
+    }
 }
 
 /// An image that lacks a package cannot be built, which only the long form of the container test would show.
