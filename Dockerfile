@@ -117,6 +117,6 @@ FROM runtime AS cli
 LABEL org.opencontainers.image.title="windrow" \
       org.opencontainers.image.description="Trains and imports models, sends, exports and audits: Windrow's command line"
 COPY --from=build /src/target/release/windrow /usr/local/bin/
-# Not a service, so it has no health.
+# Not a service, so it has no health check.
 HEALTHCHECK NONE
 ENTRYPOINT ["windrow"]

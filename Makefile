@@ -1,12 +1,12 @@
 # make demo   runs all of Windrow on a simulated fleet, in one process
-# make check  runs the tests that need no server, in under two minutes: between two edits
+# make check  runs the tests that need no server, in under two minutes, as you edit
 # make test   runs every test; installs RabbitMQ, Alertmanager, Azurite, an S3 server, DuckDB, pandas and Azure's clients if they are missing
 # make test-containers  as root: builds the images, runs docker-compose.yml on a Docker engine of its own, and kills things
 # make test-rabbitmq-versions  as root: the queue's promises on RabbitMQ 3.10, 4.0 and 4.3
 # make fuzz   feeds hostile bytes to every decoder, a minute each; needs a nightly toolchain
 # make lint   checks formatting, lints, documentation, dependencies, images, compose file, Kubernetes and Azure templates
 # make simulate  runs 10,000 histories of crashes, outages and changes of owner; `make test` runs 200
-# make sbom   writes what each program is made of, as CycloneDX, to target/sbom
+# make sbom   writes the dependencies of each program, as CycloneDX, to target/sbom
 # make bench  measures the figures in docs/performance.md
 
 CARGO ?= cargo
@@ -176,8 +176,8 @@ target/azurite/package.json: docker-compose.yml
 	npm install --prefix target/azurite --silent --no-audit --no-fund azurite@$(AZURITE)
 	@touch $@
 
-# kubectl comes from PyPI (see binaries.txt), because Debian's dates from 2021. cloud-init is unpacked for its schema and not
-# installed: it would set up this machine anew at its next start.
+# kubectl comes from PyPI (see binaries.txt), because Debian's dates from 2021. cloud-init is only unpacked for its
+# schema. Installed, it would set this machine up again on the next boot.
 target/stack-tools/.installed: .ci/stack/binaries.txt .ci/stack/requirements.txt
 	$(call need,which shellcheck yamllint docker-compose,shellcheck yamllint docker-compose)
 	$(call need,python3 -c 'import ensurepip',python3-venv)

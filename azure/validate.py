@@ -410,7 +410,7 @@ def resolve(hint):
 
 
 def faults(value, kind, where, package):
-    """Yields what a value has that its type does not allow. A null is as good as nothing."""
+    """Yields the parts of a value that its type does not allow. A null counts as absent."""
     if value is None:
         return
     if isinstance(kind, dict):
@@ -741,7 +741,7 @@ def roles(resources):
 
 
 def secrets(resources, outputs, given):
-    """Yields places other than the vault that hold a secret: whoever may read a resource could read it there."""
+    """Yields places outside the vault that hold a secret: anyone who may read the resource could read it there."""
     hidden = [value for value in given.get("brokerSecrets", {}).values()]
     shown = [(symbol, resource) for symbol, resource in resources if not resource["type"].endswith("/vaults/secrets")]
     shown += [(f"output {name}", output) for name, output in outputs.items()]

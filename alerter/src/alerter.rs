@@ -37,7 +37,7 @@ pub struct Alerter {
     pub receivers: Vec<Box<dyn Receiver>>,
     /// How often new predictions are looked for.
     pub every: Duration,
-    /// How long another alerter waits before it takes over from one that is gone.
+    /// How long an alerter may be silent before another one takes over.
     pub lease: Duration,
     /// What it exports.
     pub stats: Arc<Stats>,
@@ -45,7 +45,7 @@ pub struct Alerter {
     pub outages: Outages,
 }
 
-/// What a leader leaves for the next one: what is in the store is enough.
+/// The handover to the next leader. It is empty, because the store holds everything needed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Nothing {}
 
@@ -90,7 +90,7 @@ struct Line {
     next: Instant,
     reminded: Option<Instant>,
     has_failed: bool,
-    /// Events whose time to be sent is not after this are sent early; normally none are.
+    /// Events due by this time are sent early. By default there are none.
     waits_until: EventTime,
 }
 
@@ -100,7 +100,7 @@ impl Outages {
         self.of(|name| name == PREDICTIONS)
     }
 
-    /// Returns why a receiver cannot be told.
+    /// Returns why events cannot be sent to a receiver; `None` if they can.
     pub fn of_receivers(&self) -> Option<String> {
         self.of(|name| name != PREDICTIONS)
     }
@@ -163,7 +163,7 @@ impl Alerter {
         watch.catch_up().await?;
         for receiver in self.receivers {
             let mut line = Line::new(receiver);
-            // There may be no later run, so nothing waits to see whether it lasts.
+            // There may be no later run, so send even events that would wait in case they are withdrawn.
             line.waits_until = EventTime::MAX;
             let left = |watch: &Watch, line: &Line| {
                 watch
@@ -271,7 +271,7 @@ impl Alerting {
             }
             tracing::info!("this alerter leads");
             let led = self.lead(&mut backoff).await;
-            // Who does not lead knows of no outage.
+            // An alerter that does not lead reports no outages.
             self.outages.clear();
             match led {
                 Ok(()) => tracing::info!("another alerter leads, and this one waits"),
@@ -285,8 +285,8 @@ impl Alerting {
         }
     }
 
-    /// Follows and tells for as long as this alerter leads. An outage of the store is waited for; another writer's work, or
-    /// a file that cannot be read, is a reason to begin again from what is in the store.
+    /// Follows the predictions and sends events while this alerter leads. Waits out an outage of the store. Returns an
+    /// error if another writer was first or a file cannot be read; the caller then begins again from the store.
     async fn lead(&mut self, backoff: &mut Backoff) -> Result<(), StoreError> {
         let mut watch = Watch::open(self.store.clone(), self.options.clone()).await?;
         let mut shown = watch.counts();
@@ -327,7 +327,7 @@ impl Line {
         }
     }
 
-    /// Tells the receiver what waits for it, if it is time.
+    /// Sends the receiver its waiting events, if they are due.
     async fn tell(&mut self, watch: &mut Watch, stats: &Stats, outages: &Outages) -> Result<(), StoreError> {
         let now = Instant::now();
         if now < self.next {

@@ -11,7 +11,7 @@ use windrow_common::parse_duration;
 use crate::incident::{Rules, RulesError};
 use crate::{Ranges, RangesError};
 
-/// When anomalous windows become an incident: all that matters to commands that compare models.
+/// When anomalous windows become an incident: the only rules that matter to commands that compare models.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Incidents")]
 pub struct AnomalyArgs {
@@ -51,8 +51,8 @@ pub struct RulesArgs {
     /// longer gets three times its longest recent pause. 0s turns it off
     #[arg(long, value_name = "DURATION", default_value = "30m", env = "WINDROW_SILENT_AFTER", value_parser = parse_duration_or_zero)]
     silent_after: Duration,
-    /// How many windows in a row have to repeat one value for a sensor that used to vary to be stuck, or a sixth of
-    /// them if it repeated nothing lately. 0 turns it off
+    /// A sensor that used to vary is stuck once this many windows in a row repeat one value, or a sixth as many if it
+    /// repeated nothing lately. 0 turns this off
     #[arg(
         long,
         value_name = "WINDOWS",
@@ -60,8 +60,8 @@ pub struct RulesArgs {
         env = "WINDROW_STUCK_AFTER"
     )]
     stuck_after: u32,
-    /// How many windows in a row have to have fewer than a third of the readings that are usual for a sensor of a steady rate
-    /// to have lost it. 0 turns it off
+    /// A sensor with a steady rate has lost it once this many windows in a row have fewer than a third of its typical
+    /// number of readings. 0 turns this off
     #[arg(
         long,
         value_name = "WINDOWS",
@@ -69,8 +69,8 @@ pub struct RulesArgs {
         env = "WINDROW_RATE_AFTER"
     )]
     rate_after: u32,
-    /// File with the physical ranges of sensors, CSV with the columns device,tag,low,high: in a name, * stands for any text,
-    /// an empty limit is none, and the first line that names a sensor holds for it
+    /// CSV file with the physical ranges of sensors, with the columns device,tag,low,high. In a name, * stands for any
+    /// text. An empty value means no limit. The first line that matches a sensor applies
     #[arg(long, value_name = "FILE", env = "WINDROW_RANGES")]
     ranges: Option<PathBuf>,
     /// Events older than this, by event time, are stored and not sent; events that no receiver took in this time are

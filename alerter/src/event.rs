@@ -1,4 +1,4 @@
-//! Events of incidents: what receivers are told.
+//! Events of incidents, which receivers get.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{Course, EventTime, Incident};
@@ -15,14 +15,14 @@ pub enum Stage {
     Escalated,
     /// It is over.
     Closed,
-    /// It never was: windows that came late leave nothing of it.
+    /// It turned out not to exist: late windows removed it.
     Withdrawn,
 }
 
 /// A change of an incident that receivers are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// The same each time it is sent, so that a receiver recognises a repeat.
+    /// Unique id. It is the same each time the event is sent, so that a receiver can deduplicate.
     pub id: String,
     /// The incident's id.
     pub incident: String,
@@ -72,7 +72,7 @@ impl Event {
     pub(crate) fn at(&self) -> EventTime {
         let course = &self.course;
         match self.stage {
-            // What is new of one that opens again are its last windows: it may have been noticed long ago.
+            // An incident that opens again may have been noticed long ago, but its last windows are new.
             Stage::Opened if self.again => course.noticed.max(course.until).max(self.muted_until()),
             Stage::Opened => course.noticed.max(self.muted_until()),
             Stage::Escalated => course.escalated.unwrap_or(course.noticed).max(self.muted_until()),
@@ -90,20 +90,20 @@ impl Event {
     }
 }
 
-/// Returns whether nobody hears of an incident, and somebody would have before the change.
+/// Returns whether a change hides an incident from people that was visible before.
 pub(crate) fn is_hushed_anew(change: &Change) -> bool {
     let is_hushed = |course: &Option<Course>| course.as_ref().is_some_and(Course::is_hushed);
     is_hushed(&change.now) && !is_hushed(&change.before)
 }
 
-/// Returns whether a change opens an incident again that people may believe to be over, as windows that came late may do.
+/// Returns whether a change reopens an incident that people may believe to be over. Late windows can cause this.
 pub(crate) fn opens_again(change: &Change) -> bool {
     let is_over = |course: &Course| course.closed.is_some() && !course.is_hushed();
     let is_open = |course: &Course| course.closed.is_none();
     change.before.as_ref().is_some_and(is_over) && change.now.as_ref().is_some_and(is_open)
 }
 
-/// Returns what a change tells people. An incident that is [hushed](Course::is_hushed) never was, for them.
+/// Returns the events that a change causes. For receivers, a [hushed](Course::is_hushed) incident does not exist.
 pub(crate) fn events_of(change: &Change) -> Vec<Event> {
     let incident = |course: Course| Incident {
         sensor: change.key.sensor.clone(),

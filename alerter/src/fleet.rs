@@ -1,4 +1,4 @@
-//! The series of all sensors, and what became of their incidents.
+//! The series of all sensors, and the changes of their incidents.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,13 +34,13 @@ impl Key {
     }
 }
 
-/// What changed for a sensor: an incident as it was told last, and as it is now.
+/// A change of one incident: as receivers last heard of it, and as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) key: Key,
     /// `None` if it is new.
     pub(crate) before: Option<Course>,
-    /// `None` if windows that came late left nothing of it.
+    /// `None` if late windows removed it.
     pub(crate) now: Option<Course>,
 }
 
@@ -51,7 +51,7 @@ impl Change {
     }
 }
 
-/// What became of the rows that were taken.
+/// The result of taking rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// Windows that were not known.
@@ -67,7 +67,7 @@ pub(crate) struct Fleet {
     ranges: Arc<Ranges>,
     mutes: Mutes,
     series: HashMap<Key, Watched>,
-    /// What histories say of sensors that are not watched yet.
+    /// State learned from histories, for sensors that are not watched yet.
     habits: HashMap<Key, Track>,
     changed: HashSet<Key>,
     /// The end of the newest window.
@@ -97,7 +97,7 @@ impl Fleet {
         }
     }
 
-    /// Says who is muted from now on. Incidents that are not final are marked anew.
+    /// Replaces the mutes, and marks all incidents that are not final again.
     pub(crate) fn set_mutes(&mut self, mutes: Mutes) {
         self.mutes = mutes;
         let has_incidents = self.series.iter().filter(|(_, watched)| !watched.told.is_empty());
@@ -110,7 +110,7 @@ impl Fleet {
         self.series.insert(key, watched);
     }
 
-    /// Notes what histories say of sensors that are not watched yet. What was noted first stays.
+    /// Adds state learned from histories, for sensors that are not watched yet. An entry that exists already stays.
     pub(crate) fn learn(&mut self, habits: HashMap<Key, Track>) {
         for (key, track) in habits {
             if !self.series.contains_key(&key) {
@@ -119,7 +119,7 @@ impl Fleet {
         }
     }
 
-    /// Returns whether some rows are of a sensor that is not watched, and of which nothing is known.
+    /// Returns whether any row belongs to a sensor that is neither watched nor known from a history.
     pub(crate) fn has_strangers(&self, rows: &[Prediction]) -> bool {
         let mut keys = rows
             .chunk_by(|a, b| a.sensor == b.sensor && a.window_length == b.window_length)
@@ -191,7 +191,7 @@ impl Fleet {
         taken
     }
 
-    /// Takes the rows that count of a whole hour, which decide where rows were in conflict.
+    /// Takes the rows that count of a whole hour. They replace known rows, and so resolve conflicts.
     pub(crate) fn overwrite(&mut self, rows: &[Prediction]) {
         for row in rows {
             let key = Key::of(row);
@@ -203,7 +203,7 @@ impl Fleet {
         }
     }
 
-    /// Returns whether windows from `base` on, where all sensors stand, may change an incident.
+    /// Returns whether windows from `base` on may still change an incident. All series must stand at `base`.
     pub(crate) fn may_change(&self, key: &Key, course: &Course, base: EventTime) -> bool {
         let is_pending = |watched: &Watched| {
             let mut openings = watched.series.base().openings();
@@ -212,7 +212,7 @@ impl Fleet {
         course.opened >= base || self.series.get(key).is_some_and(is_pending)
     }
 
-    /// Says what was told of a sensor in an earlier life.
+    /// Adds an incident that an earlier process reported for a sensor.
     pub(crate) fn was_told(&mut self, key: &Key, course: Course) {
         self.watched(key).told.push(course);
         self.changed.insert(key.clone());
@@ -237,7 +237,7 @@ impl Fleet {
         })
     }
 
-    /// Returns what changed since the last call, ordered by sensor. Sensors that fell silent are among it.
+    /// Returns the changes since the last call, ordered by sensor, including sensors that fell silent.
     pub(crate) fn changes(&mut self) -> Vec<Change> {
         let rules = self.rules;
         let mut changes = Vec::new();
@@ -254,7 +254,7 @@ impl Fleet {
                 self.reached
             };
             let was_silent = goes_on && watched.told.iter().any(is_open_silence);
-            // What is open of a sensor that is taken out of service is over then.
+            // Taking a sensor out of service ends its open incidents.
             let may_retire = retires && !watched.told.is_empty();
             let rules = key.rules(&rules);
             let is_known = !self.changed.contains(key) && !was_silent && !may_retire;
@@ -286,7 +286,7 @@ impl Fleet {
         newest
     }
 
-    /// Moves the base of all sensors to `time`. Returns what changed for the incidents that are final by that.
+    /// Moves the base of all sensors to `time`. Returns the changes of the incidents that become final.
     pub(crate) fn settle(&mut self, time: EventTime) -> Vec<Change> {
         let rules = self.rules;
         let mut changes = Vec::new();

@@ -1,10 +1,10 @@
-//! What sensors did before anybody watched them.
+//! Learns habits of sensors from their history, before the alerter watches them.
 //!
-//! A sensor that never repeated a value in a week of history is stuck after ten windows of one; without that week it would have
-//! to be watched for hours first. `windrow models train` reads the history anyway, so it leaves in
-//! `alerting/habits/NUMBER.ndjson.zst` what a watch would have learned from it: as in a [state](crate::state), a line about the
-//! fleet, then a line for each sensor. The first file that names a sensor counts, and only if its windows begin after the
-//! history: so incidents do not depend on when they are worked out.
+//! A sensor that never repeated a value in a week of history is stuck after ten equal windows. Without that week, the
+//! alerter would have to watch it for hours first. `windrow models train` reads the history anyway, so it writes the
+//! habits to `alerting/habits/NUMBER.ndjson.zst`. Like a [state](crate::state), a file has a line about the fleet, then
+//! a line for each sensor. The first file that names a sensor counts, and only if the sensor's windows begin after the
+//! history. So incidents do not depend on when they are worked out.
 
 use std::collections::{HashMap, HashSet};
 
@@ -73,7 +73,7 @@ impl Habits {
             })?;
             match store.put_if(&path, bytes, None).await {
                 Ok(_) => return Ok(()),
-                // Another training was first, and what it says of the same sensors counts.
+                // Another training was first, and its entries for the same sensors count.
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! Incidents: the few things that people are told of, from the many windows that are scored.
+//! Turns many scored windows into few incidents, and reports these to people.
 
 mod alerter;
 pub mod args;

@@ -44,10 +44,10 @@ struct FollowArgs {
     /// How often new predictions are looked for
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "WINDROW_ALERTER_LOOK_EVERY", value_parser = parse_duration)]
     look_every: Duration,
-    /// Event time for which windows are held in memory, so that those that come later can be sorted in
+    /// Event time for which windows are held in memory, so that later windows can be sorted in
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_ALERTER_HOLD", value_parser = parse_duration)]
     hold: Duration,
-    /// Most windows to hold, at 48 to 96 bytes each; those of the newest hour are held anyway
+    /// Maximum number of windows to hold, at 48 to 96 bytes each. Windows of the newest hour are always held
     #[arg(
         long,
         value_name = "N",
@@ -55,10 +55,10 @@ struct FollowArgs {
         env = "WINDROW_MOST_HELD"
     )]
     most_held: usize,
-    /// Event time for which predictions that come even later are looked for, every ten minutes
+    /// How far back, in event time, to look for predictions that arrive even later, every ten minutes
     #[arg(long, value_name = "DURATION", default_value = "7d", env = "WINDROW_ALERTER_LOOK_BACK", value_parser = parse_duration)]
     look_back: Duration,
-    /// How long another alerter waits before it takes over from one that is gone
+    /// How long the lease lasts: another alerter takes over from one that has been silent for this long
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_ALERTER_LEASE", value_parser = parse_duration)]
     lease: Duration,
 }

@@ -21,7 +21,8 @@ pub(crate) struct Outbox {
     ids: HashSet<String>,
     version: Option<Version>,
     is_changed: bool,
-    /// The event time that the fleet has reached: until a maintenance is over, nobody hears of its incidents.
+    /// The event time that the fleet has reached. Events of a muted incident wait until it passes the end of the
+    /// maintenance.
     reached: EventTime,
 }
 
@@ -31,7 +32,7 @@ struct Kept {
     /// The receivers that each event is kept for. A run without receivers leaves the events for those that were named last.
     #[serde(default)]
     receivers: Vec<String>,
-    /// The incidents of which the opening was told, or waits to be, and which are open.
+    /// Ids of the open incidents whose opening was sent or waits to be sent.
     #[serde(default)]
     open: BTreeSet<String>,
     /// The incidents that were withdrawn, and those that were over and opened again.
@@ -39,8 +40,8 @@ struct Kept {
     again: BTreeMap<String, Again>,
 }
 
-/// An incident that was withdrawn or over, and may open again. The events of each later opening have ids of their own, or a receiver
-/// that knows ids would take them for repeats.
+/// An incident that was withdrawn or closed, and may open again. Each later opening has its own event ids; otherwise a
+/// receiver that deduplicates by id would drop its events.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Again {
     /// How often it has opened.
@@ -66,14 +67,14 @@ struct Waiting {
     #[serde(flatten)]
     event: Event,
     receivers: Vec<String>,
-    /// Not told before this time, in case it is withdrawn at once.
+    /// Earliest time to send it, in case it is withdrawn at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<EventTime>,
 }
 
 impl Waiting {
-    /// Returns whether it may not be told at the event time `reached`, because of a maintenance. That something is over may
-    /// be told at any time, to those who know of it.
+    /// Returns whether a maintenance holds the event back at the event time `reached`. The end of an incident is never
+    /// held back: receivers that know the incident need it.
     fn is_muted(&self, reached: EventTime) -> bool {
         let is_news = matches!(self.event.stage, Stage::Opened | Stage::Escalated);
         is_news && self.event.course.muted_until.is_some_and(|until| until > reached)
@@ -120,7 +121,7 @@ impl Outbox {
         self.reached = self.reached.max(time);
     }
 
-    /// Gives the events of an incident that wait the end of its maintenance, if it has changed.
+    /// Updates the end of the maintenance in the waiting events of an incident, if it has changed.
     pub(crate) fn mute(&mut self, change: &Change) {
         let (Some(before), Some(now)) = (&change.before, &change.now) else {
             return;
@@ -153,7 +154,7 @@ impl Outbox {
             window_length: change.key.window_length,
             course: now.clone(),
         };
-        // A crash may say it again, when it is open and no longer over.
+        // After a crash this may be called again, when the incident is already open. Keep the entry then.
         self.kept.again.entry(incident.id()).or_insert(Again {
             times: 1,
             is_over: true,
@@ -170,7 +171,7 @@ impl Outbox {
             }
             Stage::Escalated => {}
             Stage::Closed | Stage::Withdrawn => {
-                // Who was not told that it is open need not know that it is over.
+                // A receiver that was not told of the opening need not hear of the end.
                 if !self.kept.open.remove(&event.incident) {
                     return false;
                 }
@@ -208,7 +209,7 @@ impl Outbox {
             _ => self.kept.again.get_mut(&event.incident),
         };
         let Some(again) = again else { return };
-        // A crash may add an event again, which is the same one.
+        // After a crash, the same event may be added again.
         if event.stage == Stage::Opened && again.is_over {
             again.times += 1;
         }
@@ -220,7 +221,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets what waits of an incident that is over, if nobody may have heard of it yet.
+    /// Drops the waiting events of an incident that is over, if nobody can have heard of it. Returns whether it did.
     fn forget_early(&mut self, over: &Event) -> bool {
         let now = EventTime::now();
         let all = self.kept.receivers.len();
@@ -246,8 +247,8 @@ impl Outbox {
         true
     }
 
-    /// Drops events of before `time` that nobody has taken since; returns how many. Windows may come as late as `look_back`
-    /// before.
+    /// Drops events older than `time` that no receiver has taken, and returns how many. Late windows may be `look_back`
+    /// older than `time`, so the ids of closed incidents are kept for that long.
     pub(crate) fn expire(&mut self, time: EventTime, look_back: Duration) -> Expired {
         let mut expired = Expired::default();
         for kept in &mut self.kept.events {
@@ -282,7 +283,7 @@ impl Outbox {
         open
     }
 
-    /// Returns up to `most` of what a receiver has not taken, and may be told at `time`, oldest first.
+    /// Returns up to `most` events that a receiver has not taken and that may be sent at `time`, oldest first.
     pub(crate) fn waiting(&self, receiver: &str, time: EventTime, most: usize) -> Vec<Event> {
         let waits = |kept: &&Waiting| {
             kept.receivers.iter().any(|name| name == receiver)

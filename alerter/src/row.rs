@@ -6,7 +6,7 @@ use windrow_common::{Cause, Prediction};
 
 use crate::incident::{Point, Rules};
 
-/// Returns what incidents depend on, but for the cause.
+/// Returns the part of a row that incidents depend on, without the cause.
 pub(crate) fn point(row: &Prediction) -> Point {
     let aggregate = &row.aggregate;
     Point {
@@ -32,8 +32,8 @@ fn extreme(value: f64) -> f64 {
     value.clamp(f64::MIN, f64::MAX)
 }
 
-/// Returns the score of a prediction. Those written before there were scores have their flag: an anomaly is far above any
-/// threshold, and far below critical.
+/// Returns the score of a prediction. Predictions from before scores existed have only a flag. They get 1 for an
+/// anomaly, which is above the default threshold and below the default critical score, and -1 otherwise.
 fn score(row: &Prediction) -> f64 {
     match (row.score, row.anomaly) {
         (Some(score), _) => score,

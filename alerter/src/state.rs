@@ -1,4 +1,4 @@
-//! What a follower leaves in the store, so that the next one need not read everything again.
+//! Saves a follower's state in the store, so that the next one need not read everything again.
 //!
 //! `alerting/state/date=YYYY-MM-DD/hour=HH.ndjson.zst` says where each sensor stood before that hour: a line about the
 //! fleet, then a line for each sensor. The latest is where the next follower begins; those of midnights are kept for as long
@@ -68,8 +68,8 @@ impl Head {
     }
 }
 
-/// Writes a state, and deletes those that nobody needs: all before the newest midnight up to `keep_from`, and of the last
-/// days all but the midnights' and the two latest.
+/// Writes a state, and deletes the others except the two latest and the states of midnights. Of the midnights up to
+/// `keep_from`, only the newest is kept.
 pub(crate) async fn save(
     store: &Store,
     head: &Head,

@@ -1,8 +1,8 @@
 //! Follows the predictions in the store, and keeps the table of incidents and the outbox up to date.
 //!
-//! What is read is never lost, and what is worked out never depends on when it was read: the same predictions make the
-//! same table. Each step writes the outbox, then the table, and at times the state. A crash in between is harmless, since
-//! the next life works out the same changes again from the state before.
+//! No prediction is lost, and the result does not depend on when predictions are read: the same predictions give the
+//! same table. Each step writes the outbox, then the table, and sometimes the state. A crash in between is harmless,
+//! because the next process works out the same changes from the previous state.
 
 mod late;
 
@@ -35,7 +35,7 @@ pub struct WatchOptions {
     pub ranges: Arc<Ranges>,
     /// The names of those who are told; each event is kept until all have taken it.
     pub receivers: Vec<String>,
-    /// What happened longer ago than this is written, and not told.
+    /// Events older than this are written to the table but not sent.
     pub tell_within: Duration,
     /// Windows are held for this much event time, to sort in those that come later.
     pub hold: Duration,
@@ -152,8 +152,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Recalls what the table says of incidents that windows from `base` on may change. All others are final, and those who
-    /// take them for told would withdraw them.
+    /// Loads from the table the incidents that windows from `base` on may still change. All others are final and must
+    /// not be loaded: the fleet would withdraw them.
     fn recall(&mut self, base: EventTime, wanted: impl Fn(&Key) -> bool) {
         for (key, course) in self.table.courses() {
             if wanted(key) && self.fleet.may_change(key, course, base) {
@@ -162,8 +162,8 @@ impl Watch {
         }
     }
 
-    /// Reads what is new, and writes what follows from it. After an error the next step goes on, unless it
-    /// [tore the watch](Watch::is_torn).
+    /// Reads new predictions, and writes the resulting changes. After an error the next step continues, unless the
+    /// error [tore the watch](Watch::is_torn).
     pub async fn step(&mut self) -> Result<(), StoreError> {
         self.finish().await?;
         if self.mutes.refresh(&self.store).await? {
@@ -225,7 +225,8 @@ impl Watch {
             conflict |= taken.conflict || read.conflicts > 0;
             windows += taken.windows;
         }
-        // Rows that differ in nothing that the fleet keeps of them: only all rows of the hour tell which one counts.
+        // The fields that the fleet keeps cannot tell which of two conflicting rows counts; only all rows of the hour
+        // can.
         if conflict {
             let mut rows = self.store.predictions(whole).await?.rows;
             rows.retain(wanted);
@@ -280,7 +281,7 @@ impl Watch {
         }
     }
 
-    /// Drops what nobody took for as long as people are told of.
+    /// Drops events that no receiver took within `tell_within`.
     async fn expire(&mut self) -> Result<(), StoreError> {
         let Expired { untaken, retired } = self.outbox.expire(
             EventTime::now().saturating_sub(self.options.tell_within),
@@ -311,7 +312,7 @@ impl Watch {
         if base <= self.follower.base() {
             return Ok(());
         }
-        // Both at once: what comes for an hour before the base from now on is late.
+        // Settle the follower and the fleet together: from now on, parts of hours before the base are late.
         self.pending.extend(self.fleet.settle(base));
         let keep_from = base.saturating_sub(self.options.look_back);
         self.follower.settle(base, keep_from.floor(Length::HOUR));
@@ -319,7 +320,7 @@ impl Watch {
         self.finish().await
     }
 
-    /// Writes what follows from the last settling, and saves the state: the table first.
+    /// Writes the changes from the last settling to the table, then saves the state.
     async fn finish(&mut self) -> Result<(), StoreError> {
         if !self.is_unsaved {
             return Ok(());
@@ -389,13 +390,14 @@ impl Watch {
     }
 }
 
-/// Returns the hours of the table that may hold incidents which windows to come change, by where a sensor stands before them.
+/// Returns the hours of the table whose incidents later windows of a sensor may change. `track` is the state before
+/// those windows.
 fn hours_of(track: &Track) -> impl Iterator<Item = EventTime> {
     track.openings().map(|(_, opening)| opening.floor(Length::HOUR))
 }
 
-/// Returns how long a silence has to last before it is told: sensors that lag behind the fleet are silent from window to
-/// window.
+/// Returns how long a silence has to last before it is reported, because sensors that lag behind the fleet seem silent
+/// between any two windows.
 fn patience(window_ms: i64) -> Duration {
     let window = Duration::from_millis(window_ms.unsigned_abs());
     (2 * window).clamp(Duration::from_secs(5), Duration::from_secs(900))

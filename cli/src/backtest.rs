@@ -54,7 +54,7 @@ pub(crate) struct BacktestArgs {
     output: OutputArg,
 }
 
-/// A version of a sensor's model, and what it raises.
+/// A version of a sensor's model, and the incidents that it raises.
 struct Side {
     model: Model,
     rules: Rules,
@@ -70,7 +70,7 @@ struct Pair {
     unscored: u64,
 }
 
-/// What both versions would have raised.
+/// The incidents that both versions would have raised.
 #[derive(Default)]
 struct Compared {
     sensors: u64,

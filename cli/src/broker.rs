@@ -64,8 +64,8 @@ mod amqp {
             Ok(self.queue(client)?.map(|queue| Broker { queue }))
         }
 
-        /// Returns the broker to publish to, if one is named. It is connected and has the scoring queue, so that nothing
-        /// is listed as dispatched in vain.
+        /// Returns the broker to publish to, if one is named. Connects to it and makes sure that the scoring queue
+        /// exists, so that no window is recorded as dispatched without being published.
         pub(crate) async fn publisher(&self, client: &str) -> Result<Option<Amqp>, BrokerError> {
             let queue = self.queue(client)?;
             if let Some(queue) = &queue {
@@ -93,7 +93,7 @@ mod amqp {
             let names = broker.queue.names();
             let score = broker.queue.look_at(&names.score).await?;
             let dead = broker.queue.look_at(&names.dead).await?;
-            // Without a consumer, nothing is in anybody's hands.
+            // Without a consumer, no message is unacked.
             if score.consumers == 0 && dead.consumers == 0 {
                 return Ok(Waiting {
                     ready: score.ready,
@@ -101,7 +101,8 @@ mod amqp {
                 });
             }
             Ok(match self.sampled(broker).await {
-                // Both figures from one sample: a message between them would be in neither.
+                // Take both figures from one sample. Otherwise a message that moves between the queues would be counted
+                // in neither.
                 Ok((score, dead)) => Waiting {
                     ready: score.ready,
                     unacked: score.unacked,

@@ -29,9 +29,9 @@ pub(crate) enum DeadLettersCommand {
     Purge(PurgeArgs),
 }
 
-/// The location of the dead letters: RabbitMQ when a broker is named, otherwise the store that `windrow run` wrote to. A
-/// producer over RabbitMQ keeps messages in the store that are too large for the broker, so commands on the broker's tell of
-/// those.
+/// The location of the dead letters: RabbitMQ if a broker is named, otherwise the store that `windrow run` wrote to. A
+/// producer with RabbitMQ keeps messages that are too large for the broker in the store, so commands on a broker also
+/// report how many dead letters the store holds.
 #[derive(Args, Debug)]
 struct Location {
     /// The store: a folder, az://container/prefix, s3://bucket/prefix or gs://bucket/prefix

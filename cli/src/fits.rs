@@ -26,8 +26,9 @@ impl Fits {
         Self(Arc::new(Semaphore::new(FOR_EACH_CORE * cores())))
     }
 
-    /// Does the work of each sensor, so many at once that neither cores nor store wait, and notes what came of it, in the order in
-    /// which they end. The work gets the room for its fit. After a failure no other sensor is begun, but those in work are finished and noted before it is returned.
+    /// Runs `work` for each sensor, with enough in flight to keep both cores and store busy. Passes each result to
+    /// `note` as it ends; `work` gets the slots for its fit. After a failure it starts no more sensors, waits for those
+    /// in flight, notes their results, and returns the failure.
     pub(crate) async fn for_each<S, W, T>(
         &self,
         sensors: impl IntoIterator<Item = S>,

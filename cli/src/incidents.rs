@@ -1,4 +1,4 @@
-//! `windrow incidents`: what people are told of, from the predictions in a store.
+//! `windrow incidents`: finds and lists incidents in the predictions of a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const LEASE: Duration = Duration::from_secs(15);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum IncidentsCommand {
-    /// Bring the incidents of a store up to date with its predictions, and tell whoever is named
+    /// Bring the incidents of a store up to date with its predictions, and notify the given receivers
     Update(Box<UpdateArgs>),
     /// List incidents: runs of anomalous windows, silent and stuck sensors, values out of range, lost rates
     List(ListArgs),

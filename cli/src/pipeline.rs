@@ -118,8 +118,9 @@ impl Run {
     }
 }
 
-/// Runs a producer, and brings tags together beside it. When the producer has ended, all of its windows have predictions, and
-/// what follows from them is asked for, too; after an early stop, the next run asks for what lacks tags.
+/// Runs a producer with a grouper beside it. Unless the run is stopped early, all windows of the producer have
+/// predictions at the end, and all resulting group windows have been requested. After an early stop, the next run
+/// requests the windows that lack tags.
 async fn grouping(
     producing: impl Future<Output = Result<(), InputError>>,
     grouper: Grouper<Memory>,
@@ -153,8 +154,8 @@ async fn grouping(
     }
 }
 
-/// Runs `work`, which ends intake when `shutdown` requests a stop. What it has not finished within `drain_timeout` after
-/// that is left undone.
+/// Runs `work`, which ends intake when `shutdown` requests a stop. Abandons it if it has not finished within
+/// `drain_timeout` of the stop.
 pub(crate) async fn within<T>(
     drain_timeout: Duration,
     mut shutdown: Shutdown,

@@ -250,7 +250,7 @@ fn csv_line(row: &Prediction) -> String {
     )
 }
 
-/// Returns a number that there is: several tags together have no value in common.
+/// Returns the number, or `None` for NaN: a window of several tags has no value of its own.
 fn known(value: f64) -> Option<f64> {
     Some(value).filter(|value| !value.is_nan())
 }

@@ -1,4 +1,4 @@
-//! `windrow replay`: dispatches a stretch of a source once more.
+//! `windrow replay`: reads a stretch of a source again and dispatches its windows.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

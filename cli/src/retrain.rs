@@ -80,10 +80,10 @@ pub(crate) struct HowArgs {
     /// A sensor with fewer windows keeps its model
     #[arg(long, value_name = "N", default_value_t = HowArgs::default().least, env = "WINDROW_RETRAIN_LEAST")]
     least: u32,
-    /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year): gives the models the threshold at which windows
-    /// that they have not seen keep this rate. A model that raises more on the windows that it was trained on, and more than
-    /// one, is not stored, unless the present one raises even more [default: 1 per
-    /// sensor-month, and the threshold stays as it is]
+    /// Most false incidents, such as '1 per sensor-month' (or -day, -week, -year). Sets the models' threshold so that
+    /// windows not used for training keep this rate. A new model that raises more than this, and more than one, on its
+    /// own training windows is not stored, unless the present model raises even more [default: 1 per sensor-month, and
+    /// the threshold stays as it is]
     #[arg(long, value_name = "RATE", env = "WINDROW_BUDGET")]
     budget: Option<Budget>,
     /// Memory for windows, in MiB; a fleet that needs more is trained in several passes over the predictions
@@ -193,7 +193,8 @@ pub(crate) async fn retrain(
         let work = |fits: Fits, (due, sample): (Due, Option<Sample>)| {
             let (repository, how, rules) = (repository.clone(), how.clone(), *rules);
             async move {
-                // A damaged model is as good as none; a store that fails is no reason to judge without it.
+                // A damaged model counts as none. A failure of the store is an error, so that no new model is stored
+                // without the comparison.
                 let present = match repository.load(&due.sensor, &due.version).await {
                     Ok(present) => Some(present),
                     Err(error) if error.is_of_one_model() => None,
@@ -229,7 +230,8 @@ pub(crate) async fn retrain(
     Ok(retrained)
 }
 
-/// Trains the fleet again every so often, beside a run, until it stops. A failure is logged, and tried again the next time.
+/// Retrains the fleet every `every`, beside a run, until the run stops. Logs a failure and tries again at the next
+/// interval.
 pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, mut shutdown: Shutdown) {
     let (how, storing) = (HowArgs::default(), Storing::As(Release::Promote(Pins::Respect)));
     loop {
@@ -258,7 +260,7 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
     }
 }
 
-/// Counts the incidents of windows that are held out, of sensors evenly spread over the fleet.
+/// Counts the incidents in held-out windows of a sample of sensors, spread evenly over the fleet.
 async fn calibrate(
     store: &Store,
     due: &[Due],

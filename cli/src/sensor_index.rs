@@ -32,7 +32,7 @@ impl SensorIndex {
 
     /// Returns the number of a sensor, if it is there.
     pub(crate) fn find(&mut self, device: &str, tag: &str) -> Option<usize> {
-        // Rows of a sensor come together, or sensors come in the order of the part before.
+        // Rows of a sensor are adjacent, or sensors have the same order as in the previous part.
         if self.is(self.last, device, tag) {
             return Some(self.last);
         }

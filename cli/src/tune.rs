@@ -70,7 +70,7 @@ pub(crate) struct TuneArgs {
     /// once, with all of its windows in memory
     #[arg(long, value_name = "MIB", default_value_t = 1_024, env = "WINDROW_TUNE_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mib: u32,
-    /// Tell what came of every recipe, not of the present and the chosen one alone
+    /// Report the result of every recipe, not only of the present and the chosen one
     #[arg(long, env = "WINDROW_TRIALS")]
     trials: bool,
     /// Store the new models as candidates, which do not score until `windrow models promote`
@@ -149,9 +149,9 @@ struct How {
     per_month: f64,
     least: usize,
     storing: Storing,
-    /// When people found that something was wrong that a model should see.
+    /// Stretches in which people found something wrong that a model should detect.
     wrong: KeptOut,
-    /// When something else was going on that no model should learn.
+    /// Stretches of other events that no model should learn.
     left_out: KeptOut,
 }
 
@@ -167,7 +167,7 @@ impl How {
             return Ok(Ended::Few);
         }
         let sensor = gathered.sensor.clone();
-        // A damaged model is as good as none; a store that fails is no reason to go without its threshold.
+        // A damaged model counts as none. A failure of the store is an error, so that the threshold is not lost.
         let threshold = match &gathered.version {
             None => None,
             Some(version) => match repository.load(&sensor, version).await {

@@ -1,8 +1,8 @@
-//! Counting what is under way.
+//! Counts things in flight.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// One of the things that a counter counts, until this is dropped.
+/// A guard that adds one to a counter until it is dropped.
 #[derive(Debug)]
 pub struct Counted<'a>(&'a AtomicUsize);
 

@@ -41,7 +41,8 @@ pub struct TagSeries {
 }
 
 impl GroupMessage {
-    /// Returns the message id, as [`crate::ScoringMessage::id`] does: the same for the same windows, whatever they hold.
+    /// Returns the message id, as [`crate::ScoringMessage::id`] does. It depends on the windows' times only, not on
+    /// their contents.
     pub fn id(&self) -> String {
         message::id(&self.sensor, self.interval, self.window_length)
     }

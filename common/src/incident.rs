@@ -1,4 +1,4 @@
-//! Incidents: what people are told of.
+//! Incidents: problems with a sensor that people are alerted to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub enum IncidentKind {
     Silent,
     /// It repeats one value, though it used to vary.
     Stuck,
-    /// It measures what cannot be: values outside of its physical range.
+    /// It reports impossible values, outside its physical range.
     Range,
     /// It sends far fewer readings than it used to.
     Rate,
@@ -37,7 +37,7 @@ pub enum Severity {
 /// An incident of one sensor.
 ///
 /// Its key is (sensor, window length, kind, opened): two incidents with the same key are the same incident, perhaps at
-/// different times of its course.
+/// different stages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
     /// The sensor.
@@ -67,7 +67,7 @@ pub struct Course {
     pub windows: u64,
     /// The highest score of its windows, and what made that window anomalous; only for anomalies.
     pub peak: Option<Peak>,
-    /// What went furthest beyond its limit; only for ranges and rates.
+    /// The value furthest beyond its limit; only for ranges and rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breach: Option<Breach>,
     /// The end of the maintenance in which it was noticed.
@@ -75,12 +75,12 @@ pub struct Course {
     pub muted_until: Option<EventTime>,
 }
 
-/// A limit, and what was beyond it.
+/// A value beyond its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breach {
     /// The value that was measured, or the number of readings of a window.
     pub value: f64,
-    /// The limit that it should not have passed.
+    /// The limit that the value passed.
     pub limit: f64,
     /// Start of the window.
     pub at: EventTime,
@@ -99,7 +99,7 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Returns the score for people: a very far window has a number of three hundred digits.
+    /// Returns the score as short text for people. The score of an extreme window can have three hundred digits.
     pub fn score_text(&self) -> String {
         match self.score.abs() < 1e7 {
             true => format!("{:.2}", self.score),
@@ -165,7 +165,7 @@ impl Breach {
 }
 
 impl Course {
-    /// Returns an incident that opens with a window: open, without anything in it.
+    /// Returns the course of an incident that has just opened: still open, and without any windows yet.
     pub fn begun(kind: IncidentKind, opened: EventTime, noticed: EventTime) -> Self {
         Self {
             kind,
@@ -181,7 +181,8 @@ impl Course {
         }
     }
 
-    /// Returns whether it was over before the maintenance in which it was noticed, so that nobody hears of it.
+    /// Returns whether it closed before the end of the maintenance in which it was noticed. Nobody is alerted to such
+    /// an incident.
     pub fn is_hushed(&self) -> bool {
         let over_by = |until| self.closed.is_some_and(|closed| closed <= until);
         self.muted_until.is_some_and(over_by)
@@ -202,13 +203,13 @@ impl Course {
 }
 
 impl Incident {
-    /// Returns its id: the same whoever computes it, and whenever.
+    /// Returns its id, which depends only on its key: every process computes the same id.
     pub fn id(&self) -> String {
         let Course { kind, opened, .. } = &self.course;
         format!("{}@{}/{opened}/{kind}", self.sensor, self.window_length)
     }
 
-    /// Returns eight digits that tell it from others of a list, for people; two of a hundred thousand may have the same.
+    /// Returns a short id for people: eight hexadecimal digits. Among a hundred thousand incidents, two may share one.
     pub fn short_id(&self) -> String {
         // FNV-1a (Fowler, Noll and Vo), folded to 32 bits as its authors say.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;

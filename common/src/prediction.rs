@@ -21,8 +21,8 @@ pub struct Prediction {
     pub aggregate: Aggregate,
     /// The model's signed score; above 0 is normal.
     pub decision: f64,
-    /// How far the window is beyond the boundary, comparable between sensors: at least 0 exactly if it is an anomaly.
-    /// `None` if it was stored by a version that computed none.
+    /// Distance beyond the boundary, comparable between sensors. It is 0 or more if and only if the window is an
+    /// anomaly. `None` in predictions of versions that computed no score.
     pub score: Option<f64>,
     /// The score above which a window of this sensor counts towards an incident; `None` if its model has no threshold of its
     /// own.
@@ -31,7 +31,7 @@ pub struct Prediction {
     pub anomaly: bool,
     /// Version of the sensor's model that scored the window.
     pub model_version: Arc<str>,
-    /// What makes the window an anomaly; `None` if it is none, or if it was stored by a version that did not tell.
+    /// The main cause of the anomaly; `None` for a normal window, and in predictions of versions that stored no cause.
     pub cause: Option<Cause>,
     /// The result of the sensor's shadow version, if it has one that could score the window.
     pub shadow: Option<Shadow>,
@@ -50,7 +50,7 @@ pub struct Cause {
     pub share: f64,
 }
 
-/// The result of a version that is scored beside the current one, to compare them. It announces no anomaly.
+/// The result of a shadow version, for comparison with the current one. Its anomalies are not announced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shadow {
     /// The version.
@@ -62,7 +62,7 @@ pub struct Shadow {
 }
 
 impl Cause {
-    /// Orders causes by all that they say, bit for bit, so that everybody chooses the same of several.
+    /// Orders causes by all their fields, bit for bit, so that every reader chooses the same one.
     pub fn total_cmp(&self, other: &Self) -> Ordering {
         let numbers = |cause: &Self| {
             let (low, high) = cause.normal.unwrap_or_default();

@@ -9,15 +9,15 @@ pub enum Remedy {
     Wait,
     /// A person has to change an option, or what it names. Retrying does not help.
     FixConfig,
-    /// A person has to grant access: a password, a role or a right, each of which may take minutes to take effect. At the
-    /// start it ends a program; a service that has had access waits for it, because credentials are rotated.
+    /// A person has to grant access (a password, a role or a permission), which may take minutes to apply. The error
+    /// ends a program at startup. A service that has had access waits instead, because credentials are rotated.
     GrantAccess,
-    /// Neither helps: this blob, message or run has failed.
+    /// Nothing helps: this blob, message or run has failed.
     GiveUp,
 }
 
 impl Remedy {
-    /// Returns whether the error may pass while a program waits that has work in hand.
+    /// Returns whether the error may pass while a program with work in flight waits.
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Wait | Self::GrantAccess)
     }

@@ -21,7 +21,7 @@ impl ScoringTask {
         }
     }
 
-    /// Returns the sensor that is scored, of a group the one that stands for it.
+    /// Returns the sensor to score; for a group, the sensor that stands for it.
     pub fn sensor(&self) -> &SensorId {
         match self {
             Self::Sensor(message) => &message.sensor,

@@ -39,7 +39,7 @@ pub enum SensorPatternError {
 }
 
 impl SensorPattern {
-    /// Creates a pattern from those of the two names.
+    /// Creates a pattern from a device pattern and a tag pattern.
     pub fn new(device: &str, tag: &str) -> Result<Self, SensorPatternError> {
         for (what, name) in [("device", device), ("tag", tag)] {
             if name.is_empty() {
@@ -58,12 +58,12 @@ impl SensorPattern {
         })
     }
 
-    /// Returns whether a sensor is one of these.
+    /// Returns whether the pattern matches `sensor`.
     pub fn matches(&self, sensor: &SensorId) -> bool {
         matches(&self.device, &sensor.device) && matches(&self.tag, &sensor.tag)
     }
 
-    /// Returns the sensor that it names, if it is only one.
+    /// Returns the one sensor that it names; `None` if it contains a `*`.
     pub fn only(&self) -> Option<SensorId> {
         if self.device.contains('*') || self.tag.contains('*') {
             return None;
@@ -72,7 +72,7 @@ impl SensorPattern {
     }
 }
 
-/// Returns whether `name` is what `pattern` says; case matters in names.
+/// Returns whether `name` matches `pattern`. Case matters.
 fn matches(pattern: &str, name: &str) -> bool {
     matches_wildcard(pattern, name, |a, b| a == b)
 }

@@ -1,6 +1,7 @@
 //! Patterns in which `*` stands for any text.
 
-/// Returns whether `name` is what `pattern` says, where `*` stands for any text and `same` tells which bytes are equal.
+/// Returns whether `name` matches `pattern`, in which `*` stands for any text. `same` decides whether two bytes are
+/// equal.
 pub fn matches_wildcard(pattern: &str, name: &str, same: impl Fn(u8, u8) -> bool) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     // After the last `*`: where to go on in the pattern, and in the name with one byte more taken by that `*`.

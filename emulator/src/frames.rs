@@ -1,10 +1,10 @@
-//! Frames as bytes: what official clients need in them and the AMQP library does not write.
+//! Rewrites frames as bytes, to add what official clients need and the AMQP library leaves out.
 
 use bytes::{BufMut, BytesMut};
 
 /// Length of a protocol header, and of the fixed part of a frame.
 const HEADER: usize = 8;
-/// How many bytes of a frame there are up to the code of its performative. No client writes an extended header.
+/// Length of a frame up to and including the code of its performative, in bytes. No client writes an extended header.
 const UP_TO_CODE: usize = HEADER + 3;
 /// How a protocol header begins. As the size of a frame it would be more than a gigabyte.
 const PROTOCOL: &[u8] = b"AMQP";
@@ -62,7 +62,7 @@ impl Outgoing {
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     partial: BytesMut,
-    /// How many bytes are left of a frame of which the beginning has passed.
+    /// Number of bytes left of a frame whose beginning has passed.
     rest: usize,
     /// Whether the client's `open` has passed.
     opened: bool,

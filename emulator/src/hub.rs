@@ -113,7 +113,7 @@ impl Hub {
         self.append_body(partition, EventBody::Data(vec![body]), properties)
     }
 
-    /// Does the same for a body of any kind.
+    /// Like [`Hub::append`], for a body of any kind.
     pub fn append_body(
         &self,
         partition: u16,
@@ -200,8 +200,8 @@ impl Hub {
             .detach(group, partition, &detached(condition));
     }
 
-    /// Takes a partition's place in a consumer group for a reader that is none of the clients, as far as its epoch allows,
-    /// until the returned value is dropped.
+    /// Claims a partition in a consumer group for a foreign reader with this epoch, until the returned value is
+    /// dropped. Fails if a reader with a higher epoch has the partition.
     pub fn read_elsewhere(&self, group: &str, partition: u16, epoch: i64) -> Result<Elsewhere, HubError> {
         self.partition(partition)?;
         let claimed = self.state.consumers.claim(group, partition, Some(epoch));

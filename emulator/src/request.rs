@@ -72,8 +72,8 @@ impl ReplyLinks {
         receiver
     }
 
-    /// Returns the link for an answer. Rust's client asks for it by address, and Node's by the link's name. Python's
-    /// asks for none and has one link for each node.
+    /// Returns the link for an answer. Rust's client names it by address, and Node's by link name. Python's client
+    /// names none and has one link for each node.
     fn find(&self, node: RequestNode, reply_to: Option<&str>) -> Option<mpsc::Sender<AnyMessage>> {
         let open = self.lock();
         let link = open.iter().rev().find(|link| match reply_to {

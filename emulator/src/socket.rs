@@ -1,4 +1,4 @@
-//! A client's socket: what it acknowledges at once, and how frames look on it.
+//! A client's socket, which acknowledges data at once and rewrites frames.
 
 use std::io;
 use std::pin::Pin;

@@ -58,9 +58,10 @@ pub struct ReadHubArgs {
     /// --eventhubs-prefetch-mib
     #[arg(long, value_name = "N", default_value = "300", env = "WINDROW_EVENTHUBS_PREFETCH", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     eventhubs_prefetch: u32,
-    /// Memory for the events prefetched in all partitions that this producer reads, in MiB, as far as the sizes of the last
-    /// thousand events of each partition tell. A larger event ends its partition's prefetch, of which at most
-    /// --eventhubs-prefetch events have arrived by then. Another 64 MiB are for events that wait to be decoded
+    /// Memory for the events prefetched from all partitions that this producer reads, in MiB. It is an estimate from
+    /// the sizes of the last thousand events of each partition: when a larger event arrives, the producer prefetches
+    /// less of that partition, but up to --eventhubs-prefetch events may already have arrived. Another 64 MiB hold
+    /// events that wait to be decoded
     #[arg(long, value_name = "MIB", default_value = "128", env = "WINDROW_EVENTHUBS_PREFETCH_MIB", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     eventhubs_prefetch_mib: u32,
     /// How long a producer may be silent before the others take over its partitions; it renews its claims every third

@@ -1,4 +1,4 @@
-//! The body of an event: what there is to decode in each kind of AMQP body.
+//! Finds the texts to decode in the AMQP body of an event.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -13,18 +13,18 @@ use windrow_common::EventTime;
 /// Depth to which a value is converted to JSON; no reading is nested, and a deep one must not exhaust the stack.
 const MAX_DEPTH: usize = 16;
 
-/// What there is to decode in a body.
+/// The content of a body, ready to decode.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Body<'a> {
     /// Text or compressed text.
     Bytes(Cow<'a, [u8]>),
     /// One text for each reading.
     Items(Vec<Cow<'a, [u8]>>),
-    /// Nothing, for this reason.
+    /// The body cannot be decoded, for this reason.
     Refused(String),
 }
 
-/// Returns what there is to decode in a body.
+/// Returns the content of a body, ready to decode.
 pub(crate) fn body_of(body: &AmqpMessageBody) -> Body<'_> {
     match body {
         AmqpMessageBody::Empty => Body::Bytes(Cow::Borrowed(&[])),
@@ -83,8 +83,8 @@ fn text_of(value: &AmqpValue) -> Cow<'_, [u8]> {
     }
 }
 
-/// Returns a value as JSON. What JSON has no form for becomes text: bytes as base64, NaN and infinity as numbers are
-/// written.
+/// Returns a value as JSON. Values without a JSON form become strings: bytes become base64, and NaN and infinity become
+/// their text.
 fn json_of(value: &AmqpValue, depth: usize) -> Value {
     use AmqpValue as V;
     if depth == 0 {
@@ -181,7 +181,7 @@ pub(crate) fn size_of(body: &AmqpMessageBody) -> usize {
 }
 
 fn size_of_value(value: &AmqpValue) -> usize {
-    /// What a value occupies in memory besides its text.
+    /// Bytes that a value occupies in memory besides its text.
     const EACH: usize = std::mem::size_of::<AmqpValue>();
     EACH + match value {
         AmqpValue::String(text) => text.len(),
@@ -197,7 +197,7 @@ fn size_of_value(value: &AmqpValue) -> usize {
     }
 }
 
-/// Returns the body as it is kept if it is refused: its bytes, or else its section in AMQP 1.0 encoding.
+/// Returns the form in which quarantine keeps a refused body: its bytes, or else its section in AMQP 1.0 encoding.
 pub(crate) fn kept(body: &AmqpMessageBody) -> Kept<'_> {
     if let Body::Bytes(bytes) = body_of(body) {
         return Kept::Bytes(bytes);

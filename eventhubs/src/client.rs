@@ -38,13 +38,13 @@ pub struct EventHub {
 pub enum Login {
     /// A shared access key.
     ConnectionString(String),
-    /// A shared access key, in a file that is read again for each connection, because keys are rotated.
+    /// A shared access key in a file. The file is read for each connection, because keys are rotated.
     ConnectionStringFile(SecretFile),
     /// Microsoft Entra ID.
     Entra(EntraLogin),
 }
 
-/// What opens a connection.
+/// The credential that opens a connection.
 enum Credential {
     /// A connection string.
     Key(String),
@@ -92,7 +92,8 @@ impl EventHub {
         Ok(hub)
     }
 
-    /// Returns what opens a connection. Reads a connection string's file again, and refuses the string of another hub.
+    /// Returns the credential that opens a connection. Rereads the file of a connection string, and returns an error if
+    /// the string names another namespace or hub.
     fn credential(&self) -> Result<Credential, EventHubError> {
         let config = |why: String| EventHubError::Config(self.to_string(), why);
         let string = match &self.login {
@@ -112,17 +113,17 @@ impl EventHub {
             .map_err(|_| config("the connection string is malformed".to_owned()))?;
         let namespace = &parsed.fully_qualified_namespace;
         if !namespace.eq_ignore_ascii_case(&self.host) {
-            return Err(config(format!("the connection string is of {namespace}")));
+            return Err(config(format!("the connection string is for {namespace}")));
         }
         match &parsed.entity_path {
             Some(other) if !other.eq_ignore_ascii_case(&self.name) => {
-                Err(config(format!("the connection string is of the hub {other}")))
+                Err(config(format!("the connection string is for the hub {other}")))
             }
             _ => Ok(Credential::Key(string)),
         }
     }
 
-    /// Returns what is connected to: host and port.
+    /// Returns the address to connect to, as host and port.
     pub(crate) fn address(&self) -> String {
         let endpoint = self.endpoint.as_deref().and_then(|url| url::Url::parse(url).ok());
         let place = endpoint.as_ref().and_then(|url| {

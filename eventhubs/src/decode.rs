@@ -4,8 +4,8 @@
 //! first bytes, a byte order mark is skipped, and UTF-16 is decoded if it has one. What an object lacks may come from the
 //! event's properties and annotations ([`EventNames`]).
 //!
-//! What is decoded, and in which order, follows from the body alone: checkpoints tell the readings of one event apart
-//! by their number in it. Of a damaged body, what comes before the damage is read and the rest is set aside.
+//! The readings and their order depend on the body alone, because a checkpoint identifies a reading by its number
+//! within its event. In a damaged body, everything before the damage is read, and the rest is set aside.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub(crate) struct EventDecoder {
     objects: ObjectReader,
     unpacked: Vec<u8>,
     names: EventNames,
-    /// Whether a body was looked at for a device that IoT Hub names as well.
+    /// Whether one body has been searched for a device although IoT Hub names the device too.
     has_looked: bool,
 }
 
@@ -72,7 +72,7 @@ impl EventDecoder {
     }
 }
 
-/// Sets aside the whole of an event.
+/// Sets a whole event aside.
 fn refuse(event: &Event, detail: String, readings: u64, out: &mut RowSink<'_>) {
     let (raw, encoding) = match kept(event.body()) {
         Kept::Bytes(bytes) => (Raw::of(&bytes), None),
@@ -93,7 +93,7 @@ struct Reader<'a, 'b> {
     event: &'a Event,
     names: DefaultNames<'a>,
     of_event: &'a EventNames,
-    /// Whether to look if the next object names a device.
+    /// Whether to check whether the next object names a device.
     look: bool,
     out: &'a mut RowSink<'b>,
 }
@@ -202,7 +202,7 @@ impl Reader<'_, '_> {
 
     fn object_or_aside(&mut self, object: &[u8], line: Option<u64>, aside: &mut Stretches<'_>) {
         match self.object(object) {
-            // What is set aside goes to another list than the readings, so their order does not matter.
+            // Readings and unreadable objects go to separate lists, so their relative order does not matter.
             Ok(()) => aside.interrupt(),
             Err(refused) => aside.add(object, refused.readings, line, refused.detail),
         }
@@ -225,7 +225,7 @@ impl Reader<'_, '_> {
         read.map_err(|refused| self.explain(object, refused))
     }
 
-    /// Adds to the reason why an object is no reading what would make it one.
+    /// Adds a hint to the reason why an object is not a reading: which setting would make it one.
     #[cold]
     fn explain(&mut self, object: &[u8], mut refused: RefusedObject) -> RefusedObject {
         let time = self.of_event.iot_hub_time(self.event);

@@ -1,8 +1,9 @@
-//! What `UseDevelopmentEmulator=true` in a connection string asks for: Microsoft's emulator speaks AMQP without TLS.
+//! Handles `UseDevelopmentEmulator=true` in a connection string: Microsoft's emulator speaks AMQP without TLS.
 
 use crate::client::PLAIN_PORT;
 
-/// Returns the endpoint to connect to if the connection string is of an emulator, such as `amqp://localhost:5672`.
+/// Returns the endpoint of an emulator, such as `amqp://localhost:5672`; `None` if the connection string is not for an
+/// emulator.
 pub(crate) fn endpoint_of(connection_string: &str) -> Option<String> {
     let value = |wanted: &str| {
         let mut parts = connection_string

@@ -1,10 +1,9 @@
-//! The hub's clock, as far as its events tell.
+//! Estimates the hub's clock from the times of its events.
 //!
-//! How long a partition has been silent is a question of the hub's clock: it stamps the arrival of every event. The
-//! clock of this machine may differ by hours. The hub does not tell its time, but an event that was enqueued at noon
-//! shows that it was noon by the hub's clock, at the latest when the event was seen. From there on, time passes here as
-//! it passes there. So what is returned is never ahead of the hub's clock, and behind it by no more than the shortest
-//! time that an event took to get here.
+//! The hub's clock stamps the arrival of every event, so it decides how long a partition has been silent. The clock of
+//! this machine may differ by hours, and the hub does not tell its time. But an event enqueued at noon shows that the
+//! hub's clock had reached noon when the event was seen; from then on, time passes here as it does there. So the
+//! estimate is never ahead of the hub's clock, and behind it by no more than the shortest delay of an event.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -35,7 +34,7 @@ impl HubClock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an event was seen at `at` which the hub enqueued at `enqueued`.
+    /// Records that this machine saw an event at `at` that the hub had enqueued at `enqueued`.
     pub(crate) fn note(&self, enqueued: EventTime, at: Instant) {
         let mut seen = self.seen();
         seen.newest = seen.newest.max(Some(enqueued));
@@ -57,8 +56,8 @@ impl HubClock {
 
     /// Returns the time that the hub's clock showed at `at`, when the clock of this machine showed `here`.
     ///
-    /// As long as nothing arrives in the whole hub, nothing tells a hub that has been silent for an hour from a clock
-    /// that is an hour ahead. A run that does not wait has to believe its own clock then.
+    /// While the whole hub is silent, an hour of silence looks the same as a local clock that is an hour ahead. A run
+    /// that does not wait then has to trust its own clock.
     pub(crate) fn time_at_or(&self, at: Instant, here: EventTime) -> EventTime {
         let seen = self.seen();
         match seen.time_at(at) {

@@ -71,7 +71,7 @@ impl ReadTo {
         self.enqueued_ms.load(Relaxed)
     }
 
-    /// Notes that nothing was left to read at `time`, by the hub's clock.
+    /// Records that every event enqueued before `time`, by the hub's clock, has been read.
     pub(crate) fn is_complete_until(&self, time: EventTime) {
         self.complete_until_ms.fetch_max(time.as_millis(), Relaxed);
     }
@@ -119,7 +119,7 @@ impl PartitionSource {
             decoder: EventDecoder::new(mapping),
             read_to: Arc::new(ReadTo {
                 next: AtomicU64::new(0),
-                // Whatever is there and was not read is behind, and for how long is counted from now on.
+                // Until the first event is read, the lag in seconds counts from `begun`.
                 enqueued_ms: AtomicI64::new(begun.as_millis()),
                 complete_until_ms: AtomicI64::new(EventTime::MIN.as_millis()),
             }),
@@ -143,7 +143,7 @@ impl PartitionSource {
         self.bounds.end.is_some_and(|end| self.next >= end)
     }
 
-    /// Notes that everything has been read that was there when the session began.
+    /// Records that every event that existed when the session began has been read.
     fn note_end(&self) {
         let Bounds { asked, asked_at, .. } = self.bounds;
         self.read_to

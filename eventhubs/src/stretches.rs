@@ -1,21 +1,22 @@
-//! What is set aside of a body: single objects, and stretches of many.
+//! The parts of a body that are set aside: single objects, or stretches of many.
 
 use windrow_producer::source::decode::RowSink;
 use windrow_producer::source::{Raw, Unreadable};
 
 use crate::event::Event;
 
-/// How many unreadable objects of a body are set aside one by one. After them, neighbours are one item, because a body
-/// of a few kilobytes may unpack to millions of bad lines.
+/// Number of unreadable objects of a body that become one item each. Beyond it, adjacent ones share an item, because a
+/// body of a few kilobytes may unpack to millions of bad lines.
 const ONE_BY_ONE: usize = 1_000;
-/// Most items of a body. Beyond it, the last one goes on over objects that were read: good and bad ones may alternate.
+/// Maximum number of items of a body. Beyond it, the last item also covers the objects that were read in between,
+/// because good and bad ones may alternate.
 const MOST: usize = 10_000;
 
 /// The unreadable stretches of the text of one body, in order.
 pub(crate) struct Stretches<'a> {
     text: &'a [u8],
     done: Vec<Stretch>,
-    /// Whether what is added next adjoins the last stretch.
+    /// Whether the next unreadable object adjoins the last stretch.
     adjoins: bool,
 }
 
@@ -25,7 +26,7 @@ struct Stretch {
     readings: u64,
     line: Option<u64>,
     detail: String,
-    /// Whether objects that were read lie in it.
+    /// Whether it also covers objects that were read.
     holds_good_ones: bool,
 }
 

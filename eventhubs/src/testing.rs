@@ -1,4 +1,4 @@
-//! Events that anyone may have sent, for tests of other crates.
+//! Decodes arbitrary event bodies, for tests of other crates.
 
 use azure_core_amqp::{AmqpMessage, AmqpSymbol, AmqpValue};
 use azure_messaging_eventhubs::models::ReceivedEventData;
@@ -9,7 +9,7 @@ use windrow_producer::source::decode::{ColumnMapping, RowSink};
 use crate::decode::EventDecoder;
 use crate::event::Event;
 
-/// Appends to `batch` what an event with this body holds. Its sequence number is 7.
+/// Decodes an event with this body and the sequence number 7, and appends its readings and unreadable items to `batch`.
 pub fn decode_body(body: &[u8], sensors: &mut SensorTable, batch: &mut Batch) {
     let mut message = AmqpMessage::builder()
         .add_message_body_binary(body.to_vec())

@@ -4,7 +4,7 @@ use windrow_producer::checkpoint::testing::loaded_and_saved;
 
 use crate::block_on;
 
-/// A checkpoint that is loaded is saved so that it says the same when it is loaded again.
+/// Checks that a loaded checkpoint, saved and loaded again, is unchanged.
 pub(crate) fn loaded(bytes: &[u8]) {
     block_on(async {
         if let Ok(saved) = loaded_and_saved(bytes).await {

@@ -10,7 +10,7 @@ use windrow_producer::source::decode::ColumnMapping;
 use windrow_producer::source::file::FileSource;
 use windrow_producer::source::{Batch, Offset, Read, Source, SourceError, Until, suggest};
 
-/// What a file holds at an offset: a reading, or the reason why it is none.
+/// An item of a file at an offset: a reading, or the reason why it is not a reading.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Reading {
@@ -60,7 +60,7 @@ pub(crate) fn csv(bytes: &[u8]) {
     text("f.csv", bytes, &ColumnMapping::default());
 }
 
-/// CSV with several measurements in a row: as CSV. Whatever options are suggested for it find readings.
+/// CSV with several measurements in a row: the checks of CSV, and that suggested options find readings.
 pub(crate) fn wide(bytes: &[u8]) {
     let mapping = ColumnMapping {
         tags: vec!["*".parse().unwrap()],
@@ -155,8 +155,8 @@ pub(crate) fn avro(bytes: &[u8]) {
     }
 }
 
-/// Parquet: the same rows in one piece and from any row on, unless something in it is damaged: the library then takes
-/// another way to a row than through all rows before it.
+/// Parquet: the same rows in one piece and from any row on. A damaged file is exempt, because the library may then
+/// reach a row without reading all rows before it.
 pub(crate) fn parquet(bytes: &[u8]) {
     let folder = Folder::new();
     let file = folder.write("f.parquet", bytes);

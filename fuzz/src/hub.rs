@@ -6,7 +6,7 @@ use windrow_producer::source::Batch;
 
 use crate::files::{Items, items_of, readings};
 
-/// A body is read, or the reason is given why not; and reading it again gives the same.
+/// Checks that a body is read or refused with a reason, and that a second reading gives the same result.
 pub(crate) fn body(bytes: &[u8]) {
     let items = read(bytes);
     assert_eq!(items, read(bytes), "read twice");

@@ -1,11 +1,11 @@
-//! Fuzz targets: what becomes of bytes that anyone may have written.
+//! Fuzz targets: feed untrusted bytes to every decoder.
 //!
 //! A target is a function of bytes that panics if it finds a fault. `make fuzz` runs the targets under libFuzzer, which
-//! sees the code that an input reaches and changes it accordingly. `tests/smoke.rs` runs the same functions on a stable
+//! sees the code that an input reaches and changes it accordingly. `tests/smoke/` runs the same functions on a stable
 //! toolchain, with the committed inputs of `corpus/` and changes to them. A fault that was found is kept as an input.
 //!
-//! No target may panic or allocate far more than its input is worth ([`memory`]). Most promise more: what is written
-//! is read again, and two ways to read the same thing agree.
+//! No target may panic, or allocate more than the limit for the size of its input ([`memory`]). Most targets check
+//! more: written data reads back the same, and two ways to read the same input agree.
 //!
 //! Everything here is for tests, so code that finds a fault panics and says why.
 #![allow(
@@ -44,7 +44,7 @@ const MIB: usize = 1 << 20;
 pub const TARGETS: [Target; 19] = [
     target("csv", files::csv, 8 * MIB, 64),
     target("ndjson", files::ndjson, 8 * MIB, 64),
-    // Each attempt at options reads the first rows anew.
+    // Each attempt at options rereads the first rows.
     target("wide", files::wide, 16 * MIB, 256),
     target("shapes", files::shapes, 16 * MIB, 256),
     // A page is unpacked whole, and its header says how large it is.

@@ -24,7 +24,7 @@ impl Counting {
     /// Counts `bytes` as held; returns whether they may be.
     fn take(bytes: usize) -> bool {
         let held = HELD.get().saturating_add(bytes);
-        // Also when it is refused: the target is to blame for asking.
+        // Count refused requests too, because the target asked for the memory.
         PEAK.set(PEAK.get().max(held));
         if held > MOST_OF_A_THREAD {
             return false;

@@ -1,4 +1,4 @@
-//! What comes from a queue: scoring messages, their headers, and dead letters in the store.
+//! Targets for input from a queue: scoring messages, their headers, and dead letters in the store.
 
 use windrow_common::ScoringTask;
 use windrow_queue::StoredDeadLetters;
@@ -22,7 +22,7 @@ pub(crate) fn scoring_message(bytes: &[u8]) {
     assert_eq!(sensor.parse().as_ref(), Ok(task.sensor()), "{sensor}");
 }
 
-/// A dead letter that is sent on stays what it is.
+/// Checks that a forwarded dead letter is unchanged.
 pub(crate) fn headers(bytes: &[u8]) {
     let Some((message, _, letter)) = received(bytes) else {
         return;
@@ -36,7 +36,7 @@ pub(crate) fn headers(bytes: &[u8]) {
     }
 }
 
-/// A dead letter in the store is put there again as it was.
+/// Checks that a dead letter read from the store and written again is unchanged.
 pub(crate) fn stored_dead_letter(bytes: &[u8]) {
     block_on(async {
         let store = Store::create("memory:///").unwrap();

@@ -1,4 +1,4 @@
-//! The windows of one device's tags, brought together: which can be scored, and which were asked for.
+//! Joins the windows of one device's tags: decides which can be scored, and records which were requested.
 //!
 //! Nothing here does I/O or looks at a clock.
 
@@ -12,16 +12,16 @@ use windrow_model::Group;
 /// Most aggregates in one message: about a megabyte.
 const MOST_AGGREGATES: usize = 16_384;
 
-/// When a window that lacks tags is asked for.
+/// Decides when to request a window that lacks tags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
-    /// When a later window has come, which ends before `reached`, and the first of its own tags came this long ago.
+    /// Once a later window that ends before `reached` has arrived, and the window's first tag arrived `grace` ago.
     Until {
         reached: EventTime,
         now: Instant,
         grace: Duration,
     },
-    /// At once: nothing more will come for now.
+    /// At once, because nothing more arrives for now.
     None,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct Device {
     group: Group,
     /// The windows of each tag, in order of time, each with the readings that count.
     series: Vec<Vec<Aggregate>>,
-    /// Number of readings with which each window was asked for, or scored.
+    /// Number of readings with which each window was last requested or scored.
     asked: BTreeMap<EventTime, u64>,
-    /// When the first tag of each window came, of those that may lack tags.
+    /// When the first tag of each window arrived, for windows that may lack tags.
     came: BTreeMap<EventTime, Instant>,
-    /// The first window that has to be looked at.
+    /// Start of the first window that has to be checked.
     from: EventTime,
     /// Whether the window at `from` waits for tags.
     waits: bool,
@@ -44,13 +44,13 @@ pub(crate) struct Device {
     unscored: BTreeSet<EventTime>,
 }
 
-/// What is to be asked for.
+/// The messages to publish.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) messages: Vec<GroupMessage>,
     /// Number of windows in them.
     pub(crate) windows: u64,
-    /// Number of windows that cannot be scored, and were not known to.
+    /// Number of windows newly found to be unscorable.
     pub(crate) unscored: u64,
 }
 
@@ -95,9 +95,10 @@ impl Device {
         }
     }
 
-    /// Returns the messages of the windows from `base` on that can be scored and were not asked for, or with fewer readings.
+    /// Returns messages for the windows from `base` on that can be scored and were not yet requested with as many
+    /// readings.
     ///
-    /// Windows are asked for in order: one that waits holds up those after it, whose rows it is part of.
+    /// Windows are requested in order. A window that waits delays the later ones, because it is part of their rows.
     pub(crate) fn wanted(&mut self, base: EventTime, patience: Patience) -> Wanted {
         let mut wanted = Wanted::default();
         let series: Vec<&[Aggregate]> = self.series.iter().map(Vec::as_slice).collect();
@@ -143,7 +144,7 @@ impl Device {
         reached > end && now.saturating_duration_since(came) >= grace
     }
 
-    /// Adds a window to the last run, or begins another.
+    /// Adds a window to the last run, or begins a new one.
     fn extend(&self, runs: &mut Vec<Interval>, start: EventTime) {
         let length = self.group.window_length();
         let most = (MOST_AGGREGATES / self.series.len()).saturating_sub(self.group.smoothing());
@@ -180,7 +181,7 @@ impl Device {
         self.waits.then_some(self.from)
     }
 
-    /// Forgets the windows before `base`, but for those that later rows are made of.
+    /// Drops the windows before `base`, except those that later rows need.
     pub(crate) fn settle(&mut self, base: EventTime) {
         let first = base.saturating_sub(self.group.context());
         for series in &mut self.series {
@@ -196,7 +197,8 @@ impl Device {
     }
 }
 
-/// Returns what decides which of two aggregates of a window counts: the readings, as everywhere, then the values.
+/// Returns the sort key that decides which of two aggregates of a window counts: first the number of readings, then the
+/// values.
 fn precedence(aggregate: &Aggregate) -> (u64, [i64; 6]) {
     let Aggregate {
         mean,

@@ -1,4 +1,4 @@
-//! Follows the predictions in the store, and publishes messages of what the tags of a device have together.
+//! Follows the predictions in the store, and publishes scoring messages that join the tags of a device.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::{GrouperError, GrouperOptions};
 /// Number of parts whose rows are in memory at once.
 const PARTS_AT_ONCE: usize = 8;
 
-/// What becomes of windows that lack tags.
+/// How to treat windows that lack tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incomplete {
-    /// They wait for the grace.
+    /// Wait for them until the grace period is over.
     Wait,
-    /// They are asked for at once: nothing more comes for now.
+    /// Request them at once, because nothing more arrives for now.
     Ask,
 }
 
@@ -38,7 +38,7 @@ pub struct Grouper<Q> {
     following: Option<Following>,
 }
 
-/// What is known of the predictions.
+/// What a grouper knows about the predictions.
 #[derive(Debug)]
 struct Following {
     follower: Follower,
@@ -49,11 +49,11 @@ struct Following {
     /// The end of the newest window of any sensor.
     reached: EventTime,
     looked_back: Instant,
-    /// Whether the hours before the base were read, whose windows later rows are made of.
+    /// Whether the hours before the base have been read. Later rows need their windows.
     has_context: bool,
-    /// Of the hours that the follower reads again because of the context: how many parts were known.
+    /// Number of known parts of each hour that the follower rereads for context.
     known: HashMap<EventTime, u64>,
-    /// The first hour of which it is known what was read.
+    /// The first hour whose read parts are on record.
     known_from: EventTime,
 }
 
@@ -70,13 +70,15 @@ impl<Q: Queue> Grouper<Q> {
         }
     }
 
-    /// Reads to the end of the predictions, and asks for all windows that can be scored. When it returns, the queue has them.
+    /// Reads to the end of the predictions, and requests all windows that can be scored. Their messages are in the
+    /// queue when it returns.
     pub async fn catch_up(&mut self, incomplete: Incomplete) -> Result<(), GrouperError> {
         while self.step(incomplete).await? {}
         Ok(())
     }
 
-    /// Reads what is new, and asks for the windows that follow from it. Returns whether another step has work at once.
+    /// Reads new predictions, and publishes the messages that follow. Returns whether the next step has work
+    /// immediately.
     pub async fn step(&mut self, incomplete: Incomplete) -> Result<bool, GrouperError> {
         if self.groups.refresh().await? {
             self.following = None;
@@ -100,7 +102,7 @@ impl<Q: Queue> Grouper<Q> {
         Ok(windows > 0 || goes_back)
     }
 
-    /// Forgets what is known, as another grouper leads.
+    /// Drops all knowledge, because another grouper leads.
     pub(crate) fn forget(&mut self) {
         self.following = None;
     }
@@ -110,7 +112,7 @@ impl<Q: Queue> Grouper<Q> {
         let state = match State::load(&self.store).await? {
             Some(state) => state,
             None => {
-                // Saved at once: another start must not begin later because there are more predictions by then.
+                // Save it now. By the next start there are more predictions, and the origin would be later.
                 let origin = self.origin().await?;
                 let state = State::new(origin, origin, Vec::new());
                 state.save(&self.store).await?;
@@ -129,7 +131,7 @@ impl<Q: Queue> Grouper<Q> {
         Ok(from.unwrap_or(EventTime::MIN))
     }
 
-    /// Begins at `base`; `seen` says which parts were read of the hours before it.
+    /// Begins at `base`. `seen` lists the parts already read of the hours before it.
     fn follow_from(&self, base: EventTime, origin: EventTime, seen: &[SeenHour]) -> Following {
         let first = if base > EventTime::MIN {
             base.saturating_sub(self.groups.context()).floor(Length::HOUR)
@@ -153,14 +155,14 @@ impl<Q: Queue> Grouper<Q> {
         }
     }
 
-    /// Takes all parts that are new. Those of an hour before the base are late, and everything since is looked at again.
+    /// Reads all new parts. A part of an hour before the base is late, so everything since that hour is checked again.
     async fn read(&self, following: &mut Following) -> Result<(), StoreError> {
         loop {
             let news = following.follower.news().await?;
             let is_late = |news: &&News| {
                 let known = following.known.get(&news.start).copied().unwrap_or(0);
                 let came_since = known != news.whole.parts().len() as u64;
-                // Hours of which it is not known what was read are context alone.
+                // Hours without a record of the parts read serve only as context.
                 news.start < following.base
                     && news.start >= following.origin.max(following.known_from)
                     && (following.has_context || came_since)
@@ -277,7 +279,8 @@ impl<Q: Queue> Grouper<Q> {
         Ok(self.queue.publish(message).await?)
     }
 
-    /// Moves the base past the hours that are calm and long enough ago, and of which no window waits for tags.
+    /// Moves the base past hours that are old enough, have had no news for a while, and have no window that waits for
+    /// tags.
     async fn settle(&self, following: &mut Following) -> Result<(), StoreError> {
         let held = following.reached.saturating_sub(self.options.hold);
         let busy = following.follower.busy_from(self.options.calm);

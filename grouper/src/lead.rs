@@ -1,4 +1,4 @@
-//! Follows for as long as the process runs: alone, or beside others of which one leads.
+//! Runs a grouper until shutdown: alone, or beside others of which one leads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LEASE: &str = "grouping/leader.json";
 #[derive(Clone, Debug, Default)]
 pub struct Outage(Arc<Mutex<Option<String>>>);
 
-/// What a leader leaves for the next one: what is in the store is enough.
+/// The handover to the next leader. It is empty, because the store holds everything needed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Nothing {}
 
@@ -46,7 +46,7 @@ impl<Q: Queue> Grouper<Q> {
         let mut lease = LeaderLease::<Nothing>::new(self.store.clone(), LEASE.to_owned(), me, lease);
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let ended = loop {
-            // A step that takes longer than the lease costs messages that are sent twice, which changes nothing.
+            // If a step outlasts the lease, some messages are sent twice, which is harmless.
             let leads = match lease.step(&Nothing {}).await {
                 Standing::Leads | Standing::Late(_) | Standing::Begins(_) => true,
                 Standing::Follows { .. } | Standing::Unknown(_) => false,
@@ -88,7 +88,7 @@ impl<Q: Queue> Grouper<Q> {
     pub async fn follow(mut self, mut shutdown: Shutdown) -> Self {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         loop {
-            // A step is not cut short: what it has published it also notes.
+            // Never interrupt a step: it must also record what it has published.
             let wait = match self.step(Incomplete::Wait).await {
                 Ok(_) => {
                     backoff.reset();

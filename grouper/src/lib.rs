@@ -1,9 +1,10 @@
-//! Brings the windows of a device's tags together, and has them scored.
+//! Joins the windows of a device's tags into scoring messages.
 //!
-//! A device whose tags lie in different partitions is in no single windower. So a grouper follows the predictions in the store,
-//! which hold the aggregates of every tag, and publishes scoring messages of several tags on the same queue. What it publishes
-//! follows from the predictions alone: the order in which they come, late parts, restarts and kills change nothing in the
-//! predictions that count, because a window that is asked for again with more readings takes the place of the one before.
+//! The tags of a device may be in different partitions, so no windower sees all of them. A grouper therefore follows
+//! the predictions in the store, which hold the aggregates of every tag, and publishes scoring messages for several
+//! tags to the same queue. Its messages depend only on the predictions. Their order of arrival, late parts, restarts
+//! and kills do not change the predictions that count, because a window requested again with more readings replaces the
+//! earlier one.
 
 mod device;
 mod grouper;
@@ -32,11 +33,12 @@ pub struct GrouperOptions {
     pub look_every: Duration,
     /// How long a window waits for the tags that it lacks, once a later window has come.
     pub grace: Duration,
-    /// Windows are held for this much event time, to bring those together that come later.
+    /// Event time for which windows are held, so that later ones can still be joined.
     pub hold: Duration,
     /// An hour is settled once it has had no news for this long.
     pub calm: Duration,
-    /// How far back parts that come even later are looked for, and where the first grouper of a store begins.
+    /// How far back to look for parts that arrive even later. The first grouper of a store begins this long before the
+    /// newest day of predictions.
     pub look_back: Duration,
     /// How often they are looked for.
     pub look_back_every: Duration,

@@ -14,9 +14,9 @@ use windrow_service::{
 };
 use windrow_store::{Store, StoreArg};
 
-/// Follows the predictions in a store, brings the windows of the tags of each device together that has a model of them
-/// (`windrow models train --group device`), and publishes messages of them for the workers. Of several on one store, one works
-/// and the others wait.
+/// Follows the predictions in a store. For each device with a model of all its tags (`windrow models train --group
+/// device`), joins the windows of these tags and publishes them as messages for the workers. If several groupers use
+/// one store, one works and the others wait.
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -48,17 +48,17 @@ struct FollowArgs {
     /// How long a window waits for the tags that it lacks, once a later window has come
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_GRACE", value_parser = parse_duration)]
     grace: Duration,
-    /// Event time for which windows are held in memory, so that those that come later can be brought together with them
+    /// Event time for which windows are held in memory, so that later windows can be joined with them
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_GROUPER_HOLD", value_parser = parse_duration)]
     hold: Duration,
-    /// Event time for which predictions that come even later are looked for, every ten minutes. The first grouper of a store
-    /// begins so long before the newest day of predictions
+    /// How far back, in event time, to look for predictions that arrive even later, every ten minutes. The first
+    /// grouper of a store begins this long before the newest day of predictions
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_GROUPER_LOOK_BACK", value_parser = parse_duration)]
     look_back: Duration,
     /// How often the models are listed again
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_GROUPER_MODEL_REFRESH", value_parser = parse_duration)]
     model_refresh: Duration,
-    /// How long another grouper waits before it takes over from one that is gone
+    /// How long the lease lasts: another grouper takes over from one that has been silent for this long
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "WINDROW_GROUPER_LEASE", value_parser = parse_duration)]
     lease: Duration,
 }

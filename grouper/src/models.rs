@@ -40,7 +40,7 @@ impl Groups {
         }
     }
 
-    /// Lists the models again if that is due. Returns whether tags are brought together in another way than before.
+    /// Lists the models again if that is due. Returns whether any group of tags has changed.
     pub async fn refresh(&mut self) -> Result<bool, RepositoryError> {
         if self
             .listed
@@ -63,7 +63,7 @@ impl Groups {
         Ok(changed)
     }
 
-    /// Returns a device and what is known of it, from the store if it has another version of the model now.
+    /// Returns a device with its known model. Reads the model from the store if its version has changed.
     async fn known_of(
         &self,
         sensor: SensorId,
@@ -110,7 +110,7 @@ impl Groups {
         Some(&self.known.get(device)?.version)
     }
 
-    /// Returns the longest time before a window that its row is made of.
+    /// Returns the longest time before a window that any group's rows cover.
     pub fn context(&self) -> Duration {
         let groups = self.known.values().filter_map(|known| known.group.as_ref());
         groups.map(Group::context).max().unwrap_or_default()

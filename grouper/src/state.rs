@@ -1,7 +1,8 @@
-//! What a grouper leaves in the store, so that the next one need not read everything again: `grouping/state.json`.
+//! Saves a grouper's position in the store as `grouping/state.json`, so that the next one need not read everything
+//! again.
 //!
-//! It is no checkpoint of work: which windows were scored is in the predictions. It says from where on they have to be looked
-//! at, and which parts were read of the hours before, so that parts that come later are noticed.
+//! The state does not say which windows were scored; the predictions do. It says from which hour on they have to be
+//! checked, and which parts of earlier hours were read, so that late parts are noticed.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::EventTime;
@@ -14,7 +15,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     format: u32,
-    /// All windows before this time were asked for, as far as they can be scored.
+    /// All scorable windows before this time have been requested.
     pub base: EventTime,
     /// Where the first grouper began; nothing before it is looked at.
     pub origin: EventTime,

@@ -97,7 +97,7 @@ pub enum ModelError {
         /// Number of training rows.
         rows: usize,
     },
-    /// A number of components is kept that there are not.
+    /// No components are kept, or more than there are features.
     #[error("{kept} components of {dimension} features cannot be kept")]
     Kept {
         /// Number of components that are kept.

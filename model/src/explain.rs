@@ -1,9 +1,9 @@
-//! Why a window has the score that it has: the part of each feature in it.
+//! Explains a window's score: how much each feature contributes to it.
 //!
-//! The gradient of the score tells how it changes with each feature. Times the way back from the window to what is normal
-//! there, it tells how much of the score each feature accounts for: for an RBF one-class SVM, 2γ(xⱼ − mⱼ)², where m is the
-//! mean of the support vectors weighed by their part in Σ α K(x, xᵢ). This is gradient × input (Shrikumar et al., "Learning
-//! important features through propagating activation differences", 2017, section 2) with m as the reference.
+//! The gradient of the score tells how it changes with each feature. Multiplied by the difference from what is normal
+//! there, it tells how much of the score each feature accounts for: for an RBF one-class SVM, 2γ(xⱼ − mⱼ)², where m is
+//! the mean of the support vectors weighed by their part in Σ α K(x, xᵢ). This is gradient × input (Shrikumar et al.,
+//! "Learning important features through propagating activation differences", 2017, section 2) with m as the reference.
 
 mod inverse;
 mod slope;
@@ -50,7 +50,7 @@ impl Reason {
 }
 
 impl Model {
-    /// Tells what makes up the score of a window, the feature with the greatest share first. It is empty if the window cannot
+    /// Returns the contribution of each feature to the window's score, the greatest first; empty if the window cannot
     /// be scored.
     pub fn explain(&self, aggregate: &Aggregate) -> Vec<Reason> {
         let (mut scratch, mut scores) = (Scratch::default(), Scores::default());

@@ -41,8 +41,8 @@ pub struct Group {
 pub struct GroupRows {
     /// When the window of each row starts.
     pub starts: Vec<EventTime>,
-    /// Number of readings that each row is made of: those of all tags, in its window and in those that it is a mean of. It
-    /// grows whenever a window that was missing comes, or comes again with more readings.
+    /// Number of readings behind each row: those of all tags, in its window and in the earlier windows that it
+    /// averages. It grows whenever a missing window arrives, or a window arrives again with more readings.
     pub counts: Vec<u64>,
     /// The columns, row by row.
     pub values: Vec<f64>,
@@ -50,7 +50,7 @@ pub struct GroupRows {
     pub unscored: u64,
 }
 
-/// What a group has of one window.
+/// The data that a group has for one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupWindow {
     /// See [`GroupRows::counts`].
@@ -101,7 +101,7 @@ impl Group {
         self.window_length
     }
 
-    /// Returns the time before a window whose windows are part of its row.
+    /// Returns how long before a window the other windows of its row begin.
     pub fn context(&self) -> Duration {
         let before = u32::try_from(self.smoothing - 1).unwrap_or(u32::MAX);
         self.window_length.as_duration().saturating_mul(before)
@@ -175,7 +175,7 @@ impl Group {
 }
 
 impl GroupRows {
-    /// Keeps the rows whose windows start at a time that `wanted` wants.
+    /// Keeps only the rows for whose start `wanted` returns true.
     pub fn retain(&mut self, wanted: impl Fn(EventTime) -> bool) {
         let Some(columns) = self.values.len().checked_div(self.starts.len()) else {
             return;

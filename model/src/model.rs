@@ -188,7 +188,7 @@ impl Model {
         self.group.as_ref()
     }
 
-    /// Returns the length of a row: the number of features, of a group of those of all tags.
+    /// Returns the length of a row: the number of features; for a group, of all its tags together.
     pub fn columns(&self) -> usize {
         self.features.len() * self.group.as_ref().map_or(1, |group| group.tags().len())
     }
@@ -203,7 +203,7 @@ impl Model {
         (tag, features[at % features.len()])
     }
 
-    /// Returns the features that the model reads, of a group those of each tag.
+    /// Returns the features that the model reads; for a group, those that it reads of each tag.
     pub fn features(&self) -> &Features {
         &self.features
     }

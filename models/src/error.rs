@@ -68,9 +68,7 @@ pub enum RepositoryError {
         sensor: SensorId,
     },
     /// Other commands write a blob all the time.
-    #[error(
-        "{path} was changed by another command each time that it was to be written: run the command again"
-    )]
+    #[error("cannot write {path}: other commands kept changing it; run the command again")]
     Contended {
         /// The blob.
         path: String,

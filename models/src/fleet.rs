@@ -129,7 +129,7 @@ impl ModelRepository {
     async fn of_files(&self, sensor: SensorId, files: Files) -> Result<SensorModels, RepositoryError> {
         let has_registry = files.has_registry;
         let current = self.current(&sensor).await?;
-        // Most sensors of an old store have none, and a million reads are worth saving.
+        // Most sensors of an old store have no registry, and skipping them saves up to a million reads.
         let mut registry = match has_registry {
             true => self.registry(&sensor).await?,
             false => Registry::default(),

@@ -13,11 +13,11 @@ use crate::{ModelRepository, READS_IN_FLIGHT, Registry, RepositoryError, Shadows
 /// What [`ModelRepository::collect`] keeps besides the current, shadow and candidate versions.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// How many versions of each sensor that were current last, the current one included. The one that a rollback goes back
-    /// to is always kept.
+    /// How many of the most recently current versions of each sensor to keep, including the current one. The version
+    /// that a rollback returns to is always kept.
     pub last: usize,
-    /// Versions that were stored or current within this time. A worker that has read `current` may still load the version
-    /// that it named, so this is not to be short.
+    /// Keeps versions that were stored or current within this time. Do not make it short: a worker that has read
+    /// `current` may be about to load the version named there.
     pub newer_than: Duration,
 }
 
@@ -155,7 +155,8 @@ fn doomed(files: &Files, registry: &Registry, shadow: Option<&str>, last: usize,
     }
     let mut metadata = Vec::new();
     for file in &files.metadata {
-        // Metadata is written before or with its model, so young metadata may be of a model that comes.
+        // Metadata and its model are written at the same time, so recent metadata may belong to a model that is about
+        // to be stored.
         if !left.contains(&file.version) && file.modified < since {
             metadata.push(file.version.clone());
             bytes += file.bytes;

@@ -32,7 +32,7 @@ pub struct Metadata {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Trained by `windrow models train`.
+    /// Trained by Windrow: `windrow models train`, `windrow models tune` or `windrow retrain`.
     Trained,
     /// Imported by `windrow models import`.
     Imported,

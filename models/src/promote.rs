@@ -9,7 +9,7 @@ use crate::metadata::Metadata;
 use crate::registry::{Cause, Promotion, Registry};
 use crate::{ATTEMPTS, ModelRepository, RepositoryError, current_path, folder};
 
-/// What pins mean to a change.
+/// How a change treats pinned sensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pins {
     /// A pinned sensor keeps its version.
@@ -18,10 +18,10 @@ pub enum Pins {
     Override,
 }
 
-/// What becomes of a new model.
+/// What to do with a new model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// It becomes current. Of a pinned sensor, it becomes the candidate.
+    /// It becomes current; for a pinned sensor under [`Pins::Respect`], the candidate.
     Promote(Pins),
     /// It becomes the candidate: the version that waits to be promoted.
     Candidate,
@@ -55,7 +55,7 @@ pub struct Released {
 pub enum Back {
     /// To the version before the current one.
     Previous,
-    /// To the version before all that were promoted at or after this time.
+    /// To the version that was current before the first promotion at or after this time.
     Before(EventTime),
 }
 
@@ -123,7 +123,7 @@ impl ModelRepository {
             let state = self.state(sensor).await?;
             self.nominate(sensor, &version, state).await?;
         }
-        // Nobody deletes a file of this minute.
+        // A file that was just written is too young to be deleted.
         if was_stored {
             self.restore(sensor, &version, &promoted, bytes).await?;
         }
@@ -163,8 +163,8 @@ impl ModelRepository {
         Ok(())
     }
 
-    /// Makes an earlier version current again. Refuses to do so if another command promotes at the same time, since then
-    /// it is not clear what to go back from.
+    /// Makes an earlier version current again. Fails if another command promotes at the same time, because it is then
+    /// unclear which version to go back from.
     pub async fn roll_back(
         &self,
         sensor: &SensorId,

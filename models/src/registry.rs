@@ -1,10 +1,10 @@
 //! What was current when, and what may become it: `models/<device>/<tag>/registry.json`.
 //!
 //! `current` is the authority: workers read it alone, and it changes by conditional write. The registry is the record beside
-//! it, and is written after it. A crash between the two leaves a promotion that works and is not recorded yet; whoever
-//! writes the registry next sees that `current` is not what the record ends with, and adds it
-//! ([`Registry::catch_up`]). The other order would record promotions that never were, and a rollback would then return to a
-//! version that never scored.
+//! it, and is written after it. A crash between the two leaves a promotion that is in effect but not recorded. The next
+//! writer of the registry sees that the record does not end with `current`, and adds it ([`Registry::catch_up`]). The
+//! other order could record promotions that never took effect, and a rollback could then return to a version that never
+//! scored.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::EventTime;
@@ -17,7 +17,7 @@ const MOST_PROMOTIONS: usize = 52;
 /// The record of a sensor's versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {
-    /// Since when the current version is not to be replaced; `None` if it may be.
+    /// When the sensor was pinned, so that its current version may not be replaced; `None` if it is not pinned.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -35,7 +35,7 @@ pub struct Registry {
 /// A version that became current.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
-    /// When; of one that was found later, when it was found.
+    /// When it was promoted; if it was only found later, when it was found.
     #[serde(with = "time_text")]
     pub at: EventTime,
     /// The version.
@@ -102,14 +102,15 @@ impl Registry {
 
     /// Records a promotion that has happened.
     ///
-    /// Promotions happen one after the other, but are recorded in any order: who promoted second may be the first to write.
-    /// It adds the first one as [`Cause::Unrecorded`], whose own record then completes it.
+    /// Promotions happen one after the other, but may be recorded in any order: the command that promoted second may
+    /// write first. It then adds the other promotion as [`Cause::Unrecorded`], which the other command later replaces
+    /// with its own record.
     pub(crate) fn record(&mut self, promotion: Promotion) {
         if promotion.by != Cause::Rollback || self.candidate.as_ref() == Some(&promotion.version) {
             // A candidate that is older than what is current now must not be promoted by accident.
             self.candidate = None;
         }
-        // What somebody who came later has added for it.
+        // Entries that a later command added for this promotion.
         let added = |one: &Promotion| one.by == Cause::Unrecorded && one.at >= promotion.at;
         let itself = |one: &Promotion| added(one) && one.version == promotion.version;
         let later = |one: &Promotion| added(one) && one.at > promotion.at;
@@ -129,7 +130,7 @@ impl Registry {
         self.cut();
     }
 
-    /// Adds what lies between a promotion and its neighbours, if they do not follow each other.
+    /// Closes the gaps between a promotion and its neighbours, if there are any.
     fn link(&mut self, at: usize) {
         let Promotion {
             version, replaced, ..
@@ -158,7 +159,7 @@ impl Registry {
         self.history.drain(..extra);
     }
 
-    /// Returns the version that a rollback goes back to. A second rollback goes back further, not forth again.
+    /// Returns the version that a rollback goes back to. A second rollback goes further back, not forward again.
     pub fn previous(&self) -> Option<&str> {
         let mut stack: Vec<&str> = Vec::new();
         stack.extend(self.history.first().and_then(|first| first.replaced.as_deref()));

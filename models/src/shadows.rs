@@ -3,8 +3,8 @@
 //! One blob for the fleet, and not a blob or a line beside each `current`: a worker has to learn that a sensor has a shadow
 //! without another read for each sensor and refresh, and most fleets have no shadow at all. It reads this blob once for each
 //! `--model-refresh`, whatever the number of sensors. Older workers read exactly one version from `current`, so a second
-//! line there would stop them. A shadow of a million sensors is 45 MB of JSON, and is set or ended for all of them with one
-//! conditional write.
+//! line there would stop them. The shadows of a million sensors take 45 MB of JSON. One conditional write sets or ends
+//! all of them.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -36,8 +36,8 @@ impl ModelRepository {
         }
     }
 
-    /// Changes the shadow versions, and returns how `change` says that it went. The change is repeated on what another
-    /// command has written in the meantime.
+    /// Changes the shadow versions, and returns the result of `change`. If another command writes at the same time,
+    /// calls `change` again on what that command wrote.
     pub async fn change_shadows<T>(
         &self,
         mut change: impl FnMut(&mut Shadows) -> T,

@@ -37,7 +37,7 @@ pub struct SourceArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Source")]
 pub struct ColumnArgs {
-    /// Options for what a common program writes; others given beside it win
+    /// Preset of options for the output of a common program; options that are given explicitly win
     #[arg(
         long,
         value_enum,
@@ -85,11 +85,11 @@ pub struct ColumnArgs {
     /// [default: RFC 3339 and the like, or a number since 1970]
     #[arg(long, value_name = "FORM", env = "WINDROW_TIME_FORMAT")]
     time_format: Option<TimeFormat>,
-    /// Time zone of times that do not say theirs, such as Europe/Berlin. Of a time that occurs twice, the first is meant
-    /// [default: UTC]
+    /// Time zone of times without one, such as Europe/Berlin. If a time occurs twice because clocks are put back, the
+    /// first is used [default: UTC]
     #[arg(long, value_name = "ZONE", env = "WINDROW_TIMEZONE", value_parser = timezone)]
     timezone: Option<String>,
-    /// What separates the cells of a text file: a character, or tab [default: what makes its first lines a table]
+    /// Separator of the cells of a text file: a character, or tab [default: detected from its first lines]
     #[arg(long, value_name = "CHAR", env = "WINDROW_DELIMITER", value_parser = delimiter)]
     delimiter: Option<char>,
     /// Line of a text file that names the columns, from 1 [default: the first that names those needed]
@@ -230,8 +230,8 @@ pub struct WindowArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "WINDROW_MAX_SKEW", value_parser = parse_duration)]
     pub max_skew: Duration,
     /// How long a partition may be silent, in wall-clock time, before the others stop waiting for it. The event time of
-    /// an Event Hub's partition then advances without readings, so that its last windows close. A sensor's windows wait
-    /// for it until its partition has gone on for so long, in event time, without a reading of it
+    /// an Event Hub's partition then advances without readings, so that its last windows close. A sensor's windows stop
+    /// waiting for it once its partition has advanced by this much event time without a reading of that sensor
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_IDLE_AFTER", value_parser = parse_duration)]
     pub idle_after: Duration,
 }

@@ -86,7 +86,8 @@ pub(crate) struct Counted {
     open_windows: i64,
     source_done: i64,
     source_total: i64,
-    /// How far the rows of each partition that a condition leaves out were counted. Rows are read again in a further pass.
+    /// For each partition, the offset up to which rows left out by a condition were counted. A further pass reads rows
+    /// again, and must not count them twice.
     left_out_through: Vec<Offset>,
 }
 
@@ -252,7 +253,7 @@ impl Ingest {
         self.count(emitted);
         let mut position = self.windower.position();
         for (index, partition) in position.partitions.iter_mut().enumerate() {
-            // Of a partition that is to be read from its start, no content is needed.
+            // A partition that is to be read from its start needs no content.
             if partition.judged > Offset(0) {
                 partition.content = self.source.content(index);
             }

@@ -1,8 +1,8 @@
 //! Splits messages that are larger than the queue takes, and sets aside what cannot be split.
 //!
 //! The queue's limit is the broker's `max_message_size`, which is known only once the broker has refused a message. The
-//! interval of such a message is halved until each part fits. A part is a scoring message as any other: the id follows from
-//! its own interval, and the audit counts windows.
+//! interval of such a message is halved until each part fits. A part is a scoring message like any other: its id
+//! follows from its own interval, and the audit counts windows, not messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

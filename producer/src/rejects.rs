@@ -1,4 +1,4 @@
-//! What a run has set aside, by kind, with an example of each: for the person who has to mend it.
+//! Counts what a run has set aside, by kind, with an example of each, for the person who has to fix the cause.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use windrow_common::{HasRemedy, Remedy};
 
 use crate::quarantine::{QuarantineReason, Quarantined};
 
-/// How many kinds are told apart. The rest are one kind for each reason.
+/// Maximum number of kinds. Further kinds are merged into one for each reason.
 const MAX_KINDS: usize = 64;
 /// How many kinds an error names.
 const SHOWN: usize = 3;

@@ -218,8 +218,8 @@ impl Stats {
         );
         registry.register_with_unit(
             "prefetch",
-            "Size that the events prefetched in a partition of an Event Hub may have besides, if none is larger than the \
-             largest of the last thousand",
+            "Additional bytes of events that may be prefetched in a partition of an Event Hub, if no event is larger than \
+             the largest of the last thousand",
             Unit::Bytes,
             self.prefetch_bytes.clone(),
         );

@@ -81,7 +81,7 @@ pub struct Message {
     pub enqueued_at: EventTime,
     /// W3C trace context of the span that published it.
     pub traceparent: Option<String>,
-    /// The encoded [`windrow_common::ScoringMessage`].
+    /// The encoded [`windrow_common::ScoringMessage`] or [`windrow_common::GroupMessage`].
     pub body: Bytes,
 }
 
@@ -108,12 +108,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Creates the receipt of a delivery, of another implementation of [`Consumer`].
+    /// Creates the receipt of a delivery, for another implementation of [`Consumer`].
     pub fn new(epoch: u64, tag: u64) -> Self {
         Self { epoch, tag }
     }
 
-    /// Returns the number of the delivery, as its consumer counts.
+    /// Returns the number of the delivery, counted by its consumer.
     pub fn tag(&self) -> u64 {
         self.tag
     }
@@ -146,7 +146,7 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// Creates a confirmation of another implementation of [`Queue`], and what resolves it.
+    /// Creates a confirmation, and the sender that resolves it, for another implementation of [`Queue`].
     pub fn pair() -> (oneshot::Sender<Result<(), QueueError>>, Self) {
         let (sender, confirmed) = oneshot::channel();
         (sender, Self { confirmed })
@@ -214,8 +214,8 @@ impl HasRemedy for QueueError {
 pub struct Prefetch {
     /// Number of messages.
     pub messages: NonZeroU16,
-    /// Bytes of their bodies, as far as their sizes can be foreseen: one message is always allowed, and after a sudden
-    /// change of sizes there may be more for a while. The in-memory queue has a bound of its own.
+    /// Bytes of their bodies. The bound is approximate: one message is always allowed, and after a sudden change in
+    /// sizes the bodies may exceed it for a while. The in-memory queue has its own bound.
     pub bytes: NonZeroUsize,
 }
 
@@ -238,8 +238,8 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// safe, so that many messages can be in flight.
     fn publish(&self, message: Message) -> impl Future<Output = Result<Confirmation, QueueError>> + Send;
 
-    /// Starts a consumer that holds at most `prefetch` unsettled deliveries. Dropping the future may spend a
-    /// delivery of each message that was sent to it already.
+    /// Starts a consumer that holds at most `prefetch` unsettled deliveries. Dropping the future may use up one
+    /// delivery attempt of each message that was already sent to it.
     fn consume(
         &self,
         prefetch: impl Into<Prefetch> + Send,
@@ -272,8 +272,8 @@ pub trait Consumer: Send + 'static {
     fn ack(&mut self, receipts: Vec<Receipt>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Sets a message aside with its reason. Once the dead letter is durable, the future returns the receipt, to ack the
-    /// delivery with. It returns `None` if the delivery's channel is lost before: the message is delivered again. The future
-    /// does not need the consumer: a dead letter that has to wait holds up no other delivery.
+    /// delivery with. It returns `None` if the delivery's channel is lost first; the message is then delivered again.
+    /// The future does not borrow the consumer, so a dead letter that has to wait holds up no other delivery.
     fn dead_letter(&mut self, receipt: Receipt, reason: Reason) -> DeadLettering;
 
     /// Stops asking for deliveries. [`Consumer::receive`] still returns those in flight to this consumer, then 0. A

@@ -1,7 +1,7 @@
-//! The agent of a machine: it keeps a number of workers at work, and ends them all together.
+//! The agent of a machine: keeps a number of workers running, and drains them all together.
 //!
-//! It is the only one on its machine that answers Azure's notices. If each worker did, the first one that is drained would
-//! let Azure end the machine under the others.
+//! Only the agent answers Azure's notices. If each worker did, Azure would stop the machine as soon as the first worker
+//! had drained, while the others still held messages.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -117,7 +117,7 @@ impl Agent {
     fn report(&self) -> Report {
         let census = *self.0.census.lock().unwrap_or_else(PoisonError::into_inner);
         let draining = self.0.draining.load(Relaxed);
-        // Between the request to drain and the next look, workers still take messages.
+        // Until the next look after the request to drain, workers may still take messages.
         let least = if draining { total(census) } else { 0 };
         Report {
             workers: total(census),

@@ -20,8 +20,8 @@ use windrow_store::StoreArg;
 
 use options::{FleetKind, PolicyArgs};
 
-/// How much longer than its workers this program waits for a drain: they get five seconds to end, and so do the last
-/// writes to the store.
+/// Extra time that this program waits beyond the drain timeout of its workers: five seconds for them to exit, and five
+/// for the last writes to the store.
 const GRACE: Duration = Duration::from_secs(11);
 
 /// Brings a fleet of workers to the size that the queue needs, or runs the workers of one machine.
@@ -115,7 +115,8 @@ fn main() -> ExitCode {
     }
     let matches = command_line::<Cli>().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    // With all variables: workers would inherit those that are set to nothing.
+    // Not `command_line`, which ignores empty variables: workers would then inherit an empty variable instead of an
+    // option given here.
     let passed_on = passed_on(&matches, Cli::command());
     let ended = match cli.command {
         Command::Run(args) => run(*args, passed_on),

@@ -1,4 +1,4 @@
-//! What the options of `run` stand for.
+//! Converts the options of `run` into a policy, a fleet, a broker and a lease.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) enum FleetKind {
     Vmss,
     /// Processes on this machine
     Process,
-    /// Someone who asks for the number
+    /// Someone else, who asks for the number
     Serve,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct PolicyArgs {
     /// Price of a worker for an hour, to add what was spent to records and metrics, in any currency [default: not added]
     #[arg(long, value_name = "PRICE", env = "WINDROW_PRICE_HOUR", value_parser = price)]
     pub(crate) price_hour: Option<f64>,
-    /// Messages that a worker scores in a second, until it was measured
+    /// Messages per second that a worker scores, until this is measured
     #[arg(
         long,
         value_name = "RATE",
@@ -60,7 +60,7 @@ pub(crate) struct PolicyArgs {
         env = "WINDROW_FIRST_RATE"
     )]
     first_rate: f64,
-    /// Time from asking for a worker to its first message, until it was measured
+    /// Time from requesting a worker to its first message, until this is measured
     #[arg(long, value_name = "DURATION", default_value = "90s", env = "WINDROW_FIRST_BOOT", value_parser = parse_duration)]
     first_boot: Duration,
     /// How often to look at the queue, whose figures RabbitMQ updates every five seconds
@@ -69,7 +69,7 @@ pub(crate) struct PolicyArgs {
     /// How long the lease of a scaler lasts. Another takes over when the one that leads has been silent for that long
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "WINDROW_LEASE", value_parser = parse_duration)]
     lease: Duration,
-    /// Consumers of each worker, to tell from the consumers how many workers there are, with --fleet serve
+    /// Consumers of each worker. With --fleet serve, the number of workers is computed from the consumers on the queue
     #[arg(long, value_name = "N", default_value_t = 1, env = "WINDROW_CONSUMERS", value_parser = clap::value_parser!(u32).range(1..))]
     consumers: u32,
 }

@@ -13,15 +13,15 @@ pub fn parse_options<Options: Parser>() -> Options {
 
 /// Returns the command line that a program understands.
 ///
-/// A variable that is set to nothing counts as not set: Compose files, manifests and unit files pass optional settings on as
-/// empty texts, which are no path, URL or number.
+/// An empty environment variable counts as unset: Compose files, manifests and unit files pass on optional settings as
+/// empty text, which is not a valid path, URL or number.
 pub fn command_line<Options: CommandFactory>() -> Command {
     without_variables(Options::command(), &|name| {
         std::env::var_os(name).is_some_and(|value| value.is_empty())
     })
 }
 
-/// Takes the variables for which `is_ignored` holds from the options of `command` and its subcommands.
+/// Removes from the options of `command` and its subcommands the environment variables whose value `is_ignored`.
 fn without_variables(command: Command, is_ignored: &impl Fn(&OsStr) -> bool) -> Command {
     let reads_variable = |arg: Arg| match arg.get_env() {
         Some(name) if is_ignored(name) => arg.env(Resettable::Reset),

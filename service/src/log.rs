@@ -21,7 +21,8 @@ pub enum LogFormat {
 const LIBRARIES: &str =
     "lapin=off,azure_messaging_eventhubs=error,azure_core_amqp=error,fe2o3_amqp=error,object_store=warn";
 
-/// The filter with [`LIBRARIES`] before it, unless it is stricter than they are. An empty one logs errors.
+/// Returns `filter` with the levels of [`LIBRARIES`] before it, unless the filter is stricter. An empty filter logs
+/// errors only.
 fn with_libraries(filter: &str) -> String {
     let level = |directive: &&str| !directive.contains('=');
     match filter.split(',').map(str::trim).rfind(level) {

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Tells those who take in work that the program should take in no more.
+/// Tells the tasks that take in work to take in no more.
 ///
 /// A requested stop is final. Only intake watches this; work in flight continues.
 #[derive(Clone, Debug)]

@@ -30,8 +30,8 @@ pub fn stop_on_signals(trigger: Arc<ShutdownTrigger>) -> std::io::Result<()> {
 
 /// Turns the end of standard input into a stop. What is read from it is ignored.
 ///
-/// The kernel closes a pipe when the program at its other end is gone, whatever ended that. So a program that was started
-/// by another one does not outlive it.
+/// The kernel closes a pipe when the program at its other end exits, for whatever reason. So a program does not outlive
+/// the one that started it.
 #[cfg(feature = "server")]
 pub(crate) fn stop_on_eof(trigger: Arc<ShutdownTrigger>) -> std::io::Result<()> {
     let wait = move || {

@@ -1,7 +1,7 @@
-//! The aggregates that were scored, hour by hour: what models are trained on.
+//! Reads scored aggregates hour by hour, to train models on.
 //!
-//! Training needs half of the columns, and at any time some of the sensors. So a few parts are in memory, and of one hour the rows of
-//! those sensors.
+//! Training needs half of the columns, and only some of the sensors at a time. So memory holds a few parts, and only
+//! those sensors' rows of one hour.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
@@ -38,7 +38,7 @@ const COLUMNS: [&str; 12] = [
 /// A window that was scored, of a sensor with a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredWindow {
-    /// The number that the caller has given to the sensor.
+    /// The number that the caller has assigned to the sensor.
     pub sensor: u32,
     /// Length of the window; positive.
     pub length: Length,
@@ -51,12 +51,12 @@ pub struct ScoredWindow {
 /// Reads hours of the predictions in the order in which they were given.
 pub struct AggregateReader {
     parts: BoxStream<'static, Result<(String, Vec<RecordBatch>), StoreError>>,
-    /// Number of parts of each hour that was not read.
+    /// The number of parts of each hour that is still to be read.
     hours: VecDeque<usize>,
 }
 
 impl Store {
-    /// Begins to read hours of the predictions, a few parts ahead.
+    /// Starts reading `hours` of the predictions, a few parts ahead of the caller.
     pub fn aggregates(&self, hours: impl IntoIterator<Item = Hour>) -> AggregateReader {
         let hours: Vec<Hour> = hours.into_iter().collect();
         let counts = hours.iter().map(|hour| hour.parts().len()).collect();
@@ -77,10 +77,10 @@ impl Store {
 }
 
 impl AggregateReader {
-    /// Returns the windows of the next hour, of the sensors to which `number` gives one; `None` after the last hour.
+    /// Returns the next hour's windows of the sensors to which `number` assigns a number; `None` after the last hour.
     ///
-    /// Each window is there once, with the row that [counts](super::HourRows), ordered by number and start. `number` gets the
-    /// device and the tag, once for rows that follow each other.
+    /// Returns each window once, with the row that [counts](super::HourRows), ordered by number and start. Calls
+    /// `number` with the device and the tag, once for adjacent rows of one sensor and version.
     pub async fn next_hour(
         &mut self,
         mut number: impl FnMut(&str, &str) -> Option<u32>,
@@ -182,15 +182,15 @@ impl HourSoFar {
             return *place;
         }
         let (version, place) = (Arc::<str>::from(version), self.versions.len());
-        // So many models do not fit into the memory.
+        // More than `u32::MAX` model versions do not fit in memory.
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         self.versions.push(Arc::clone(&version));
         self.places.insert(version, place);
         place
     }
 
-    /// Keeps the row of each window that counts, by the rule of `counting.rs`, as far as it concerns aggregates: what else a row
-    /// says comes after all of these.
+    /// Keeps the row that counts for each window, by the rule of `counting.rs`. The columns read here suffice: the rule
+    /// compares all others after them.
     fn counting(mut self) -> Vec<ScoredWindow> {
         let versions = &self.versions;
         let version = |row: &ScoredWindow| &versions[row.version as usize];

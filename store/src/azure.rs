@@ -69,7 +69,7 @@ impl Container {
         }
     }
 
-    /// Returns what is known of the lease on a blob. Azure does not tell who holds it, nor since when.
+    /// Returns what Azure tells about the lease on a blob. Azure does not say who holds it, or since when.
     pub(super) async fn lease(&self, path: &str) -> Lease {
         let blob = match self.prefix.as_ref() {
             "" => path.to_owned(),
@@ -96,7 +96,7 @@ impl Container {
         }
     }
 
-    /// Sends a request that `object_store` does not know.
+    /// Sends a request that `object_store` does not support.
     async fn ask(&self, method: Method, url: String) -> object_store::Result<HttpResponse> {
         let request = Request::builder().method(method).uri(url);
         let mut request = request

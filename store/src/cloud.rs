@@ -23,7 +23,8 @@ use crate::choose_tls;
 ///
 /// [`wait_out`]: crate::wait_out
 const CLIENT_RETRIES: usize = 3;
-/// Longest place of a store in its bucket, in bytes: keys may have 1,024, and ours have up to 541 (docs/formats.md).
+/// Maximum length of a store's prefix in its bucket, in bytes: keys may have 1,024, and our part of a key takes up to
+/// 541 (docs/formats.md).
 const LONGEST_PREFIX: usize = 480;
 const CLIENT_RETRIES_WITHIN: Duration = Duration::from_secs(10);
 

@@ -1,10 +1,10 @@
 //! Which row of a window counts.
 //!
-//! A window (sensor, window start, window length) may have several rows: a crash wrote one twice, a message was delivered
-//! again after another model had become current, or late readings made a correction. Exactly one of them counts: **the
-//! one with the most readings, then with the greatest model version, then with the greatest values in column order**, where
-//! no shadow is less than any. The rule looks at the rows alone, so neither the names of parts nor the order in which they are read matter. People apply
-//! it in SQL (docs/formats.md).
+//! A window (sensor, window start, window length) may have several rows: a crash wrote a row twice, a message was
+//! delivered again after another model had become current, or late readings led to a correction. Exactly one of them
+//! counts: **the one with the most readings, then with the greatest model version, then with the greatest values in
+//! column order**, where a row without a shadow orders before one with a shadow. The rule looks at the rows alone, so
+//! neither the names of parts nor the order in which they are read matter. People apply it in SQL (docs/formats.md).
 //!
 //! A model's version is a hash, so the greatest is not the newest. Nothing in a row says which model is newer; with the
 //! same readings, what matters is that everybody chooses the same one.
@@ -26,8 +26,9 @@ pub struct HourRows<T> {
     pub repeats: u64,
     /// Number of rows that were dropped because the one that counts has more readings or another model version.
     pub superseded: u64,
-    /// Number of rows that were dropped although the one that counts has as many readings and the same model version, and
-    /// other values. This is 0 unless different readings were cut into the same window, or a model's file was changed.
+    /// Number of dropped rows that differ in values from the row that counts, although both have as many readings and
+    /// the same model version. It is 0 unless different readings went into the same window, or a model file was
+    /// changed.
     pub conflicts: u64,
 }
 
@@ -39,7 +40,7 @@ pub(super) trait Rival {
     /// Orders the rows of one window: the greatest counts. Equal rows are equal bit for bit.
     fn by_precedence(&self, other: &Self) -> Ordering;
 
-    /// Orders rows that are equal by precedence: the greatest has what versions before this one did not write.
+    /// Orders rows of equal precedence: the greatest has the values that older versions did not write.
     fn by_completeness(&self, _: &Self) -> Ordering {
         Ordering::Equal
     }
@@ -148,7 +149,8 @@ pub(super) fn counting<T: Rival>(mut rows: Vec<T>) -> HourRows<T> {
     }
 }
 
-/// Returns the number of readings in the windows of each source, each window with the row of the source that counts.
+/// Returns the number of readings of each source. Of several rows of a source for one window, only the one with the
+/// most readings counts.
 pub(super) fn readings_by_source(rows: &[Dispatched]) -> BTreeMap<Arc<str>, u64> {
     let mut rows: Vec<&Dispatched> = rows.iter().collect();
     let by_source = |a: &Dispatched, b: &Dispatched| a.by_window(b).then_with(|| a.source.cmp(&b.source));

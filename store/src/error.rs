@@ -110,7 +110,7 @@ pub enum StoreError {
         /// Its size.
         bytes: u64,
     },
-    /// The blob cannot be read before somebody brings it back from an archive.
+    /// The blob is archived, and cannot be read until somebody restores it.
     #[error(
         "cannot read {path} in {url}: it is archived; move it back to a tier that can be read, and keep lifecycle rules \
          away from it"
@@ -205,7 +205,7 @@ impl HasRemedy for StoreError {
 }
 
 impl StoreError {
-    /// Returns whether the error affects one blob only, and waiting does not mend it. An outage affects them all.
+    /// Returns whether the error affects a single blob and does not pass with time. An outage affects all blobs.
     pub fn is_of_one_blob(&self) -> bool {
         match self {
             Self::Archived { .. }

@@ -1,4 +1,4 @@
-//! Tells programs that follow the predictions which parts they have read, and which are new.
+//! Tracks which parts of the predictions a program has read, and which are new.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct SeenHour {
     pub newest: EventTime,
 }
 
-/// An hour with parts that were not read.
+/// An hour with unread parts.
 #[derive(Debug)]
 pub struct News {
     /// Start of the hour.
@@ -34,7 +34,7 @@ pub struct News {
     pub new: Hour,
 }
 
-/// The parts that were read: by name since the base, by number before it.
+/// Tracks the parts that were read: their names from the base on, only their number before it.
 #[derive(Debug)]
 pub struct Follower {
     store: Store,
@@ -47,12 +47,12 @@ pub struct Follower {
 struct Read {
     parts: HashSet<String>,
     newest: Option<EventTime>,
-    /// When it had news last.
+    /// When unread parts were last found in it.
     news: Instant,
 }
 
 impl Follower {
-    /// Creates a follower of the predictions in `store` that has read what a state says.
+    /// Creates a follower of the predictions in `store` that continues from a saved state: `base` and `seen`.
     pub fn new(store: Store, base: EventTime, seen: Vec<SeenHour>) -> Self {
         Self {
             store,
@@ -62,7 +62,7 @@ impl Follower {
         }
     }
 
-    /// Returns the base: the hours before it are settled, and what comes for them is late.
+    /// Returns the base. Hours before it are settled; parts that still arrive for them are late.
     pub fn base(&self) -> EventTime {
         self.base
     }
@@ -95,13 +95,14 @@ impl Follower {
         }
     }
 
-    /// Returns the first hour that had news within this time; none that began earlier had.
+    /// Returns the earliest hour that got new parts within the last `calm`; `None` if no hour did.
     pub fn busy_from(&self, calm: Duration) -> Option<EventTime> {
         let busy = self.read.iter().find(|(_, read)| read.news.elapsed() < calm);
         busy.map(|(hour, _)| *hour)
     }
 
-    /// Moves the base to `base`. Of the hours before it only the number of parts is kept, as far back as `keep_from`.
+    /// Moves the base. Of earlier hours, keeps only the number of parts and the time of the newest, back to
+    /// `keep_from`.
     pub fn settle(&mut self, base: EventTime, keep_from: EventTime) {
         self.base = base;
         let later = self.read.split_off(&base);
@@ -121,7 +122,8 @@ impl Follower {
         self.read.iter().map(|(hour, read)| read.seen(*hour)).collect()
     }
 
-    /// Returns the hours before the base, and not before `from`, that got parts since they were read.
+    /// Returns the hours from `from` to the base whose number of parts has changed since they were read. [`News::new`]
+    /// may then include parts that were already read.
     pub async fn late(&self, from: EventTime) -> Result<Vec<News>, StoreError> {
         let to = Some(self.base);
         let hours = self.store.hours("predictions", Some(from), to).await?;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::{Backend, LOCK_FILE, Store, StoreError};
 use windrow_common::{HasRemedy, Remedy};
 
-/// How often a store that does not answer is asked again, by a service that has no work before it does.
+/// Wait between probes of a store that does not answer, in a service that cannot start work without it.
 const WAIT_FOR_ANSWER: Duration = Duration::from_secs(1);
 
 /// How often a service probes its store, so that an outage shows even while the service is idle.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A blob that nobody tries to write any more, such as the checkpoint of a partition that went to another producer, is no
-/// reason to be unready. Retries are at most 15 seconds apart.
+/// How long after its last attempt a failed write of a blob keeps a service unready. Nobody retries some blobs, such as
+/// the checkpoint of a partition that moved to another producer. Retries are at most 15 seconds apart.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// A blob that never exists. Reading it shows whether the store answers.
 const PROBE: &str = "checkpoints/.probe";
@@ -130,9 +130,9 @@ impl Store {
             .or_else(blocked)
     }
 
-    /// Checks a folder's file system, probes the store before a service relies on it, and every few seconds from then on, so that [`Store::outage`] is
-    /// up to date even in an idle service. A store that does not answer may recover, so that is not an error. What a
-    /// person has to fix is one.
+    /// Checks a folder's file system, and probes the store now and every few seconds from then on, so that
+    /// [`Store::outage`] is up to date even in an idle service. Fails only if a person has to fix something; a store
+    /// that does not answer is not an error, because it may recover.
     pub async fn watch(&self) -> Result<(), StoreError> {
         self.check_file_system().await?;
         match self.get(PROBE).await {
@@ -154,11 +154,12 @@ impl Store {
         Ok(())
     }
 
-    /// Waits for the end of an outage, if there is one: who took work before would hold what it cannot finish.
+    /// Waits for the end of an outage, if there is one. A service that took work earlier would hold work that it cannot
+    /// finish.
     pub async fn wait_for_answer(&self) -> Result<(), StoreError> {
         while self.outage().is_some() {
             match self.get(PROBE).await {
-                // Whoever saw the outage first has logged it.
+                // The task that saw the outage first has logged it.
                 Err(error) if error.remedy() == Remedy::Wait => tokio::time::sleep(WAIT_FOR_ANSWER).await,
                 answered => return answered.map(drop),
             }

@@ -1,8 +1,9 @@
-//! The lease by which one process of several acts, and what it leaves for the next one.
+//! A leader lease: lets one of several processes act, and hands its state over to the next leader.
 //!
-//! One blob in the store says who leads, and holds what the leader wants the next one to know. The leader writes it at
-//! every step, under the version that it has written before, so that of two writers one fails. Another one takes over when
-//! the blob has stayed the same for the length of the lease. Each measures that by its own clock, so clocks need not agree.
+//! One blob in the store names the leader and holds its handover. At every step, the leader replaces the blob on
+//! condition that it still has the version that the leader wrote last, so one of two writers fails. Another process
+//! takes over when the blob has not changed for the length of the lease. Each process measures that by its own clock,
+//! so clocks need not agree.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -22,33 +23,33 @@ pub trait Handover: Clone + Default + Serialize + DeserializeOwned {}
 
 impl<H: Clone + Default + Serialize + DeserializeOwned> Handover for H {}
 
-/// Which part a process has at a step.
+/// The role of a process after a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing<H> {
     /// It leads, and may act.
     Leads,
-    /// It leads as long as the lease lasts, which cannot be renewed.
+    /// It still leads until the lease expires, but renewing failed, for this reason.
     Late(String),
-    /// It has begun to lead, and this is what its predecessor left.
+    /// It has just become the leader; this is its predecessor's handover.
     Begins(H),
     /// Another one leads.
     Follows {
         /// Its name.
         leader: String,
-        /// What it shows.
+        /// Its handover.
         handover: H,
     },
-    /// The store cannot tell.
+    /// It is unknown who leads, for this reason: the store failed, the blob is damaged, or another process was faster.
     Unknown(String),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Saved<H> {
-    /// The leader; empty if it has ended.
+    /// The leader's name; empty once the leader has released the lease.
     leader: String,
-    /// Makes each version differ.
+    /// A counter that makes each version differ.
     renewed: u64,
-    /// For people.
+    /// When the lease was renewed, for people.
     at: String,
     #[serde(flatten)]
     handover: H,
@@ -61,18 +62,18 @@ pub struct LeaderLease<H> {
     path: String,
     me: String,
     length: Duration,
-    /// The version that this process has written, and when it began to.
+    /// The version that this process wrote last, and when it started to write it.
     held: Option<(Version, Instant)>,
-    /// The version that another one has written, and when it was first seen.
+    /// The version that another process has written, and when this one first saw it.
     seen: Option<(Version, Instant)>,
     renewed: u64,
-    /// Whether this process knows what its predecessor left, so that it may write its own.
+    /// Whether this process has its predecessor's handover, and so may write its own.
     has_begun: bool,
     handover: PhantomData<H>,
 }
 
 impl<H: Handover> LeaderLease<H> {
-    /// Creates the lease at `path`. `me` is this process's name, which no other one has.
+    /// Creates the lease at `path`. `me` is a name that no other process has.
     pub fn new(store: Store, path: String, me: String, length: Duration) -> Self {
         Self {
             store,
@@ -92,7 +93,7 @@ impl<H: Handover> LeaderLease<H> {
         self.held.as_ref().map(|(_, since)| *since + self.length)
     }
 
-    /// Renews the lease, takes it, or learns who has it.
+    /// Renews the lease, takes it, or reads who holds it.
     pub async fn step(&mut self, handover: &H) -> Standing<H> {
         match self.held.clone() {
             Some((version, since)) => self.renew(version, since, handover).await,
@@ -100,14 +101,15 @@ impl<H: Handover> LeaderLease<H> {
         }
     }
 
-    /// Gives the lease up, so that another process need not wait for its end.
+    /// Releases the lease, so that another process need not wait for it to expire.
     pub async fn end(mut self, handover: &H) {
         let Some((held, _)) = self.held.take() else {
             return;
         };
         let mut version = Some(held);
         let me = std::mem::take(&mut self.me);
-        // The second try is for a step that was cut short: what it wrote has another version.
+        // The second attempt is for a step that was cancelled after its write: the blob then has a version that this
+        // process does not know.
         for _ in 0..2 {
             let Some(held) = version.take() else { break };
             match self.write(Some(&held), handover).await {
@@ -131,7 +133,7 @@ impl<H: Handover> LeaderLease<H> {
                 self.held = Some((version, began));
                 Standing::Leads
             }
-            // An answer may have been lost, and then the version is our own.
+            // If the answer to an earlier write was lost, the version in the store is our own.
             Ok(Written::Refused) => {
                 self.held = None;
                 self.look(handover).await
@@ -155,7 +157,7 @@ impl<H: Handover> LeaderLease<H> {
         };
         let (version, saved) = read;
         let Some(saved) = saved else {
-            // Nobody can say who leads. The leader, if there is one, replaces it.
+            // The blob does not name a leader. The leader, if there is one, replaces the blob.
             return match self.has_ended(&version, began) {
                 true => self.take(Some(version), began, H::default()).await,
                 false => Standing::Unknown(format!("{} is damaged", self.path)),
@@ -163,7 +165,7 @@ impl<H: Handover> LeaderLease<H> {
         };
         self.renewed = self.renewed.max(saved.renewed);
         if saved.leader == self.me {
-            // Another one may be about to take the lease, so it has to be renewed first.
+            // Another process may be about to take the lease, so renew it before acting.
             return match self.has_begun {
                 true => self.resume(Some(version), began, handover).await,
                 // The answer to its first write was lost.
@@ -180,7 +182,7 @@ impl<H: Handover> LeaderLease<H> {
         }
     }
 
-    /// Goes on leading with a lease that has to be written again.
+    /// Continues to lead, after writing the lease again.
     async fn resume(&mut self, version: Option<Version>, began: Instant, handover: &H) -> Standing<H> {
         match self.take(version, began, handover.clone()).await {
             Standing::Begins(_) => Standing::Leads,
@@ -188,7 +190,7 @@ impl<H: Handover> LeaderLease<H> {
         }
     }
 
-    /// Returns whether another one's lease has ended: it has not been renewed for as long as it lasts.
+    /// Returns whether another process's lease has expired: the blob has had this version for longer than the lease.
     fn has_ended(&mut self, version: &Version, now: Instant) -> bool {
         match &self.seen {
             Some((seen, since)) if seen == version => now.duration_since(*since) > self.length,
@@ -207,7 +209,7 @@ impl<H: Handover> LeaderLease<H> {
                 self.has_begun = true;
                 Standing::Begins(handover)
             }
-            // The next step reads who was quicker.
+            // The next step reads which process was faster.
             Ok(Written::Refused) => {
                 Standing::Unknown("another process has taken the lease just now".to_owned())
             }

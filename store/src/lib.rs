@@ -95,7 +95,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     url: String,
     backend: Backend,
-    /// Whether its folder takes names that differ in case only for the same.
+    /// Whether its folder treats names that differ only in case as the same name.
     ignores_case: bool,
     /// Admits one conditional replace of this process at a time; the lock file keeps out other processes.
     turn: Arc<Mutex<()>>,
@@ -168,7 +168,7 @@ impl Store {
         move |source| self.noted(access, self.error(action, path, source))
     }
 
-    /// Notes an error that is waited for, so that [`Store::outage`] tells of it.
+    /// Records an error that callers wait out, so that [`Store::outage`] reports it.
     fn noted(&self, access: Access, error: StoreError) -> StoreError {
         match &error {
             StoreError::Leased { path, .. } => self.health.blocked(path, &error),

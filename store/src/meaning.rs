@@ -1,5 +1,5 @@
-//! What an error of an object store means. The client tells statuses apart, but one status has several meanings: the text of
-//! the service's answer names the one that applies.
+//! Classifies the errors of an object store. The client distinguishes HTTP statuses, but one status can mean several
+//! things: the code in the service's answer decides.
 //!
 //! A 404 without a code of the service comes from something in front of it, such as a proxy without a route, and says nothing
 //! about a blob. An answer to HEAD has no body and hence no code on S3, so no blob in a cloud is ever looked at with HEAD.
@@ -26,7 +26,7 @@ pub(super) enum Meaning {
     Leased,
     /// A rule keeps the blob from being changed or deleted.
     Immutable,
-    /// The file system does not allow such a name, or something else has it.
+    /// The file system does not allow such a name, or something else already uses it.
     Name,
     Other,
 }
@@ -60,21 +60,22 @@ pub(super) fn meaning(error: &E) -> Meaning {
     if let Some((_, meaning)) = known {
         return *meaning;
     }
-    // For a listing, only the text of the error tells.
+    // For a listing, only the text of the error names the status.
     let says = |status: u16| answer.contains(&format!("status code: {status} "));
     let refused =
         matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) || says(401) || says(403);
     match system_error(error) {
         _ if refused => Meaning::Refused,
         _ if says(404) => Meaning::NotOfService,
-        // Not of an answer: of a folder or memory, or of one blob in the service's answer for many.
+        // This error does not come from an HTTP status, but from a folder, from memory, or from one blob in an answer
+        // about many.
         _ if matches!(error, E::NotFound { .. }) => Meaning::NoBlob,
         Some(kind) if IS_OF_A_NAME.contains(&kind) => Meaning::Name,
         _ => Meaning::Other,
     }
 }
 
-/// What a file system says of a name that it cannot have: `ENAMETOOLONG`, `EINVAL`, `EISDIR`, `ENOTDIR`.
+/// The errors of a file system for a name that it cannot store: `ENAMETOOLONG`, `EINVAL`, `EISDIR`, `ENOTDIR`.
 const IS_OF_A_NAME: [ErrorKind; 4] = [
     ErrorKind::InvalidFilename,
     ErrorKind::InvalidInput,
@@ -99,7 +100,7 @@ fn system_error(error: &E) -> Option<ErrorKind> {
     let system = causes
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .last()?;
-    // Without a number, it is an error of a library that took this form.
+    // Without an OS error number, the error comes from a library, not from the system.
     system.raw_os_error().map(|_| system.kind())
 }
 

@@ -1,8 +1,9 @@
-//! What a folder store needs of its file system, tried before a program relies on it.
+//! Checks that a file system can hold a folder store, before a program relies on it.
 //!
-//! Blobs are written under another name and renamed; a hard link publishes one that must not exist yet; conditional
-//! replaces take turns by a lock. Network mounts may lack the last two. Without this, the first would show as "unable to
-//! rename" in the middle of the work, the second as a program that hangs.
+//! A folder store writes blobs under another name and renames them. It publishes a blob that must not exist yet with a
+//! hard link, and takes turns at conditional replaces with a lock. Network mounts may lack hard links or locks. Without
+//! this check, missing links would show up as "unable to rename" in the middle of the work, and missing locks as a
+//! program that hangs.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -38,7 +39,7 @@ impl Store {
     }
 }
 
-/// The file system has not answered. A server of NFS that has just started does not for a minute or two.
+/// The file system has not answered. An NFS server that has just started takes a minute or two to answer.
 #[derive(Debug)]
 struct Silent;
 
@@ -76,7 +77,7 @@ fn lacks(folder: &Path) -> Option<String> {
 }
 
 fn lacks_names([first, second, third]: &[PathBuf; 3]) -> Option<String> {
-    // Who cannot create a file at all learns why from the first write, and that may pass: a disk may be full.
+    // If no file can be created at all, the first write reports why. That may pass: the disk may be full.
     File::create_new(first).ok()?;
     if let Err(error) = fs::rename(first, second) {
         return says(
@@ -94,20 +95,21 @@ fn lacks_names([first, second, third]: &[PathBuf; 3]) -> Option<String> {
 fn lacks_locks(folder: &Path) -> Option<String> {
     let (first, second) = (lock_file(folder).ok()?, lock_file(folder).ok()?);
     match first.try_lock() {
-        // Another process holds it, so there are locks.
+        // Another process holds the lock, so locks work.
         Err(TryLockError::WouldBlock) => None,
         Err(TryLockError::Error(error)) => {
             let what = format!("its file system cannot lock {LOCK_FILE}");
             says(&what, &error, USE_LOCKS)
         }
-        Ok(()) => second.try_lock().is_ok().then(|| {
-            format!("two can lock its {LOCK_FILE} at once, so a lock keeps nobody out; {USE_LOCKS}")
-        }),
+        Ok(()) => second
+            .try_lock()
+            .is_ok()
+            .then(|| format!("its file system lets two holders lock {LOCK_FILE} at once; {USE_LOCKS}")),
     }
 }
 
-/// `EPERM`, `EXDEV`, `EINVAL`, `ENOLCK`, `ENOSYS`, `EOPNOTSUPP`: what a file system says of what it does not have. Other
-/// errors may pass.
+/// `EPERM`, `EXDEV`, `EINVAL`, `ENOLCK`, `ENOSYS`, `EOPNOTSUPP`: the errors of an operation that a file system does not
+/// support. Other errors may pass.
 const IS_MISSING: [i32; 6] = [1, 18, 22, 37, 38, 95];
 
 /// Returns the sentence if the error says that something is missing.

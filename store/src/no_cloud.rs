@@ -5,7 +5,7 @@ use url::Url;
 use super::open::wrong;
 use super::{Lease, Store, StoreError};
 
-/// A container, of which there are none.
+/// A container. It has no values, because this build has no clouds.
 pub(super) enum Container {}
 
 impl Container {

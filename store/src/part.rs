@@ -88,7 +88,7 @@ impl PartWriter {
         self.put(&path, text.into()).await
     }
 
-    /// Writes a part into the folder of `part`, which it is to replace.
+    /// Writes a new part into the folder of `part`, to replace it. The caller deletes `part`.
     pub async fn write_beside(&self, part: &str, bytes: Bytes) -> Result<(), StoreError> {
         let number = self.next.fetch_add(1, Relaxed);
         let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));

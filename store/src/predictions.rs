@@ -203,7 +203,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Prediction>, TableError> {
                 },
                 decision: decision.value(row),
                 score: score.and_then(|score| valid(score, row)).and_then(table::finite),
-                // Nothing could be above an infinite one, or everything.
+                // No score, or every score, is above an infinite threshold.
                 threshold: threshold
                     .and_then(|threshold| valid(threshold, row))
                     .filter(|own| own.is_finite()),
@@ -256,7 +256,7 @@ impl<'a> Causes<'a> {
         if self.features.is_null(row) {
             return None;
         }
-        // A reason with a number that says nothing is none.
+        // A cause whose value or share is not finite is dropped.
         let number = |column| valid(column, row).filter(|number: &f64| number.is_finite());
         Some(Cause {
             feature: Arc::from(self.features.value(row)),

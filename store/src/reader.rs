@@ -80,8 +80,8 @@ impl Store {
             .collect())
     }
 
-    /// Lists the parts of a table. Lists only the days from `from` to `to`, because listing a year takes long, and of the
-    /// first day only the hours from `from` on, because whoever follows a table lists it again and again.
+    /// Lists the parts of a table. Lists only the days from `from` to `to`, because listing a year takes long. Of the
+    /// first day, lists only the hours from `from` on, because programs that follow a table list it often.
     async fn parts(
         &self,
         table: &str,
@@ -132,9 +132,9 @@ impl Store {
         })
     }
 
-    /// Calls `take` with each row of an hour of the predictions or of the dispatched windows, in the order of its parts: a
-    /// window as often as there are rows of it. Parts are read and decoded concurrently, a few ahead. What `take` returns as an
-    /// error is a fault of the part.
+    /// Calls `take` with every row of an hour of the predictions or of the dispatched windows, in the order of the
+    /// parts. A window with several rows is passed several times. Reads and decodes a few parts ahead, concurrently. If
+    /// `take` fails, returns [`StoreError::Damaged`] for the part.
     pub async fn each_window(
         &self,
         hour: &Hour,

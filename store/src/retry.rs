@@ -12,7 +12,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How often a lasting outage is logged again.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// The operations of this process that wait, by what they do. Many fail at once, and a line for each would bury what
+/// The operations of this process that wait, by what they do. Many fail at once, and a line for each would hide what
 /// happened.
 static WAITS: Mutex<Waits> = Mutex::new(Waits(BTreeMap::new()));
 
@@ -82,7 +82,7 @@ impl Drop for Waiting {
 
 struct Waits(BTreeMap<&'static str, Wait>);
 
-/// The operations that wait and do the same.
+/// The waiting operations of one kind.
 struct Wait {
     operations: usize,
     attempts: u64,
@@ -90,7 +90,7 @@ struct Wait {
     said_at: Option<Instant>,
 }
 
-/// What a line in the log tells of.
+/// An outage, as a log line reports it.
 struct Failed {
     attempts: u64,
     since: Instant,

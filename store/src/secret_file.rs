@@ -36,7 +36,8 @@ impl SecretFile {
         }
     }
 
-    /// Reads the secret, without the line break at its end that editors write. It is an error if the file is empty or has more than 1 MiB.
+    /// Reads the secret, without the final line break that editors write. Fails if the file is empty or larger than 1
+    /// MiB.
     pub fn read(&self) -> Result<String, SecretFileError> {
         let unreadable = |source| SecretFileError {
             option: self.option,
@@ -53,7 +54,7 @@ impl SecretFile {
             return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
         }
         match text.trim_end_matches(['\r', '\n']) {
-            // Also a file that is being replaced.
+            // A file that is being replaced may be empty for a moment, too.
             "" => Err(unreadable(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "it is empty",

@@ -8,7 +8,7 @@ use crate::{Store, StoreError, Version};
 /// How often a change is tried while others change the document, too.
 const ATTEMPTS: usize = 20;
 
-/// A JSON document of a store, and what is the case without it.
+/// A JSON document in a store, and the consequence of deleting it.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedJson {
     /// Its path.

@@ -126,8 +126,9 @@ pub(super) fn integers<'a>(
     Ok(|row| column.value(row))
 }
 
-/// Returns a number as the programs use it, which write it as JSON, where only finite numbers can be written: an infinite one is
-/// the greatest or the least finite number, and NaN is none. Windrow's models compute finite numbers, so these are of others.
+/// Returns a finite number, because programs write it as JSON, which has no other. An infinite number becomes the
+/// largest or smallest finite one; NaN becomes `None`. Windrow's models compute only finite numbers, so others come
+/// from other programs.
 pub(super) fn finite(value: f64) -> Option<f64> {
     (!value.is_nan()).then(|| value.clamp(f64::MIN, f64::MAX))
 }

@@ -1,6 +1,6 @@
-//! The rows of a part of the predictions or of the dispatched windows, as far as an account of a fleet needs them.
+//! Rows of the predictions or of the dispatched windows, with only the columns that an account of a fleet needs.
 //!
-//! Whoever counts the windows of months reads a few columns and not all, and copies no names.
+//! Counting the windows of months thus reads a few columns instead of all, and copies no names.
 
 use std::sync::Arc;
 
@@ -52,7 +52,8 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
     projected(bytes, &COLUMNS, &["device", "tag"])
 }
 
-/// Reads some columns of one Parquet file. Those that are `names` are keys of a dictionary, as they are in the file.
+/// Reads some columns of one Parquet file. Returns the text columns in `names` dictionary-encoded, as the file holds
+/// them.
 pub(super) fn projected(
     bytes: Bytes,
     columns: &[&str],
@@ -79,7 +80,7 @@ pub(super) fn projected(
     })?
 }
 
-/// Calls `take` with each row of a batch. What it returns as an error is the row's fault.
+/// Calls `take` with each row of a batch. An error of `take` becomes a [`TableError::Row`].
 pub(super) fn each(
     batch: &RecordBatch,
     take: &mut impl FnMut(WindowRow<'_>) -> Result<(), String>,

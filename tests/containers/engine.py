@@ -1,4 +1,4 @@
-"""A Docker engine of its own: in namespaces of its own, below one folder, and no longer there than this process."""
+"""A private Docker engine: in its own namespaces, below one folder, and ended with this process."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ COMMAND_ENDS_WITHIN = 600
 
 
 class Failed(Exception):
-    """What was expected and did not happen."""
+    """An expectation that was not met."""
 
 
 class NotHere(Failed):

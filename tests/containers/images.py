@@ -18,7 +18,7 @@ RUST = "windrow-test/rust"
 TARGETS = dict(re.findall(r'^FROM runtime AS (\S+)$.*?^ENTRYPOINT \["([^"]+)"\]$', (WORKSPACE / "Dockerfile").read_text(),
                           re.MULTILINE | re.DOTALL))
 TAG = "dev"
-# What this machine reaches the package registries through.
+# Variables with the proxies through which this machine reaches the package registries.
 PROXIES = ["http_proxy", "https_proxy", "no_proxy"]
 # `make test-containers-full` compiles everything in one step.
 BUILD_ENDS_WITHIN = 7200

@@ -86,7 +86,7 @@ class Stack:
         return wait("new predictions", SOON, lambda: (now := self.predictions()) >= before + at_least and now)
 
     def incidents(self):
-        """Lists the incidents, of which a simulated fleet need not have any so soon, with the alerter at work."""
+        """Lists the incidents while the alerter runs; a simulated fleet may not have any this soon."""
         self.healthy("alerter")
         return len(json.loads(self.windrow("incidents", "list", "--output", "json").stdout))
 

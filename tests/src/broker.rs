@@ -219,7 +219,7 @@ impl Broker {
 
     /// Sets the node's `max_message_size`, for channels that are opened from now on.
     pub fn set_max_message_size(&self, bytes: usize) {
-        // RabbitMQ 4 reads the second, which it has copied from the first at its start.
+        // RabbitMQ 4 reads the second setting, which it copies from the first on startup.
         let set = format!(
             "application:set_env(rabbit, max_message_size, {bytes}), persistent_term:put(max_message_size, {bytes})."
         );

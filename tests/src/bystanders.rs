@@ -1,4 +1,4 @@
-//! A sensor that a fault does not concern: its messages have to be scored throughout.
+//! A sensor that a fault does not affect: its messages have to be scored throughout the fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -10,7 +10,8 @@ use windrow_queue::Queue;
 
 use crate::{Service, Stage, eventually, scoring_message};
 
-/// Long enough for a busy machine; a fault lasts until the test ends it, so a fleet that stands still is found out.
+/// Long enough for a busy machine. A fault lasts until the test ends it, so the wait still detects a fleet that makes
+/// no progress.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
 const BETWEEN_MESSAGES: Duration = Duration::from_millis(50);
 /// More than workers can have had in hand when the fault began, at this pace.

@@ -1,4 +1,5 @@
-//! A gateway in front of an HTTP service, which can lose its way to it and answers 404 then, as a proxy without a route does.
+//! A gateway in front of an HTTP service. On request it loses its route and answers 404 to everything, as a
+//! misconfigured proxy does.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,9 @@
 //! Which recipe wins, and why.
 //!
-//! A recipe is worth the share of the anomalies that it found, less a tenth for each time that its incidents beyond those that chance
-//! allows would use up the budget: a second incident within a day weighs more than one within a month.
-//! The present one stays unless the best is worth a tenth more: the held-out windows of one sensor are few, and a change costs
-//! people what they have learnt about its model.
+//! A recipe is worth the share of the anomalies that it found, minus a cost for its incidents beyond those that chance
+//! allows: a tenth for each time that they would use up the budget. So a second incident within a day weighs more than
+//! one within a month. The present one stays unless the best is worth a tenth more: the held-out windows of one sensor
+//! are few, and a change costs people what they have learnt about its model.
 
 use std::fmt::Write;
 
@@ -18,22 +18,23 @@ const MARGIN: f64 = 0.1;
 /// A sensor that keeps its budget raises more incidents than are allowed with this probability at most.
 const UNLIKELY: f64 = 0.05;
 
-/// A model that finds a smaller share of the anomalies hardly tells anything.
+/// A model that finds a smaller share of the anomalies is hardly useful.
 const NEXT_TO_NOTHING: f64 = 0.1;
 
 /// From this mean on, a Poisson distribution counts as a normal one.
 const MANY: f64 = 100.0;
 
-/// What came of all recipes.
+/// The result of trying all recipes.
 #[derive(Clone, Debug)]
 pub struct Tuned {
     /// The trials; the first is that of the present recipe.
     pub trials: Vec<Trial>,
     /// Position of the chosen one.
     pub chosen: usize,
-    /// Number of incidents that a sensor that keeps the budget may raise by chance in the time that no model was trained on.
+    /// Number of incidents that a sensor within its budget may raise by chance in the time that no model was trained
+    /// on.
     pub allowed: usize,
-    /// Number of incidents that the budget is for that time.
+    /// The budget for that time, in incidents.
     pub budget: f64,
 }
 
@@ -51,7 +52,8 @@ impl Tuned {
         let mut most = present;
         for (at, trial) in tuned.trials.iter().enumerate().skip(1) {
             let worth = tuned.worth(trial);
-            // Of equals the first, which is nearer to what people know; only fewer incidents are better.
+            // Among equals, the first wins, because it is closest to what people know. Only fewer incidents decide
+            // otherwise.
             let fewer = worth == most && tuned.chosen > 0 && trial.incidents < tuned.choice().incidents;
             if worth > most || fewer {
                 (tuned.chosen, most) = (at, worth);
@@ -89,7 +91,7 @@ impl Tuned {
         trial.share() - COST_OF_BUDGET * beyond / self.budget.max(f64::MIN_POSITIVE)
     }
 
-    /// Says why, for people.
+    /// Explains the choice, for people.
     pub fn why(&self) -> String {
         let (present, choice) = (self.present(), self.choice());
         let mut text = match self.stays() {

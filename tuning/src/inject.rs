@@ -20,7 +20,7 @@ const LASTS: usize = 6;
 /// Number of anomalies that are put in.
 pub const INJECTIONS: usize = 3 * SIZES.len() * TIMES;
 
-/// An anomaly that people have found counts as so many that were put in.
+/// A labelled anomaly counts as this many injected ones.
 pub(crate) const LABELLED_COUNT: usize = 5;
 
 /// The standard deviation of normal numbers, in their median absolute deviations.
@@ -123,7 +123,7 @@ fn shift(window: &mut Aggregate, by: f64) {
     }
 }
 
-/// Moves one reading of a window, neither the first nor the last if there are more than two, that was at the mean.
+/// Moves one reading that was at the mean. In a window of more than two readings, it is neither the first nor the last.
 fn spike(window: &mut Aggregate, by: f64) {
     if window.count < 2 {
         return shift(window, by);

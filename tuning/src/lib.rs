@@ -1,10 +1,10 @@
 //! Which model suits a sensor, by back-test.
 //!
-//! [`tune`] fits [`recipes`] (detectors, kernels, features, with a seasonal profile or without) to the older three quarters of a
-//! sensor's windows, as many of the newest of them as a model takes, and judges them by the newest quarter: how many incidents each
-//! would have raised there, and how many of the anomalies it would have found that are put into copies of these windows. Windows so
-//! old that no model takes them count like the newest quarter, as far as incidents go. Labels of people count, too. The present model
-//! stays unless another is clearly better.
+//! [`tune`] fits [`recipes`] (detectors, kernels, features, with a seasonal profile or without) to the older three
+//! quarters of a sensor's windows. If these are more than a model takes, it uses the newest of them. It judges each
+//! recipe by the newest quarter: how many incidents it would have raised there, and how many anomalies it finds that
+//! are injected into copies of these windows. Incidents are also counted in windows too old for any model to be trained
+//! on. Labels by people count, too. The present model stays unless another is clearly better.
 //!
 //! | to | see |
 //! |---|---|
@@ -39,9 +39,9 @@ pub struct History<'a> {
     pub windows: &'a [Aggregate],
     /// Their length.
     pub length: Length,
-    /// When something was wrong: models should find it, and do not learn it. The ends are not part of it.
+    /// When something was wrong. Models should find it, and are not trained on it. The ends are exclusive.
     pub anomalies: &'a [Range<EventTime>],
-    /// When people worked on the machine: it counts for nothing.
+    /// When people worked on the machine. These windows are ignored.
     pub left_out: &'a [Range<EventTime>],
 }
 

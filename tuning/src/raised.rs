@@ -3,8 +3,8 @@
 use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Course, EventTime, Length};
 
-/// Returns the incidents that windows with these scores open, by the alerter's rules for anomalies. Silence and stuck values are no
-/// model's doing.
+/// Returns the incidents that windows with these scores open, by the alerter's rules for anomalies. Silence and stuck
+/// values do not depend on the model.
 pub fn raised(
     starts: impl Iterator<Item = EventTime>,
     scores: &[f64],

@@ -47,7 +47,7 @@ impl fmt::Display for Recipe {
 }
 
 impl Recipe {
-    /// Returns on how many windows it is trained at most: the newest, as retraining takes them.
+    /// Returns the maximum number of windows that it is trained on: the newest ones, as in retraining.
     pub fn most_windows(&self) -> usize {
         self.options.max_rows.min(self.options.most_rows())
     }

@@ -1,4 +1,4 @@
-//! How a recipe does: fitted to the older windows, judged by the newer ones.
+//! Tries a recipe: fits it to the older windows and judges it by the newer ones.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -21,20 +21,20 @@ const HELD_OUT: usize = 4;
 /// Mean length of a month, as budgets are promised by the month.
 const MONTH: Duration = Duration::from_secs(2_629_746);
 
-/// What came of a recipe.
+/// The result of trying a recipe.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// The recipe.
     pub recipe: Recipe,
     /// Whether its model has a seasonal profile.
     pub profile: bool,
-    /// Number of the anomalies put in that it found, of [`INJECTIONS`].
+    /// Number of injected anomalies that it found, out of [`INJECTIONS`].
     pub found: usize,
-    /// Number of the anomalies that people have found that it found, too.
+    /// Number of labelled anomalies that it found, out of [`Trial::labelled`].
     pub labelled_found: usize,
-    /// How many people have found.
+    /// Number of anomalies that people have labelled.
     pub labelled: usize,
-    /// Number of incidents that it raised on windows as they are that it was not trained on.
+    /// Number of incidents that it raised on unmodified windows that it was not trained on.
     pub incidents: usize,
     /// Why it could not be tried.
     pub failed: Option<String>,
@@ -45,12 +45,12 @@ pub(crate) struct Backtest<'a> {
     rules: &'a Rules,
     length: Length,
     older: Vec<Aggregate>,
-    /// Of the older windows, how many no recipe is trained on: the oldest.
+    /// Number of the oldest windows, which no recipe is trained on.
     unlearnt: usize,
     held_out: Vec<Aggregate>,
     /// The windows of anomalies that people have found.
     labelled: Vec<Vec<Aggregate>>,
-    /// Held-out windows around each anomaly that is put in: which they are, and what becomes of them.
+    /// For each injected anomaly, the range of held-out windows around it, and their copies with the anomaly.
     injected: Vec<(Range<usize>, Vec<Aggregate>)>,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Backtest<'a> {
         })
     }
 
-    /// Returns how long the windows that no recipe is trained on are together, in months.
+    /// Returns the total length of the windows that no recipe is trained on, in months.
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     pub(crate) fn months(&self) -> f64 {
         let windows = self.unlearnt + self.held_out.len();
@@ -149,7 +149,7 @@ impl<'a> Backtest<'a> {
         };
         let trained = train_windows(windows, recipe.features.clone(), &recipe.options);
         match trained.map_err(|error| error.to_string())? {
-            // It may pass the time that is held out, and no longer.
+            // Such a model may do well in the held-out time, but not much longer.
             (_, Some(why @ Replaced::OnlyGrew)) => Err(why.to_string()),
             (model, _) => Ok(model),
         }
@@ -171,7 +171,7 @@ impl<'a> Backtest<'a> {
             trial.labelled_found += usize::from(self.incidents(windows, &scores) > 0);
         }
         for (at, windows) in &self.injected {
-            // An anomaly in the middle of a false alarm tells nobody anything.
+            // An anomaly that is injected into a false alarm proves nothing, so it does not count as found.
             if self.incidents(&self.held_out[at.clone()], &usual[at.clone()]) > 0 {
                 continue;
             }
@@ -190,7 +190,8 @@ impl<'a> Backtest<'a> {
 impl Trial {
     /// Trains the recipe on other windows, and returns the model and the options that it was trained with.
     ///
-    /// They may show a season that those of the trial did not. Nobody tried a model with that profile, so this one has none.
+    /// The windows may show a season that those of the trial did not. A model with that profile was never tried, so
+    /// this one gets no profile.
     pub fn train(&self, windows: TrainingWindows<'_>) -> Result<(Model, TrainOptions), TrainError> {
         let train = |recipe: Recipe| {
             let (model, _) = train_windows(windows, recipe.features, &recipe.options)?;

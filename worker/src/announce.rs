@@ -1,7 +1,7 @@
-//! Announces anomalies as far as the broker takes them.
+//! Announces anomalies, and drops announcements that the broker does not accept in time.
 //!
-//! Predictions are durable before their anomalies are announced, so an announcement is a convenience, and no ack may wait
-//! for one without end: a broker that is short of memory takes no messages, and acks are what makes room in it.
+//! Predictions are durable before their anomalies are announced, so an announcement is only a convenience. No ack may
+//! wait for one indefinitely: a broker that is short of memory accepts no messages, and only acks free its memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::stats::Stats;
 
 /// How long the acks of a batch wait for its announcements.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(5);
-/// Maximum number of announcements that wait for their confirmations concurrently.
+/// Maximum number of announcements that await confirmation at the same time.
 const SIDE_BY_SIDE: usize = 256;
 
 /// A worker's announcer. At most one batch is late; while it is, newer announcements are dropped.
 pub(crate) struct Announcer<Q> {
     queue: Q,
     stats: Arc<Stats>,
-    /// The batch that is being announced. If the broker has not taken it in time, it stays here. Once it is done, the
-    /// broker takes announcements again.
+    /// The batch that is being announced. If the broker does not confirm it in time, it stays here; its end shows that
+    /// the broker accepts announcements again.
     late: JoinSet<()>,
-    /// Number of announcements dropped since then.
+    /// Number of announcements dropped while `late` is late.
     dropped: u64,
 }
 
@@ -78,7 +78,7 @@ impl<Q> Drop for Announcer<Q> {
     }
 }
 
-/// Announces a batch. One that cannot be announced is counted, and holds up no other.
+/// Announces a batch. Counts an announcement that fails, and goes on with the others.
 async fn publish<Q: Queue>(queue: Q, stats: Arc<Stats>, announcements: Vec<Announcement>) {
     let mut announced = futures::stream::iter(announcements)
         .map(|announcement| {

@@ -25,7 +25,7 @@ use crate::{WorkerError, WorkerOptions};
 /// Messages scored together on a blocking thread: enough to pay for the thread switch, few enough to flush on time.
 const MICRO_BATCH: usize = 2_048;
 
-/// A queue that is silent for this long has sent everything, for suspects to be gathered.
+/// While suspects are gathered: a queue that is silent for this long has sent everything.
 const QUIET: Duration = Duration::from_millis(250);
 
 /// How long the acks of a batch wait for its dead letters, so that one frame acks them all.
@@ -45,7 +45,8 @@ pub async fn run<Q: Queue>(
     stats: Arc<Stats>,
     mut shutdown: Shutdown,
 ) -> Result<(), WorkerError> {
-    // Messages that come before the store does could not be finished, nor be given back for nothing.
+    // Wait for the store before subscribing. Without it, messages could not be finished, and returning them would spend
+    // a delivery.
     tokio::select! {
         answered = store.wait_for_answer() => answered?,
         () = shutdown.stopping() => return Ok(()),
@@ -72,7 +73,7 @@ pub async fn run<Q: Queue>(
     };
     let mut deliveries = Vec::with_capacity(MICRO_BATCH);
     let mut writing: Option<Writing> = None;
-    // Turns false after the last delivery that was in flight when the stop was requested.
+    // Becomes false after the last delivery that was in flight when the stop was requested.
     let mut intake = true;
     let mut stopping = false;
     loop {
@@ -160,7 +161,7 @@ struct Worker<Q: Queue> {
     /// Messages received and not settled, including suspects, messages being written, and those of dead letters that are
     /// not durable yet.
     held: usize,
-    /// Dead letters that are not durable yet. Each holds up its own message only.
+    /// Dead letters that are not durable yet. Each delays only the ack of its own message.
     dead_lettering: JoinSet<DeadLettered>,
     suspects: Suspects,
     options: WorkerOptions,
@@ -231,11 +232,12 @@ impl<Q: Queue> Worker<Q> {
         self.ack(receipts).await
     }
 
-    /// Begins to dead-letter messages. Returns the receipts of those whose dead letters are durable soon: acked together
-    /// with the rest of the batch, they leave no gaps, and one frame acks them all.
+    /// Starts to dead-letter messages. Returns the receipts of those whose dead letters become durable within
+    /// [`DEAD_LETTERS_WITHIN`]: acked together with the rest of the batch, they leave no gaps, and one frame acks them
+    /// all.
     async fn set_aside_durably(&mut self, dead: Vec<(Receipt, Reason)>) -> Result<Vec<Receipt>, WorkerError> {
         let mut durable = Vec::with_capacity(dead.len());
-        // Earlier ones that are not durable yet show that the broker takes none at the moment.
+        // If earlier dead letters are not durable yet, the broker accepts none now, so do not wait for these.
         let deadline = match self.dead_lettering.is_empty() {
             true => Instant::now() + DEAD_LETTERS_WITHIN,
             false => Instant::now(),
@@ -251,7 +253,7 @@ impl<Q: Queue> Worker<Q> {
         Ok(durable)
     }
 
-    /// Acks messages whose dead letters are durable at last: the one that has `ended`, and all others that have.
+    /// Acks the message whose dead-lettering has `ended`, and all others that are durable by now.
     async fn settle_dead(&mut self, ended: Result<DeadLettered, JoinError>) -> Result<(), WorkerError> {
         let mut receipts = Vec::from_iter(self.dead_lettered(ended)?);
         while let Some(ended) = self.dead_lettering.try_join_next() {

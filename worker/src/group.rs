@@ -21,7 +21,8 @@ pub(crate) fn score(
     model.model.score_rows_on(path, &rows.values, scratch, scores)?;
     let shadow = shadows::score(model, &message.sensor, of_shadow, stats, |shadow, scores| {
         let of_shadow = self::rows(shadow, message)?;
-        // Of other windows than the current version scores, there is nothing to put it beside.
+        // A shadow is compared window by window, so it is skipped unless it scores the same windows as the current
+        // version.
         if of_shadow.starts == rows.starts {
             shadow.score_rows_on(path, &of_shadow.values, &mut Scratch::default(), scores)?;
         } else {

@@ -172,7 +172,7 @@ impl ModelCache {
         let Some((model, version)) = read.await.map_err(Arc::new)? else {
             return Ok(None);
         };
-        // Once it is promoted, a shadow would say the same twice.
+        // A shadow that has been promoted is the current version; scoring it would only repeat the result.
         let wanted = self.shadows.version_of(sensor).await;
         let wanted = wanted.filter(|shadow| *shadow != version);
         let known_shadow = known.and_then(|known| known.shadow.as_ref());

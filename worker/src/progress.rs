@@ -1,4 +1,4 @@
-//! Whether the workers of a process make progress, for its readiness.
+//! Tells whether the workers of a process make progress, for its readiness check.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -49,8 +49,9 @@ impl Progress {
         Counted::among(&self.writing)
     }
 
-    /// Returns why nothing moves: `held` messages are held, of which `dead` wait for their dead letters, and none has been
-    /// settled for `patience`; or nobody has subscribed to the queue.
+    /// Returns why the workers make no progress, or `None` if they do or have nothing to do. They make none if nobody
+    /// has subscribed to the queue, or if they hold `held` messages and have settled none for `patience`. `dead` of
+    /// these messages wait for their dead letters.
     pub(crate) fn outage(&self, held: i64, dead: i64, patience: Duration) -> Option<String> {
         if !self.is_subscribed.load(Relaxed) {
             return Some("not subscribed to the queue yet".to_owned());

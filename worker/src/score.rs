@@ -199,7 +199,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                 )
             }
         };
-        // A panic may have come between two of them.
+        // The panic may have left some of the message's predictions.
         scored.predictions.truncate(first);
         let detail = format!("model {} of {}: {why}", model.version, task.sensor());
         scored.unscorable.push(Unscorable::logged(envelope, code, detail));
@@ -207,7 +207,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
     scored
 }
 
-/// Returns the result of a shadow version in one of the windows.
+/// Returns a shadow version's result for one window.
 pub(crate) fn beside(version: &Arc<str>, scores: &Scores, at: usize) -> Shadow {
     Shadow {
         version: Arc::clone(version),
@@ -216,8 +216,8 @@ pub(crate) fn beside(version: &Arc<str>, scores: &Scores, at: usize) -> Shadow {
     }
 }
 
-/// Tells which feature makes a window an anomaly, if it is one. If `explain` panics, the window lacks its cause and nothing
-/// else: it is scored, and scoring it again would end in the same way.
+/// Returns the feature that makes a window an anomaly; `None` if it is normal or has no reason. If `explain` panics,
+/// the window only lacks its cause: its score stands, and a retry would panic again.
 pub(crate) fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) -> Option<Cause> {
     if !is_anomaly(decision) {
         return None;

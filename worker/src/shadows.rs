@@ -1,6 +1,7 @@
-//! Shadow versions: scored beside the current ones, and never in their way.
+//! Scores shadow versions beside the current ones, without ever delaying them for long.
 //!
-//! Whatever goes wrong with a shadow is counted and logged once. It fails no message, and no outage is waited for.
+//! A failure of a shadow is counted and logged once. It fails no message, and no message waits out an outage of the
+//! store for a shadow.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(crate) struct LoadedShadow {
     pub(crate) version: Arc<str>,
     /// `None` if it cannot be read. The next refresh tries again.
     pub(crate) model: Option<Arc<Model>>,
-    /// Whether it was logged that it cannot score.
+    /// Whether the log already says that it cannot score.
     told: AtomicBool,
 }
 
@@ -122,14 +123,14 @@ impl LoadedShadow {
         }
     }
 
-    /// Returns whether both are the same version, and both can be scored or neither.
+    /// Returns whether both are the same version, and either both or neither can score.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.version == other.version && self.model.is_some() == other.model.is_some()
     }
 }
 
-/// Scores a message with the sensor's shadow version, by `score`, which returns how many windows it should be. Returns the
-/// version if `scores` now holds its results.
+/// Scores a message with the sensor's shadow version. `score` fills `scores` and returns the expected number of
+/// windows. Returns the version if `scores` now holds its results, and `None` if there is no shadow or it failed.
 pub(crate) fn score<'a>(
     loaded: &'a LoadedModel,
     sensor: &SensorId,

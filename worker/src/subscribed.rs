@@ -1,4 +1,4 @@
-//! Waits for the worker's subscription, and for one that is on its way when a stop is requested.
+//! Waits for the worker's subscription, even if a stop is requested while it is starting.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use tokio::time::timeout;
 use windrow_queue::QueueError;
 use windrow_service::Shutdown;
 
-/// How long a stop waits for a subscription that is being started. The broker may have sent messages on it already, and each
-/// that is given back has spent a delivery.
+/// How long a stop waits for a subscription that is starting. The broker may already have sent messages on it, and
+/// returning a message spends one of its deliveries.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Waits for a consumer. A stop gives up one that fails, or takes longer than [`SUBSCRIBED_WITHIN`].
+/// Waits for a consumer. Returns `None` if a stop is requested and the subscription then fails or takes longer than
+/// [`SUBSCRIBED_WITHIN`].
 pub(crate) async fn subscribed<C>(
     consuming: impl Future<Output = Result<C, QueueError>>,
     shutdown: &mut Shutdown,

@@ -34,7 +34,7 @@ impl Suspects {
         self.waiting.is_empty()
     }
 
-    /// Returns whether there are suspects, to which others may have to be added before the first is scored.
+    /// Returns whether there are suspects that are not in order yet: more may arrive before the first is scored.
     pub(crate) fn is_gathering(&self) -> bool {
         !self.waiting.is_empty() && !self.arranged
     }

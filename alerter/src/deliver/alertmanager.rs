@@ -132,7 +132,8 @@ fn alerts(events: &[Event], open: &[Event], now: EventTime, lasts: Duration) -> 
             }
             Stage::Closed | Stage::Withdrawn => {
                 let at = (&event.incident, severity);
-                // Nobody has heard of it: it is raised, and ends by itself, or it would pass unnoticed.
+                // Receivers do not know this incident yet, so raise it and let it expire; otherwise nobody would notice
+                // it.
                 let is_news = |event: &&Event| event.stage != Stage::Closed;
                 let unheard = events
                     .iter()
@@ -170,7 +171,7 @@ fn alert(event: &Event, severity: Severity, ends: EventTime) -> Alert {
         labels: labels.into_iter().collect(),
         annotations: annotations.into_iter().collect(),
         starts_at: course.opened.to_string(),
-        // Alertmanager takes an alert that ends before it starts for an error.
+        // Alertmanager rejects an alert that ends before it starts.
         ends_at: ends
             .max(course.opened.saturating_add(Duration::from_millis(1)))
             .to_string(),

@@ -33,7 +33,7 @@ pub(crate) struct GroupTally {
     pub(crate) fewer: u64,
     /// Of these, windows with neither, or fewer readings, that the grouper is not done with.
     pub(crate) pending: u64,
-    /// Windows before the first that has a prediction or a dead letter: the model may be newer than they are.
+    /// Windows before the first one with a prediction or a dead letter. They may be older than the model.
     pub(crate) earlier: u64,
 }
 
@@ -67,7 +67,7 @@ impl GroupTally {
         line
     }
 
-    /// Returns how the windows that are lost are asked for again.
+    /// Returns the steps that request the lost windows again.
     pub(super) fn way_back(&self) -> Option<String> {
         (self.missing() > 0).then(|| {
             "for several tags together, stop windrow-grouper, delete grouping/state.json, and start it with a --look-back that \
@@ -96,7 +96,7 @@ pub(super) struct GroupAudit<'a> {
     tally: GroupTally,
 }
 
-/// The windows of a device's tags: those of an hour, and those before that its rows are made of.
+/// The windows of a device's tags in an hour, and the earlier windows that its rows need.
 #[derive(Default)]
 struct TagWindows {
     /// Of each tag, in order of time.
@@ -138,7 +138,7 @@ enum Row {
     Whole,
     /// Readings are missing.
     Fewer,
-    /// A model of other tags made it, or one that cannot be read: its readings cannot be compared.
+    /// Its model has other tags or cannot be read, so the readings cannot be compared.
     OfOthers,
 }
 
@@ -170,8 +170,8 @@ impl<'a> GroupAudit<'a> {
         self.groups.context()
     }
 
-    /// Takes all rows of the next hour that count, ordered by sensor and time. Windows that are not `covered` are not counted: later
-    /// ones are made of them.
+    /// Takes the rows that count of the next hour, ordered by sensor and time. Windows that are not `covered` are not
+    /// counted; they are kept because later rows need them.
     pub(super) async fn take(
         &mut self,
         hour: &Hour,
@@ -234,7 +234,7 @@ impl<'a> GroupAudit<'a> {
             None => None,
         };
         match row {
-            // Where the tags were others for a while, nobody asked for the windows of the present ones.
+            // While the model had other tags, nobody requested windows of the present tags.
             Some(Row::OfOthers) => *has_begun = false,
             Some(_) => *has_begun = true,
             None => *has_begun |= window.dead.is_some(),
@@ -287,7 +287,7 @@ impl<'a> GroupAudit<'a> {
 
     /// Returns whether the grouper has seen all parts of an hour.
     ///
-    /// It does not look for parts of hours before those that it keeps in mind, so there is nothing that it has still to see.
+    /// The grouper no longer looks for parts of hours older than those in its state, so they count as seen.
     fn has_seen(&self, hour: &Hour) -> bool {
         let hours = &self.progress.hours;
         let Some(start) = hour.start() else { return true };
@@ -297,7 +297,7 @@ impl<'a> GroupAudit<'a> {
         }
     }
 
-    /// Returns whether the grouper has asked for a window with all readings that it is ever asked for with.
+    /// Returns whether the grouper has made its last request for a window, so that no more readings will be added.
     fn is_settled(&self, group: &Group, start: EventTime) -> bool {
         start < self.progress.base && start.saturating_sub(group.context()) >= self.unseen_until
     }
@@ -320,7 +320,7 @@ impl<'a> GroupAudit<'a> {
             return Ok(Row::OfOthers);
         }
         let first = row.aggregate.window_start.saturating_sub(group.context());
-        // The grouper does not look at what came before its origin, or came late there.
+        // The grouper ignores windows before its origin, including their late readings.
         let is_short =
             count.is_some_and(|count| row.aggregate.count < count) && first >= self.progress.origin;
         Ok(if is_short { Row::Fewer } else { Row::Whole })
@@ -390,7 +390,7 @@ impl TagWindows {
 fn windows_of(dead: &[DeadLetter], groups: &Groups) -> HashMap<Arc<str>, BTreeMap<EventTime, u64>> {
     let mut windows: HashMap<Arc<str>, BTreeMap<EventTime, u64>> = HashMap::new();
     for dead_letter in dead {
-        // What cannot be decoded is logged where the messages of sensors are.
+        // Undecodable messages are logged in `reconcile`.
         let Ok(ScoringTask::Group(message)) = ScoringTask::decode(&dead_letter.message.body) else {
             continue;
         };

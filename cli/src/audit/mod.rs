@@ -96,7 +96,7 @@ impl AuditArgs {
         let mut audit = self.look(&scope, broker.as_ref()).await?;
         let is_stale = audit.waiting.as_ref().is_some_and(|waiting| waiting.sampled);
         if is_stale && matches!(audit.outcome(), Outcome::Failed(_)) && audit.missing() > 0 {
-            // What seems lost may have been taken by a worker since the figures were taken.
+            // A worker may have received the messages after RabbitMQ took its figures, so look once more.
             tokio::time::sleep(NEXT_SAMPLE).await;
             audit = self.look(&scope, broker.as_ref()).await?;
         }
@@ -104,7 +104,7 @@ impl AuditArgs {
             broker.close().await;
         }
         if !matches!(audit.outcome(), Outcome::Failed(_)) {
-            // What waits is scored without a replay, and would be scored twice with one.
+            // Waiting messages are scored anyway; a replay would score them twice.
             audit.get_back.clear();
         }
         if self.output.output == OutputFormat::Json {
@@ -120,7 +120,8 @@ impl AuditArgs {
 
     /// Audits `scope`, with what a broker holds at the moment.
     async fn look(&self, scope: &Scope<'_>, broker: Option<&Broker>) -> Result<Audit, CliError> {
-        // First what waits, then what it becomes: a message that is settled in between is found there.
+        // Count the waiting messages first, then read the results: a message settled in between is then found among the
+        // results.
         let waiting = match broker {
             Some(broker) => Some(self.broker.waiting(broker).await?),
             None => None,
@@ -263,7 +264,7 @@ fn show_table(audit: &Audit) -> Result<(), CliError> {
     show::line(&audit.all.verdict())
 }
 
-/// What an audit is about: the windows that were dispatched before it began.
+/// The scope of an audit: the windows dispatched before it began.
 pub(crate) struct Scope<'a> {
     store: &'a Store,
     from: Option<EventTime>,

@@ -1,4 +1,5 @@
-//! From readings on: read = in windows + in quarantine, for each source, compared with `dispatched/` and `quarantine/`.
+//! Accounts for readings: for each source, read = in windows + in quarantine, compared with `dispatched/` and
+//! `quarantine/`.
 //!
 //! The checkpoints say where the readings are. The tables may be ahead of them, since they are written first; a table
 //! that is behind has lost something.
@@ -126,8 +127,8 @@ fn of_source(source: &str, accounts: &[&Account], tables: &Tables) -> SourceRead
     readings
 }
 
-/// Checks that no reading that was put in a window was lost before the window was dispatched. Besides those that the
-/// checkpoints know of, and late ones, `more` readings were dispatched.
+/// Checks that no reading in a window was lost before the window was dispatched. `more` is the number of dispatched
+/// readings that are neither in the checkpoints nor late.
 fn check_windows(source: &str, more: u64, readings: &mut SourceReadings) {
     let kept = readings.dispatched + readings.open;
     let missing = readings.all.windowed.saturating_sub(kept);
@@ -149,8 +150,8 @@ fn check_windows(source: &str, more: u64, readings: &mut SourceReadings) {
     }
 }
 
-/// Checks that `dispatched/` holds what was dispatched. Returns how many readings more it holds that a replay of late ones
-/// does not explain: these were never in a window, so they cannot stand for readings that were.
+/// Checks that `dispatched/` holds all dispatched readings. Returns how many more it holds than the checkpoints and a
+/// replay of late readings explain. Late readings were never in a window, so they cannot make up for lost ones.
 fn check_dispatched(
     source: &str,
     days: &BTreeMap<String, u64>,

@@ -22,7 +22,7 @@ pub(crate) struct Waiting {
     /// Whether these are figures of the management API, which are some seconds old.
     #[serde(skip)]
     pub(crate) sampled: bool,
-    /// Why it is not known what workers and other readers hold, although there are some.
+    /// Why the messages held by workers and other readers cannot be counted, although such consumers exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unseen: Option<String>,
 }
@@ -33,7 +33,7 @@ impl Waiting {
         self.ready + self.unacked + self.held
     }
 
-    /// Returns what waits where.
+    /// Returns a list of where how many messages wait, for people.
     pub(super) fn text(&self) -> String {
         let places = [
             (self.ready, "on the queue"),

@@ -1,4 +1,4 @@
-//! How many false incidents are promised: `1 per sensor-month`.
+//! The budget: the promised rate of false incidents, such as `1 per sensor-month`.
 
 mod promise;
 
@@ -34,7 +34,7 @@ pub(crate) const MONTH: Duration = Duration::from_secs(2_629_746);
 /// The same in days.
 const DAYS: f64 = 30.436_875;
 
-/// What a budget may be given by, and how many of it a month has.
+/// The units of a budget, and how many of each fit into a month.
 const UNITS: [(&str, Unit, f64); 4] = [
     ("day", Unit::Day, DAYS),
     ("week", Unit::Week, DAYS / 7.0),

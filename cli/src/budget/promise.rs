@@ -29,7 +29,7 @@ impl Promise {
         Ok(DOCUMENT.read(store).await?.0)
     }
 
-    /// Writes the promise of a store, in place of the one before. The same rate is promised since it was first.
+    /// Replaces the promise of a store. If the rate is unchanged, its start date stays.
     pub(crate) async fn write(&self, store: &Store) -> Result<(), CliError> {
         let replace = |kept: &mut Option<Self>| {
             let before = kept.take().filter(|before| before.budget == self.budget);

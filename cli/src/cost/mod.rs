@@ -1,4 +1,4 @@
-//! `windrow cost`: what a fleet of sensors costs in a month.
+//! `windrow cost`: estimates the monthly bill of a fleet of sensors.
 
 mod bill;
 mod measured;
@@ -56,7 +56,7 @@ impl HasRemedy for CostError {
 /// What a worker VM is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Priority {
-    /// May be evicted; what it had in hand is delivered again.
+    /// May be evicted; the messages that it held are delivered again.
     Spot,
     /// Is not evicted.
     Regular,

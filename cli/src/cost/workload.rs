@@ -86,7 +86,7 @@ pub(super) struct Fleet {
 }
 
 impl Workload {
-    /// Refuses what makes no sense, or cannot be counted.
+    /// Returns an error if an option makes no sense or is out of range.
     pub(super) fn check(&self) -> Result<(), CostError> {
         let refuse = |why: String| Err(CostError::Workload(why));
         let Self {
@@ -193,7 +193,7 @@ impl Workload {
         }
     }
 
-    /// Returns the seconds of one core that a batch takes, its models loaded anew.
+    /// Returns the core-seconds that a batch takes, including reloading its models.
     pub(super) fn batch_core_seconds(&self) -> f64 {
         let message = message_core_seconds(self.windows_per_message()) + self.model_load.as_secs_f64();
         self.sensors() * message

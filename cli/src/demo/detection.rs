@@ -18,8 +18,8 @@ pub(super) struct Detected {
     pub(super) false_alarms: BTreeMap<SensorId, u64>,
     /// Every true anomaly, and whether an incident meets it; see [`meets`].
     pub(super) anomalies: Vec<(Anomaly, bool)>,
-    /// When every sensor has sent its first reading. What is wrong from that reading on began before, so it was learned and is not to
-    /// be found.
+    /// When every sensor has sent its first reading. An anomaly present from the first reading on began during
+    /// training, so it was learned and does not have to be found.
     since: EventTime,
     /// What people would have been told, the highest scores first, with the true anomaly that each meets first.
     pub(super) incidents: Vec<(Incident, Option<AnomalyKind>)>,

@@ -1,4 +1,4 @@
-//! Where the windows are that were expected: hour by hour, so that a year of a large fleet needs no more memory than an hour.
+//! Accounts for expected windows, hour by hour, so that a year of a large fleet needs no more memory than an hour.
 //!
 //! In each hour a sensor has the windows that were dispatched or scored, and misses those that it [was expected](super::cadence)
 //! to have. Each window is in one column, so the sum is right by construction.
@@ -23,7 +23,7 @@ use crate::progress::steps;
 /// Number of sensors whose models are looked up at once.
 const MODELS_AT_ONCE: usize = 64;
 
-/// Windows of a fleet in a stretch of time, by what became of them.
+/// Windows of a fleet in a stretch of time, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Account {
     /// Windows that there should be.
@@ -125,7 +125,7 @@ impl<'a> Accounting<'a> {
     }
 
     async fn run(&mut self) -> Result<(), CliError> {
-        // What is usual is learned from the day before.
+        // Read one day more, to learn each sensor's typical number of windows.
         let learn = self
             .from
             .map(|from| from.saturating_sub(Length::DAY.as_duration()));

@@ -23,7 +23,7 @@ pub(super) struct BudgetKept {
     promise: Option<Promise>,
     /// Months of all sensors, counted by scored windows.
     months: f64,
-    /// Sensors that were last scored by another threshold than the promised one.
+    /// Sensors whose last threshold differs from the promised one.
     elsewhere: u64,
     rate: Rate,
     spending: Spending,
@@ -132,7 +132,7 @@ impl LoudModel {
 pub(super) fn drifting(sensors: &mut [Known<'_>]) -> Vec<(SensorId, Drift)> {
     let drift = |known: &mut Known<'_>| Some((known.sensor.clone(), known.level.drift()?));
     let mut drifting: Vec<_> = sensors.iter_mut().filter_map(drift).collect();
-    // One that does not move within days is as far as can be.
+    // A sensor that does not move within a day counts as infinitely far.
     let times = |drift: &Drift| drift.times().unwrap_or(f64::INFINITY);
     drifting.sort_by(|(a, of_a), (b, of_b)| times(of_b).total_cmp(&times(of_a)).then_with(|| a.cmp(b)));
     drifting
@@ -155,7 +155,7 @@ pub(super) async fn loud_models(
     for (sensor, flagged) in loud.into_iter().take(most) {
         let created = match created(models, sensor).await {
             Ok(created) => created,
-            // What is damaged tells nothing, and hides nothing else.
+            // List a damaged model too, without the time when it was stored.
             Err(error) if error.is_of_one_model() => None,
             Err(error) => return Err(error),
         };

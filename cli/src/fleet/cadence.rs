@@ -1,14 +1,14 @@
 //! How many windows a sensor is expected to have in an hour: as many as in its own last hours.
 //!
-//! A sensor that rests at night is not expected then: a pause that is not longer than its longest one of the last two weeks
-//! is usual. The hours in which a pause begins and ends count as far as the sensor was there.
+//! A sensor that rests at night is not expected then: a pause counts as normal if it is no longer than the longest one
+//! of the last two weeks. In the hours in which a pause begins and ends, only the time before and after it counts.
 
 use windrow_common::{EventTime, Length};
 
 /// Number of hours whose median is usual: a day.
 const RECENT: usize = 24;
 
-/// For so many hours a long pause is remembered.
+/// Number of hours for which a long pause is remembered.
 const MEMORY: i64 = 14 * 24;
 
 const HOUR: i64 = 3_600_000;
@@ -39,7 +39,7 @@ pub(super) struct Present {
 }
 
 impl Cadence {
-    /// Begins with a sensor that was known to be silent before, as if it had each window.
+    /// Creates the cadence of a sensor that has been silent since `last`, as if it had had every window until then.
     pub(super) fn full(window_length: Length, last: EventTime) -> Self {
         let windows = (HOUR / window_length.as_millis()).clamp(1, i64::from(u32::MAX));
         let windows = u32::try_from(windows).unwrap_or(1);
@@ -66,7 +66,7 @@ impl Cadence {
         }
     }
 
-    /// Returns whether the sensor was not there for so long that nobody expects it any more.
+    /// Returns whether the sensor has been silent for so long that it is no longer expected.
     pub(super) fn is_forgotten(&self, hour: EventTime) -> bool {
         self.pause(number(hour)) > MEMORY
     }
@@ -76,8 +76,8 @@ impl Cadence {
         self.last.map_or(0, |last| hour - last - 1)
     }
 
-    /// Takes the hour from `from` to `to`, which is shorter at the ends of what is looked at, and returns how many windows
-    /// are expected in it, at least those that are there.
+    /// Takes the hour from `from` to `to`, which is shorter at either end of the report. Returns how many windows are
+    /// expected in it, never fewer than are present.
     pub(super) fn take(&mut self, from: EventTime, to: EventTime, present: Option<Present>) -> u32 {
         let hour = number(from);
         if hour - self.longest_at > MEMORY {

@@ -1,4 +1,4 @@
-//! Which part of the incidents that somebody looked at was true.
+//! Computes the share of labelled incidents that were true.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use windrow_common::{EventTime, Incident, IncidentKind};
 
 use crate::label::{IncidentLabels, IncidentVerdict};
 
-/// Incidents by what people say of them.
+/// Counts of incidents by label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Labelled {
     /// Something was wrong.

@@ -13,7 +13,7 @@
 
 use windrow_common::{EventTime, Length};
 
-/// An hour has so many parts, and one window of each is looked at.
+/// Number of parts of an hour; one window of each part is used.
 const OF_AN_HOUR: i64 = 20;
 /// Most windows of an hour, if there are repeats.
 const MOST_OF_AN_HOUR: usize = 64;
@@ -112,7 +112,7 @@ impl Level {
         self.hours = hours;
     }
 
-    /// Returns how the sensor drifts, if it does. The last day is over by that.
+    /// Ends the last day, and returns how the sensor drifts, if it does.
     pub(super) fn drift(&mut self) -> Option<Drift> {
         self.end_day();
         let (first, last) = (self.days.first()?, self.days.last()?);
@@ -154,7 +154,7 @@ impl Level {
 }
 
 impl Drift {
-    /// Returns how often the movement is as far as that of a usual day; `None` if the sensor does not move within days.
+    /// Returns the ratio of the movement to that of a typical day; `None` if the sensor does not move within a day.
     pub(super) fn times(&self) -> Option<f64> {
         (self.usual > 0.0).then(|| self.moved.abs() / self.usual)
     }

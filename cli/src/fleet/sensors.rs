@@ -41,7 +41,7 @@ pub(super) struct Sensors<'a> {
 }
 
 impl<'a> Sensors<'a> {
-    /// Returns the place of a sensor in the list. One that is new is made by `new`.
+    /// Returns the index of a sensor in the list. If it is not in the list yet, adds it with `new`.
     pub(super) fn find(
         &mut self,
         device: &str,

@@ -11,15 +11,16 @@ const DEVIATE: f64 = 1.959_964;
 
 /// The incidents of a stretch of time that count against the budget.
 ///
-/// These are anomalies of single sensors that are labelled false, or not labelled. Those that are labelled true or maintenance were
-/// worth it, nobody was told of those that a maintenance has hushed, and no budget is promised for several tags together.
+/// These are the anomalies of single sensors that are labelled false or not labelled. Not counted are incidents
+/// labelled true or maintenance, which were worth reporting; incidents muted by a maintenance, which nobody saw; and
+/// incidents of several tags together, for which there is no budget.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spending {
     pub(super) incidents: u64,
     by_sensor: HashMap<SensorId, u64>,
 }
 
-/// A rate of incidents, and between which rates the true one lies if incidents come by chance.
+/// A rate of incidents, with its 95 % confidence limits for random incidents.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
     pub(super) rate: f64,
@@ -27,12 +28,12 @@ pub(super) struct Rate {
     pub(super) high: f64,
 }
 
-/// What became of a promise.
+/// Whether a promise was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The rate is not above it.
     Kept,
-    /// The rate is above it, as it may be by chance.
+    /// The rate is above it, but chance may explain that.
     Unclear,
     /// The rate is above it, by more than chance explains.
     Exceeded,

@@ -1,4 +1,4 @@
-//! `windrow label`: what people found when they looked at an incident.
+//! `windrow label`: records the findings of people who looked at an incident.
 
 mod stored;
 
@@ -38,7 +38,7 @@ pub(crate) struct AddArgs {
     /// What was found
     #[arg(value_enum, value_name = "VERDICT")]
     verdict: IncidentVerdict,
-    /// What else there is to say, for whoever lists it
+    /// Comment, shown in the list
     #[arg(long, value_name = "TEXT", env = "WINDROW_NOTE")]
     note: Option<String>,
     #[command(flatten)]

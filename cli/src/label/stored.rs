@@ -81,7 +81,8 @@ impl IncidentLabel {
         matches!(self.verdict, IncidentVerdict::True | IncidentVerdict::Maintenance)
     }
 
-    /// Returns whether something was wrong that a model should see: silence and stuck values are none of its doing.
+    /// Returns whether the label says that something was wrong that a model should detect. Silence and stuck values are
+    /// not detected by models.
     pub(crate) fn is_anomaly(&self) -> bool {
         self.verdict == IncidentVerdict::True && self.kind == IncidentKind::Anomaly
     }
@@ -125,8 +126,8 @@ impl IncidentLabels {
         DOCUMENT.change(store, change).await
     }
 
-    /// Brings the labels up to date with their incidents, as far as these are still in the table: one that was open has gone
-    /// on, and windows that came late extend one that was over.
+    /// Updates the labels from those of their incidents that are still in the table: an open incident may have gone on,
+    /// and late windows may have extended a closed one.
     pub(crate) async fn catch_up(&mut self, store: &Store) -> Result<(), StoreError> {
         // Incidents of the same hour are in the same file.
         let hours: BTreeSet<EventTime> = self

@@ -1,4 +1,4 @@
-//! Which sensors a command is for, and what became of each.
+//! Selects the sensors of a command, and collects the outcome for each.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,9 +21,9 @@ const MOST_NAMED: usize = 20;
 /// What became of the sensors that a command was for.
 #[derive(Default)]
 pub(super) struct Outcomes {
-    /// What was changed, by sensor.
+    /// The changes, by sensor.
     pub(super) changed: BTreeMap<SensorId, Change>,
-    /// What was left as it is, by the reason.
+    /// The sensors left unchanged, by reason.
     pub(super) left: BTreeMap<&'static str, Vec<SensorId>>,
     failed: Vec<(SensorId, String)>,
 }

@@ -56,8 +56,8 @@ pub(crate) struct ImportArgs {
     /// count, std_sample (pandas' std), rms, range [default: what a model's columns are named, or else mean]
     #[arg(long, value_name = "LIST", env = "WINDROW_FEATURES")]
     features: Option<Features>,
-    /// Readings to compare the sensors with: files or a folder, as --source of other commands. Shows the models that no
-    /// reading is for and the sensors without a model, and decides between several readings of a file's name
+    /// Readings to compare the sensors with: files or a folder, as for --source of other commands. Lists models without
+    /// readings and sensors without a model, and decides if a file name can be read in several ways
     #[arg(long, value_name = "SOURCE", env = "WINDROW_AGAINST")]
     against: Option<String>,
     #[command(flatten)]
@@ -206,7 +206,7 @@ fn contents(file: &Path) -> Result<Vec<u8>, String> {
         return Err("it is a folder: name the files in it".to_owned());
     }
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
-    // Before it is read, so that a file of readings by mistake does not fill the memory.
+    // Check the size before reading, so that a file of readings named by mistake does not fill the memory.
     let bytes = file.metadata().map_err(failed)?.len();
     if bytes > MAX_IMPORT_BYTES as u64 {
         return Err(format!(

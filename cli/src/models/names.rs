@@ -35,7 +35,8 @@ enum Piece {
 type Readings = Vec<(Option<String>, Option<String>)>;
 
 impl NamePattern {
-    /// Reads a pattern. `{device}` and `{tag}` may each stand in it once; one that does not has its name given.
+    /// Parses a pattern. It may contain `{device}` and `{tag}` once each; a name that it does not contain must be given
+    /// instead.
     pub(crate) fn new(
         option: &str,
         pattern: &str,
@@ -108,7 +109,7 @@ impl NamePattern {
 
     /// Returns the one sensor that the path is of.
     ///
-    /// Of several readings, the one that `known` knows counts, if it is the only one.
+    /// If there are several ways to read the path, exactly one of them must be a sensor for which `known` returns true.
     pub(crate) fn sensor_of(
         &self,
         path: &Path,
@@ -126,7 +127,7 @@ impl NamePattern {
             [] => Err(format!("its name does not match --name-pattern {}", self.text)),
             _ => {
                 let named: Vec<String> = readings.iter().map(ToString::to_string).collect();
-                // As an example; the first and the last reading are seldom the right one.
+                // Suggest the middle one as an example; the first and the last are seldom right.
                 let device = readings[readings.len() / 2].device.as_ref();
                 Err(format!(
                     "its name fits --name-pattern {} in {} ways ({}); import it alone with its device, such as \
@@ -151,8 +152,8 @@ impl NamePattern {
             .sum()
     }
 
-    /// Returns the paths that a file of this pattern may have for a sensor, if `other`, a file of `pattern`, is beside
-    /// it.
+    /// Returns the possible paths of a sensor's file by this pattern, in the folder tree of `other`, a file that
+    /// matches `pattern`.
     pub(crate) fn beside(&self, other: &Path, pattern: &Self, sensor: &SensorId) -> Vec<PathBuf> {
         let mut folder = other.to_owned();
         for _ in &pattern.parts {

@@ -18,10 +18,10 @@ use windrow_common::{EventTime, SensorPattern};
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What began longer ago than this is not read.
+/// Events that began longer ago than this are not read.
 const BACK: std::time::Duration = std::time::Duration::from_secs(31 * 86_400);
 
-/// What a calendar says.
+/// The contents of a calendar.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) mutes: Vec<Mute>,

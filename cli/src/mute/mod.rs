@@ -1,4 +1,4 @@
-//! `windrow mute`: maintenance, in which nobody wants to hear of a sensor.
+//! `windrow mute`: mutes sensors during maintenance.
 
 mod calendar;
 
@@ -48,10 +48,10 @@ pub(crate) struct AddArgs {
     /// How long it lasts
     #[arg(long = "for", value_name = "DURATION", env = "WINDROW_FOR", value_parser = parse_duration, conflicts_with = "retired")]
     for_: Option<Duration>,
-    /// The sensors are taken out of service: they are not missed from then on, and what is open of them is over
+    /// Take the sensors out of service: they do not count as silent from then on, and their open incidents close
     #[arg(long, env = "WINDROW_RETIRED")]
     retired: bool,
-    /// Why, for whoever lists it
+    /// Reason, shown in the list
     #[arg(long, value_name = "TEXT", env = "WINDROW_REASON_TEXT")]
     reason: String,
     #[command(flatten)]

@@ -42,13 +42,13 @@ pub(super) struct TooShort {
     pub(super) needed: f64,
 }
 
-/// Returns how many windows of a sensor calibration wants whose model is trained on `most`: so many that the older part is as
-/// large, because a model of fewer windows knows less and raises more.
+/// Returns how many windows calibration needs of a sensor whose model is trained on `most` windows. The older part must
+/// have `most` windows too, because a model trained on fewer knows less and raises more incidents.
 pub(super) fn wanted(most: usize) -> usize {
     most + most / 3
 }
 
-/// Returns how many of so many windows are older ones, which are trained on.
+/// Returns how many of `windows` belong to the older part, which is used for training.
 fn older(windows: usize) -> usize {
     windows - windows / 4
 }
@@ -130,7 +130,8 @@ impl Counts {
                 needed: FEWEST_ALLOWED / per_month,
             });
         }
-        // From above, because counts may rise at first: at a low threshold, incidents run into each other.
+        // Search from the highest threshold down, because counts may rise at first: at a low threshold, incidents
+        // merge.
         let over = self
             .incidents
             .iter()

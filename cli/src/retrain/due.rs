@@ -33,7 +33,7 @@ pub(crate) struct Found {
     pub(crate) imported: u64,
     /// The models of several tags of a device.
     pub(crate) of_devices: Vec<ModelEntry>,
-    /// Those of whose training something cannot be read, and what.
+    /// Sensors whose training parameters cannot be read, with the reason.
     pub(crate) failed: BTreeMap<SensorId, String>,
 }
 

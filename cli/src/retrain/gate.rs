@@ -10,7 +10,7 @@ use windrow_tuning::raised;
 use crate::budget::MONTH;
 use crate::train::Sample;
 
-/// What a new model and the present one raise on the windows that the new one was trained on.
+/// The incidents that a new model and the present one raise on the training windows of the new one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Gate {
     /// Incidents of the new model.
@@ -54,15 +54,15 @@ impl Gate {
         }
     }
 
-    /// Returns whether the new model may replace the present one. One that raises more than is allowed may, if the present
-    /// one raises even more: a sensor that has changed for good is better off with it.
+    /// Returns whether the new model may replace the present one. It may even raise more incidents than allowed if the
+    /// present model raises more still: a sensor that has changed permanently is better off with it.
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     pub(super) fn is_open(&self) -> bool {
         self.new as f64 <= self.allowed || self.present.is_some_and(|present| self.new < present)
     }
 }
 
-/// Counts the incidents that a model raises; silence and stuck values are none of its doing.
+/// Counts the anomaly incidents that a model raises, without silence and stuck values.
 fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
     let mut scores = Scores::default();
     model

@@ -184,7 +184,7 @@ fn stretches(due: &Due, kept_out: &KeptOut) -> Vec<(EventTime, EventTime)> {
         .collect()
 }
 
-/// Returns whether any of the windows that a row is made of lies in a stretch that is left out.
+/// Returns whether any window of a row lies in a stretch that is left out.
 fn is_kept_out(group: &Group, start: EventTime, kept_out: &[(EventTime, EventTime)]) -> bool {
     let first = start.saturating_sub(group.context());
     let end = start.saturating_add(group.window_length().as_duration());

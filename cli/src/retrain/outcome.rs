@@ -1,4 +1,4 @@
-//! What came of training a fleet again: it is stored, counted, and told.
+//! Stores, counts and reports the results of retraining a fleet.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `windrow scale`: what a scaling policy would do, without a fleet.
+//! `windrow scale`: simulates scaling policies without a fleet.
 
 mod chart;
 mod page;

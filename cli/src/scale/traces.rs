@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The name of all generated traces.
 pub(super) const ALL: &str = "all";
 
-/// Returns the named traces. What is not a name is a file.
+/// Returns the named traces. A name that is not a generated trace is the path of a file.
 pub(super) fn traces(names: &[String], sensors: Option<u64>, seed: u64) -> Result<Vec<Trace>, ScaleError> {
     let mut traces = Vec::new();
     for name in names {

@@ -22,7 +22,7 @@ pub(super) fn losses(trace: &str, outcomes: &[Outcome], drain_target: f64) -> Ve
             }
             losses.extend(longer_waits(trace, ours, theirs));
         }
-        // Where the broker is too slow for the target, hindsight's fleet is none that could be run.
+        // If the broker is too slow for the target, hindsight's fleet could not run either.
         let best = of(Contender::Hindsight).filter(|best| best.drain_seconds[2] <= drain_target);
         if let Some(best) = best
             && let Some(more) = more(ours.cost, best.cost)

@@ -74,7 +74,7 @@ pub(crate) async fn train_fleet(
     let scored: HashSet<SensorId> = entries
         .filter_map(|entry| entry.current.then_some(entry.sensor))
         .collect();
-    // Before the first models are stored: once they score, somebody watches.
+    // Write the habits before the first models are stored: the alerter watches a sensor as soon as its model scores.
     let is_new = |sensor: &SensorId| !scored.contains(sensor);
     habits.write(repository.store(), is_new).await?;
     let there = match whose {
@@ -143,8 +143,8 @@ pub(crate) async fn train_fleet(
     Ok(trained)
 }
 
-/// Stores a model that was trained. Returns whether its sensor is pinned, so that the model is a candidate; or what is wrong with
-/// this model alone.
+/// Stores a trained model. Returns whether its sensor is pinned, in which case the model becomes a candidate, or the
+/// error that concerns only this model.
 pub(super) async fn store(
     repository: &ModelRepository,
     sensor: &SensorId,

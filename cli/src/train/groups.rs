@@ -98,8 +98,8 @@ fn smoothing(text: &str) -> Result<u32, String> {
 }
 
 impl GroupArgs {
-    /// Returns how models of several tags are trained, if they are wanted. Of the options of single sensors they share nu and
-    /// the number of rows.
+    /// Returns how to train models of several tags, or `None` if they are not wanted. They share nu and the number of
+    /// rows with the models of single sensors.
     pub(super) fn plan(&self, options: &TrainOptions) -> Result<Option<GroupPlan>, CliError> {
         let Some(GroupBy::Device) = self.group else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What came of tuning: counted, and told with the reasons.
+//! Counts the results of tuning, and reports them with the reasons.
 
 use std::collections::BTreeMap;
 

@@ -218,7 +218,7 @@ async fn of_source(
             "`{named}` has no window of such a sensor: see `windrow inspect`, or name others"
         )));
     }
-    // Of the others nothing is known here, and they are told to have too few windows.
+    // The source has no windows of the remaining sensors, so report them as having too few.
     all.extend(due.into_values().map(Gathered::of));
     Ok(all)
 }

@@ -70,9 +70,9 @@ impl EpochUnit {
         }
     }
 
-    /// Returns the seconds between which a number of this unit is taken for a time: from 1980, and up to 2070, so that
-    /// the spreadsheets' days, dates written as one number and seconds since 1904 are none. Nanoseconds begin at 2000,
-    /// because ticks of 100 ns since the year 1 would else be times of 1990.
+    /// Returns the range, in seconds, in which a number of this unit counts as a time: from 1980 to before 2070. The
+    /// range excludes the day counts of spreadsheets, dates written as one number, and seconds since 1904. Nanoseconds
+    /// start at 2000; otherwise, ticks of 100 ns since the year 1 would pass for times in 1990.
     const fn plausible(self) -> std::ops::Range<i64> {
         const Y1980: i64 = 315_532_800;
         const Y2000: i64 = 946_684_800;
@@ -169,7 +169,7 @@ fn calendar(text: &[u8]) -> Option<WrittenTime> {
 }
 
 fn checked(date: (i64, i64, i64), time: (i64, i64, i64), milli: i64) -> Option<LocalTime> {
-    // The year 0 can be written, and is no readable time.
+    // The year 0 can be written, but times start at the year 1.
     LocalTime::of(date, time, milli).filter(|_| date.0 >= 1)
 }
 
@@ -233,7 +233,7 @@ impl Decimal {
     }
 }
 
-/// Reads a plain whole number since 1970, of a plausible time: the usual case, for which nothing else is looked at.
+/// Reads a plain whole number as a plausible time since 1970. This is a fast path for the most common form.
 #[inline]
 fn whole_number(text: &[u8]) -> Option<EventTime> {
     if text.is_empty() || text.len() > 19 {
@@ -286,7 +286,7 @@ fn number(text: &[u8], plausible: bool) -> Result<WrittenTime, TimeError> {
     }
 }
 
-/// Returns what a number that is no plausible time since 1970 may be instead.
+/// Returns a hint about what a number may be if it is not a plausible time since 1970.
 fn hint(text: &[u8], value: f64) -> &'static str {
     let is_date = |text: &[u8]| {
         let part = |from: usize, to: usize| std::str::from_utf8(&text[from..to]).ok()?.parse().ok();

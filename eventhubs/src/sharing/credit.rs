@@ -1,15 +1,16 @@
-//! How many events a partition's receiver may be sent ahead, so that those of all partitions fit into memory.
+//! Decides how many events the hub may send ahead to a partition's receiver, so that the events of all partitions fit
+//! into memory.
 //!
-//! AMQP counts credit in events, and an event may have a hundred bytes or a million. So a receiver begins as if every
-//! event were as large as the service takes them, follows the sizes that it sees, and is opened again with another
-//! credit when they have changed.
+//! AMQP counts credit in events, and an event may have a hundred bytes or a million. So a receiver first assumes that
+//! every event has the largest size that the service accepts, and then follows the sizes that it sees. When they
+//! change, it is reopened with another credit.
 
 /// The largest event of the Basic, Standard and Premium tiers, at most
 /// (<https://learn.microsoft.com/azure/event-hubs/event-hubs-quotas>).
 const LARGEST_EVENT: usize = 1 << 20;
-/// What an event takes at least: its names and annotations have a size too.
+/// Smallest size to assume for an event, in bytes: its names and annotations take room too.
 const SMALLEST_EVENT: usize = 1 << 10;
-/// How many events a size is remembered for, at least.
+/// Smallest number of events for which a size is remembered.
 const REMEMBERED: u32 = 1_024;
 /// How many times larger the next credit may be: the sizes of a few events say little about the next thousand.
 const GROWTH: u32 = 8;
@@ -21,7 +22,7 @@ pub(crate) struct Credit {
     most: u32,
     /// Bytes for the events of all partitions.
     budget: usize,
-    /// What the open receiver has; 0 before the first one.
+    /// Credit of the open receiver, in events; 0 before the first one.
     current: u32,
     /// Events since the receiver was opened.
     seen: u32,
@@ -58,7 +59,8 @@ impl Credit {
         }
     }
 
-    /// Returns the size that no recent event exceeds. Powers of two, so that a slow growth costs few receivers.
+    /// Returns a size that no recent event exceeds, in bytes. It is rounded up to a power of two, so that slow growth
+    /// reopens the receiver rarely.
     fn size(&self) -> usize {
         let largest = self.largest.max(self.largest_before).max(SMALLEST_EVENT);
         let assumed = if self.is_known {
@@ -69,8 +71,8 @@ impl Credit {
         assumed.checked_next_power_of_two().unwrap_or(usize::MAX)
     }
 
-    /// Returns how many events fit into the share of one of so many partitions. Shares are of powers of two: a producer
-    /// that gains its partitions one by one would otherwise open all its receivers again for each.
+    /// Returns how many events fit into one partition's share of the memory. The number of shares is a power of two;
+    /// otherwise a producer that gains partitions one by one would reopen all its receivers each time.
     fn fitting(&self, partitions: usize) -> u32 {
         let share = self.budget / partitions.max(1).next_power_of_two();
         let fitting = u32::try_from(share / self.size()).unwrap_or(u32::MAX);
@@ -100,7 +102,7 @@ impl Credit {
         self.current
     }
 
-    /// Returns how many bytes the open receiver may be sent ahead, as far as sizes are known.
+    /// Estimates how many bytes the hub may send ahead to the open receiver.
     pub(crate) fn bytes(&self) -> usize {
         self.size().saturating_mul(self.current as usize)
     }

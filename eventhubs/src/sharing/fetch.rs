@@ -30,11 +30,12 @@ pub(crate) fn room_for_bodies() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(BODY_BYTES_AHEAD))
 }
 
-/// What fetches a partition's events and hands them to its pipeline.
+/// Fetches a partition's events and hands them to its pipeline.
 ///
-/// The client's processor opens a receiver for each partition too, with one credit for all of them and for ever. Those
-/// are never attached: this one is opened again whenever the credit has to change. It has a connection of its own, because
-/// the client's library (0.16) gives up a connection over events that arrive for a receiver that it has just closed.
+/// The client's processor also creates a receiver for each partition, but with one fixed credit for all of them. Those
+/// receivers are never attached. This one is reopened whenever the credit has to change. It has its own connection,
+/// because the client's library (0.16) drops a connection on which events arrive for a receiver that it has just
+/// closed.
 pub(crate) struct Fetch {
     pub(crate) hub: EventHub,
     pub(crate) consumer_group: String,
@@ -73,7 +74,7 @@ impl Fetch {
                 output = &mut ended => Some(Ok(output)),
                 handed = self.receive(&consumer, credit) => handed.err().map(Err),
             };
-            // What the client still holds is dropped, and received again by the next one.
+            // Drops the events that the client still holds; the next client receives them again.
             part_with("receiving connection", consumer.close()).await;
             if let Some(outcome) = outcome {
                 self.stats.forget_prefetch(&self.partition);
@@ -118,7 +119,7 @@ impl Fetch {
                 }
             };
             let Some(event) = Event::of(received) else {
-                // The service numbers every event, so whatever sent this is no such service.
+                // The service numbers every event, so this event comes from something else.
                 if self.stats.count_unnumbered_event() == 1 {
                     let partition = &self.partition;
                     tracing::warn!(
@@ -130,7 +131,7 @@ impl Fetch {
             };
             let bytes = event.bytes();
             self.credit.note(bytes);
-            // At once, whatever waits: each event until then may bring as many bytes as this one.
+            // Stop now, even if events wait for room: every further event may be as large as this one.
             if self.is_due() {
                 return Ok(());
             }

@@ -1,9 +1,9 @@
-//! Partitions that a reader outside of this source's producers takes away.
+//! Detects partitions that another program takes from this source's producers.
 //!
 //! The service lets one receiver with an epoch read a partition of a consumer group: the one with the highest epoch, and
 //! of equal ones the newest. Ours have epoch 0. A producer that takes over a partition says so in the store first, so a
-//! receiver that is displaced while the claim in the store is ours was displaced by somebody else's program. Nothing
-//! helps but to stop it, or to give it a consumer group of its own.
+//! receiver that is displaced while the claim in the store is ours was displaced by somebody else's program. Stop that
+//! program, or give it its own consumer group.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// How often a lasting theft is logged again.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// The partitions that are stolen at the moment.
+/// The partitions that a foreign reader holds now.
 #[derive(Default)]
 pub(super) struct Foreign(BTreeMap<String, Theft>);
 
 struct Theft {
     times: u64,
-    /// What the service says of the reader.
+    /// The service's text about the reader.
     why: String,
     last: Instant,
     said_at: Option<Instant>,
@@ -75,7 +75,7 @@ impl Foreign {
             _ => format!("partitions {names} are"),
         };
         Some(format!(
-            "{which} stolen again and again by a reader that is none of this source's producers ({why}); stop that \
+            "{which} stolen repeatedly by a reader that is not one of this source's producers ({why}); stop that \
              reader, or give it a consumer group other than {consumer_group}"
         ))
     }
@@ -97,7 +97,7 @@ mod tests {
         foreign.note("4", "epoch 6".to_owned(), start + 125 * second);
         let outage = foreign.outage("scoring").unwrap();
         assert!(
-            outage.starts_with("partitions 3, 4 are stolen again and again"),
+            outage.starts_with("partitions 3, 4 are stolen repeatedly"),
             "{outage}"
         );
         assert!(

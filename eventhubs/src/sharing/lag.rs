@@ -119,7 +119,7 @@ async fn look(
             .map_err(|_| hub.silent(ANSWER_WITHIN))?
             .map_err(|error| hub.error(&error))?;
         if !watched.has(&partition, &read_to) {
-            // Lost while the hub was answering. Nothing would ever remove a lag that is set now.
+            // This producer lost the partition while the hub was answering. A lag set now would never be removed.
             continue;
         }
         let next = i64::try_from(read_to.next()).unwrap_or(i64::MAX);

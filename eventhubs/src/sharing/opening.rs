@@ -87,8 +87,8 @@ pub(crate) async fn open<Q: Queue>(
     })
 }
 
-/// Returns where a receiver begins: at `begin`, or by time if the number is not known. A number, because `@latest` would
-/// skip events that arrive between now and the attach.
+/// Returns where a receiver begins: at the sequence number `begin`, or at a time if that number is unknown. It never
+/// returns `@latest`, which would skip events that arrive before the receiver is attached.
 fn first_position(start: Start, begin: Option<Offset>) -> StartPosition {
     match (begin, start) {
         (Some(begin), _) => from(begin),

@@ -173,7 +173,8 @@ impl Ownerships {
         claimed_at.elapsed() > expiry
     }
 
-    /// Returns the first event still needed of a partition that has been handed out, if it has a checkpoint.
+    /// Returns the first event that a partition still needs; `None` if the partition was not handed out or has no
+    /// checkpoint.
     pub(crate) fn begin(&self, partition: &str) -> Option<Offset> {
         self.begins().get(partition).copied()
     }

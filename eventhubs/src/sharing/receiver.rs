@@ -85,8 +85,8 @@ impl Receiver {
                 (None, None) => Ended::Stopped,
             },
         };
-        // Until the client is closed, the processor takes the partition for one that is being read. It identifies
-        // clients by partition, so closing a superseded client would close its successor.
+        // Until the client is closed, the processor believes that the partition is being read. It identifies clients by
+        // partition, so closing a superseded client would close its successor.
         if !self.superseded.get()
             && let Some(client) = Arc::into_inner(self.client)
         {

@@ -50,7 +50,7 @@ pub(crate) async fn run<Q: Queue>(
 ) -> Result<(), SharingError> {
     let opening = &mut pipeline.options.opening;
     if opening.restart {
-        // Every producer that gets a partition would begin it again.
+        // Every producer that takes ownership of a partition would restart it from the beginning.
         let why = "an Event Hub is shared; choose another --source-name to read it from its start";
         return Err(EventHubError::Config("--restart".to_owned(), why.to_owned()).into());
     }
@@ -83,8 +83,8 @@ pub(crate) async fn run<Q: Queue>(
     }
 }
 
-/// Returns whether a session that ended with this error may be followed by another. A hub that has let this producer in
-/// refuses it later while its key is rotated, or its role is changed.
+/// Returns whether another session may follow one that ended with this error. A hub that once accepted this producer
+/// refuses it while its key is rotated or its role is changed, so such a refusal is retried.
 fn may_pass(error: &EventHubError, let_in: bool, has_worked: bool) -> bool {
     match error.remedy() {
         Remedy::Wait => true,
@@ -312,7 +312,7 @@ impl<Q: Queue> Session<'_, Q> {
         self.reading.remove(&partition);
         self.shares.send_replace(self.reading.len());
         match ended {
-            // If it is ours once more by now, another producer had it in between.
+            // If the partition already waits to be read again, another producer of this source owned it in between.
             Ended::Lost(Some(why))
                 if !self.waiting.contains_key(&partition) && self.is_ours(&partition).await =>
             {
@@ -326,7 +326,7 @@ impl<Q: Queue> Session<'_, Q> {
             }
             Ended::Failed(error) => self.fail(error),
         }
-        // Nobody reads a stolen partition for us, so its lag grows and is to be seen.
+        // None of our producers reads a stolen partition, so keep exporting its growing lag.
         if !self.foreign.has(&partition) {
             self.forget_lag(&partition);
         }
@@ -356,7 +356,7 @@ impl<Q: Queue> Session<'_, Q> {
         self.pipeline.stats.forget_lag(partition);
     }
 
-    /// Ends the thefts of partitions that are read undisturbed again, or belong to another producer now.
+    /// Stops reporting a partition as stolen once it is read undisturbed again, or another producer owns it.
     async fn check_thefts(&mut self) {
         let calm = self
             .foreign

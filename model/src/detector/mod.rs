@@ -156,9 +156,9 @@ impl Detector {
     }
 }
 
-/// What came of measuring rows.
+/// What a detector has measured of rows.
 enum Measured<'a> {
-    /// A number that is the greater, the less normal a row is; minus the offset is that of the boundary.
+    /// A number that grows as a row gets less normal. On the boundary, it is minus the offset.
     Beyond { offset: f64 },
     /// Nothing: an SVM has a loop of its own.
     Not(&'a OneClassSvm),

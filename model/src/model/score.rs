@@ -33,7 +33,7 @@ pub fn is_anomaly(decision: f64) -> bool {
 }
 
 impl Scratch {
-    /// Returns the rows as the detector was given them last.
+    /// Returns the rows that were last passed to the detector.
     pub(crate) fn rows(&self) -> &[f64] {
         &self.rows
     }

@@ -1,7 +1,7 @@
 //! Finds the profile of a sensor in its history, if it has one.
 //!
-//! A profile is fitted to the older half of the history and judged by the newer half. What only repeats the noise of the past
-//! does not predict, and would add that noise to every window.
+//! A profile is fitted to the older half of the history and judged by the newer half. A profile that only repeats past
+//! noise predicts nothing, and would add that noise to every window.
 
 use jiff::tz::TimeZone;
 use windrow_common::EventTime;
@@ -48,7 +48,7 @@ pub(crate) fn fit(
     for season in Season::ALL {
         refine(&mut table, older, season);
         let error = mean_error(newer, &table);
-        // Two equal errors of 0 are those of a sensor that never varied.
+        // The comparison is strict: a sensor that never varied has two errors of 0, and needs no profile.
         if error < most {
             chosen = Some(season);
             most = WORTH_A_FINER_ONE * error;

@@ -1,10 +1,11 @@
 //! Histories that a one-class SVM cannot learn from as they are, and where the boundary lies.
 //!
 //! In the exact solution no row lies beyond the boundary but those that nu asks for. Many others lie on it: each vector that
-//! is no outlier, and with a narrow kernel in one dimension nearly every row. There the decision is 0 up to what the solver
-//! may be off, so that a fit as it is flags up to half of its own rows.
+//! is no outlier, and with a narrow kernel in one dimension nearly every row. There, the decision is 0 up to the
+//! solver's error, so an unadjusted fit would flag up to half of its own rows.
 //!
-//! - The boundary is put beyond every row that is on it, by as much as the solver may be off. This is no change of the model.
+//! - The boundary is moved beyond every row that lies on it, by the solver's largest error. This does not count as a
+//!   change of the model.
 //! - A history of few different rows (a sensor that knows only a few values, or has hardly been recorded) does not tell how
 //!   far the boundary should be from them: nu asks for less than one of them to be an outlier. It is moved out by a tenth.
 //! - A sensor whose value never varied gets a model that flags what differs by more than a tolerance.
@@ -57,7 +58,7 @@ pub enum Replaced {
         /// Number of rows.
         rows: usize,
     },
-    /// The value never fell and rose most of the time, so that what comes later lies outside.
+    /// The value never fell and rose most of the time, so later values lie outside the boundary.
     OnlyGrew,
 }
 
@@ -173,7 +174,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// Returns by how much a value may differ that never varied, if this was its largest.
+/// Returns the tolerance of a value that never varied, from its largest absolute value.
 pub(super) fn tolerance(largest: f64) -> f64 {
     LEAST_TOLERANCE.max(TOLERANCE * largest)
 }
@@ -264,7 +265,7 @@ pub(super) fn few(rows: &[f64], dimension: usize, options: &TrainOptions) -> Opt
     })
 }
 
-/// Returns how many of so many rows nu asks to be outliers, at most.
+/// Returns the maximum number of outliers that nu asks for among `rows` rows.
 fn asked_for(options: &TrainOptions, rows: usize) -> usize {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // It is at most the number of rows.
     {

@@ -1,8 +1,8 @@
 //! Trains a model of several tags of a device.
 //!
-//! What the tags have in common is in their covariance: whitened rows show a tag that leaves the others, although its own value
-//! is usual. The threshold is the largest score of rows that were left out of the training, so that what normal rows reach is
-//! no incident.
+//! The covariance holds what the tags have in common: whitened rows reveal a tag that departs from the others, even if
+//! its own value is normal. The threshold is the largest score of rows that were left out of the training, so a score
+//! that normal rows reach raises no incident.
 
 use super::whiten::whitening;
 use super::windows::bands;
@@ -19,8 +19,8 @@ const BLOCKS: usize = 4;
 
 /// Trains a model of a group on its rows, which are in order of time.
 ///
-/// The columns are standardised and whitened, and a one-class SVM with an RBF kernel is fitted to them. Of the options, the kernel
-/// and whatever concerns single sensors do not count.
+/// The columns are standardised and whitened, and a one-class SVM with an RBF kernel is fitted to them. Ignores the
+/// kernel option, and all others that concern single sensors only.
 pub fn train_group(
     rows: &GroupRows,
     group: Group,

@@ -9,7 +9,7 @@ use crate::NearestNeighbours;
 /// Which of the nearest rows counts.
 const NEIGHBOURS: usize = 1;
 
-/// Rows whose features are the same to so many parts of a scaled feature's unit are one.
+/// Rows count as one if their features are equal after rounding to this many parts of a scaled feature's unit.
 const PARTS: f64 = 1e6;
 
 /// Smallest limit, as a share of the rows' spread.

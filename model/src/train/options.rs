@@ -32,9 +32,9 @@ pub struct TrainOptions {
     pub gamma: Gamma,
     /// Whether to centre and scale the features first. Robust z has a centre and a scale of its own instead.
     pub standardise: bool,
-    /// The solver stops when every row agrees with the exact solution to within this share of rho, which is what a score
-    /// may be off. The boundary is put further out by as much. The solver of other kernels than RBF stops at a thousandth of
-    /// it.
+    /// The solver stops when every row agrees with the exact solution to within this share of rho, so scores may be off
+    /// by as much. The boundary is moved outwards by the same share. For kernels other than RBF, the solver stops at a
+    /// thousandth of this tolerance.
     pub tolerance: f64,
     /// Most rows to use, evenly spread over the input: at most 20,000, and 5,000 for other kernels than RBF, whose
     /// memory grows with their square.
@@ -60,7 +60,7 @@ pub enum TrainDetector {
     Svm,
     /// Principal components, with limits of T² and Q.
     PrincipalComponents,
-    /// Robust z, with a limit for each feature. It is the one for few windows, and for values that hardly ever change.
+    /// Robust z, with a limit for each feature. Suits few windows, and values that hardly ever change.
     RobustZ,
     /// The nearest neighbour.
     NearestNeighbours,
@@ -91,7 +91,7 @@ pub enum Gamma {
     Scale,
     /// 1 / features, scikit-learn's `"auto"`.
     Auto,
-    /// This value / features: at scaled features, neighbours are as similar whatever their number.
+    /// This value / features, so that the similarity of neighbours does not depend on the number of scaled features.
     PerFeature(f64),
     /// This value.
     Value(f64),
@@ -250,8 +250,7 @@ impl ProfileChoice {
 impl Gamma {
     /// Returns the gamma to use if nobody chose one: 3 for one feature, and 0.3 / features for several.
     ///
-    /// Among windows of several features each is far from the others, so that a narrow kernel takes many new ones for
-    /// anomalies.
+    /// Windows of several features lie far from each other, so a narrow kernel would flag many normal new windows.
     pub fn for_features(features: &Features) -> Self {
         Self::PerFeature(if features.len() == 1 { 3.0 } else { 0.3 })
     }

@@ -7,7 +7,7 @@
 //! So the steps are made on a working set of such rows, with a kernel matrix that fits into the processor's cache. Then
 //! what changed is added to the gradient of all rows, those that violate the optimality conditions most join the working
 //! set, and so on until none does (Osuna, Freund and Girosi, "An improved training algorithm for support vector machines",
-//! 1997). The kernel of all rows with the vectors is computed anew each time and never stored.
+//! 1997). The kernel of all rows with the vectors is recomputed each time and never stored.
 
 use std::cmp::Ordering;
 
@@ -30,7 +30,7 @@ const JOINING: usize = 64;
 /// How much smaller the violation in the working set becomes before the other rows are looked at again.
 const PROGRESS: f64 = 0.1;
 
-/// The most working sets. Few dozens are needed.
+/// Maximum number of working sets. A few dozen are needed.
 const MOST_SETS: usize = 1_000;
 
 /// The coefficients of all rows, and rho.

@@ -11,7 +11,7 @@ use super::{Checkpoint, CheckpointError, windows_text};
 use crate::window::{Dispatched, Windowing};
 
 impl Checkpoint {
-    /// Takes over what an earlier run has saved.
+    /// Restores what an earlier run has saved.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
         let path = self.path.clone();
         let way_on = self.way_on;

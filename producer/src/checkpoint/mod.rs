@@ -85,7 +85,7 @@ pub struct Checkpoint {
     dispatched_through: EventTime,
     /// How far each sensor is dispatched, in the order of `sensors`.
     dispatched: Arc<Dispatched>,
-    /// How far they may be dispatched already, if further.
+    /// How far each sensor may already be dispatched; `None` if no further than `dispatched`.
     claimed: Option<Arc<Dispatched>>,
     sensors: Vec<SensorId>,
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
@@ -275,7 +275,7 @@ impl Checkpoint {
     pub(crate) fn missed(&self, names: &[String]) -> Vec<(&str, &PartitionPosition)> {
         let there: HashSet<&String> = names.iter().collect();
         let missed = self.partitions.iter().filter(|(name, position)| {
-            // Of the others, nothing is needed any more.
+            // The other partitions are no longer needed.
             let judged = position
                 .claim
                 .as_ref()

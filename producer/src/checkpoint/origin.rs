@@ -1,4 +1,5 @@
-//! What a checkpoint belongs to. It says nothing about another source, or about the same files read otherwise.
+//! The origin of a checkpoint. A checkpoint is invalid for another source, and for the same files read with other
+//! options.
 
 use serde::{Deserialize, Serialize};
 use windrow_common::shell_word;
@@ -23,8 +24,8 @@ fn is_default(columns: &ColumnMapping) -> bool {
 }
 
 impl Origin {
-    /// Refuses the checkpoint at `path`, which belongs to this origin, if it belongs to another one than `now`. `way_on`
-    /// says what else to do.
+    /// Fails if this origin, which is that of the checkpoint at `path`, differs from `now`. `way_on` tells the person
+    /// what to do.
     pub(super) fn check(&self, path: &str, now: &Self, way_on: &'static str) -> Result<(), CheckpointError> {
         if self.source.is_empty() {
             return Ok(());

@@ -18,7 +18,7 @@ pub struct Record {
     pub reason: QuarantineReason,
     /// Its position in its partition.
     pub offset: u64,
-    /// Its number among what shares its offset: among the unreadable items, or among the readings.
+    /// Its number at its offset, counted separately for unreadable items and for readings.
     pub index: u32,
     /// How many readings it holds, as far as can be told.
     pub readings: u64,
@@ -67,7 +67,8 @@ pub struct Stored {
 }
 
 impl Record {
-    /// Returns what is wrong, without the values that are: equal for items of the same kind.
+    /// Returns what is wrong, without the offending values, so that items of the same kind have equal texts. Empty for
+    /// readings.
     pub fn kind(&self) -> String {
         // Values are in quotes, or numbers.
         let mut quote = None;
@@ -141,8 +142,8 @@ impl Stored {
         }
     }
 
-    /// Returns the interval that it belongs to, as its start and end; of a late reading only. An old record does not tell
-    /// how long the interval was: then it is as short as can be.
+    /// Returns the start and end of the interval of a late reading; `None` for other records. Old records do not hold
+    /// the interval's length; for these, returns the shortest interval possible.
     pub fn interval(&self) -> Option<(EventTime, EventTime)> {
         let time = self.late()?;
         let Content::Reading { interval, .. } = &self.record.content else {

@@ -27,7 +27,7 @@ impl Content {
         let length = bytes.min(END_BYTES);
         let mut hash_at = |at| {
             let read = read_at(file, at, length)?;
-            // A file that is cut at this moment must not lend its bytes.
+            // A file that is truncated at this moment must not be identified by fewer bytes.
             match read.len() as u64 == length {
                 true => Ok(hash(&read)),
                 false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
@@ -83,7 +83,8 @@ impl<F: Read + Seek> Candidate<F> {
         Ok(hash(&read_at(&mut self.file, content.bytes - length, length)?) == content.tail)
     }
 
-    /// Returns whether the file has less than `content`, and its first bytes do not differ, if there are enough to tell.
+    /// Returns whether the file is shorter than `content` and may be the beginning of it. The first bytes are compared
+    /// only if there are enough of them.
     pub(in crate::source) fn may_grow_into(&self, content: &Content) -> bool {
         self.size < content.bytes && (self.size < END_BYTES || self.hash == content.head)
     }

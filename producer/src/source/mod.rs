@@ -25,7 +25,8 @@ pub use selected::{Selected, Selection};
 pub use suggest::{Suggestion, suggest};
 pub use unreadable::{Envelope, MAX_RAW_BYTES, RAW_BYTES_PER_BATCH, Raw, Unreadable};
 
-/// A position within a partition: a byte of the (decompressed) file, a row of a Parquet file, or a sequence number.
+/// A position within a partition: a byte of the (decompressed) text, the number of a Parquet row or an Avro event, or a
+/// sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub u64);
 
@@ -71,8 +72,8 @@ pub struct Batch {
     /// For each partition, whether it has more readings that only wait for their turn. Such a partition is silent, but
     /// not idle.
     pub waiting: Vec<bool>,
-    /// For a source that ends and knows its contents: no later batch has a reading before this time. It knows it for
-    /// every batch or for none. Then no reading is late, whatever the order.
+    /// For a source that ends and knows its contents: no later batch has a reading before this time. A source sets it
+    /// for every batch or for none. If it is set, no reading is late, whatever the order.
     pub complete_before: Option<EventTime>,
 }
 
@@ -155,12 +156,12 @@ pub trait Source: Send {
     /// Returns the names of the partitions, under which checkpoints are stored. A followed source may append names.
     fn partitions(&self) -> &[String];
 
-    /// Takes what earlier runs have read, by partition name. A source whose partitions may have been renamed or replaced
-    /// since then names them by their content, and continues those that appear later where they were left. Called
-    /// once, before anything is read.
+    /// Receives what earlier runs have read, by partition name. If partitions may have been renamed or replaced since
+    /// then, the source recognises them by their content. It continues a partition that appears later where the earlier
+    /// run stopped. Called once, before anything is read.
     fn recognise(&mut self, _known: BTreeMap<String, Known>) {}
 
-    /// Returns what tells the content of a partition that has been read so far, if it can be renamed or replaced.
+    /// Returns a fingerprint of what has been read of a partition, if the partition can be renamed or replaced.
     fn content(&mut self, _partition: PartitionIndex) -> Option<Content> {
         None
     }

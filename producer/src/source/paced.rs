@@ -52,7 +52,8 @@ impl Paced {
         batch.clear(self.held.partition);
         batch.readings.extend_from_slice(now);
         let unreadable = &self.held.unreadable[self.given.1..];
-        // With the last readings goes everything else: a damaged file is reported at `next`, an unusable one at 0.
+        // The last readings take all remaining unreadable items with them, whatever their offset: a damaged file is
+        // reported at `next`, an unusable one at 0.
         let passed = match later.is_empty() {
             true => unreadable.len(),
             false => unreadable.partition_point(|unreadable| unreadable.offset < next),

@@ -39,7 +39,7 @@ impl Selected {
         }
     }
 
-    /// Returns the number of items that could not be read, which goes on counting.
+    /// Returns the running count of items that could not be read.
     pub fn unreadable(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.unreadable)
     }

@@ -30,7 +30,7 @@ impl Clock {
     pub(super) fn closed(&self, partition: &Partition, windowing: &Windowing) -> EventTime {
         match self.is_silent(partition, windowing) {
             false => self.closed,
-            // It brings nothing more for the intervals that it has been in. Of any other, it has no readings.
+            // A silent sensor brings nothing more for the intervals that it has readings in, and has none in any other.
             true => {
                 let last = self.latest.floor(windowing.interval).as_millis() + windowing.interval.as_millis();
                 let last = EventTime::from_millis(last);

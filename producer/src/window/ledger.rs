@@ -45,8 +45,8 @@ pub(super) struct Accounts {
     pub(super) open: u64,
     /// Readings that were left to another pass.
     pub(super) left: u64,
-    /// Readings in open windows of the position that this run or pass began at, without those that were read again.
-    /// Negative if more were read again, as when a file that was gone is back.
+    /// Readings in open windows at the position where this run or pass began, minus those read again since. Negative if
+    /// more were read again, as when a missing file has come back.
     pub(super) to_read_again: i64,
 }
 

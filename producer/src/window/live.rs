@@ -11,8 +11,8 @@ use super::partition::Partition;
 use super::{Emitted, Windower, watermark};
 use crate::sensors::{SensorIndex, SensorTable};
 
-/// All open intervals are looked through for silent sensors each time a partition has gone on for this part of the time
-/// after which they count as silent.
+/// How often all open intervals are searched for silent sensors, while the partitions together advance by the time
+/// after which a sensor counts as silent.
 const LOOKS_PER_SILENCE: u64 = 4;
 
 /// What has been closed so far.

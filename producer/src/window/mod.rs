@@ -130,7 +130,7 @@ pub struct Windower {
     partitions: Vec<Partition>,
     dispatched_through: EventTime,
     dispatched: Arc<Dispatched>,
-    /// How far an earlier run may have dispatched, until that is done again.
+    /// How far an earlier run may have dispatched; `None` once this run has repeated it.
     claimed: Option<Arc<Dispatched>>,
     clocks: Clocks,
     closing: Closing,

@@ -37,7 +37,7 @@ impl Position {
 }
 
 impl Position {
-    /// Returns this position, which is durable, with the claim to all that was done up to `ahead`, which is not. `news`
+    /// Returns this durable position with a claim to everything done up to `ahead`, which is not durable yet. `news`
     /// says what was set aside in between, by partition.
     pub fn claiming(&self, ahead: &Self, news: &[Claim]) -> Self {
         let mut claimed = Dispatched::clone(&ahead.dispatched);

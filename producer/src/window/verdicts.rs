@@ -253,7 +253,7 @@ impl Verdicts {
         match reason {
             QuarantineReason::Late => self.news.late.push(at, adjoins),
             QuarantineReason::FarFuture => self.news.far_future.push(at, adjoins),
-            // These are known by their values.
+            // A replay recognises the others by their values.
             _ => {}
         }
         if is_open {

@@ -26,7 +26,8 @@ pub(super) struct Watermark {
     progress: u64,
 }
 
-/// The largest part of the time after which a sensor counts as silent that a single step of the watermark counts for.
+/// A single step of the watermark counts for at most one part in this many of the time after which a sensor counts as
+/// silent.
 const STEPS_PER_SILENCE: u32 = 4;
 
 impl Watermark {

@@ -54,7 +54,7 @@ impl Alarm {
         }
     }
 
-    /// Says when the broker takes no messages, again every minute while it does not, and when it takes them again.
+    /// Reports when the broker stops taking messages, once a minute while it takes none, and when it resumes.
     async fn follow(&self, events: impl Stream<Item = Event>, mut say: impl FnMut(bool)) {
         let mut events = std::pin::pin!(events);
         let mut blocked = false;

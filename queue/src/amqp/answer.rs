@@ -1,4 +1,5 @@
-//! Waiting for the broker's answers: commands for some seconds, services in sight of `/readyz`.
+//! Waits for the broker's answers: commands for some seconds, services for as long as it takes, with the reason in
+//! `/readyz`.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -10,19 +11,19 @@ use tokio::time::{Instant, timeout};
 use super::connection::Link;
 use super::{AmqpError, Management, Reconnect};
 
-/// How long a command waits for an answer, and how soon a service says that there is none.
+/// How long a command waits for an answer, and how long until a service logs that there is none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often a service says again that there is no answer.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// How long the management API may take to explain a silence.
 const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is waited for, in the order in which that began.
+/// The outstanding answers, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered(Mutex<BTreeMap<u64, String>>);
 
 impl Unanswered {
-    /// Returns the first reason, which is what the others wait for, too.
+    /// Returns the oldest reason: the cause of the others, too.
     pub(super) fn first(&self) -> Option<String> {
         self.reasons().first_key_value().map(|(_, reason)| reason.clone())
     }
@@ -55,8 +56,8 @@ impl Link {
     }
 
     /// Waits for the broker's answer to `call`, which does `what` to `queue`. A command gives up after ten seconds. A
-    /// service waits, because the broker answers once it can: giving up could cost messages a delivery. Meanwhile it is
-    /// not ready, and it says so every minute.
+    /// service waits, because the broker answers once it can: giving up could use up delivery attempts of messages.
+    /// Meanwhile it is not ready, and it says so every minute.
     pub(super) async fn answer<T>(
         &self,
         what: &'static str,

@@ -76,8 +76,8 @@ pub struct AmqpArgs {
     /// Name of the exchange for anomalies [default: PREFIX.anomalies]
     #[arg(long, value_name = "NAME", env = "WINDROW_EXCHANGE_ANOMALIES", value_parser = prefix)]
     pub exchange_anomalies: Option<String>,
-    /// How often a message is delivered again after a worker died holding it, before it becomes a dead letter. It takes
-    /// at least 12 to tell a message that kills workers from those held with it
+    /// How often a message is delivered again after a worker died while holding it, before it becomes a dead letter.
+    /// Set at least 12, to tell a message that kills workers from the other messages that those workers held
     #[arg(long, value_name = "N", default_value_t = 20, env = "WINDROW_DELIVERY_LIMIT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub delivery_limit: u32,

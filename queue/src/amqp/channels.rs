@@ -14,7 +14,8 @@ use super::connection::Link;
 
 /// Number of channels in the pool. One is fast enough. With two, nothing waits for a channel that an error has closed.
 const CHANNELS: usize = 2;
-/// How often a channel is replaced on which the broker rejects messages: a full queue rejects many at once.
+/// Shortest time between replacements of channels on which the broker rejects messages: a full queue rejects many at
+/// once.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
 
 /// The channels of a publisher, opened when they are needed.
@@ -29,8 +30,9 @@ struct Manager {
     refused: Refused,
 }
 
-/// The channels on which the broker has rejected a message. A full quorum queue rejects what comes on such a channel until
-/// enough messages have left it, even if the policy that limits it is deleted. New channels are free of that.
+/// The channels on which the broker has rejected a message. A full quorum queue keeps rejecting messages from such a
+/// channel until enough messages have left the queue, even if the policy that limits the queue is deleted. New channels
+/// are not affected.
 #[derive(Clone, Default)]
 struct Refused(Arc<Mutex<RefusedChannels>>);
 
@@ -79,7 +81,7 @@ impl Refused {
         self.channels().numbers.insert(channel.id());
     }
 
-    /// Returns whether the channel is to be replaced now. Its number is then forgotten, because it will be given again.
+    /// Returns whether to replace the channel now. If so, forgets its number, because a new channel will reuse it.
     fn remove(&self, channel: &Channel) -> bool {
         let mut channels = self.channels();
         let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;

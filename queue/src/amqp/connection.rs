@@ -21,15 +21,15 @@ use windrow_common::{Backoff, Counted, HasRemedy, Remedy};
 
 /// How long to wait for the broker to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a broker that takes no messages: it reads nothing more from a connection that has published, so it answers no
-/// close. Waiting for it has made an idle worker exceed its drain timeout.
+/// The same for a broker that takes no messages. It stops reading from a connection that has published, so it never
+/// answers the close. With the longer timeout, an idle worker exceeded its drain timeout.
 const BLOCKED_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Waits between attempts: short at first, for a broker that restarts, and never so long that a person gives up first.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often to look whether an idle connection is lost.
+/// How often to check whether an idle connection is lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long until an outage that goes on is logged once more.
+/// How often a lasting outage is logged again.
 pub(super) const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
@@ -47,7 +47,7 @@ pub(super) struct Link {
     closed: CancellationToken,
     /// Whether the broker has let a consumer start on it.
     has_consumed: AtomicBool,
-    /// Number of messages that the broker has refused again and again.
+    /// Number of messages that the broker keeps refusing.
     refused: AtomicUsize,
     progress: Progress,
     /// Size of the largest message that the broker takes, once it has refused one, for as long as the connection lives.
@@ -86,7 +86,7 @@ impl Link {
         }
     }
 
-    /// Records that the broker refuses a message again and again, until the returned guard is dropped.
+    /// Records that the broker keeps refusing a message, until the returned guard is dropped.
     pub(super) fn refuses(&self) -> Counted<'_> {
         Counted::among(&self.refused)
     }
@@ -96,8 +96,8 @@ impl Link {
         &self.progress
     }
 
-    /// Notes the size of the largest message that the broker takes. It closes the channel for each that is larger, which
-    /// disturbs all the others, so no such message is sent to it again.
+    /// Records the size of the largest message that the broker takes, so that no larger message is sent again. The
+    /// broker closes the channel on each larger message, which disturbs all others in flight.
     pub(super) fn note_largest(&self, bytes: usize) {
         if self.largest.swap(bytes, Relaxed) != bytes {
             tracing::warn!(
@@ -141,8 +141,8 @@ impl Link {
         AmqpError::from_lapin(self.endpoint(), self.config.access.latest().url.user(), error)
     }
 
-    /// Returns whether this error is waited for. A person has to mend some errors before it is worth it, but a service
-    /// that has worked before waits for that too: passwords, rights and certificates are changed while it runs.
+    /// Returns whether to wait out this error. A service that has worked before also waits out errors that a person has
+    /// to fix: passwords, permissions and certificates change while it runs.
     pub(super) fn waits_out(&self, error: &AmqpError) -> bool {
         let may_pass = match error.remedy() {
             Remedy::Wait => true,
@@ -152,7 +152,8 @@ impl Link {
         may_pass && self.config.reconnect == Reconnect::Forever && !self.closed.is_cancelled()
     }
 
-    /// Returns whether this error of starting a consumer is waited for. A user who was never let read ends the service.
+    /// Returns whether to wait out this error of starting a consumer. If the user was never allowed to read, the
+    /// service ends.
     pub(super) fn waits_to_consume(&self, error: &AmqpError) -> bool {
         let may_pass = error.remedy() == Remedy::Wait || self.has_consumed.load(Relaxed);
         may_pass && self.waits_out(error)
@@ -253,8 +254,8 @@ impl Link {
         Ok(connection)
     }
 
-    /// Opens the connection again each time it is lost, until it is closed. Otherwise an idle service would not be ready
-    /// until it uses the connection, and nobody would see why.
+    /// Reopens the connection each time it is lost, until it is closed. Otherwise an idle service would stay unready
+    /// until it next uses the connection, without a log line that says why.
     pub(super) async fn keep_open(link: Weak<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -283,7 +284,7 @@ impl Link {
     }
 
     /// Closes a connection that has no channel left, so that another one is opened. The client library (lapin 4.12.3) does
-    /// not free every channel that the broker has closed after an error, such as a right that is missing.
+    /// not free every channel that the broker has closed after an error, such as a missing permission.
     fn give_up(&self, connection: Arc<Connection>) {
         if !connection.status().connected() {
             // Somebody else has found out.

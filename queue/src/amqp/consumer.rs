@@ -19,15 +19,14 @@ use super::{AmqpError, properties};
 use crate::{Consumer, DeadLetter, DeadLettering, Delivery, Message, Prefetch, QueueError, Reason, Receipt};
 use windrow_common::EventTime;
 
-/// After a stop or a change of the window: how long to wait until nothing is in flight.
+/// How long to wait, after a stop or a change of the window, until nothing is in flight.
 const FILL_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Minimum time between two looks at the deliveries, so that those that arrive meanwhile are received together. Without
 /// it, a busy consumer is woken for each message, which costs more than scoring it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-/// Maximum number of cancelled subscriptions. One in which only dead letters wait stays for as long as the broker does not
-/// take them.
+/// Maximum number of cancelled subscriptions. One that only waits for dead letters stays until the broker takes them.
 const MOST_RETIRING: usize = 8;
 
 /// A consumer of the scoring queue. It outlives its channel: a new channel replaces a lost one.
@@ -42,9 +41,9 @@ pub struct AmqpConsumer {
     retiring: Vec<Subscription>,
     /// The window of the next subscription; at first, what fits.
     next_window: Option<u16>,
-    /// The subscription that is being started. [`Consumer::receive`] may be cancelled meanwhile; the next call waits on
-    /// for it. Giving it up would spend a delivery of every message that the broker has sent to it already. It is a
-    /// task, so that it holds no lock while nobody polls it.
+    /// The subscription that is being started. If [`Consumer::receive`] is cancelled, the next call continues to wait
+    /// for it: dropping it would use up one delivery attempt of every message already sent to it. It runs as a task, so
+    /// that it holds no lock while nobody polls it.
     starting: Option<AbortOnDropHandle<Result<Subscription, AmqpError>>>,
     /// Counts the subscriptions, so that a receipt of a lost one settles nothing.
     epoch: u64,
@@ -70,7 +69,7 @@ impl AmqpConsumer {
         }
     }
 
-    /// Starts consuming. Cancelling it loses nothing: the next call goes on where this one was.
+    /// Starts consuming. Cancelling it loses nothing: the next call continues where this one stopped.
     pub(super) async fn subscribe(&mut self) -> Result<(), AmqpError> {
         let link = &self.link;
         let window = *self.next_window.get_or_insert(self.window.fitting());
@@ -99,8 +98,8 @@ impl AmqpConsumer {
         }
     }
 
-    /// Subscribes, and returns whether there is a subscription. After a stop, none is started, and one that is being
-    /// started is waited for as long as a stop waits for anything: the broker may have sent it messages.
+    /// Subscribes, and returns whether there is a subscription. After a stop, starts none, but waits until the deadline
+    /// of the stop for one that is being started: the broker may have sent it messages.
     async fn subscribe_unless_stopped(&mut self) -> Result<bool, AmqpError> {
         let Some(stop_by) = self.stop_by else {
             self.subscribe().await?;
@@ -184,7 +183,7 @@ impl AmqpConsumer {
         self.retiring.push(subscription);
     }
 
-    /// Waits until a channel is lost, and forgets what came on it: it is delivered again.
+    /// Waits until a channel is lost, and forgets its deliveries: the broker delivers them again.
     async fn lose_one(&mut self) {
         let subscriptions = self.subscription.iter().chain(&self.retiring);
         let mut lost: FuturesUnordered<_> = subscriptions
@@ -210,7 +209,7 @@ impl AmqpConsumer {
         self.subscription = None;
     }
 
-    /// Returns `taken` after it has looked whether the sizes of what was taken call for another window.
+    /// Returns `taken`, after checking whether the sizes of the messages call for another window.
     fn taken(&mut self, taken: usize) -> usize {
         self.adapt_window();
         taken
@@ -231,8 +230,9 @@ impl AmqpConsumer {
     }
 }
 
-/// Returns which cancelled subscription is given up before another is added: once there are [`MOST_RETIRING`], the oldest of
-/// those in which `only_dead` letters wait. One that is being worked on soon ends by itself, and is never given up.
+/// Returns which cancelled subscription to give up before another is added: once there are [`MOST_RETIRING`], the
+/// oldest one whose `only_dead` is true, because it only waits for dead letters. Others soon end by themselves, and are
+/// never given up.
 fn given_up(only_dead: impl ExactSizeIterator<Item = bool>) -> Option<usize> {
     let are_too_many = only_dead.len() >= MOST_RETIRING;
     let oldest = only_dead.into_iter().position(|only_dead| only_dead);
@@ -258,7 +258,7 @@ impl Consumer for AmqpConsumer {
                 continue;
             }
             self.retiring.retain(|retiring| !retiring.lost().is_cancelled());
-            // Beside what earlier windows have left, a whole new window would be too much.
+            // A whole new window, on top of what earlier windows still hold, would exceed the limit.
             let limit = if filling_up { limit } else { limit.min(room) };
             let Some(subscription) = &mut self.subscription else {
                 if !self.subscribe_unless_stopped().await? {
@@ -362,7 +362,8 @@ impl Consumer for AmqpConsumer {
             tokio::select! {
                 biased;
                 published = publisher.publish_dead_letter(&dead_letter) => Ok(published.map(|()| Some(receipt))?),
-                // The message is delivered again, and set aside then. Held for longer, it would be held twice.
+                // The broker delivers the message again, and it is set aside then. Holding it for longer would keep it
+                // in memory twice.
                 () = lost.cancelled() => Ok(None),
             }
         })

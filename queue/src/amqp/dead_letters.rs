@@ -153,7 +153,8 @@ impl<'a> Pass<'a> {
     async fn subscribe(&mut self) -> Result<(), AmqpError> {
         let queue = Some(self.link.config().names.dead.as_str());
         if let Some((channel, consumer)) = self.subscriptions.last() {
-            // It has its share. Left active, it would receive more as soon as one of its dead letters is acked.
+            // This subscription has its share. If it stayed active, it would receive more as soon as one of its dead
+            // letters is acked.
             let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
             self.link
                 .answer("cancelling the consumer of", queue, cancel)

@@ -1,4 +1,5 @@
-//! The queues and the exchange: looked for by everyone, created by services, as far as the user's rights allow.
+//! Declares the queues and the exchange. Every program checks whether they exist; services create those that are
+//! missing, as far as the user's permissions allow.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -47,9 +48,9 @@ enum Kind {
 /// What a declaration is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
-    /// Learning whether the thing exists. Everyone may.
+    /// Checks whether the thing exists. Every user may do this.
     Look,
-    /// Creating it, or comparing its arguments if it exists. Needs the right `configure`.
+    /// Creates it, or compares its arguments if it exists. Needs the permission `configure`.
     Create,
 }
 
@@ -72,11 +73,11 @@ impl Link {
 
     /// Declares everything again after a queue was deleted under a live connection. An outage of the broker meanwhile
     /// is not an error: the caller retries, and calls this again if necessary. If the user may not create what was
-    /// deleted, it waits for somebody who may: work that has been done before is not given up for that.
+    /// deleted, a service that has worked before waits until somebody recreates it.
     pub(super) async fn declare_again(&self) -> Result<(), AmqpError> {
         let missed_at = Instant::now();
         sleep(DELETED_FOR).await;
-        // One of those that miss the queue declares it, while the others wait.
+        // One of the tasks that miss the queue declares it; the others wait.
         let mut declared_at = self.declared_at().lock().await;
         if declared_at.is_some_and(|declared_at| declared_at > missed_at) {
             return Ok(());
@@ -185,7 +186,7 @@ impl<'a> Declaring<'a> {
         ]
     }
 
-    /// Compares the arguments of an existing thing with ours, which only users with the right `configure` may.
+    /// Compares the arguments of an existing thing with ours. Without the permission `configure`, this is skipped.
     async fn compare(&self, thing: &Thing<'_>) -> Result<(), AmqpError> {
         match self.declare(thing, Aim::Create).await {
             Err(AmqpError::Refused { why, .. }) => {
@@ -246,7 +247,7 @@ impl<'a> Declaring<'a> {
 }
 
 impl Thing<'_> {
-    /// Returns it with the arguments of an earlier version, if those were others.
+    /// Returns it with the arguments of an earlier version, if they differ.
     fn as_created_earlier(&self) -> Option<Thing<'_>> {
         match &self.kind {
             Kind::Queue {
@@ -287,12 +288,12 @@ fn warn_of_overflow(endpoint: &str, queue: &str) {
             endpoint,
             queue,
             "an earlier version created this queue: under a policy with max-length it drops the oldest dead letters. Set a \
-             policy with `overflow: reject-publish` on it, or delete it once it is empty: the next start creates it anew"
+             policy with `overflow: reject-publish` on it, or delete it once it is empty: the next start recreates it"
         );
     });
 }
 
-/// The state of a queue, as a passive declaration returns it: not what consumers hold, but up to date.
+/// The state of a queue, from a passive declaration: up to date, but without the messages that consumers hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLook {
     /// Number of messages that wait for a consumer.

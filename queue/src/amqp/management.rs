@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A client of a broker's management API.
 #[derive(Clone)]
 pub struct Management {
-    /// Files are read again for each question: passwords are rotated.
+    /// Reads the files again for each request, because passwords are rotated.
     access: Access,
     /// The address that was given, with the user that it names.
     given: Option<(String, Option<(String, String)>)>,
@@ -29,10 +29,10 @@ struct Client {
     authority: Option<String>,
 }
 
-/// Whom and where to ask.
+/// The client, addresses and credentials for a query.
 struct Asked {
     client: reqwest::Client,
-    /// `http://host:15672`, of each of the broker's hosts.
+    /// The base URL of each of the broker's hosts, such as `http://host:15672`.
     bases: Vec<String>,
     user: String,
     password: String,
@@ -91,7 +91,7 @@ impl HasRemedy for ManagementError {
     }
 }
 
-/// RabbitMQ's answer for what does not exist.
+/// RabbitMQ's answer for an object that does not exist.
 #[derive(Deserialize)]
 struct NotFound {
     error: String,
@@ -215,7 +215,7 @@ impl Asked {
             },
             false => ManagementError::Away {
                 base: base.to_owned(),
-                why: "it answers 404, and not as RabbitMQ does".to_owned(),
+                why: "it answers 404, but not in RabbitMQ's format".to_owned(),
             },
         }
     }
@@ -223,7 +223,7 @@ impl Asked {
 
 /// Splits an address into the part that may be shown, and the user and password that it names.
 fn address(text: &str) -> Result<(String, Option<(String, String)>), ManagementError> {
-    // What is wrong may hold a password anywhere, so it is not shown.
+    // An invalid address may contain a password anywhere, so errors do not repeat it.
     let wrong = |why: &str| ManagementError::Address(why.to_owned());
     let mut url = reqwest::Url::parse(text.trim()).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

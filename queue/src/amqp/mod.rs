@@ -95,8 +95,8 @@ impl Amqp {
         Ok(())
     }
 
-    /// Returns why the broker cannot be used at the moment, which is so before [`Amqp::connect`]; `None` if it can, as far as
-    /// is known.
+    /// Returns why the broker cannot be used at the moment; `None` if no reason is known. Before [`Amqp::connect`], the
+    /// reason is that it is not connected yet.
     pub fn outage(&self) -> Option<String> {
         let publishing = self.publisher.link();
         let unused = || publishing.is_unused().then(|| publishing.not_connected());

@@ -87,20 +87,20 @@ impl EffectivePolicy {
         let risks = keys.filter_map(|(key, value)| {
             let effect = match key.as_str() {
                 "expires" if is_dead => {
-                    "deletes the queue with all dead letters when nobody has read it for so many milliseconds"
+                    "deletes the queue with all dead letters when nobody has read it for that many milliseconds"
                 }
                 "expires" => {
-                    "deletes the queue with all messages when it has had no worker for so many milliseconds"
+                    "deletes the queue with all messages when it has had no worker for that many milliseconds"
                 }
-                "message-ttl" if is_dead => "deletes each dead letter after so many milliseconds",
-                "message-ttl" => "makes each message that has waited for so many milliseconds a dead letter",
+                "message-ttl" if is_dead => "deletes each dead letter after that many milliseconds",
+                "message-ttl" => "turns each message that has waited for that many milliseconds into a dead letter",
                 "delivery-limit" if is_dead => {
-                    "deletes a dead letter that has been listed so often: each listing is a delivery"
+                    "deletes a dead letter that has been listed that many times: each listing is a delivery"
                 }
                 "max-length" | "max-length-bytes" if self.drops() => {
                     "drops the oldest messages of a full queue"
                 }
-                // Of windrow.score, the arguments decide.
+                // For the scoring queue, the declared arguments take precedence.
                 "dead-letter-exchange" if is_dead => {
                     "moves dead letters that expire or are dropped to another exchange"
                 }
@@ -142,7 +142,7 @@ impl fmt::Display for Risk {
     }
 }
 
-/// Warns of the policies that can lose messages, if the management API tells them. It is not required.
+/// Warns about policies that can lose messages, if the management API can be reached. The API is optional.
 pub(super) async fn warn_of_risks(config: AmqpConfig) {
     let management = match Management::new(config.access.clone(), config.management_url.as_deref()) {
         Ok(management) => management,

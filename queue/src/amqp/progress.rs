@@ -66,8 +66,8 @@ impl Progress {
         }
     }
 
-    /// Notes that the broker has refused a message because of what a person has to change. All messages in flight are refused
-    /// alike, again and again: the log tells of the first, and then of their number each minute.
+    /// Records that the broker has refused a message for a reason that a person has to fix. The broker refuses all
+    /// messages in flight alike, on every retry. So this logs the first refusal, and then their number once a minute.
     pub(super) fn refused(&self, id: &str, error: &AmqpError) {
         let attempts = self.refused.fetch_add(1, Relaxed) + 1;
         if self.must_tell_refusal(self.now_ms()) {
@@ -78,7 +78,7 @@ impl Progress {
     fn must_tell_refusal(&self, now_ms: u64) -> bool {
         let told = self.refusal_told_ms.load(Relaxed);
         let is_due = told == 0 || u128::from(now_ms.saturating_sub(told)) >= TELL_EVERY.as_millis();
-        // Of several that find it due, one tells.
+        // If several tasks find a line due, one of them logs it.
         is_due
             && self
                 .refusal_told_ms

@@ -34,10 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const REFUSED_TRIES: u32 = 5;
 /// How long a command waits for a broker that confirms nothing. Opening a connection has a deadline of its own.
 const COMMAND_WAITS: Duration = Duration::from_secs(11);
-/// How often a dead letter that is larger than the broker takes is tried again.
+/// Wait between attempts to publish a dead letter that is larger than the broker takes.
 const TOO_LARGE_WAIT: Duration = Duration::from_secs(60);
-/// Maximum number of attempts of a command if a queue or exchange is missing although it has just been declared. A service
-/// goes on, and is not ready: whoever deletes it time and again stops some day.
+/// Maximum number of attempts of a command if a queue or exchange is missing although it has just been declared. A
+/// service keeps retrying, and is not ready: whatever keeps deleting it may stop.
 const UNDECLARED_TRIES: u32 = 5;
 
 /// A publisher that uses pooled channels of one connection.
@@ -51,8 +51,8 @@ pub(super) struct Publisher {
     turn: Mutex<()>,
 }
 
-/// What all messages to one destination pass. While the broker refuses them, because of a right that was taken away, one of
-/// them finds out when it no longer does, and the others wait: each refusal costs a channel.
+/// A gate that all messages to one destination pass. While the broker refuses them, for example after a permission was
+/// revoked, one message retries and the others wait, because each refusal costs a channel.
 #[derive(Default)]
 struct Gate {
     refuses: AtomicBool,
@@ -270,7 +270,7 @@ impl Publisher {
             // Someone deleted the queue or the exchange under the live connection.
             let is_undeclared = matches!(error, AmqpError::Unroutable { .. } | AmqpError::Missing { .. });
             undeclared += u32::from(is_undeclared);
-            // The next attempt knows the limit, so this ends, for a command too.
+            // The next attempt knows the size limit, so the retries end, and a command may retry, too.
             let is_disturbed = matches!(error, AmqpError::Disturbed { .. });
             let is_command = self.link.config().reconnect == Reconnect::Never;
             if (is_command && undeclared > UNDECLARED_TRIES) || !(is_disturbed || self.link.waits_out(&error))

@@ -7,8 +7,8 @@ use super::policies::{self, EffectivePolicy};
 /// The state of a queue. The management API updates it every five seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueState {
-    /// Whether the broker has counted the queue's messages. It has not just after its start, or if the queue has just been
-    /// created or has no leader; then there seem to be none.
+    /// Whether the broker has counted the queue's messages. If not, `ready` and `unacked` may be 0 without meaning that
+    /// the queue is empty: just after the broker started or the queue was created, or while the queue has no leader.
     pub is_counted: bool,
     /// Number of messages that wait for a consumer.
     pub ready: u64,

@@ -1,4 +1,4 @@
-//! One consumer on one channel: what it has been sent, and what of that is settled.
+//! One consumer on one channel, its deliveries, and which of them are settled.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ async fn answered<T>(cancelled_at: Instant, answer: impl Future<Output = T>) -> 
     answered
 }
 
-/// Waits until the broker has taken the acks, before a channel is closed of which everything is acked.
+/// Gives the broker time to take the acks before a channel with nothing left to ack is closed.
 async fn acks_are_taken(all_acked: bool) {
     if all_acked {
         tokio::time::sleep(SETTLES_WITHIN).await;
@@ -182,12 +182,12 @@ impl Subscription {
         self.cancelled_at.is_some()
     }
 
-    /// Returns what is cancelled once the channel is lost or closed.
+    /// Returns the token that is cancelled once the channel is lost or closed.
     pub(super) fn lost(&self) -> &CancellationToken {
         &self.lost
     }
 
-    /// Returns how many of its deliveries wait for nothing but their dead letters.
+    /// Returns how many of its deliveries only wait until their dead letters are durable.
     pub(super) fn dead(&self) -> usize {
         self.unsettled.iter().filter(|entry| entry.is_dead).count()
     }
@@ -196,12 +196,12 @@ impl Subscription {
     pub(super) fn close(self) {
         tokio::spawn(async move {
             acks_are_taken(self.unsettled.is_empty()).await;
-            // What the cancel has overtaken goes back to the queue.
+            // Deliveries that the cancel has overtaken return to the queue.
             self.channel.close(200, "done".into()).await
         });
     }
 
-    /// Returns whether it is of no more use: everything is acked, or the channel is lost.
+    /// Returns whether it can be dropped: everything is acked, or the channel is lost.
     pub(super) fn has_retired(&self) -> bool {
         self.unsettled.is_empty() || !self.channel.status().connected()
     }

@@ -22,7 +22,7 @@ pub struct AmqpUrl {
     uri: AMQPUri,
     /// At least one.
     hosts: Vec<Host>,
-    /// Without a user, the library takes `guest`.
+    /// Whether the URL names a user. Without one, the client library uses `guest`.
     names_user: bool,
 }
 
@@ -36,7 +36,7 @@ struct Host {
 
 impl AmqpUrl {
     /// Returns each host's address for errors and its URL for the client library, in the order to try them in. The
-    /// first is drawn, so that a fleet spreads over the hosts.
+    /// first is random, so that a fleet spreads over the hosts.
     pub(super) fn in_turn(&self) -> Vec<(String, AMQPUri)> {
         let mut hosts: Vec<_> = self.hosts.iter().collect();
         let first = random() % hosts.len() as u64;
@@ -53,7 +53,7 @@ impl AmqpUrl {
         with_uri.collect()
     }
 
-    /// Returns whether it asks for a connection without heartbeats, which nobody gets.
+    /// Returns whether it asks for a connection without heartbeats (`heartbeat=0`), which is ignored.
     pub(super) fn is_without_heartbeat(&self) -> bool {
         self.uri.query.heartbeat == Some(0)
     }

@@ -28,7 +28,7 @@ pub(super) struct Held {
     pub(super) here: usize,
     /// Those of earlier subscriptions that are being worked on.
     pub(super) retiring: usize,
-    /// Those of earlier subscriptions that wait for nothing but their dead letters. That may take for ever.
+    /// Those of earlier subscriptions that only wait until their dead letters are durable, which may take forever.
     pub(super) waiting: usize,
 }
 
@@ -65,8 +65,8 @@ impl Window {
 
     /// Returns the window to change to.
     ///
-    /// A window that is not used up need not grow. One that is up to twice too large or too small stays, because a change
-    /// has a cost; only the largest that is allowed is always reached.
+    /// Grows only a window that is full. Keeps one that is up to twice too large or too small, because each change has
+    /// a cost, except that it always grows to the largest window allowed.
     pub(super) fn wanted(&self, current: u16, held: Held) -> Option<u16> {
         let most = self.limit.messages.get();
         let fitting = self.fitting_beside(held.waiting);

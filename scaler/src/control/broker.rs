@@ -1,4 +1,4 @@
-//! What is on the queue, from RabbitMQ's management API or, without it, over AMQP.
+//! Observes the queue, through RabbitMQ's management API or, without it, over AMQP.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ pub enum Broker {
     },
     /// Over AMQP, which only tells how many messages are ready.
     Amqp {
-        /// The broker. It must not wait for a broker that is away.
+        /// The client. It must not wait for a broker that is unavailable.
         amqp: Box<Amqp>,
     },
 }
 
-/// What is on a queue.
+/// The observed state of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its messages.

@@ -1,11 +1,11 @@
-//! What a scaler leaves for the next one, in the lease's blob.
+//! The handover from one scaler to the next, in the lease's blob.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Learned;
 
-/// What a leader leaves for the next one, and shows to those that follow.
+/// The state that a leader hands over to the next one, and shows to followers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Handover {
     /// The last decision.

@@ -32,7 +32,7 @@ const FLEET_PATIENCE: Duration = Duration::from_secs(15);
 /// The lease of those that scale the workers of one queue.
 pub type Lease = LeaderLease<Handover>;
 
-/// What a scaler works with.
+/// A scaler: its policy, queue, fleet and outputs.
 pub struct Scaler {
     /// Bounds and aims.
     pub policy: PolicyOptions,
@@ -51,7 +51,7 @@ pub struct Scaler {
     pub leadership: Option<(Store, Lease)>,
     /// What it exports.
     pub stats: Arc<Stats>,
-    /// What cannot be used at the moment.
+    /// The dependencies that cannot be used now.
     pub outages: Outages,
     /// The last decision, for those who ask.
     pub status: Status,
@@ -71,9 +71,9 @@ struct Loop {
     outages: Outages,
     status: Status,
     leads: bool,
-    /// Whether it has led and not given the fleet up since.
+    /// Whether it has led, and has not released the fleet since.
     has_fleet: bool,
-    /// Whom it follows.
+    /// Name of the leader that it follows.
     follows: String,
     /// When workers were last counted, and how many there were.
     billed: Option<(Instant, u32)>,
@@ -219,7 +219,7 @@ impl Loop {
         self.status.show(handover.decision);
     }
 
-    /// Forgets what was observed, which says nothing about the present.
+    /// Drops the observations, because they are out of date.
     fn stop_observing(&self) {
         self.outages.set(BROKER, None);
         self.outages.set(FLEET, None);
@@ -305,7 +305,7 @@ impl Loop {
             _ => tracing::debug!(workers, acts, "{text}"),
         }
         let at = Timestamp::now();
-        // Before anything was seen, there is no size to hold, and nobody should act on a guess.
+        // Before the first observation there is no size to hold, and nobody should act on a guess.
         let is_guess = matches!(decision.reason, Reason::Hold { .. }) && self.status.shown().is_none();
         if !is_guess {
             stats.wanted.set(workers.into());

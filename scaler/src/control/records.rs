@@ -15,9 +15,9 @@ use crate::policy::{Decision, Load};
 const TABLE: &str = "scaling";
 /// How long records are gathered, as long as nothing changes.
 const GATHER: Duration = Duration::from_secs(300);
-/// How many records are kept while the store is away: more than half a day's, at one in five seconds.
+/// Maximum number of records kept while the store is unavailable: more than half a day, at one every five seconds.
 const MOST: usize = 10_000;
-/// How long the end of the program waits for the last records to be written.
+/// How long a stop waits for the last records to be written.
 const LAST: Duration = Duration::from_secs(5);
 
 /// One step.
@@ -62,12 +62,13 @@ impl Records {
         }
     }
 
-    /// Adds a record. Writes all that wait if it `is_news`, or if they have waited long enough. Does not wait for the store.
+    /// Adds a record. Starts to write the waiting records if this one `is_news`, or if they have waited long enough.
+    /// Does not wait for the store.
     pub(super) async fn add(&mut self, record: Record, is_news: bool) {
         if self.waiting.len() >= MOST {
             tracing::warn!(
                 lost = MOST / 2,
-                "the store has been away for long: the records of the oldest steps are lost"
+                "the store has been unavailable for too long: the records of the oldest steps are lost"
             );
             self.waiting.drain(..MOST / 2);
         }

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::fleet::Capacity;
 use crate::policy::{Learned, Load};
 
-/// What can be unseen or fail.
+/// The dependencies that can fail.
 const PARTS: [&str; 3] = [BROKER, FLEET, STORE];
 pub(super) const BROKER: &str = "rabbitmq";
 pub(super) const FLEET: &str = "fleet";

@@ -18,7 +18,7 @@ impl Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Shows a decision. What was shown stays if there is none.
+    /// Shows a decision. Without one, the previous decision stays.
     pub(super) fn show(&self, decision: Option<Shown>) {
         if decision.is_some() {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = decision;

@@ -1,4 +1,4 @@
-//! A fleet of workers, and what can be done to it.
+//! A fleet of workers, and the operations on it.
 
 #[cfg(feature = "service")]
 pub mod process;
@@ -19,8 +19,8 @@ use windrow_common::{HasRemedy, Remedy};
 /// a fleet converges by being asked again. Both return within the step; what takes minutes goes on between the calls.
 #[async_trait]
 pub trait Fleet: Send {
-    /// Returns what the fleet has now. `consumers` is the number of consumers that the broker counts, if it can be
-    /// asked: a fleet that cannot see its workers takes them for the ready ones.
+    /// Returns the fleet's present capacity. `consumers` is the number of consumers on the queue, or `None` if the
+    /// broker cannot be asked. A fleet that cannot see its workers derives the ready ones from it.
     async fn look(&mut self, consumers: Option<u32>) -> Result<Capacity, FleetError>;
 
     /// Brings the fleet closer to `wanted` workers. Repeating a call changes nothing.
@@ -32,10 +32,10 @@ pub trait Fleet: Send {
     /// Continues from the size that an earlier scaler has decided, without changing anything.
     fn resume(&mut self, _wanted: u32) {}
 
-    /// Looks after workers that only this process can look after, while the size must not change.
+    /// Looks after the workers of this process while the size must not change.
     async fn tend(&mut self) {}
 
-    /// Gives up what nobody else can look after, when this scaler ends or another one leads.
+    /// Releases or ends the workers that only this scaler can look after, because it stops or another one leads.
     async fn leave(&mut self) {}
 }
 

@@ -1,11 +1,11 @@
-//! A fleet that someone else resizes, such as KEDA: it asks for the wanted number (`control::Status`), and is believed to
-//! act on it.
+//! A fleet that someone else resizes, such as KEDA. KEDA asks for the wanted number (`control::Status`), and this fleet
+//! assumes that KEDA acts on it.
 
 use async_trait::async_trait;
 
 use super::{Capacity, Fleet, FleetError};
 
-/// A fleet whose size is only said.
+/// A fleet whose size is only published, not enforced.
 #[derive(Debug)]
 pub struct Served {
     consumers_per_worker: u32,

@@ -7,8 +7,8 @@ const MOST_ARRIVALS: usize = 512;
 
 /// The messages that have arrived and are not done, oldest first.
 ///
-/// The queue does not say how old its messages are. Because it is first in, first out, it follows from when they
-/// arrived and how many are left.
+/// The queue does not tell the ages of its messages. It is first in, first out, so they follow from the arrival times
+/// and the number of messages left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backlog {
     /// When messages arrived, in seconds, and how many of them are left.

@@ -1,4 +1,4 @@
-//! Workers for a batch that is known to come.
+//! Decides how many workers the next scheduled batch needs.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ const EARLY: f64 = 15.0;
 /// How long workers wait for a batch that is late, in seconds.
 const LATE: f64 = 60.0;
 
-/// The batch that is near, or that arrives.
+/// The batch that is due soon or is arriving.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NextBatch {
     /// When it is due, in seconds.

@@ -23,7 +23,7 @@ impl Boots {
         }
         let before = self.before.replace((now, capacity));
         let Some((then, before)) = before else {
-            // Nobody saw when these were asked for.
+            // The request for these was not observed, so count it as made now.
             self.ask(now, capacity.booting);
             return Vec::new();
         };
@@ -42,7 +42,8 @@ impl Boots {
         self.is_steady
     }
 
-    /// Returns in how many seconds workers will score, and how many, if one takes `boot` seconds.
+    /// Returns pairs of a time in seconds and a number of workers that will be ready by then, if a worker takes `boot`
+    /// seconds to start.
     pub(super) fn due(&self, now: f64, boot: f64) -> impl Iterator<Item = (f64, u32)> + '_ {
         let pending = self.pending.iter();
         pending.map(move |(since, count)| ((boot - (now - since)).max(0.0), *count))

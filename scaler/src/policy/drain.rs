@@ -10,12 +10,12 @@ use super::boots::Boots;
 
 /// The share of the measured rate that is counted on.
 const UTILISATION: f64 = 0.9;
-/// The share of the target at which deadlines are aimed if workers start quickly.
+/// Share of the target to aim for if workers start quickly.
 const AIM: f64 = 0.5;
-/// At least as many start-up times are left until a deadline, as far as the target lets them. A fleet that works for little
-/// longer than it takes to start is paid for starting.
+/// The deadline is at least this many start-up times after the arrival, if the target allows. A fleet that works for
+/// little longer than it takes to start costs mostly start-up time.
 const BOOTS: f64 = 8.0;
-/// What cannot be done in time any more is done within this share of the target once workers have started.
+/// Messages that are already too late are scored within this share of the target after the workers have started.
 const CATCH_UP: f64 = 0.25;
 
 /// What a worker of this fleet can do.
@@ -27,7 +27,7 @@ pub(super) struct Worker {
     pub(super) boot: f64,
 }
 
-/// How many workers more are needed, and for which deadline.
+/// How many more workers are needed, and for which deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Drain {
     pub(super) extra: f64,
@@ -40,7 +40,7 @@ pub(super) fn aim(target: f64, boot: f64) -> f64 {
     (AIM * target).max((BOOTS * boot).min(target))
 }
 
-/// Returns how many workers do `messages` until they are `aim` seconds old, if they are there when these arrive.
+/// Returns how many workers score `messages` within `aim` seconds of their arrival, if the workers are ready by then.
 pub(super) fn for_batch(messages: f64, worker: Worker, aim: f64) -> u32 {
     (messages / (UTILISATION * worker.rate * aim)).ceil() as u32
 }

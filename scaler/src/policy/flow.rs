@@ -51,14 +51,14 @@ impl Flow {
         let more = total - before.total();
         let since = |now: Option<u64>, then: Option<u64>| match (now, then) {
             (Some(now), Some(then)) if now >= then => Some((now - then) as f64),
-            // Not counted, or counted anew after a restart of the broker.
+            // The broker does not count, or has restarted and counts from zero.
             _ => None,
         };
         let (published, acked) = (
             since(load.published, before.published),
             since(load.acked, before.acked),
         );
-        // What is left is certain; of the two counters, the one that is missing follows from the other.
+        // The number of messages left is certain, so a missing counter can be computed from the other one.
         let arrived = published
             .or_else(|| acked.map(|acked| acked + more))
             .unwrap_or(more);

@@ -1,4 +1,4 @@
-//! When workers without work are ended.
+//! Decides when to end idle workers.
 //!
 //! Ending a worker and starting another costs a start-up time. So one without work is kept for that long: then it has
 //! cost no more than twice what the best choice would have cost, whatever comes (the ski-rental problem; M. Lin,
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// How long the queue has to be empty before anything is ended, in seconds: the broker's figures are five seconds old.
 const SETTLED: f64 = 10.0;
-/// A worker that would have work for less than this share of the time is not kept for it: the backlog waits instead.
+/// A worker that would be busy for less than this share of the time is not kept; the backlog waits instead.
 const WORTHWHILE: f64 = 0.75;
 /// The shortest time between two steps down, in seconds.
 const STEP_EVERY: f64 = 15.0;

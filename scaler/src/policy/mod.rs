@@ -9,7 +9,7 @@
 //! | work | as many as there are, as long as each of them has work: ending one would save nothing |
 //! | idleness | the most that had work within the time that a new start is worth (`idle.rs`) |
 //!
-//! What cannot be observed changes nothing.
+//! If something cannot be observed, the size stays as it is.
 
 mod backlog;
 mod batch;
@@ -39,7 +39,7 @@ use drain::Worker;
 use flow::{Flow, Step};
 use idle::Needs;
 
-/// Workers have work as long as they need this long for what is left, in seconds.
+/// Workers count as busy while the messages left take them at least this long, in seconds.
 const QUIET: f64 = 5.0;
 /// A fleet of at least this size is not enlarged by a tenth or less.
 const TOLERANT_FROM: u32 = 10;
@@ -129,7 +129,7 @@ impl Policy {
         &self.learned
     }
 
-    /// Decides after another observation. Observations have to be in the order of their times.
+    /// Decides from the next observation. Call it in the order of the observations' times.
     pub fn decide(&mut self, seen: &Observation) -> Decision {
         let decision = self.look_at(seen);
         let wanted = decision.wanted.clamp(self.options.min, self.options.max);
@@ -170,7 +170,7 @@ impl Policy {
         }
     }
 
-    /// Keeps the size that was last decided, or that the fleet has. Not knowing never means zero.
+    /// Keeps the size that was last decided, or else the fleet's present size. An unknown size never counts as zero.
     fn hold(&self, capacity: Option<Capacity>, unseen: &'static str) -> Decision {
         let there = capacity.map(|capacity| capacity.requested);
         let wanted = self.wanted.or(there).unwrap_or(self.options.min.max(1));
@@ -295,7 +295,7 @@ impl Policy {
         }
         let is_quiet = step.total <= worker.rate * QUIET * f64::from(capacity.ready);
         let enough = match is_quiet {
-            // Something arrives, or nobody can say that nothing is in flight.
+            // Messages arrive, or messages may be in flight.
             true => idle::for_flow(self.flow.arrivals, worker.rate).max(1),
             false => requested,
         };

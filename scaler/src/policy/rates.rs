@@ -8,7 +8,8 @@ const TRUST_SECONDS: f64 = 60.0;
 const MOST_DOUBLINGS: usize = 20;
 /// A fleet of twice the size that scores less than this much more has no gain from it.
 const GAIN: f64 = 1.2;
-/// How long a fleet without a gain is not tried again, in seconds: the broker may have been slow for a while only.
+/// How long to wait before trying a fleet size again that had no gain, in seconds. The broker may only have been slow
+/// for a while.
 const TRY_AGAIN: f64 = 3_600.0;
 
 /// Messages per second and busy worker, for fleets of 1, 2 to 3, 4 to 7, … workers.

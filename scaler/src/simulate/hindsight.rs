@@ -11,8 +11,8 @@ use super::trace::STEP_SECONDS;
 /// `worker_per_step` is how many messages one scores in a step, and `start` how many steps without work cost as much as a
 /// start.
 ///
-/// The path is of fractions of workers. A whole worker for a fraction of the work is paid for nothing, so several ways to
-/// round are compared: to do the work sooner, or to let some of it wait while one worker fewer runs.
+/// The path has fractional numbers of workers. Rounding up pays for a worker with little work, so the cheapest of
+/// several roundings wins: do the work sooner, or let some of it wait with one worker fewer.
 pub(super) fn plan(arrivals: &[f64], worker_per_step: f64, target_steps: usize, start: usize) -> Vec<u32> {
     let sooner = std::iter::successors(Some(target_steps.max(1)), |target| {
         Some(2 * target / 3).filter(|sooner| *sooner > 0)
@@ -65,7 +65,7 @@ fn round(rates: &[f64], wait: usize) -> Vec<u32> {
     let (mut behind, mut catches_up, mut due_in_wait) = (0.0, true, 0.0);
     let rounded = rates.iter().enumerate().map(|(step, rate)| {
         due_in_wait += rate - step.checked_sub(wait).map_or(0.0, |first| rates[first]);
-        // A worker more for a rounding error would cost a start.
+        // An extra worker because of a rounding error would cost a start.
         let (fewer, more) = ((rate + 1e-6).floor(), (rate - 1e-6).ceil());
         catches_up = match catches_up {
             true => wait == 0 || behind > 0.0,

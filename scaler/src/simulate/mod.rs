@@ -19,7 +19,7 @@ use world::World;
 
 /// When every simulated day begins: 2026-01-05T00:00:00Z.
 const MIDNIGHT_MS: i64 = 1_767_571_200_000;
-/// What comes after a trace, in steps without arrivals: half an hour, in which every backlog is done.
+/// Steps without arrivals that follow a trace: half an hour, to finish every backlog.
 const AFTER: usize = 360;
 /// How often a point is kept for the chart, in steps: a minute.
 const POINT_STEPS: usize = 12;
@@ -85,7 +85,7 @@ impl Contender {
     }
 }
 
-/// What became of one trace under one policy.
+/// The result of one trace under one policy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// Who decided.

@@ -75,8 +75,7 @@ impl World {
         }
     }
 
-    /// Returns the messages that are not acked: those that wait, and of those that have just come, as many as workers
-    /// still hold.
+    /// Returns the number of unacked messages: the waiting ones, and as many of the newest as workers still hold.
     pub(super) fn backlog(&self) -> f64 {
         (self.published - self.done).max(self.arriving * HOLD_SECONDS)
     }
@@ -114,7 +113,7 @@ impl World {
         }
     }
 
-    /// Has that many workers ready now, of which the new ones were started in time.
+    /// Makes exactly `wanted` workers ready now, as if the new ones had been started in time.
     pub(super) fn have_ready(&mut self, wanted: u32) {
         let there = self.ready.len() as u32;
         for _ in there..wanted {
@@ -127,7 +126,7 @@ impl World {
         }
     }
 
-    /// Ends a worker, and bills what it lacks of the shortest time.
+    /// Ends a worker, and bills it for at least the minimum billed time.
     fn end_one(&mut self) {
         if let Some(since) = self.booting.pop_back().or_else(|| self.ready.pop_front()) {
             self.worker_seconds += f64::max(0.0, self.minimum_billed - (self.now - since));

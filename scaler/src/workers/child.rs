@@ -25,7 +25,7 @@ pub(super) struct Child {
     stdin: Option<ChildStdin>,
     address: SocketAddr,
     pub(super) started: Instant,
-    /// When it is killed, once it was asked to drain.
+    /// When it will be killed; `None` until it is asked to drain.
     drain_by: Option<Instant>,
     is_killed: bool,
     is_ready: bool,
@@ -58,7 +58,7 @@ impl Child {
         let failed = |error: std::io::Error| {
             format!("cannot start {program}: {error}; --worker-program names the worker")
         };
-        // Should another program take the port in between, the worker ends, and the next one gets another.
+        // If another program takes the port in between, the worker ends, and its successor gets another port.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = free.map_err(|error| format!("no free port for a worker: {error}"))?;
         let mut process = command
@@ -100,8 +100,8 @@ impl Child {
         self.is_ready
     }
 
-    /// Returns the number of messages that it holds. Nobody knows for certain of one that does not answer, or that has
-    /// stopped taking messages just now.
+    /// Returns the number of messages that it holds. A ready worker that does not answer, or one that drains, counts as
+    /// holding at least one, because nobody can be certain.
     pub(super) fn in_hand(&self) -> u64 {
         let least = u64::from(self.is_draining());
         match (self.held, self.is_ready) {
@@ -126,7 +126,7 @@ impl Child {
                 worker = self.name,
                 "a worker did not drain in time and is killed; its messages are delivered again"
             );
-            // If it has ended in the meantime, that is as good.
+            // An error means that it has already ended.
             _ = self.process.kill();
         }
         let (status, has_succeeded) = match self.process.try_wait() {

@@ -9,8 +9,8 @@ use clap::{ArgMatches, Command};
 
 /// How much longer than its drain timeout a worker may take to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// What belongs to this program alone. Each worker gets its own address, only one program of a machine answers Azure, and
-/// the management API's password is none of a worker's business.
+/// Options that are not passed on to workers. Each worker gets its own address, only one program on a machine answers
+/// Azure, and workers do not need the management API's password.
 const OWN: [&str; 4] = [
     "WINDROW_LISTEN",
     "WINDROW_SCHEDULED_EVENTS",

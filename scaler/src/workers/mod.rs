@@ -69,7 +69,7 @@ impl Workers {
         self.lost
     }
 
-    /// Notes who has ended, and asks the others what they do.
+    /// Removes the workers that have ended, and asks the others for their state.
     pub async fn look(&mut self) -> Census {
         self.reap();
         let client = &self.client;

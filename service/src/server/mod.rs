@@ -36,7 +36,7 @@ pub struct ServiceArgs {
     /// http://169.254.169.254 [default: off]
     #[arg(long, value_name = "URL", env = "WINDROW_SCHEDULED_EVENTS")]
     pub scheduled_events: Option<String>,
-    /// Stop when standard input ends, as it does once the program that started this one is gone
+    /// Stop when standard input ends, as it does once the program that started this one has exited
     #[arg(long, env = "WINDROW_STOP_ON_EOF")]
     pub stop_on_eof: bool,
     /// Log level on standard error: error, warn, info, debug or trace; or a filter such as info,windrow_worker=debug.
@@ -63,8 +63,8 @@ pub struct Endpoints {
     pub routes: axum::Router,
 }
 
-/// Runs a service to its end and returns the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong,
-/// 4 the drain timed out, 5 stopped before it was caught up.
+/// Runs a service to its end and returns the exit code: 0 done or drained, 1 failed, 2 the configuration is wrong, 4
+/// the drain timed out, 5 stopped before it was caught up, 6 access is refused.
 ///
 /// `work` ends intake when its [`Shutdown`] says so, and then finishes the work in flight.
 pub fn run_service<F: Future<Output = Result<(), Failure>>>(
@@ -134,8 +134,8 @@ async fn serve<F: Future<Output = Result<(), Failure>>>(
     ended
 }
 
-/// Stops the service on a signal, and at the end of standard input if that is wanted. What is returned says whether that has
-/// happened, whatever else has stopped the service.
+/// Stops the service on a signal, and at the end of standard input if that is wanted. The returned [`Shutdown`]
+/// triggers only for these two reasons, not when something else stops the service.
 fn asked_to_stop(args: &ServiceArgs, trigger: &Arc<ShutdownTrigger>) -> std::io::Result<Shutdown> {
     let (ask, asked) = Shutdown::new();
     let ask = Arc::new(ask);

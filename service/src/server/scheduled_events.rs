@@ -13,12 +13,12 @@ use crate::ShutdownTrigger;
 
 const EVENTS: &str = "metadata/scheduledevents?api-version=2020-07-01";
 const NAME: &str = "metadata/instance/compute/name?api-version=2021-02-01&format=text";
-/// The status of an event that is under way.
+/// The status of an event that Azure has started.
 const STARTED: &str = "Started";
 /// How often to ask for events. A preemption leaves 30 seconds, and the drain needs most of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of this machine may not be announced any more before it counts as called off. Azure takes minutes to
-/// end a machine, and need not list the event until then.
+/// How long Azure must have stopped announcing the end of this machine before it counts as called off. Azure takes
+/// minutes to end a machine, and need not list the event until then.
 const CALLED_OFF_AFTER: Duration = Duration::from_secs(900);
 /// Timeout of a request. The first request turns the metadata service on, which may take two minutes.
 const FIRST_ANSWER: Duration = Duration::from_secs(150);
@@ -112,7 +112,7 @@ impl ScheduledEvents {
         true
     }
 
-    /// Waits until Azure has not announced the end of this machine for long: it has changed its mind.
+    /// Waits until Azure has not announced the end of this machine for [`CALLED_OFF_AFTER`].
     pub(super) async fn until_it_is_called_off(&self) {
         let mut name = None;
         let mut announced = Instant::now();

@@ -23,12 +23,12 @@ pub(super) struct Agent {
 #[derive(Clone, Debug)]
 struct Shared {
     workers: u32,
-    /// When it begins to answer; never without a time.
+    /// When it begins to answer; `None` if it never does.
     ready: Option<Instant>,
     is_mute: bool,
     in_hand: u64,
     draining: Option<Instant>,
-    /// How long draining takes; without, the test decides when it is done.
+    /// How long draining takes; `None` if the test decides when it is done.
     drains_in: Option<Duration>,
 }
 

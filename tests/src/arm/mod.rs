@@ -51,7 +51,7 @@ pub struct Settings {
     pub boot: Duration,
     /// Workers of each instance.
     pub workers: u32,
-    /// How long draining takes; without, until the test empties an instance.
+    /// How long draining takes; `None` if it lasts until the test empties an instance.
     pub drains_in: Option<Duration>,
     /// Number of entries on a page of a list.
     pub page: usize,

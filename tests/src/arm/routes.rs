@@ -68,7 +68,7 @@ async fn token(State(shared): Ours, Query(query): Parameters, headers: HeaderMap
     answer.to_string().into_response()
 }
 
-/// Checks what every request needs, and lets go wrong what is to go wrong.
+/// Checks the token, the path and the API version of a request, and injects the chosen faults.
 async fn guard(
     State(shared): Ours,
     ConnectInfo(scissors): ConnectInfo<Scissors>,

@@ -39,7 +39,7 @@ pub struct ScaleSet {
 /// What a test may want to know of the past.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// What no client may ever do, and did.
+    /// Violations by a client of rules that must always hold.
     pub violations: Vec<String>,
     /// Number of instances that the platform chose and deleted to lower the capacity.
     pub chosen_by_platform: u32,

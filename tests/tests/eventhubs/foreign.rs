@@ -38,7 +38,7 @@ fn a_foreign_reader_is_named_and_the_other_partitions_are_read() {
             .filter(|(code, text)| *code == 503 && text.contains("stolen"))
     });
     assert!(
-        said.contains("source: partition 3 is stolen again and again"),
+        said.contains("source: partition 3 is stolen repeatedly"),
         "{said}"
     );
     assert!(
@@ -65,7 +65,7 @@ fn a_foreign_reader_is_named_and_the_other_partitions_are_read() {
     });
     let log = producer.log();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
-    assert!(warnings[0].contains("is stolen again and again"), "{warnings:?}");
+    assert!(warnings[0].contains("is stolen repeatedly"), "{warnings:?}");
     assert!(
         warnings.len() as u64 <= 1 + begun.elapsed().as_secs() / 60,
         "{warnings:?}"

@@ -86,7 +86,7 @@ fn a_user_without_the_right_to_configure_is_told_what_is_missing_and_works_with_
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let admin = stage.queue_of_its_own();
     runtime.block_on(admin.connect()).unwrap();
-    // Who was never let read is told, instead of waiting for ever.
+    // A client that was never allowed to read gets an error instead of waiting forever.
     stage
         .broker
         .control(&["set_permissions", "plain", "^$", ".*", "^rights\\.dead$"]);

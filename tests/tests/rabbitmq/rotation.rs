@@ -156,7 +156,7 @@ fn a_certificate_is_read_again_for_each_connection() {
     issue(&wrong);
     broker.control(&["close_all_connections", "rotated"]);
     unready(&mut worker, "cannot open an encrypted connection");
-    // Who is stopped meanwhile does not wait for the broker.
+    // A service that is stopped meanwhile does not wait for the broker.
     unready(&mut stopped, "cannot open an encrypted connection");
     stopped.signal("TERM");
     assert_eq!(stopped.wait(SOON), 0, "{}", stopped.log());

@@ -1,4 +1,4 @@
-//! Two scalers of one queue: one acts, and the other takes over when it is gone.
+//! Two scalers of one queue: one acts, and the other takes over when the first is lost.
 
 use windrow_tests::{Broker, Stage, eventually};
 

@@ -1,6 +1,6 @@
 //! Simulates the windower, the dispatcher, checkpoints and workers with everything that can go wrong around them: on one
 //! thread, with a simulated clock, store and broker, and in an order that a seed decides. Readings come from simulated files
-//! or a simulated hub, or from real files that are renamed, rotated and written anew while they are read.
+//! or a simulated hub, or from real files that are renamed, rotated and rewritten while they are read.
 //!
 //! `WINDROW_SEEDS=7 cargo test --test simulation` repeats one seed and says what happened in it; `7..100` runs several.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,5 +1,5 @@
-//! What the default training and the default rules make of sensors that are not a noisy curve: the table in
-//! docs/incidents.md. Each is trained on a month, and scored over the next one without and with a fault.
+//! Runs the default training and rules on sensors that are not a noisy curve, for the table in docs/incidents.md. Each
+//! sensor is trained on one month, and scored over the next one without and with a fault.
 
 use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, EventTime, Length};

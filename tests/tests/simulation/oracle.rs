@@ -241,8 +241,9 @@ async fn quarantine(plan: &Plan, store: &Store) -> Result<BTreeMap<Place, String
     Ok(places)
 }
 
-/// Returns whether the reason can be right. No reading of files is late that was there when they were first read to their
-/// end, and of other sources none that comes in order. Of files that grow, the end is taken for reached by their rate.
+/// Returns whether the reason can be right. In files, a reading that existed when they were first read to their end is
+/// never late; in other sources, a reading in order is never late. For growing files, the time when the end was reached
+/// is estimated from their rate.
 fn permitted(plan: &Plan, was_there: bool, content: &Content, reason: &str) -> bool {
     let in_order = plan.orderly && plan.kind != Kind::Files;
     match (content, reason) {

@@ -1,4 +1,4 @@
-//! What a seed decides: the readings, the source they come from, and how they are cut into windows.
+//! Draws a plan from a seed: the readings, the source they come from, and how they are cut into windows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Files,
     /// Files that are followed.
     Followed,
-    /// A folder of real files that is followed, while they are renamed, rotated and written anew.
+    /// A followed folder of real files that are renamed, rotated and rewritten meanwhile.
     Folder,
     /// A hub, whose partitions move between producers.
     Hub,

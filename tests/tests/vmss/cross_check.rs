@@ -1,4 +1,5 @@
-//! Microsoft's own client drives the ARM of these tests, which is thus not only what Windrow expects of it.
+//! Runs Microsoft's own client against these tests' ARM, so that the emulation does not only match Windrow's
+//! expectations.
 
 use std::path::Path;
 use std::process::Command;

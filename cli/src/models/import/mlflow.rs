@@ -52,7 +52,7 @@ pub(super) fn model_in(directory: &Path) -> Result<PathBuf, String> {
     }
     let text = std::fs::read_to_string(&description).map_err(|error| failed(error.to_string()))?;
     let name = named_in(&text).map_err(failed)?;
-    // The file is named by whoever wrote the description, and must not be one from elsewhere.
+    // The description names the file and is not trusted, so the file must be below this folder.
     let path = Path::new(&name);
     let inside = path
         .components()

@@ -36,7 +36,7 @@ pub(in crate::source) struct Cells {
     decimal_comma: DecimalComma,
 }
 
-/// Whether a number may have a comma where others have a point.
+/// Whether a number may have a comma as its decimal point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::source) enum DecimalComma {
     /// It may not.
@@ -215,7 +215,7 @@ struct TimeMemo {
     text: [u8; Self::LENGTH],
     length: usize,
     time: EventTime,
-    /// The last time without a zone that was no text, and its instant.
+    /// The last time without a zone that did not come from text, and its instant.
     local: Option<(LocalTime, EventTime)>,
     reader: TimeReader,
 }

@@ -27,7 +27,7 @@ pub(in crate::source) struct CsvDecoder {
     quoted: QuotedRow,
     /// Whether lines that begin with `#` are comments.
     comments: bool,
-    /// The header as it is written: where files were put together, it comes again.
+    /// The header as it is written. It occurs again in files that were concatenated, and is skipped there.
     header: Vec<u8>,
     summary: String,
     is_guessed: bool,
@@ -138,7 +138,7 @@ impl CsvDecoder {
         &self.summary
     }
 
-    /// Returns whether it could be understood otherwise.
+    /// Returns whether the interpretation is a guess.
     pub(in crate::source) fn is_guessed(&self) -> bool {
         self.is_guessed
     }
@@ -222,7 +222,7 @@ impl CsvDecoder {
                 {
                     Err(refused) if without_line_end(row) != self.header => {
                         out.batch.bad_times += usize::from(refused.is_time());
-                        // What was read of it must not be read again.
+                        // If some readings of the row were used, skip the whole row, so that they are not read again.
                         let given_up = if refused.is_partial { bytes } else { first_line };
                         (
                             bytes,

@@ -1,6 +1,6 @@
 //! How a file of delimited text is written: what separates its cells, which line names the columns, where rows begin.
 //!
-//! It follows from the first lines up to the first row alone, so that a file that grows is read alike at every opening.
+//! Only the lines up to the first row decide, so that a growing file is read in the same way each time it is opened.
 
 mod header;
 #[cfg(test)]
@@ -48,7 +48,7 @@ pub(super) struct Hint<'a> {
     pub(super) path: &'a Path,
     /// Its path below the source.
     pub(super) name: &'a str,
-    /// What the ending of its name says to separate cells.
+    /// The separator that the ending of its name implies.
     pub(super) usual_delimiter: u8,
     pub(super) mapping: &'a ColumnMapping,
 }

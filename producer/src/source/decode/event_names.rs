@@ -1,4 +1,4 @@
-//! The names and the time of a reading that come with its event and are not in its body.
+//! The names and the time of a reading that are in the properties or annotations of its event, not in the body.
 
 use std::borrow::Cow;
 use std::sync::Once;
@@ -16,7 +16,7 @@ pub(super) const IOT_HUB_TIME: &str = "iothub-enqueuedtime";
 /// The annotation with the key that decided an event's partition.
 const PARTITION_KEY: &str = "x-opt-partition-key";
 
-/// What comes with a body: of an event of a hub, or of its record in a file.
+/// The properties and annotations that come with a body, of an event in a hub or of its record in a file.
 pub trait Carrier {
     /// Returns the name or the time in a property that the sender set. The case of the property's name does not matter.
     fn property(&self, name: &str) -> Option<Cow<'_, str>>;
@@ -34,13 +34,13 @@ pub struct EventNames {
     time: Option<String>,
 }
 
-/// What an event has for objects that lack it.
+/// The device, tag and time that an event supplies to objects that lack them.
 #[derive(Default)]
 pub struct Found<'a> {
     device: Option<Cow<'a, str>>,
     tag: Option<Cow<'a, str>>,
     time: Option<Cow<'a, str>>,
-    /// Whether the device is IoT Hub's, which nobody asked for.
+    /// Whether the device comes from IoT Hub's annotation although no option asks for it.
     pub is_guessed: bool,
 }
 
@@ -72,8 +72,8 @@ impl EventNames {
         }
     }
 
-    /// Returns the mapping for bodies. A field that is elsewhere has a name there that no field of a body has; messages
-    /// show it.
+    /// Returns the mapping for bodies. A field that is outside of the body gets a name that no field of a body can
+    /// have, and that messages show.
     pub fn of_bodies(mapping: &ColumnMapping) -> ColumnMapping {
         let mut mapping = mapping.clone();
         if let Some(DeviceFrom::Event(from)) = &mapping.device_from {
@@ -123,7 +123,7 @@ impl EventNames {
     }
 }
 
-/// What to add to the reason why an object without a time is no reading.
+/// A hint to append to the error about an object without a time.
 pub const TIME_HINT: &str = "; --time-from annotation:iothub-enqueuedtime takes the time of IoT Hub";
 
 /// Tells a person, once, that devices are those of IoT Hub.
@@ -132,7 +132,7 @@ pub fn say_guess() {
     SAID.call_once(|| {
         tracing::info!(
             "bodies name no device, so it is taken from IoT Hub's annotation; \
-             --device-from annotation:{IOT_HUB_DEVICE} says so for good"
+             set --device-from annotation:{IOT_HUB_DEVICE} to make this explicit"
         );
     });
 }

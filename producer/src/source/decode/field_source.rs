@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const PROPERTY: &str = "property:";
 const ANNOTATION: &str = "annotation:";
 
-/// Where a field is that comes with a body and is not in it, such as `annotation:iothub-connection-device-id`.
+/// The place of a field outside of an event's body, such as `annotation:iothub-connection-device-id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldSource(String);
 

@@ -47,7 +47,7 @@ pub struct DefaultNames<'a> {
     pub time: Option<&'a str>,
 }
 
-/// An object that is no reading, or some of whose measurements are none.
+/// An object without a reading, or some of whose measurements cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedObject {
     /// How many readings are missing.
@@ -139,8 +139,8 @@ impl ObjectReader {
         }
     }
 
-    /// Returns whether `object` has one of the fields that hold measurements, whatever it holds. Objects that name their tags
-    /// have.
+    /// Returns whether `object` has a field for a measurement, whatever its value. Always true for flat objects, which
+    /// name their tags.
     #[cold]
     pub(in crate::source) fn names_measurement(&mut self, object: &[u8], out: &mut RowSink<'_>) -> bool {
         self.would_read(object, DefaultNames::default(), out);
@@ -186,7 +186,7 @@ impl FlatReader {
         }
     }
 
-    /// Returns the reading in an object of the usual form; `None` if it has another, or is none.
+    /// Returns the reading in an object of the common form; `None` if the object has another form or is not valid.
     #[inline]
     fn read_usual(&mut self, object: &[u8], offset: u64, out: &mut RowSink<'_>) -> Option<Reading> {
         let [time, device, tag, value] = json_scan::scan(object, &self.keys)?;

@@ -194,7 +194,8 @@ impl InputFile {
     }
 }
 
-/// Returns the file at `path`. One of another ending is read if it holds delimited text or JSON: whoever names a file means it.
+/// Returns the file at `path`. Reads a file with another ending if it holds delimited text or JSON, because naming a
+/// single file is deliberate.
 pub(in crate::source) fn single(path: &Path) -> Result<InputFile, SourceError> {
     let name = utf8_name(path)?;
     let found = InputFile::recognised(path.to_owned(), name.clone());
@@ -272,8 +273,8 @@ pub(in crate::source) fn list(folder: &Path) -> Result<Listing, SourceError> {
     Ok(listing)
 }
 
-/// Returns the table format that keeps its log in a folder at this path. Which files of such a table count, only its log
-/// says: the others hold rows that were deleted or changed.
+/// Returns the table format that keeps its log in a folder at this path. Only the log says which files of such a table
+/// count: the others hold rows that were deleted or changed.
 fn table_format(path: &Path) -> Option<&'static str> {
     match path.file_name()?.to_str()? {
         "_delta_log" => Some("Delta"),

@@ -12,9 +12,9 @@ use super::field_source::FieldSource;
 use super::pattern::{Condition, DeviceFrom, TagPattern};
 use super::time_format::TimeFormat;
 
-/// How readings are found in a row, document or event: options as they were given. `None` takes what is usual.
+/// How readings are found in a row, document or event, as the options say. `None` means the default.
 ///
-/// The comparison of names ignores ASCII case. A column named here is not taken for another role. In JSON, a name may be
+/// The comparison of names ignores ASCII case. A column named here is not used for another role. In JSON, a name may be
 /// a path, such as `body.value` or `metrics[].name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,7 +35,7 @@ pub struct ColumnMapping {
     /// The columns that hold one measurement each; then there is neither a tag's nor a value's column.
     #[serde(skip_serializing_if = "Vec::is_empty", with = "texts")]
     pub tags: Vec<TagPattern>,
-    /// Columns that a pattern in `tags` does not mean, as patterns.
+    /// Patterns of columns to exclude from those that match a pattern in `tags`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
     /// Where the device is named, if it is in no column of its own.

@@ -22,7 +22,8 @@ use super::time_format::Noticed;
 /// How many objects at the start of a file are checked for the required fields.
 const CHECKED_ROWS: usize = 100;
 
-/// How many lines with broken objects are given up one by one within one search.
+/// How many broken lines within the data of one search are skipped one by one. After that, all of its lines are skipped
+/// at once.
 const MOST_GIVEN_UP: u32 = 32;
 
 /// A decoder for the rows of a file of JSON objects.
@@ -34,7 +35,8 @@ pub(in crate::source) struct NdjsonDecoder {
     layout: Layout,
     /// The device of every object, if the file names it.
     device: Option<String>,
-    /// Through which offset the end of an object was searched in vain, and how many lines were given up before it.
+    /// The offset up to which the last failed search for the end of an object went, and the number of lines given up
+    /// before that offset.
     searched_through: u64,
     given_up: u32,
 }
@@ -42,9 +44,9 @@ pub(in crate::source) struct NdjsonDecoder {
 /// How the objects of a file are set apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// One to a line: a damaged one costs no other.
+    /// One on each line: a damaged object affects no other.
     Lines,
-    /// One after another, over lines as they please, in arrays or not.
+    /// One after another, on any number of lines, in arrays or not.
     Sequence,
 }
 
@@ -259,8 +261,8 @@ impl NdjsonDecoder {
         serde_json::from_slice::<IgnoredAny>(&self.lines.data()[..bytes]).is_ok()
     }
 
-    /// Sets the rest of the line aside, so that the objects after it are read. Where that is needed again and again, what was
-    /// searched in vain goes with it, because each search takes long.
+    /// Sets the rest of the line aside, so that the objects after it are read. After [`MOST_GIVEN_UP`] such lines, sets
+    /// aside all the lines that the failed search covered, because each search takes long.
     #[cold]
     fn give_up_line(&mut self, out: &mut RowSink<'_>) -> Step {
         let data = self.lines.data();

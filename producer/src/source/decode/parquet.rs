@@ -82,7 +82,7 @@ impl ParquetDecoder {
         })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
         let fields = builder.schema().fields();
-        // A column comes before a name in the path, so it is the one that is taken.
+        // A column takes precedence over a name in the path.
         let is_column = |name: &str| fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
         let segments = input.named_segments().filter(|(name, _)| !is_column(name));
         let segments: Vec<_> = segments.collect();
@@ -253,7 +253,7 @@ impl ParquetDecoder {
         place.map_or(role.name(), |place| &self.names[place])
     }
 
-    /// Appends the readings of a row, where a null of several measurements is none.
+    /// Appends the readings of a row. If the row has several measurements, a null is not a reading.
     #[inline]
     fn readings(&mut self, columns: &Columns, row: usize, out: &mut RowSink<'_>) -> Result<(), Refused> {
         let conditions = self.plan.conditions.iter().zip(&columns.conditions);

@@ -30,7 +30,7 @@ pub(in crate::source) fn steps(path: &str) -> Vec<Step> {
     steps
 }
 
-/// Returns whether `name` is what `pattern` says, where `*` stands for any text. ASCII case is ignored.
+/// Returns whether `name` matches `pattern`, in which `*` stands for any text. Ignores ASCII case.
 pub(in crate::source) fn matches(pattern: &str, name: &str) -> bool {
     matches_wildcard(pattern, name, |a, b| a.eq_ignore_ascii_case(&b))
 }

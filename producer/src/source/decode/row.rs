@@ -50,8 +50,8 @@ impl RowReader {
         &self.plan
     }
 
-    /// Appends the readings of a row to `out`, where an empty cell of several measurements is none. Returns what is wrong
-    /// with it, if none could be read or some could not.
+    /// Appends the readings of a row to `out`. If the row has several measurements, an empty cell is not a reading.
+    /// Returns an error if no reading, or not every reading, could be read.
     #[inline]
     pub(super) fn read<'c, F: Fn(usize) -> &'c [u8]>(
         &mut self,

@@ -58,7 +58,7 @@ impl FromStr for TimeFormat {
                 names()
             ));
         }
-        // Some patterns can be written and not read.
+        // Some patterns can format a time but not parse one.
         let now = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
         match strtime::format(text, &now) {
             Ok(written) if by_pattern(text, &written).is_some() => Ok(Self::Pattern(text.to_owned())),
@@ -107,7 +107,7 @@ pub(in crate::source) struct TimeReader {
 }
 
 impl TimeReader {
-    /// Creates a reader. A zone of no known name is UTC; `zone` has refused it before.
+    /// Creates a reader. An unknown zone is read as UTC; [`zone`] has already rejected it.
     pub(in crate::source) fn new(format: Option<&TimeFormat>, zone: Option<&str>) -> Self {
         Self {
             format: format.cloned(),
@@ -131,7 +131,8 @@ impl TimeReader {
         }
     }
 
-    /// Returns the instant of a time without a zone. Of two, it is the first: before the clocks were put back.
+    /// Returns the instant of a time without a zone. If the time occurs twice, returns the first instant: before the
+    /// clocks were put back.
     #[inline]
     pub(in crate::source) fn instant(&mut self, local: LocalTime) -> Result<EventTime, String> {
         self.noticed.without_zone = true;
@@ -142,7 +143,7 @@ impl TimeReader {
     }
 }
 
-/// Says why a text is no time, with the option that reads it if that can be told.
+/// Explains why a text is not a time, and names the option that reads it, if there is one.
 #[cold]
 fn no_time(text: &[u8], error: &TimeError) -> String {
     let options = std::str::from_utf8(text).map(patterns_of).unwrap_or_default();

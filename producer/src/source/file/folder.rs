@@ -95,8 +95,8 @@ impl Folder {
         due
     }
 
-    /// Returns whether a new file can be read: it may grow, is whole, or has not changed for long enough. A file that
-    /// still grows from scan to scan is not even looked into, and one that may be written once more is waited for.
+    /// Returns whether a new file can be read: it may grow, is whole, or has not changed for long enough. Does not look
+    /// into a file that still grows from scan to scan, and waits for one that may be being rewritten.
     pub(super) fn is_ready(&mut self, file: &InputFile, is_rewritten: bool, now: Instant) -> bool {
         let Ok(size) = fs::metadata(&file.path).map(|metadata| metadata.len()) else {
             return false;

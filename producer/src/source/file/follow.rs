@@ -13,7 +13,7 @@ use crate::source::{Content, Until};
 use super::names::{self, Stranger};
 use super::partition::{Partition, State};
 
-/// How long a file without a path is read on: its writer may still have it open, as when a log is rotated.
+/// How long to keep reading a file that has lost its path: its writer may still have it open, as when a log is rotated.
 const READ_ON_FOR: Duration = Duration::from_secs(60);
 
 /// What is known of a followed file from looks at it.
@@ -67,7 +67,8 @@ impl Partition {
             false => self.size,
         };
         let longest = self.content.map_or(0, |content| content.bytes);
-        // A file that is replaced at this moment must not lend its bytes: its id or the bytes read before differ.
+        // A file that is replaced at this moment must not be identified by the bytes of its successor, whose id or
+        // first bytes differ.
         if self.position.offset > 0 && bytes > longest && !self.watch.is_replaced && self.is_itself() {
             let read = self
                 .file
@@ -99,7 +100,7 @@ impl Partition {
                 // It was replaced a moment ago: the next scan tells.
                 self.file.handle = None;
             }
-            // It may have been written anew since its id was looked up, and then that may be another's soon.
+            // The file may have been recreated since its id was read, and the old id may soon belong to another file.
             _ => self.id = id,
         }
     }
@@ -166,7 +167,7 @@ impl Partition {
             if matches!(self.state, State::Ended) {
                 return self.goes_on(file);
             }
-            // Unless someone holds it open, its id may be another's by now.
+            // Unless the file is held open, its id may belong to another file by now.
             if self.is_open() || self.file.handle.is_some() || self.is_as_recognised(file) {
                 return true;
             }
@@ -194,7 +195,8 @@ impl Partition {
         self.watch.recognised.replace(seen) == Some(seen)
     }
 
-    /// Returns whether a file that was read to its end, for good, still has the same content, and reads on if it has grown.
+    /// Returns whether a file that was read to its final end still has the same content. If the file has grown,
+    /// continues to read it.
     fn goes_on(&mut self, file: &InputFile) -> bool {
         let Ok(metadata) = std::fs::metadata(&file.path) else {
             return true;
@@ -229,7 +231,7 @@ impl Partition {
         }
     }
 
-    /// Returns whether someone may be writing the file at its path once more, and has not come to what was read.
+    /// Returns whether the file at its path may be being rewritten, and is not yet as long as what was read.
     pub(super) fn is_rewritten_by(&self, stranger: &mut Stranger<'_>) -> bool {
         self.file.path == stranger.file.path
             && self
@@ -237,9 +239,9 @@ impl Partition {
                 .is_some_and(|content| stranger.may_grow_into(&content).unwrap_or(false))
     }
 
-    /// Stops reading a file that was cut after it was read: whatever it holds now is another's content, or not all of it
-    /// yet. Until a scan tells which, or for as long as a file without a path is read on, what it had may come back: its
-    /// intervals stay open.
+    /// Stops reading a file that was truncated after it was read: it now holds other content, or its old content only
+    /// in part. The old content may come back until a scan tells which of the two holds, or for as long as a file
+    /// without a path is read. Until then, its intervals stay open.
     pub(super) fn leave_replaced(&mut self) {
         self.watch.is_replaced = true;
         self.watch.without_path_since.get_or_insert_with(super::now);
@@ -286,12 +288,12 @@ impl Partition {
         }
     }
 
-    /// Ends a file that is gone before it could be read to its end for certain.
+    /// Ends a file that went missing before it was certainly read to its end.
     fn leave_unread(&mut self) {
         tracing::warn!(
             file = %self.file.path.display(),
             offset = self.position.offset,
-            "the file is gone; rows after this offset, if it had any, are not read"
+            "the file is missing; rows after this offset, if there were any, are not read"
         );
         self.leave();
     }

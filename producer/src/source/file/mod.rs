@@ -1,4 +1,4 @@
-//! Readings from files (CSV, NDJSON and Parquet): one file or a folder of files, where each file is a partition.
+//! Readings from files (CSV, NDJSON, Parquet and Avro): one file or a folder of files, where each file is a partition.
 //!
 //! [`decode`] turns the bytes into readings, `partition` opens and closes the files, and [`FileSource`]
 //! decides which file is read next.
@@ -229,7 +229,8 @@ impl FileSource {
         Ok(true)
     }
 
-    /// Returns the time before which no reading is to come. At the end, the caller decides what becomes of the rest.
+    /// Returns the time before which no further reading comes. At the end, the caller decides about the windows that
+    /// are still open.
     fn complete_before(&self) -> Option<EventTime> {
         let outlook = self.outlook.as_ref()?;
         Some(outlook.earliest(&self.partitions).unwrap_or(EventTime::MIN))
@@ -272,7 +273,7 @@ impl Source for FileSource {
         if !known.is_empty()
             && let Some(error) = self.refusal.take()
         {
-            tracing::warn!(%error, "nothing there can be used now; earlier runs have read, so this goes on");
+            tracing::warn!(%error, "no file can be used at the moment; continuing, because earlier runs have read this source");
         }
         self.claims.remember(known);
         // A file keeps its own name, if its content allows, before a copy of it can take that.

@@ -97,8 +97,8 @@ impl FileSource {
         shown.collect()
     }
 
-    /// Refuses files that are read to their end and of which no time can be read: the options are wrong, unless they were
-    /// right before, and nothing must be set aside for that. A followed file may have a bad start.
+    /// Refuses files that are read to their end if no time in them can be read. The options are then wrong, unless they
+    /// were right before, and readings must not be set aside for that. A followed file may have a bad start.
     pub(super) fn check_times(&mut self) {
         let is_read = |partition: &Partition| partition.reached().is_some();
         if self.until == Until::Stopped || self.partitions.iter().any(is_read) {

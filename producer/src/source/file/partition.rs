@@ -309,7 +309,7 @@ impl Partition {
             let step = decoder.decode(&mut out);
             if let Some(row) = batch.unreadable.first() {
                 let is_time = batch.bad_times > 0 && !matches!(bad_time, Some(None));
-                // Once another thing was wrong, the times are not all that is.
+                // Once something else was wrong, the times are not the only problem.
                 bad_time = Some(
                     bad_time
                         .flatten()

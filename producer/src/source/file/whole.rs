@@ -1,4 +1,4 @@
-//! Files that can be read only once they are whole: compressed files and Parquet.
+//! Files that can be read only once they are whole: compressed files, Parquet and Avro.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};

@@ -42,8 +42,8 @@ pub struct SimulatorConfig {
     /// `holidays`: the share of the plant's weekdays on which these sensors rest, too; default 0, `on` is 0.04, ten a
     /// year.
     pub holidays: f64,
-    /// `regimes`: the share of the sensors that come into another regime once in four weeks: another level and another
-    /// noise, which stay and are the new normal; default 0, `on` is 0.25.
+    /// `regimes`: the share of the sensors that change to another regime once in four weeks: another level and noise,
+    /// which become the new normal; default 0, `on` is 0.25.
     pub regimes: f64,
     /// `deaths`: the share of the sensors that die in four weeks: they stop, or repeat their last value, until they are
     /// replaced at the end of these four weeks; default 0, `on` is 0.05.

@@ -46,7 +46,8 @@ impl AnomalyKind {
         Self::SlowDrift,
     ];
 
-    /// The kinds that begin and end within an hour (`anomalies`). A seed means a fleet by their number and order.
+    /// The kinds that begin and end within an hour (`anomalies`). Their number and order decide which fleet a seed
+    /// stands for, so never change them.
     const EPISODES: [Self; 5] = [
         Self::Spike,
         Self::LevelShift,

@@ -1,4 +1,4 @@
-//! Which field is what, told by names and texts.
+//! Infers the role of each field from its name and its texts.
 
 use windrow_common::EventTime;
 
@@ -74,7 +74,7 @@ pub(super) fn mappings(sample: &Sample, given: &ColumnMapping) -> Vec<ColumnMapp
     found
 }
 
-/// Returns the name if it has to be given, because it is not the only usual one.
+/// Returns the name if an option has to give it, because it is not the only field with a default name.
 fn usual_or(role: Role, sample: &Sample, given: &ColumnMapping, name: &str) -> Option<String> {
     if given.given(role).is_some() {
         return given.given(role).map(str::to_owned);
@@ -163,7 +163,7 @@ fn forms(texts: &[String], given: &ColumnMapping) -> Vec<Option<TimeFormat>> {
             let time = reader.read(text.trim().as_bytes());
             time.is_ok_and(|time| time.as_millis() > 315_532_800_000 && time <= now)
         };
-        // A few bad rows are none of the form's fault.
+        // A few bad rows do not rule out a form.
         let known = texts.iter().map(is_known).filter(|known| *known).count();
         known > 0 && known * 10 >= texts.len() * 9
     };

@@ -67,7 +67,7 @@ pub fn suggest(path: &Path, given: &ColumnMapping) -> Result<Vec<Suggestion>, So
     Ok(suggestions)
 }
 
-/// Adds options to an error that says that those given do not fit, if others do.
+/// Adds a suggestion to an error about options that do not fit, if other options do.
 pub(super) fn with_suggestion(error: SourceError, path: &Path, given: &ColumnMapping) -> SourceError {
     let is_unfit = matches!(
         error,

@@ -15,7 +15,7 @@ use super::{Link, REMIND_AFTER, backoff};
 /// A broker that accepts a connection and then stays silent for this long counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says once that nobody gets a connection without heartbeats.
+/// Warns once that `heartbeat=0` is ignored.
 static TOLD_OF_HEARTBEAT: Once = Once::new();
 
 impl Link {
@@ -48,7 +48,7 @@ impl Link {
         }
     }
 
-    /// Connects to the first host that lets it, and returns the connection and that host.
+    /// Connects to the first host that accepts, and returns the connection and that host.
     async fn open(&self) -> Result<(Connection, String), AmqpError> {
         let login = self.config.access.renew()?;
         let url = &login.url;

@@ -1,4 +1,4 @@
-//! Asks ARM and the agents for what was decided.
+//! Carries out a plan, with requests to ARM and to the agents.
 
 use reqwest::Method;
 use serde_json::json;
@@ -26,8 +26,8 @@ impl Vmss {
             delete,
             capacity,
         } = plan(wanted, &seen.scene());
-        // The capacity comes first, because a deletion changes the ETag. A refused one, such as for want of quota, does
-        // not keep what is drained from being deleted.
+        // Write the capacity first, because a deletion changes the ETag. Even if ARM refuses the capacity, such as for
+        // lack of quota, drained instances are deleted.
         let grown = match capacity {
             Some(capacity) => self.write_capacity(capacity, &seen).await,
             None => Ok(()),
@@ -41,7 +41,8 @@ impl Vmss {
     async fn write_capacity(&mut self, capacity: u32, seen: &Seen) -> Result<(), FleetError> {
         let url = self.arm.url(&self.path(), &[("api-version", COMPUTE)]);
         let body = json!({ "sku": { "name": seen.sku, "capacity": capacity } });
-        // Whatever comes back, it may have been carried out: what is missing then counts as asked for just now.
+        // ARM may carry out the request even if the answer is an error, so missing instances count as requested just
+        // now.
         self.ledger.asked_for_capacity();
         let etag = seen.etag.as_deref();
         let answer = self.arm.send(GROW, Method::PATCH, url, etag, Some(&body)).await;
@@ -57,7 +58,7 @@ impl Vmss {
                     .begin("scale-out", &answer, Vec::new(), Instant::now());
                 Ok(())
             }
-            // The next call reads it anew and decides anew.
+            // The next call rereads the scale set and decides again.
             Err(ArmError::Changed) => {
                 tracing::debug!(
                     scale_set = self.options.scale_set,
@@ -100,7 +101,7 @@ impl Vmss {
                 self.operations.begin("delete", &answer, ids, now);
                 Ok(())
             }
-            // It may have been carried out, and is asked for again if it was not.
+            // ARM may have deleted the instances. If it has not, the next call requests the deletion again.
             Err(ArmError::Fleet(error @ FleetError::Away { .. })) => Err(error),
             Err(error) => {
                 self.ledger.delete_failed(&ids);
@@ -109,8 +110,8 @@ impl Vmss {
         }
     }
 
-    /// Leaves out those whose agents answer after all and are not drained: a slow instance may have come to life since
-    /// it was given up.
+    /// Removes ids of instances that were given up but whose agents now answer and are not drained: a slow instance may
+    /// have become ready since.
     async fn still_idle(&mut self, ids: Vec<String>, seen: &Seen) -> Vec<String> {
         let given_up: Vec<(String, String)> = seen
             .instances

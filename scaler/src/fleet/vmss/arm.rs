@@ -63,7 +63,7 @@ pub(super) enum ArmError {
     Fleet(FleetError),
     /// The scale set changed since it was read.
     Changed,
-    /// The request does not fit what exists now, such as an instance that is gone.
+    /// The request names something that does not exist, such as a deleted instance.
     Unfit(String),
 }
 

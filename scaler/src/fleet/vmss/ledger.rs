@@ -1,4 +1,4 @@
-//! What the scaler remembers of each instance from one look to the next.
+//! Remembers the state of each instance from one look to the next.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::plan::{AgentReport, Facts, Platform};
 
-/// The instances that were listed by the last look, and since when what was seen of them has held.
+/// The instances that the last look listed, and since when each observation has held.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     instances: HashMap<String, Entry>,
@@ -87,7 +87,7 @@ impl Ledger {
         mismatch.is_some_and(|mismatch| !std::mem::replace(&mut mismatch.is_logged, true))
     }
 
-    /// Begins to wait anew for the capacity, after it was asked for.
+    /// Restarts the wait for the capacity, because it has just been requested.
     pub(super) fn asked_for_capacity(&mut self) {
         self.mismatch = None;
     }
@@ -115,7 +115,7 @@ impl Ledger {
         }
     }
 
-    /// Takes note of deletions that are asked for. Until it is known how that ended, they may have been carried out.
+    /// Records deletions before they are requested. Until their outcome is known, ARM may have carried them out.
     pub(super) fn delete_asked(&mut self, ids: &[String]) {
         self.each(ids, |entry| entry.delete_asked = true);
     }
@@ -124,7 +124,7 @@ impl Ledger {
         self.each(ids, |entry| entry.delete_accepted = Some(now));
     }
 
-    /// Takes back deletions that were refused, or whose operation failed: what is listed decides.
+    /// Clears deletions that were refused or whose operation failed. The next list of instances shows what exists.
     pub(super) fn delete_failed(&mut self, ids: &[String]) {
         self.each(ids, |entry| {
             (entry.delete_asked, entry.delete_accepted) = (false, None);

@@ -1,6 +1,7 @@
 //! An Azure VM scale set as a fleet, through Azure Resource Manager.
 //!
-//! Every call reads what exists, decides (`plan`) and asks ARM for one step towards it. Nothing waits for the platform:
+//! Every call reads the present state, decides (`plan`) and asks ARM for one step towards the goal. Nothing waits for
+//! the platform:
 //! operations that take minutes go on between the calls (`operations`). A capacity is always written as a number, under
 //! the ETag it was computed from, so that a lost answer cannot add twice what was wanted once.
 //!
@@ -41,7 +42,7 @@ pub struct Vmss {
     agents: Agents,
     ledger: Ledger,
     operations: Operations,
-    /// What the last look saw, until a resize acts on it.
+    /// The result of the last look, until a resize uses it.
     seen: Option<Seen>,
     warned_of_overprovision: bool,
 }

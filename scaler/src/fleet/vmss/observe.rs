@@ -1,4 +1,4 @@
-//! Reads what exists: the scale set, its instances, their addresses, and what their agents say.
+//! Reads the scale set, its instances, their addresses, and the reports of their agents.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const READ: &str = "read the scale set";
 const READ_INSTANCES: &str = "list the instances";
 const READ_ADDRESSES: &str = "list the network interfaces";
 
-/// What a look saw.
+/// The result of a look.
 pub(super) struct Seen {
     pub(super) at: Instant,
     /// The SKU's name, which a change of capacity repeats.

@@ -1,8 +1,8 @@
 //! Follows the operations that take minutes, across the calls
 //! (<https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations>).
 //!
-//! What an operation says is for the log, and to repeat a failed deletion early. What exists decides everything else:
-//! an operation that never ends, or of which no answer came, holds nothing up.
+//! The status of an operation is only logged, and used to retry a failed deletion early. Everything else depends on the
+//! resources that exist. So an operation that never ends, or whose answer was lost, blocks nothing.
 
 use std::time::Duration;
 

@@ -45,8 +45,9 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Returns whether this line, which is below the other, is the header rather than that: its first row is further up, or
-    /// it is the same and something else than rows of units is between them. Without any row, it is not.
+    /// Returns whether this line, rather than the line `above`, is the header. It is if its first row is further up, or
+    /// if both have the same first row and not only rows of units lie between the two lines. A line without a row is
+    /// not.
     fn is_better_than(&self, above: &Self, lines: &[Line<'_>]) -> bool {
         match (self.first_row, above.first_row) {
             (Some(own), Some(others)) if own == others => {
@@ -116,7 +117,7 @@ impl Hint<'_> {
         }
     }
 
-    /// Takes a line for the header, with each delimiter that it may have.
+    /// Tries a line as the header, with each delimiter that it may have.
     fn candidates(
         &self,
         at: usize,

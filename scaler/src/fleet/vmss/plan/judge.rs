@@ -47,14 +47,14 @@ pub(crate) enum Platform {
     Deleting,
 }
 
-/// After which time an instance is given up.
+/// How long to wait before an instance is given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
     pub(crate) boot: Duration,
     pub(crate) silence: Duration,
 }
 
-/// Judges an instance. In doubt it is at work.
+/// Judges an instance. In case of doubt, it counts as working.
 pub(crate) fn judge(facts: &Facts, deadlines: Deadlines) -> State {
     if facts.delete_accepted || facts.platform == Platform::Deleting {
         return State::Deleting;
@@ -87,7 +87,7 @@ pub(crate) fn judge(facts: &Facts, deadlines: Deadlines) -> State {
     if facts.platform == Platform::Failed {
         return State::Dead(Dead::Failed);
     }
-    // An agent that could not be asked, for want of an address, proves nothing about an instance that runs.
+    // If an agent had no address and could not be asked, its silence proves nothing about a running instance.
     let could_answer = facts.was_asked || facts.platform != Platform::Running;
     if facts.seen_for >= deadlines.boot && could_answer {
         return State::Dead(Dead::NeverReady);

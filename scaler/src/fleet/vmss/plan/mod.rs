@@ -63,7 +63,7 @@ pub(super) struct Scene<'a> {
     pub(super) instances: &'a [Instance],
     /// The capacity that was last requested. Instances that are being deleted are not part of it.
     pub(super) capacity: u32,
-    /// Whether the capacity has not fitted the instances for so long that nothing is on its way any more.
+    /// Whether the capacity has differed from the instances for so long that no pending change can explain it.
     pub(super) mismatch_lasts: bool,
 }
 
@@ -154,8 +154,8 @@ impl Count {
 ///
 /// Whatever the scene, the plan
 /// - deletes only drained and dead instances,
-/// - never has more than `wanted` instances come to work: what may still be at work or may still come counts in full,
-///   and an instance is replaced only when its deletion was seen,
+/// - never lets more than `wanted` instances take messages: instances that may be working or may still be created count
+///   in full, and an instance is replaced only after its deletion has been seen,
 /// - never writes a capacity below the number of instances: the platform would choose which to delete.
 pub(super) fn plan(wanted: u32, scene: &Scene<'_>) -> Plan {
     let count = Count::of(scene);
@@ -197,7 +197,7 @@ fn chosen(excess: u32, instances: &[Instance]) -> Vec<String> {
 fn capacity(wanted: u32, scene: &Scene<'_>, count: &Count) -> Option<u32> {
     let missing = wanted.saturating_sub(count.at_most());
     if scene.capacity < count.all() && (!scene.mismatch_lasts || count.may_be_deleted > 0) {
-        // Somebody is deleting instances, and which ones is not to be seen yet.
+        // Somebody is deleting instances, and the list does not show yet which ones.
         return None;
     }
     let more = missing.saturating_sub(count.to_come);
