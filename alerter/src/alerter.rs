@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use windrow_common::{Backoff, EventTime, HasRemedy, IncidentKind, Remedy, random};
+use windrow_common::{Backoff, EventTime, HasRemedy, IncidentKind, Remedy};
 use windrow_service::Shutdown;
 use windrow_store::{LeaderLease, Standing, Store, StoreError};
 
@@ -44,10 +43,6 @@ pub struct Alerter {
     /// Why it cannot do its work at the moment.
     pub outages: Outages,
 }
-
-/// The handover to the next leader. It is empty, because the store holds everything needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Nothing {}
 
 /// Why an alerter cannot do its work, for its readiness. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -131,7 +126,7 @@ impl Alerter {
         let mut lease = self.new_lease();
         let patience = Instant::now() + self.lease.mul_f64(1.5);
         loop {
-            match lease.step(&Nothing {}).await {
+            match lease.step(&()).await {
                 Standing::Leads | Standing::Late(_) | Standing::Begins(_) => break,
                 Standing::Follows { leader, .. } if Instant::now() > patience => {
                     return Err(AlerterError::Other { leader });
@@ -184,10 +179,9 @@ impl Alerter {
         Ok((watch.counts(), usize::try_from(open).unwrap_or(usize::MAX)))
     }
 
-    fn new_lease(&self) -> LeaderLease<Nothing> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
-        LeaderLease::new(self.store.clone(), LEASE.to_owned(), me, self.lease)
+    /// Returns the lease. Nothing is handed over to the next leader: the store holds everything.
+    fn new_lease(&self) -> LeaderLease<()> {
+        LeaderLease::named(self.store.clone(), LEASE.to_owned(), self.lease)
     }
 
     /// Runs until `shutdown`. Fails only if a person has to act.
@@ -211,7 +205,7 @@ impl Alerter {
 
 /// Keeps the lease, and tells whether it is held.
 async fn keep(
-    mut lease: LeaderLease<Nothing>,
+    mut lease: LeaderLease<()>,
     every: Duration,
     leads: watch::Sender<bool>,
     mut stopping: watch::Receiver<bool>,
@@ -224,18 +218,15 @@ async fn keep(
             _ = stopping.changed() => break,
             _ = steps.tick() => {}
         }
-        let leading = match lease.step(&Nothing {}).await {
-            Standing::Leads | Standing::Late(_) | Standing::Begins(_) => true,
-            Standing::Follows { .. } => false,
-            Standing::Unknown(why) => {
-                tracing::debug!(why, "the lease cannot be renewed");
-                false
-            }
-        };
+        let standing = lease.step(&()).await;
+        if let Standing::Unknown(why) = &standing {
+            tracing::debug!(why, "the lease cannot be renewed");
+        }
+        let leading = standing.leads();
         stats.leader.set(leading.into());
         leads.send_if_modified(|leads| std::mem::replace(leads, leading) != leading);
     }
-    lease.end(&Nothing {}).await;
+    lease.end(&()).await;
 }
 
 /// An alerter at work.

@@ -287,13 +287,13 @@ impl Fleet {
     }
 
     /// Moves the base of all sensors to `time`. Returns the changes of the incidents that become final.
-    pub(crate) fn settle(&mut self, time: EventTime) -> Vec<Change> {
+    pub(crate) fn advance_base(&mut self, time: EventTime) -> Vec<Change> {
         let rules = self.rules;
         let mut changes = Vec::new();
         self.held = 0;
         for (key, watched) in &mut self.series {
-            let settled = watched.series.settle(time, &key.rules(&rules));
-            watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
+            let settled = watched.series.advance_base(time, &key.rules(&rules));
+            watched.advance_base(key, settled, (&self.mutes, self.reached), &mut changes);
             self.held += watched.series.len();
         }
         changes.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -307,8 +307,8 @@ impl Fleet {
         for key in keys {
             if let Some(watched) = self.series.get_mut(key) {
                 let held = watched.series.len();
-                let settled = watched.series.settle(time, &key.rules(&rules));
-                watched.settle(key, settled, (&self.mutes, self.reached), &mut changes);
+                let settled = watched.series.advance_base(time, &key.rules(&rules));
+                watched.advance_base(key, settled, (&self.mutes, self.reached), &mut changes);
                 self.held -= held - watched.series.len();
             }
         }
@@ -337,7 +337,7 @@ impl Watched {
     }
 
     /// Adds what changed for incidents that are final.
-    fn settle(
+    fn advance_base(
         &mut self,
         key: &Key,
         mut settled: Vec<Course>,

@@ -172,18 +172,19 @@ impl Watch {
         for news in self.follower.news().await? {
             // A state for each day of a history, from which late parts are worked in.
             let day = news.start.saturating_sub(self.options.hold).floor(Length::DAY);
-            self.settle(day).await?;
+            self.advance_base(day).await?;
             self.take(&news).await?;
             for back in [self.options.hold, Duration::ZERO] {
                 if self.fleet.held() > self.options.most_held {
-                    self.settle(news.start.saturating_sub(back)).await?;
+                    self.advance_base(news.start.saturating_sub(back)).await?;
                 }
             }
         }
         self.publish().await?;
         let time = self.fleet.reached().saturating_sub(self.options.hold);
         let busy = self.follower.busy_from(self.options.calm);
-        self.settle(busy.map_or(time, |busy| busy.min(time))).await?;
+        self.advance_base(busy.map_or(time, |busy| busy.min(time)))
+            .await?;
         self.expire().await?;
         if self.looked_back.elapsed() >= self.options.look_back_every {
             self.look_back().await?;
@@ -197,7 +198,7 @@ impl Watch {
         self.step().await?;
         self.look_back().await?;
         let time = self.fleet.reached().saturating_sub(self.options.hold);
-        self.settle(time).await
+        self.advance_base(time).await
     }
 
     async fn take(&mut self, news: &News) -> Result<(), StoreError> {
@@ -307,15 +308,15 @@ impl Watch {
     }
 
     /// Settles the hours that end before `time`.
-    async fn settle(&mut self, time: EventTime) -> Result<(), StoreError> {
+    async fn advance_base(&mut self, time: EventTime) -> Result<(), StoreError> {
         let base = time.floor(Length::HOUR);
         if base <= self.follower.base() {
             return Ok(());
         }
         // Settle the follower and the fleet together: from now on, parts of hours before the base are late.
-        self.pending.extend(self.fleet.settle(base));
+        self.pending.extend(self.fleet.advance_base(base));
         let keep_from = base.saturating_sub(self.options.look_back);
-        self.follower.settle(base, keep_from.floor(Length::HOUR));
+        self.follower.advance_base(base, keep_from.floor(Length::HOUR));
         self.is_unsaved = true;
         self.finish().await
     }

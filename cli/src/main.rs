@@ -31,7 +31,7 @@ mod run;
 mod scale;
 #[cfg(feature = "cluster")]
 mod send;
-mod sensor_index;
+mod sensor_lookup;
 mod show;
 mod train;
 mod tune;

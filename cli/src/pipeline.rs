@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use windrow_common::{Backoff, HasRemedy};
+use windrow_common::{Backoff, HasRemedy, Reminder};
 use windrow_grouper::{Grouper, GrouperOptions, Incomplete};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
@@ -141,12 +141,15 @@ async fn grouping(
         false => Incomplete::Ask,
     };
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let mut reminder = Reminder::default();
     loop {
         match grouper.catch_up(incomplete).await {
             Ok(()) => return Ok(()),
             // After a stop, the drain timeout ends this.
             Err(error) if error.remedy().may_pass() => {
-                tracing::warn!(%error, "cannot bring tags together; trying again");
+                if reminder.is_due(Instant::now()) {
+                    tracing::warn!(%error, "cannot bring tags together; retrying");
+                }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
             Err(error) => return Err(error.into()),

@@ -138,6 +138,26 @@ impl RetrainArgs {
     }
 }
 
+/// What all parts of a retraining share.
+struct Retraining<'a> {
+    store: &'a Store,
+    repository: ModelRepository,
+    /// The hours whose predictions may be trained on.
+    hours: Vec<Hour>,
+    how: &'a HowArgs,
+    rules: Rules,
+    storing: Storing,
+    /// What the labels keep out of training.
+    kept_out: KeptOut,
+}
+
+impl Retraining<'_> {
+    /// Returns the stretches of a sensor that are kept out of training.
+    fn kept_out_of(&self, sensor: &SensorId) -> Vec<(EventTime, EventTime)> {
+        self.kept_out.get(sensor).cloned().unwrap_or_default()
+    }
+}
+
 /// Trains every sensor again whose model was trained here.
 pub(crate) async fn retrain(
     store: &Store,
@@ -145,44 +165,67 @@ pub(crate) async fn retrain(
     rules: &Rules,
     storing: Storing,
 ) -> Result<Retrained, CliError> {
-    let repository = ModelRepository::new(store.clone());
-    let mut retrained = Retrained::default();
-    let found = due(&repository, |_| true).await?;
-    retrained.imported = found.imported;
-    retrained.failed = found.failed;
-    let (due, of_devices) = (found.due, found.of_devices);
-    let hours = hours(store, how.within).await?;
     let mut labels = IncidentLabels::read(store).await?;
     labels.catch_up(store).await?;
-    let mut kept_out = labels.kept_out_of_training();
-    let with = (how, rules, storing);
-    groups::retrain(
+    let retraining = Retraining {
         store,
-        &repository,
-        of_devices,
-        &hours,
-        with,
-        &kept_out,
-        &mut retrained,
-    )
-    .await?;
+        repository: ModelRepository::new(store.clone()),
+        hours: hours(store, how.within).await?,
+        how,
+        rules: *rules,
+        storing,
+        kept_out: labels.kept_out_of_training(),
+    };
+    let found = due(&retraining.repository, |_| true).await?;
+    let mut retrained = Retrained {
+        imported: found.imported,
+        failed: found.failed,
+        ..Retrained::default()
+    };
+    groups::retrain(&retraining, found.of_devices, &mut retrained).await?;
     if let Some(budget) = how.budget {
-        retrained.threshold = Some(
-            calibrate(store, &due, &hours, how, rules, &kept_out)
-                .await?
-                .threshold(budget.per_month()),
-        );
+        let counts = calibrate(&retraining, &found.due).await?;
+        retrained.threshold = Some(counts.threshold(budget.per_month()));
     }
+    retrain_sensors(&retraining, &found.due, &mut retrained).await?;
+    if let (Some(budget), Some(Ok(threshold)), Storing::As(Release::Promote(_))) =
+        (how.budget, retrained.threshold, storing)
+    {
+        let since = EventTime::now();
+        let promise = Promise {
+            budget,
+            threshold,
+            since,
+        };
+        promise.write(store).await?;
+    }
+    Ok(retrained)
+}
+
+/// Trains the models of single sensors again, a memory's worth of sensors at a time.
+async fn retrain_sensors(
+    retraining: &Retraining<'_>,
+    due: &[Due],
+    retrained: &mut Retrained,
+) -> Result<(), CliError> {
+    let Retraining {
+        repository,
+        how,
+        rules,
+        storing,
+        ..
+    } = retraining;
+    let (rules, storing) = (*rules, *storing);
     let threshold = retrained.threshold.and_then(Result::ok);
     let bar = steps("retraining", due.len() as u64);
     let fits = Fits::on_all_cores();
-    for due in due.chunks(at_once(&due, how)) {
+    for due in due.chunks(at_once(due, how)) {
         let mut recent = RecentWindows::default();
         for due in due {
-            let kept_out = kept_out.remove(&due.sensor).unwrap_or_default();
+            let kept_out = retraining.kept_out_of(&due.sensor);
             recent.want(due.sensor.clone(), due.features.clone(), most(due, how), kept_out);
         }
-        recent.read(store, &hours).await?;
+        recent.read(retraining.store, &retraining.hours).await?;
         for windows in recent.left_out() {
             retrained.left_out_windows += windows;
             retrained.left_out_sensors += 1;
@@ -191,7 +234,7 @@ pub(crate) async fn retrain(
         let with_samples = due.iter().map(|due| (due.copy(), samples.remove(&due.sensor)));
         let with_samples: Vec<(Due, Option<Sample>)> = with_samples.collect();
         let work = |fits: Fits, (due, sample): (Due, Option<Sample>)| {
-            let (repository, how, rules) = (repository.clone(), how.clone(), *rules);
+            let (repository, how) = (repository.clone(), (*how).clone());
             async move {
                 // A damaged model counts as none. A failure of the store is an error, so that no new model is stored
                 // without the comparison.
@@ -216,18 +259,7 @@ pub(crate) async fn retrain(
         .await?;
     }
     bar.finish_and_clear();
-    if let (Some(budget), Some(Ok(threshold)), Storing::As(Release::Promote(_))) =
-        (how.budget, retrained.threshold, storing)
-    {
-        let since = EventTime::now();
-        let promise = Promise {
-            budget,
-            threshold,
-            since,
-        };
-        promise.write(store).await?;
-    }
-    Ok(retrained)
+    Ok(())
 }
 
 /// Retrains the fleet every `every`, beside a run, until the run stops. Logs a failure and tries again at the next
@@ -261,23 +293,17 @@ pub(crate) async fn retrain_every(every: Duration, store: Store, rules: Rules, m
 }
 
 /// Counts the incidents in held-out windows of a sample of sensors, spread evenly over the fleet.
-async fn calibrate(
-    store: &Store,
-    due: &[Due],
-    hours: &[Hour],
-    how: &HowArgs,
-    rules: &Rules,
-    kept_out: &KeptOut,
-) -> Result<Counts, CliError> {
+async fn calibrate(retraining: &Retraining<'_>, due: &[Due]) -> Result<Counts, CliError> {
+    let Retraining { how, rules, .. } = retraining;
     let most_sensors = MOST_CALIBRATED.min((at_once(due, how) * 3 / 4).max(1));
     let every = due.len().div_ceil(most_sensors).max(1);
     let mut recent = RecentWindows::default();
     for due in due.iter().step_by(every) {
-        let kept_out = kept_out.get(&due.sensor).cloned().unwrap_or_default();
+        let kept_out = retraining.kept_out_of(&due.sensor);
         let wanted = wanted(most(due, how));
         recent.want(due.sensor.clone(), due.features.clone(), wanted, kept_out);
     }
-    recent.read(store, hours).await?;
+    recent.read(retraining.store, &retraining.hours).await?;
     let mut samples: BTreeMap<SensorId, Sample> = recent.into_samples().into_iter().collect();
     let bar = steps("calibrating", samples.len() as u64);
     let (mut counts, fits) = (Counts::default(), Fits::on_all_cores());

@@ -12,7 +12,7 @@ use windrow_alerter::args::AnomalyArgs;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId, SensorPattern, parse_duration};
 use windrow_model::Model;
-use windrow_models::{Cause, Metadata, ModelRepository, Pins, Promoted, Release};
+use windrow_models::{Metadata, ModelRepository, Pins, Promoted, PromotedBy, Release};
 use windrow_producer::args::{ColumnArgs, WindowArgs};
 use windrow_store::StoreArg;
 use windrow_tuning::{History, Trial, TuneError, recipes, tune};
@@ -211,7 +211,7 @@ impl How {
         let Storing::As(release) = self.storing else {
             return Ok(Ended::Tuned(tuned, Change::Stored));
         };
-        let released = repository.release(&sensor, &model, Some(&metadata), Cause::Tune, release);
+        let released = repository.release(&sensor, &model, Some(&metadata), PromotedBy::Tune, release);
         match released.await {
             Ok(released) if released.promoted == Some(Promoted::Pinned) => {
                 Ok(Ended::Tuned(tuned, Change::Pinned))

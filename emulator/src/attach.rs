@@ -13,8 +13,8 @@ use fe2o3_amqp::types::primitives::Value;
 use crate::address::Node;
 use crate::delivery::{self, Reader};
 use crate::intake::{self, Destination};
-use crate::position::Position;
 use crate::request::{self, ReplyLinks, RequestNode};
+use crate::start_at::StartAt;
 use crate::state::{MAX_MESSAGE_BYTES, State};
 use crate::{conditions, consumers};
 
@@ -136,9 +136,9 @@ fn reader(state: &State, attach: &Attach, hub: &str, group: &str, partition: &st
         .partition(number)
         .ok_or_else(|| conditions::not_found("The partition does not exist."))?;
     let position = match &attach.source {
-        Some(source) => Position::of_source(source)
+        Some(source) => StartAt::of_source(source)
             .map_err(|expression| conditions::argument(format!("Cannot read the filter '{expression}'.")))?,
-        None => Position::Earliest,
+        None => StartAt::Earliest,
     };
     let next = partition.locate(&position).map_err(conditions::argument)?;
     // Claim last: a claim displaces other receivers.

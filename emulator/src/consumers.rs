@@ -20,11 +20,11 @@ pub(crate) struct Consumers {
 #[derive(Default)]
 struct Open {
     next_id: u64,
-    by_place: HashMap<Place, Vec<OpenReceiver>>,
+    by_place: HashMap<Seat, Vec<OpenReceiver>>,
 }
 
 /// A place that receivers compete for: a partition in a consumer group.
-type Place = (String, u16);
+type Seat = (String, u16);
 
 struct OpenReceiver {
     id: u64,
@@ -36,7 +36,7 @@ struct OpenReceiver {
 /// A receiver's claim to a place; dropping it releases the place.
 pub(crate) struct Claim {
     consumers: Consumers,
-    place: Place,
+    place: Seat,
     id: u64,
     /// Resolves with an error when the hub wants to detach the link.
     pub(crate) detached: oneshot::Receiver<Error>,

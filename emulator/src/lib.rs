@@ -25,10 +25,10 @@ mod hub;
 mod intake;
 mod management;
 mod partition;
-mod position;
 mod request;
 mod server;
 mod socket;
+mod start_at;
 mod state;
 
 pub use config::HubConfig;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::event::StoredEvent;
-use crate::position::{Bound, Position};
+use crate::start_at::{Bound, StartAt};
 
 /// A log of events in memory, bounded in bytes.
 pub(crate) struct Partition {
@@ -110,7 +110,7 @@ impl Partition {
     }
 
     /// Returns the sequence number to read from, or the reason to refuse the position.
-    pub(crate) fn locate(&self, position: &Position) -> Result<i64, String> {
+    pub(crate) fn locate(&self, position: &StartAt) -> Result<i64, String> {
         let log = self.lock();
         let Bounds { begin, end, .. } = log.bounds;
         let found = |index: usize| begin + i64::try_from(index).unwrap_or(i64::MAX - begin);
@@ -122,19 +122,19 @@ impl Partition {
             ))
         };
         match *position {
-            Position::Earliest => Ok(begin),
-            Position::Latest => Ok(end),
-            Position::Offset(bound) if bound.value > log.bounds.last_offset => {
+            StartAt::Earliest => Ok(begin),
+            StartAt::Latest => Ok(end),
+            StartAt::Offset(bound) if bound.value > log.bounds.last_offset => {
                 refuse("offset", bound, log.bounds.last_offset)
             }
-            Position::Offset(bound) => Ok(found(
+            StartAt::Offset(bound) => Ok(found(
                 log.events.partition_point(|event| event.offset < bound.first()),
             )),
-            Position::Sequence(bound) if bound.value >= end && bound.value >= 0 => {
+            StartAt::Sequence(bound) if bound.value >= end && bound.value >= 0 => {
                 refuse("sequence number", bound, end - 1)
             }
-            Position::Sequence(bound) => Ok(bound.first().max(begin)),
-            Position::EnqueuedTime(bound) => Ok(found(
+            StartAt::Sequence(bound) => Ok(bound.first().max(begin)),
+            StartAt::EnqueuedTime(bound) => Ok(found(
                 log.events
                     .partition_point(|event| event.enqueued_ms < bound.first()),
             )),
@@ -208,7 +208,7 @@ mod tests {
     fn a_position_from_before_a_restart_is_the_beginning() {
         let partition = Partition::new(1000, 5_000, 0);
         partition.append([Bytes::from_static(b"x")]);
-        let before = Position::Sequence(Bound {
+        let before = StartAt::Sequence(Bound {
             value: 4_000,
             inclusive: true,
         });
@@ -234,16 +234,16 @@ mod tests {
         let partition = filled(1000, &[10, 20, 30]);
         let bound = |value, inclusive| Bound { value, inclusive };
         for (position, first) in [
-            (Position::Earliest, 0),
-            (Position::Latest, 3),
-            (Position::Offset(bound(10, true)), 1),
-            (Position::Offset(bound(10, false)), 2),
-            (Position::Offset(bound(30, false)), 3),
-            (Position::Sequence(bound(-1, false)), 0),
-            (Position::Sequence(bound(1, true)), 1),
-            (Position::Sequence(bound(1, false)), 2),
-            (Position::EnqueuedTime(bound(0, true)), 0),
-            (Position::EnqueuedTime(bound(i64::MAX, false)), 3),
+            (StartAt::Earliest, 0),
+            (StartAt::Latest, 3),
+            (StartAt::Offset(bound(10, true)), 1),
+            (StartAt::Offset(bound(10, false)), 2),
+            (StartAt::Offset(bound(30, false)), 3),
+            (StartAt::Sequence(bound(-1, false)), 0),
+            (StartAt::Sequence(bound(1, true)), 1),
+            (StartAt::Sequence(bound(1, false)), 2),
+            (StartAt::EnqueuedTime(bound(0, true)), 0),
+            (StartAt::EnqueuedTime(bound(i64::MAX, false)), 3),
         ] {
             assert_eq!(partition.locate(&position), Ok(first), "{position:?}");
         }
@@ -256,13 +256,13 @@ mod tests {
             value: 1,
             inclusive: false,
         };
-        assert!(partition.locate(&Position::Offset(bound)).is_err());
-        assert!(partition.locate(&Position::Sequence(bound)).is_err());
+        assert!(partition.locate(&StartAt::Offset(bound)).is_err());
+        assert!(partition.locate(&StartAt::Sequence(bound)).is_err());
         let empty = Partition::new(1000, 0, 0);
         let bound = Bound {
             value: -1,
             inclusive: false,
         };
-        assert_eq!(empty.locate(&Position::Sequence(bound)), Ok(0));
+        assert_eq!(empty.locate(&StartAt::Sequence(bound)), Ok(0));
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use windrow_common::Prediction;
 use windrow_store::testing::{dispatched_of, file_of, incidents_of, predictions_of};
-use windrow_store::{Dispatched, Row};
+use windrow_store::{DispatchedWindow, Row};
 
 /// A part of `predictions/` or `dispatched/`, or a file of `incidents/`: what is read from it is written and read again.
 pub(crate) fn parts(bytes: &[u8]) {
@@ -18,7 +18,7 @@ pub(crate) fn parts(bytes: &[u8]) {
         assert_eq!(format!("{rows:?}"), format!("{back:?}"));
     }
     if let Ok(rows) = dispatched_of(bytes) {
-        let back = dispatched_of(Dispatched::encode(&rows).unwrap()).unwrap();
+        let back = dispatched_of(DispatchedWindow::encode(&rows).unwrap()).unwrap();
         assert_eq!(rows, back);
     }
 }

@@ -182,7 +182,7 @@ impl Device {
     }
 
     /// Drops the windows before `base`, except those that later rows need.
-    pub(crate) fn settle(&mut self, base: EventTime) {
+    pub(crate) fn advance_base(&mut self, base: EventTime) {
         let first = base.saturating_sub(self.group.context());
         for series in &mut self.series {
             series.retain(|aggregate| aggregate.window_start >= first);

@@ -93,7 +93,7 @@ impl<Q: Queue> Grouper<Q> {
         };
         self.read(&mut following).await?;
         let windows = self.ask(&mut following, incomplete).await?;
-        self.settle(&mut following).await?;
+        self.advance_base(&mut following).await?;
         let goes_back = self.look_back(&mut following).await?;
         let held: usize = following.devices.values().map(Device::held).sum();
         self.stats.held_windows.set(held as i64);
@@ -281,7 +281,7 @@ impl<Q: Queue> Grouper<Q> {
 
     /// Moves the base past hours that are old enough, have had no news for a while, and have no window that waits for
     /// tags.
-    async fn settle(&self, following: &mut Following) -> Result<(), StoreError> {
+    async fn advance_base(&self, following: &mut Following) -> Result<(), StoreError> {
         let held = following.reached.saturating_sub(self.options.hold);
         let busy = following.follower.busy_from(self.options.calm);
         let waiting = following.devices.values().filter_map(Device::waits_from);
@@ -299,11 +299,11 @@ impl<Q: Queue> Grouper<Q> {
         );
         following.base = base;
         for device in following.devices.values_mut() {
-            device.settle(base);
+            device.advance_base(base);
         }
         let first = base.saturating_sub(self.groups.context()).floor(Length::HOUR);
         let keep_from = first.saturating_sub(self.options.look_back).floor(Length::HOUR);
-        following.follower.settle(first, keep_from);
+        following.follower.advance_base(first, keep_from);
         hours.retain(|seen| seen.hour >= keep_from);
         State::new(base, following.origin, hours).save(&self.store).await
     }

@@ -1,14 +1,13 @@
 //! Runs a grouper until shutdown: alone, or beside others of which one leads.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
-use windrow_common::{Backoff, HasRemedy, Remedy, random};
+use windrow_common::{Backoff, HasRemedy, Remedy, Reminder};
 use windrow_queue::Queue;
 use windrow_service::Shutdown;
-use windrow_store::{LeaderLease, Standing};
+use windrow_store::LeaderLease;
 
 use crate::{Grouper, GrouperError, Incomplete};
 
@@ -17,10 +16,6 @@ const LEASE: &str = "grouping/leader.json";
 /// Why a grouper cannot do its work, for its readiness. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Outage(Arc<Mutex<Option<String>>>);
-
-/// The handover to the next leader. It is empty, because the store holds everything needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Nothing {}
 
 impl Outage {
     /// Returns why the grouper cannot do its work.
@@ -33,6 +28,35 @@ impl Outage {
     }
 }
 
+/// The steps that have failed one after the other.
+struct Failures {
+    backoff: Backoff,
+    reminder: Reminder,
+}
+
+impl Failures {
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+            reminder: Reminder::default(),
+        }
+    }
+
+    /// Logs a failure, if it is time, and returns how long to wait before the next step.
+    fn add(&mut self, error: &GrouperError) -> Duration {
+        if self.reminder.is_due(Instant::now()) {
+            let tries = self.backoff.attempts() + 1;
+            tracing::warn!(%error, tries, "cannot bring tags together; beginning again");
+        }
+        self.backoff.next_wait()
+    }
+
+    fn end(&mut self) {
+        self.backoff.reset();
+        self.reminder.reset();
+    }
+}
+
 impl<Q: Queue> Grouper<Q> {
     /// Runs until `shutdown`, beside others of which one leads. Fails only if a person has to act.
     pub async fn run(
@@ -41,16 +65,12 @@ impl<Q: Queue> Grouper<Q> {
         outage: Outage,
         mut shutdown: Shutdown,
     ) -> Result<(), GrouperError> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
-        let mut lease = LeaderLease::<Nothing>::new(self.store.clone(), LEASE.to_owned(), me, lease);
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        // Nothing is handed over to the next leader: the store holds everything.
+        let mut lease = LeaderLease::<()>::named(self.store.clone(), LEASE.to_owned(), lease);
+        let mut failures = Failures::new();
         let ended = loop {
             // If a step outlasts the lease, some messages are sent twice, which is harmless.
-            let leads = match lease.step(&Nothing {}).await {
-                Standing::Leads | Standing::Late(_) | Standing::Begins(_) => true,
-                Standing::Follows { .. } | Standing::Unknown(_) => false,
-            };
+            let leads = lease.step(&()).await.leads();
             self.stats.leader.set(leads.into());
             let mut wait = self.options.look_every;
             if leads {
@@ -60,14 +80,13 @@ impl<Q: Queue> Grouper<Q> {
                 };
                 match stepped {
                     Ok(_) => {
-                        backoff.reset();
+                        failures.end();
                         outage.set(None);
                     }
                     Err(error) if error.remedy() == Remedy::FixConfig => break Err(error),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot bring tags together; beginning again");
                         outage.set(Some(error.to_string()));
-                        wait = backoff.next_wait();
+                        wait = failures.add(&error);
                     }
                 }
             } else {
@@ -79,25 +98,22 @@ impl<Q: Queue> Grouper<Q> {
                 () = shutdown.stopping() => break Ok(()),
             }
         };
-        lease.end(&Nothing {}).await;
+        lease.end(&()).await;
         ended
     }
 
     /// Follows until `shutdown`, without a lease, and returns itself: for a process that does all of the work. A failure is
     /// logged, and the next step begins again.
     pub async fn follow(mut self, mut shutdown: Shutdown) -> Self {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let mut failures = Failures::new();
         loop {
             // Never interrupt a step: it must also record what it has published.
             let wait = match self.step(Incomplete::Wait).await {
                 Ok(_) => {
-                    backoff.reset();
+                    failures.end();
                     self.options.look_every
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot bring tags together; beginning again");
-                    backoff.next_wait()
-                }
+                Err(error) => failures.add(&error),
             };
             tokio::select! {
                 () = sleep(wait) => {}

@@ -20,7 +20,7 @@ const FEWEST_VECTORS: usize = 3;
 
 /// The part of a feature in a window's score.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reason {
+pub struct Contribution {
     /// The tag, if several are scored together.
     pub tag: Option<Arc<str>>,
     /// The feature.
@@ -33,7 +33,7 @@ pub struct Reason {
     pub share: f64,
 }
 
-impl Reason {
+impl Contribution {
     /// Returns the feature's name, of a group after its tag: `pressure.mean`.
     pub fn name(&self) -> Arc<str> {
         match &self.tag {
@@ -52,7 +52,7 @@ impl Reason {
 impl Model {
     /// Returns the contribution of each feature to the window's score, the greatest first; empty if the window cannot
     /// be scored.
-    pub fn explain(&self, aggregate: &Aggregate) -> Vec<Reason> {
+    pub fn explain(&self, aggregate: &Aggregate) -> Vec<Contribution> {
         let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
         let window = std::slice::from_ref(aggregate);
         if self.score(window, &mut scratch, &mut scores).is_err() {
@@ -70,7 +70,7 @@ impl Model {
     }
 
     /// Does the same for a row of a group; see [`Model::group_rows`].
-    pub fn explain_row(&self, row: &[f64]) -> Vec<Reason> {
+    pub fn explain_row(&self, row: &[f64]) -> Vec<Contribution> {
         let (mut scratch, mut scores) = (Scratch::default(), Scores::default());
         if row.len() != self.columns()
             || self
@@ -89,7 +89,7 @@ impl Model {
         scratch: &Scratch,
         level: Option<f64>,
         values: impl Iterator<Item = f64>,
-    ) -> Vec<Reason> {
+    ) -> Vec<Contribution> {
         let mut slope = Slope::of(self.detector(), scratch.rows());
         for step in self.steps().iter().rev() {
             slope = back_through(step, slope);
@@ -97,11 +97,11 @@ impl Model {
         let parts: Vec<f64> = slope.parts().map(|part| part.max(0.0)).collect();
         let all: f64 = parts.iter().sum();
         let bands = self.normal_bands();
-        let mut reasons: Vec<Reason> = (values.zip(parts).enumerate())
+        let mut reasons: Vec<Contribution> = (values.zip(parts).enumerate())
             .map(|(at, (value, part))| {
                 let (tag, feature) = self.column(at);
                 let above = level.filter(|_| feature.is_level()).unwrap_or(0.0);
-                Reason {
+                Contribution {
                     tag: tag.cloned(),
                     feature,
                     value,

@@ -45,7 +45,7 @@ pub use detector::{
     MAX_TRAINING_ROWS, Metric, NearestNeighbours, PrincipalComponents, RobustZ, Tree, TreeNode,
 };
 pub use error::{ModelError, ScoreError};
-pub use explain::Reason;
+pub use explain::Contribution;
 pub use feature::{Feature, FeatureError, Features};
 pub use format::{FormatError, MAX_MODEL_BYTES, version_of};
 pub use group::{Group, GroupRows, GroupWindow, MAX_COLUMNS, MAX_SMOOTHING};

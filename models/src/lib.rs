@@ -24,7 +24,7 @@ pub use fleet::{ModelEntry, SensorModels};
 pub use gc::{Collected, Keep};
 pub use metadata::{Kind, Metadata, SourceFile, Training, sha256_of, sha256_of_rows};
 pub use promote::{Back, Pins, Promoted, Release, Released, RolledBack};
-pub use registry::{Cause, Promotion, Registry};
+pub use registry::{PromotedBy, Promotion, Registry};
 pub use shadows::Shadows;
 pub use share::{Share, ShareError};
 
@@ -59,7 +59,9 @@ impl ModelRepository {
     /// Storing the same model twice has the effect of storing it once. [`ModelRepository::release`] does more.
     pub async fn put(&self, sensor: &SensorId, model: &Model) -> Result<String, RepositoryError> {
         let release = Release::Promote(Pins::Respect);
-        let released = self.release(sensor, model, None, Cause::Put, release).await?;
+        let released = self
+            .release(sensor, model, None, PromotedBy::Put, release)
+            .await?;
         match released.promoted {
             Some(Promoted::Pinned) => Err(RepositoryError::Pinned {
                 sensor: sensor.clone(),

@@ -6,7 +6,7 @@ use windrow_model::{Model, version_of};
 use windrow_store::{StoreError, Version};
 
 use crate::metadata::Metadata;
-use crate::registry::{Cause, Promotion, Registry};
+use crate::registry::{PromotedBy, Promotion, Registry};
 use crate::{ATTEMPTS, ModelRepository, RepositoryError, current_path, folder};
 
 /// How a change treats pinned sensors.
@@ -96,7 +96,7 @@ impl ModelRepository {
         sensor: &SensorId,
         model: &Model,
         metadata: Option<&Metadata>,
-        by: Cause,
+        by: PromotedBy,
         release: Release,
     ) -> Result<Released, RepositoryError> {
         let bytes = model.to_bytes().map_err(|source| RepositoryError::Encode {
@@ -142,7 +142,9 @@ impl ModelRepository {
     ) -> Result<Promoted, RepositoryError> {
         let (_, bytes) = self.load_with_bytes(sensor, version).await?;
         let state = self.state(sensor).await?;
-        let promoted = self.replace(sensor, version, Cause::Promote, pins, state).await?;
+        let promoted = self
+            .replace(sensor, version, PromotedBy::Promote, pins, state)
+            .await?;
         self.restore(sensor, version, &promoted, bytes).await?;
         Ok(promoted)
     }
@@ -209,7 +211,7 @@ impl ModelRepository {
             at: EventTime::now(),
             version: version.clone(),
             replaced: Some(replaced.clone()),
-            by: Cause::Rollback,
+            by: PromotedBy::Rollback,
         };
         self.record(sensor, promotion, None).await?;
         let replaced_now = Promoted::Now {
@@ -264,7 +266,7 @@ impl ModelRepository {
         &self,
         sensor: &SensorId,
         version: &str,
-        by: Cause,
+        by: PromotedBy,
         pins: Pins,
         mut state: State,
     ) -> Result<Promoted, RepositoryError> {

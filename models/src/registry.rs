@@ -44,13 +44,13 @@ pub struct Promotion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
     /// What made it current.
-    pub by: Cause,
+    pub by: PromotedBy,
 }
 
 /// What makes a version current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+pub enum PromotedBy {
     /// `windrow models train`.
     Train,
     /// `windrow retrain`.
@@ -69,7 +69,7 @@ pub enum Cause {
     Unrecorded,
 }
 
-impl Cause {
+impl PromotedBy {
     /// Returns its name, as in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ impl Registry {
                 at,
                 version: current.to_owned(),
                 replaced: last,
-                by: Cause::Unrecorded,
+                by: PromotedBy::Unrecorded,
             });
             self.cut();
         }
@@ -103,15 +103,15 @@ impl Registry {
     /// Records a promotion that has happened.
     ///
     /// Promotions happen one after the other, but may be recorded in any order: the command that promoted second may
-    /// write first. It then adds the other promotion as [`Cause::Unrecorded`], which the other command later replaces
+    /// write first. It then adds the other promotion as [`PromotedBy::Unrecorded`], which the other command later replaces
     /// with its own record.
     pub(crate) fn record(&mut self, promotion: Promotion) {
-        if promotion.by != Cause::Rollback || self.candidate.as_ref() == Some(&promotion.version) {
+        if promotion.by != PromotedBy::Rollback || self.candidate.as_ref() == Some(&promotion.version) {
             // A candidate that is older than what is current now must not be promoted by accident.
             self.candidate = None;
         }
         // Entries that a later command added for this promotion.
-        let added = |one: &Promotion| one.by == Cause::Unrecorded && one.at >= promotion.at;
+        let added = |one: &Promotion| one.by == PromotedBy::Unrecorded && one.at >= promotion.at;
         let itself = |one: &Promotion| added(one) && one.version == promotion.version;
         let later = |one: &Promotion| added(one) && one.at > promotion.at;
         let follows = |last: &Promotion| promotion.replaced.as_ref() == Some(&last.version);
@@ -136,7 +136,7 @@ impl Registry {
             version, replaced, ..
         } = self.history[at].clone();
         if let Some(next) = self.history.get_mut(at + 1)
-            && next.by == Cause::Unrecorded
+            && next.by == PromotedBy::Unrecorded
         {
             next.replaced = Some(version);
         }
@@ -148,7 +148,7 @@ impl Registry {
                 at: self.history[at].at,
                 version,
                 replaced: before,
-                by: Cause::Unrecorded,
+                by: PromotedBy::Unrecorded,
             };
             self.history.insert(at, missing);
         }
@@ -164,7 +164,7 @@ impl Registry {
         let mut stack: Vec<&str> = Vec::new();
         stack.extend(self.history.first().and_then(|first| first.replaced.as_deref()));
         for Promotion { version, by, .. } in &self.history {
-            if *by == Cause::Rollback
+            if *by == PromotedBy::Rollback
                 && let Some(at) = stack.iter().rposition(|earlier| *earlier == version)
             {
                 stack.truncate(at + 1);
@@ -185,7 +185,7 @@ impl Registry {
     /// Returns the first promotion at or after `time`.
     pub fn first_since(&self, time: EventTime) -> Option<&Promotion> {
         // The first one may stand for what was current before there was a record; it was not promoted when it was added.
-        let was_there = |one: &Promotion| one.by == Cause::Unrecorded && one.replaced.is_none();
+        let was_there = |one: &Promotion| one.by == PromotedBy::Unrecorded && one.replaced.is_none();
         self.history.iter().find(|one| one.at >= time && !was_there(one))
     }
 
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn promotion(at: i64, version: &str, replaced: Option<&str>, by: Cause) -> Promotion {
+    fn promotion(at: i64, version: &str, replaced: Option<&str>, by: PromotedBy) -> Promotion {
         Promotion {
             at: EventTime::from_millis(at),
             version: version.to_owned(),
@@ -234,7 +234,7 @@ mod tests {
             let versions = ["a", "b", "c", "d", "e"];
             let before = |at: usize| at.checked_sub(1).map(|at| versions[at]);
             let happened: Vec<Promotion> = (0..5)
-                .map(|at| promotion(at as i64, versions[at], before(at), Cause::Promote))
+                .map(|at| promotion(at as i64, versions[at], before(at), PromotedBy::Promote))
                 .collect();
             let mut registry = Registry::default();
             for at in order {
@@ -247,13 +247,13 @@ mod tests {
     #[test]
     fn what_was_not_recorded_is_added_by_the_next_writer() {
         let mut registry = Registry::default();
-        registry.record(promotion(1, "a", None, Cause::Train));
+        registry.record(promotion(1, "a", None, PromotedBy::Train));
         // A command made `b` current and died; another then made `c` current.
-        registry.record(promotion(3, "c", Some("b"), Cause::Promote));
+        registry.record(promotion(3, "c", Some("b"), PromotedBy::Promote));
         let right = [
-            promotion(1, "a", None, Cause::Train),
-            promotion(3, "b", Some("a"), Cause::Unrecorded),
-            promotion(3, "c", Some("b"), Cause::Promote),
+            promotion(1, "a", None, PromotedBy::Train),
+            promotion(3, "b", Some("a"), PromotedBy::Unrecorded),
+            promotion(3, "c", Some("b"), PromotedBy::Promote),
         ];
         assert_eq!(registry.history, right);
         assert_eq!(registry.previous(), Some("b"));
@@ -264,13 +264,13 @@ mod tests {
         let mut registry = Registry::default();
         assert_eq!(registry.previous(), None);
         // `a` is of a store without records.
-        registry.record(promotion(1, "b", Some("a"), Cause::Train));
+        registry.record(promotion(1, "b", Some("a"), PromotedBy::Train));
         assert_eq!(registry.previous(), Some("a"));
-        registry.record(promotion(2, "c", Some("b"), Cause::Promote));
+        registry.record(promotion(2, "c", Some("b"), PromotedBy::Promote));
         assert_eq!(registry.previous(), Some("b"));
-        registry.record(promotion(3, "b", Some("c"), Cause::Rollback));
+        registry.record(promotion(3, "b", Some("c"), PromotedBy::Rollback));
         assert_eq!(registry.previous(), Some("a"));
-        registry.record(promotion(4, "d", Some("b"), Cause::Promote));
+        registry.record(promotion(4, "d", Some("b"), PromotedBy::Promote));
         assert_eq!(registry.previous(), Some("b"));
         let before = |at| registry.before(EventTime::from_millis(at));
         assert_eq!(
@@ -288,7 +288,7 @@ mod tests {
                 at as i64,
                 &names[at],
                 Some(&names[at - 1]),
-                Cause::Train,
+                PromotedBy::Train,
             ));
         }
         assert_eq!(registry.history.len(), MOST_PROMOTIONS);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use windrow_common::{encode_file_name, parse_duration, random};
+use windrow_common::{encode_file_name, parse_duration};
 use windrow_queue::{AmqpArgs, Reconnect};
 use windrow_scaler::control::{Broker, Lease};
 use windrow_scaler::fleet::Fleet;
@@ -152,9 +152,7 @@ pub(crate) fn queue(amqp: &AmqpArgs) -> Result<String, Failure> {
 /// Returns the lease of those that scale the workers of this queue.
 pub(crate) fn lease(store: &Store, queue: &str, policy: &PolicyArgs) -> Lease {
     let path = format!("scaling/{}", encode_file_name(queue, ".json"));
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let me = format!("{}-{}-{:016x}", host.trim(), std::process::id(), random());
-    Lease::new(store.clone(), path, me, policy.lease)
+    Lease::named(store.clone(), path, policy.lease)
 }
 
 /// Parses a price.

@@ -11,7 +11,7 @@ use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, HttpRe
 use object_store::path::Path;
 use url::Url;
 
-use super::Lease;
+use super::BlobLease;
 
 /// A container, which may not exist yet.
 pub(super) struct Container {
@@ -70,7 +70,7 @@ impl Container {
     }
 
     /// Returns what Azure tells about the lease on a blob. Azure does not say who holds it, or since when.
-    pub(super) async fn lease(&self, path: &str) -> Lease {
+    pub(super) async fn lease(&self, path: &str) -> BlobLease {
         let blob = match self.prefix.as_ref() {
             "" => path.to_owned(),
             prefix => format!("{prefix}/{path}"),
@@ -83,7 +83,7 @@ impl Container {
         let duration = answer
             .as_ref()
             .map(|answer| header(answer, "x-ms-lease-duration"));
-        Lease {
+        BlobLease {
             ends: match duration {
                 Some("fixed") => Some(true),
                 Some("infinite") => Some(false),

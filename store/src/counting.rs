@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use windrow_common::Prediction;
 
-use super::Dispatched;
+use super::DispatchedWindow;
 
 /// The rows of one hour that count, one for each window.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ fn shadow_version(prediction: &Prediction) -> Option<&str> {
     prediction.shadow.as_ref().map(|shadow| &*shadow.version)
 }
 
-impl Rival for Dispatched {
+impl Rival for DispatchedWindow {
     fn by_window(&self, other: &Self) -> Ordering {
         let key = |window: &Self| (window.window_start, window.window_length);
         self.sensor
@@ -151,9 +151,10 @@ pub(super) fn counting<T: Rival>(mut rows: Vec<T>) -> HourRows<T> {
 
 /// Returns the number of readings of each source. Of several rows of a source for one window, only the one with the
 /// most readings counts.
-pub(super) fn readings_by_source(rows: &[Dispatched]) -> BTreeMap<Arc<str>, u64> {
-    let mut rows: Vec<&Dispatched> = rows.iter().collect();
-    let by_source = |a: &Dispatched, b: &Dispatched| a.by_window(b).then_with(|| a.source.cmp(&b.source));
+pub(super) fn readings_by_source(rows: &[DispatchedWindow]) -> BTreeMap<Arc<str>, u64> {
+    let mut rows: Vec<&DispatchedWindow> = rows.iter().collect();
+    let by_source =
+        |a: &DispatchedWindow, b: &DispatchedWindow| a.by_window(b).then_with(|| a.source.cmp(&b.source));
     rows.sort_by(|a, b| by_source(a, b).then_with(|| b.count.cmp(&a.count)));
     rows.dedup_by(|next, kept| by_source(kept, next).is_eq());
     let mut readings = BTreeMap::new();
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_correction_of_a_dispatched_window_counts() {
-        let window = |count| Dispatched {
+        let window = |count| DispatchedWindow {
             sensor: SensorId::new("d", "t").unwrap(),
             window_start: EventTime::from_millis(0),
             window_length: Length::from_millis(60_000),
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_readings_of_a_window_count_once_for_each_source() {
-        let window = |minute: i64, source: &str, count| Dispatched {
+        let window = |minute: i64, source: &str, count| DispatchedWindow {
             sensor: SensorId::new("d", "t").unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
             window_length: Length::from_millis(60_000),

@@ -13,7 +13,7 @@ use windrow_common::{EventTime, Length, SensorId};
 
 /// A window that was dispatched in a scoring message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Dispatched {
+pub struct DispatchedWindow {
     /// The sensor that the window belongs to.
     pub sensor: SensorId,
     /// Start of the window.
@@ -26,7 +26,7 @@ pub struct Dispatched {
     pub source: Arc<str>,
 }
 
-impl Row for Dispatched {
+impl Row for DispatchedWindow {
     const TABLE: &'static str = "dispatched";
 
     fn window_start(&self) -> EventTime {
@@ -38,7 +38,7 @@ impl Row for Dispatched {
     }
 }
 
-fn encode(windows: &[Dispatched]) -> Result<Bytes, TableError> {
+fn encode(windows: &[DispatchedWindow]) -> Result<Bytes, TableError> {
     let schema = table::schema(
         &[
             ("device", DataType::Utf8),
@@ -83,7 +83,7 @@ fn encode(windows: &[Dispatched]) -> Result<Bytes, TableError> {
 }
 
 /// Decodes the windows of one Parquet file.
-pub(super) fn decode(bytes: Bytes) -> Result<Vec<Dispatched>, TableError> {
+pub(super) fn decode(bytes: Bytes) -> Result<Vec<DispatchedWindow>, TableError> {
     let mut windows = Vec::new();
     for batch in table::read(bytes)? {
         let (devices, tags) = (strings(&batch, "device")?, strings(&batch, "tag")?);
@@ -101,7 +101,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Dispatched>, TableError> {
             if *source != *named {
                 source = named.into();
             }
-            windows.push(Dispatched {
+            windows.push(DispatchedWindow {
                 sensor: SensorId::new(devices.value(row), tags.value(row)).map_err(|error| {
                     TableError::Row {
                         row,
@@ -122,8 +122,8 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Dispatched>, TableError> {
 mod tests {
     use super::*;
 
-    fn window(minute: i64, source: &str) -> Dispatched {
-        Dispatched {
+    fn window(minute: i64, source: &str) -> DispatchedWindow {
+        DispatchedWindow {
             sensor: SensorId::new("d", "t").unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
             window_length: Length::from_millis(60_000),

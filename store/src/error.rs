@@ -129,7 +129,7 @@ pub enum StoreError {
         /// The store.
         url: String,
         /// What is known of the lease.
-        lease: Lease,
+        lease: BlobLease,
     },
     /// An operation failed.
     #[error("cannot {action} {path} in {url}: {}", one_line(&.source.to_string()))]
@@ -231,14 +231,14 @@ fn start_of(text: &str) -> String {
 
 /// What is known of a lease on a blob.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
+pub struct BlobLease {
     /// Whether it ends by itself, unless its holder renews it; absent if the store did not say.
     pub(super) ends: Option<bool>,
     /// The command that ends it.
     pub(super) broken_by: Option<String>,
 }
 
-impl fmt::Display for Lease {
+impl fmt::Display for BlobLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.ends {
             Some(true) => "until a minute has passed in which they do not renew it",

@@ -103,7 +103,7 @@ impl Follower {
 
     /// Moves the base. Of earlier hours, keeps only the number of parts and the time of the newest, back to
     /// `keep_from`.
-    pub fn settle(&mut self, base: EventTime, keep_from: EventTime) {
+    pub fn advance_base(&mut self, base: EventTime, keep_from: EventTime) {
         self.base = base;
         let later = self.read.split_off(&base);
         for (hour, read) in std::mem::replace(&mut self.read, later) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
-use windrow_common::EventTime;
+use windrow_common::{EventTime, random};
 
 use crate::{Store, StoreError, Version};
 
@@ -41,6 +41,22 @@ pub enum Standing<H> {
     },
     /// It is unknown who leads, for this reason: the store failed, the blob is damaged, or another process was faster.
     Unknown(String),
+}
+
+impl<H> Standing<H> {
+    /// Returns whether this process may act.
+    pub fn leads(&self) -> bool {
+        match self {
+            Self::Leads | Self::Late(_) | Self::Begins(_) => true,
+            Self::Follows { .. } | Self::Unknown(_) => false,
+        }
+    }
+}
+
+/// Returns the name of this machine; `None` if it is unknown.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +89,13 @@ pub struct LeaderLease<H> {
 }
 
 impl<H: Handover> LeaderLease<H> {
+    /// Creates the lease at `path`, for this process under a name that says where it runs and that no other process has.
+    pub fn named(store: Store, path: String, length: Duration) -> Self {
+        let host = host_name().unwrap_or_default();
+        let me = format!("{host}-{}-{:016x}", std::process::id(), random());
+        Self::new(store, path, me, length)
+    }
+
     /// Creates the lease at `path`. `me` is a name that no other process has.
     pub fn new(store: Store, path: String, me: String, length: Duration) -> Self {
         Self {

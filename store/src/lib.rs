@@ -63,11 +63,11 @@ pub use aggregates::{AggregateReader, ScoredWindow};
 pub use args::StoreArg;
 pub use blocking::run_blocking;
 pub use counting::HourRows;
-pub use dispatched::Dispatched;
-pub use error::{Lease, StoreError};
+pub use dispatched::DispatchedWindow;
+pub use error::{BlobLease, StoreError};
 pub use follow::{Follower, News, SeenHour};
 pub use incidents::HourOfIncidents;
-pub use leader::{Handover, LeaderLease, Standing};
+pub use leader::{Handover, LeaderLease, Standing, host_name};
 pub use part::{PartWriter, Row};
 pub use reader::{DispatchedHour, Hour};
 pub use retry::wait_out;
@@ -186,7 +186,7 @@ impl Store {
             Meaning::Leased => StoreError::Leased {
                 path,
                 url,
-                lease: Lease::default(),
+                lease: BlobLease::default(),
             },
             Meaning::NoContainer if self.is_in_cloud() => StoreError::NoContainer { url },
             Meaning::NotOfService => StoreError::NotOfService {

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::open::wrong;
-use super::{Lease, Store, StoreError};
+use super::{BlobLease, Store, StoreError};
 
 /// A container. It has no values, because this build has no clouds.
 pub(super) enum Container {}
@@ -13,7 +13,7 @@ impl Container {
         match *self {}
     }
 
-    pub(super) async fn lease(&self, _: &str) -> Lease {
+    pub(super) async fn lease(&self, _: &str) -> BlobLease {
         match *self {}
     }
 }

@@ -10,7 +10,9 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::counting::{HourRows, counting, readings_by_source};
 use super::table::hours;
-use super::{Blob, Dispatched, Store, StoreError, WindowRow, dispatched, predictions, run_blocking, windows};
+use super::{
+    Blob, DispatchedWindow, Store, StoreError, WindowRow, dispatched, predictions, run_blocking, windows,
+};
 use windrow_common::{EventTime, Prediction};
 
 /// Number of parts that are read and decoded concurrently.
@@ -60,7 +62,7 @@ impl Hour {
 #[derive(Clone, Debug)]
 pub struct DispatchedHour {
     /// One row for each window, ordered by sensor, window start and window length.
-    pub windows: Vec<Dispatched>,
+    pub windows: Vec<DispatchedWindow>,
     /// Number of readings in the windows of each source.
     pub readings: BTreeMap<Arc<str>, u64>,
 }

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use windrow_common::{Backoff, HasRemedy, format_duration};
+use windrow_common::{Backoff, HasRemedy, Reminder, format_duration};
 
 /// Waits between attempts: short at first, then long enough not to burden a store that recovers.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// How often a lasting outage is logged again.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The operations of this process that wait, by what they do. Many fail at once, and a line for each would hide what
 /// happened.
@@ -87,7 +85,7 @@ struct Wait {
     operations: usize,
     attempts: u64,
     since: Instant,
-    said_at: Option<Instant>,
+    reminder: Reminder,
 }
 
 /// An outage, as a log line reports it.
@@ -102,7 +100,7 @@ impl Waits {
             operations: 0,
             attempts: 0,
             since: now,
-            said_at: None,
+            reminder: Reminder::default(),
         })
     }
 
@@ -113,15 +111,9 @@ impl Waits {
             wait.since = now;
         }
         wait.attempts += 1;
-        let is_due = wait
-            .said_at
-            .is_none_or(|said_at| now.duration_since(said_at) >= SAY_EVERY);
-        is_due.then(|| {
-            wait.said_at = Some(now);
-            Failed {
-                attempts: wait.attempts,
-                since: wait.since,
-            }
+        wait.reminder.is_due(now).then_some(Failed {
+            attempts: wait.attempts,
+            since: wait.since,
         })
     }
 
@@ -129,7 +121,9 @@ impl Waits {
     /// their next wait, or begin an outage of their own.
     fn works(&mut self, what: &'static str) -> Option<Failed> {
         let wait = self.0.get_mut(what)?;
-        wait.said_at.take()?;
+        if !wait.reminder.reset() {
+            return None;
+        }
         let attempts = std::mem::take(&mut wait.attempts);
         Some(Failed {
             attempts,

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use windrow_common::{Incident, Prediction};
 
-use crate::{Dispatched, Store, StoreError, TableError, dispatched, incidents, predictions};
+use crate::{DispatchedWindow, Store, StoreError, TableError, dispatched, incidents, predictions};
 
 /// Decodes a part of `predictions/`.
 pub fn predictions_of(part: Bytes) -> Result<Vec<Prediction>, TableError> {
@@ -14,7 +14,7 @@ pub fn predictions_of(part: Bytes) -> Result<Vec<Prediction>, TableError> {
 }
 
 /// Decodes a part of `dispatched/`.
-pub fn dispatched_of(part: Bytes) -> Result<Vec<Dispatched>, TableError> {
+pub fn dispatched_of(part: Bytes) -> Result<Vec<DispatchedWindow>, TableError> {
     dispatched::decode(part)
 }
 

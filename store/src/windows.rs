@@ -151,7 +151,7 @@ impl<'a> Names<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dispatched, Row};
+    use crate::{DispatchedWindow, Row};
     use windrow_common::SensorId;
 
     /// Returns the tag and the minute of each row.
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_rows_of_a_part_come_with_their_names_and_damage_is_an_error() {
-        let row = |tag: &str, minute: i64| Dispatched {
+        let row = |tag: &str, minute: i64| DispatchedWindow {
             sensor: SensorId::new("d", tag).unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
             window_length: Length::from_millis(60_000),
@@ -177,7 +177,7 @@ mod tests {
             source: "a".into(),
         };
         let written = [row("a", 0), row("a", 1), row("b", 0), row("a", 2)];
-        let bytes = Dispatched::encode(&written).unwrap();
+        let bytes = DispatchedWindow::encode(&written).unwrap();
         let right = [("a", 0), ("a", 1), ("b", 0), ("a", 2)];
         let right = right.map(|(tag, minute)| (tag.to_owned(), minute));
         assert_eq!(rows(bytes.clone()).unwrap(), right);
@@ -195,16 +195,18 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_row_is_said_with_its_number() {
-        let batch = decode(Dispatched::encode(&[]).unwrap()).unwrap();
+        let batch = decode(DispatchedWindow::encode(&[]).unwrap()).unwrap();
         assert!(batch.iter().all(|batch| batch.num_rows() == 0));
-        let row = Dispatched {
+        let row = DispatchedWindow {
             sensor: SensorId::new("d", "a").unwrap(),
             window_start: EventTime::from_millis(0),
             window_length: Length::from_millis(0),
             count: 1,
             source: "a".into(),
         };
-        let batch = decode(Dispatched::encode(&[row]).unwrap()).unwrap().remove(0);
+        let batch = decode(DispatchedWindow::encode(&[row]).unwrap())
+            .unwrap()
+            .remove(0);
         let error = each(&batch, &mut |_| Ok(())).unwrap_err();
         assert_eq!(error.to_string(), "row 0 is invalid: the window has no length");
     }

@@ -14,9 +14,9 @@ use windrow_service::Shutdown;
 use windrow_store::{PartWriter, Store, run_blocking};
 
 use crate::announce::Announcer;
-use crate::batch::{self, Written};
-use crate::models::{ModelCache, ModelFound};
-use crate::score::{Envelope, Scorable, Scored, Unscorable, score};
+use crate::cache::{ModelCache, ModelFound};
+use crate::persist::{self, Written};
+use crate::score::{Scorable, Scored, Unscorable, Unsettled, score};
 use crate::stats::{ARCHIVED_MODEL, BAD_MODEL, NO_MODEL, Stats, UNDECODABLE};
 use crate::subscribed::subscribed;
 use crate::suspects::Suspects;
@@ -212,7 +212,7 @@ impl<Q: Queue> Worker<Q> {
         );
         let write = async move {
             let _writing = stats.progress.writes();
-            batch::write(gathered, &writer, &worker, &stats).await
+            persist::write(gathered, &writer, &worker, &stats).await
         };
         tokio::spawn(write.instrument(span))
     }
@@ -227,7 +227,7 @@ impl<Q: Queue> Worker<Q> {
             ..
         } = written;
         self.announcer.announce(announcements).await;
-        let mut receipts: Vec<_> = done.into_iter().map(|envelope| envelope.receipt).collect();
+        let mut receipts: Vec<_> = done.into_iter().map(|unsettled| unsettled.receipt).collect();
         receipts.extend(self.set_aside_durably(dead).await?);
         self.ack(receipts).await
     }
@@ -326,12 +326,12 @@ impl<Q: Queue> Worker<Q> {
         for Delivery { message, receipt, .. } in deliveries {
             self.gathered_bytes += message.body.len();
             let task = ScoringTask::decode(&message.body);
-            let envelope = Envelope { message, receipt };
+            let unsettled = Unsettled { message, receipt };
             match task {
-                Ok(task) => decoded.push((envelope, task)),
+                Ok(task) => decoded.push((unsettled, task)),
                 Err(error) => {
-                    let detail = undecodable(&envelope.message, &error);
-                    self.unscorable(envelope, UNDECODABLE, detail);
+                    let detail = undecodable(&unsettled.message, &error);
+                    self.unscorable(unsettled, UNDECODABLE, detail);
                 }
             }
         }
@@ -340,10 +340,10 @@ impl<Q: Queue> Worker<Q> {
             self.models_of(&decoded).await
         };
         let mut scorable = Vec::with_capacity(decoded.len());
-        for ((envelope, task), model) in decoded.into_iter().zip(models) {
+        for ((unsettled, task), model) in decoded.into_iter().zip(models) {
             match model {
                 Ok(Some(model)) => scorable.push(Scorable {
-                    envelope,
+                    unsettled,
                     task,
                     model,
                 }),
@@ -353,12 +353,12 @@ impl<Q: Queue> Worker<Q> {
                     } else {
                         BAD_MODEL
                     };
-                    self.unscorable(envelope, code, error.to_string());
+                    self.unscorable(unsettled, code, error.to_string());
                 }
                 Err(error) => return Err(WorkerError::Models(error)),
                 Ok(None) => {
                     let detail = format!("{} has no model in the store", task.sensor());
-                    self.unscorable(envelope, NO_MODEL, detail);
+                    self.unscorable(unsettled, NO_MODEL, detail);
                 }
             }
         }
@@ -369,13 +369,13 @@ impl<Q: Queue> Worker<Q> {
         Ok(())
     }
 
-    fn unscorable(&mut self, envelope: Envelope, code: &'static str, detail: String) {
-        let unscorable = Unscorable::logged(envelope, code, detail);
+    fn unscorable(&mut self, unsettled: Unsettled, code: &'static str, detail: String) {
+        let unscorable = Unscorable::logged(unsettled, code, detail);
         self.gathered.unscorable.push(unscorable);
     }
 
     /// Returns the model of each message. Most are cached; the others are read concurrently, once per sensor.
-    async fn models_of(&self, decoded: &[(Envelope, ScoringTask)]) -> Vec<ModelFound> {
+    async fn models_of(&self, decoded: &[(Unsettled, ScoringTask)]) -> Vec<ModelFound> {
         let mut models = Vec::with_capacity(decoded.len());
         let mut missing = Vec::new();
         for (at, (_, task)) in decoded.iter().enumerate() {

@@ -1,20 +1,25 @@
 //! Scores several tags of a device together.
 
 use windrow_common::{Aggregate, GroupMessage, Prediction};
-use windrow_model::{CodePath, GroupRows, Model, ScoreError, Scores, Scratch, is_anomaly};
+use windrow_model::{CodePath, GroupRows, Model, ScoreError, Scratch, is_anomaly};
 
-use crate::models::LoadedModel;
-use crate::score::{beside, cause};
+use crate::cache::LoadedModel;
+use crate::score::{Buffers, beside, cause};
 use crate::shadows;
 use crate::stats::Stats;
 
-/// Returns the predictions of a group's message. Windows that lack too many tags have none, and are counted.
+/// Adds a prediction for each window of a group's message. Windows that lack too many tags have none, and are counted.
 pub(crate) fn score(
     message: &GroupMessage,
     model: &LoadedModel,
-    (scratch, scores, of_shadow): (&mut Scratch, &mut Scores, &mut Scores),
+    Buffers {
+        scratch,
+        scores,
+        of_shadow,
+    }: &mut Buffers,
+    predictions: &mut Vec<Prediction>,
     stats: &Stats,
-) -> Result<Vec<Prediction>, ScoreError> {
+) -> Result<(), ScoreError> {
     let rows = rows(&model.model, message)?;
     stats.unscored_group_windows.inc_by(rows.unscored);
     let path = CodePath::best();
@@ -37,9 +42,8 @@ pub(crate) fn score(
         .zip(&rows.counts)
         .zip(rows.values.chunks_exact(columns));
     let scored = scores.decisions.iter().zip(&scores.scores);
-    let predictions = windows.zip(scored).enumerate();
-    Ok(predictions
-        .map(|(at, (((start, count), row), (&decision, &score)))| Prediction {
+    predictions.extend(windows.zip(scored).enumerate().map(
+        |(at, (((start, count), row), (&decision, &score)))| Prediction {
             sensor: message.sensor.clone(),
             window_length: message.window_length,
             aggregate: Aggregate::without_value(*start, *count),
@@ -50,8 +54,9 @@ pub(crate) fn score(
             model_version: model.version.clone(),
             cause: cause(decision, || model.model.explain_row(row), stats),
             shadow: shadow.map(|version| beside(version, of_shadow, at)),
-        })
-        .collect())
+        },
+    ));
+    Ok(())
 }
 
 /// Returns the rows of a message's windows. The model's tags are looked up by name; those that the message lacks are missing.

@@ -4,12 +4,13 @@
 //! predictions make the duplicates harmless.
 
 mod announce;
-mod batch;
+mod cache;
 mod consume;
 mod group;
-mod models;
+mod persist;
 mod progress;
 mod score;
+mod sensor;
 mod shadows;
 mod stats;
 mod subscribed;
@@ -24,8 +25,8 @@ use windrow_models::RepositoryError;
 use windrow_queue::{Prefetch, QueueError};
 use windrow_store::StoreError;
 
+pub use cache::{CacheOptions, ModelCache};
 pub use consume::run;
-pub use models::{CacheOptions, ModelCache};
 pub use stats::{Counts, Stats};
 
 /// Options for how many messages a worker holds and when it writes.

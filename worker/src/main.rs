@@ -13,7 +13,7 @@ use windrow_queue::{Amqp, AmqpArgs, Prefetch, Reconnect};
 use windrow_service::{
     Endpoints, Failure, Readiness, ServiceArgs, Shutdown, check_health, parse_options, run_service,
 };
-use windrow_store::{Store, StoreArg};
+use windrow_store::{Store, StoreArg, host_name};
 use windrow_worker::{CacheOptions, FLUSH_ROWS, ModelCache, PREFETCH, Stats, WorkerError, WorkerOptions};
 
 const MIB: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("1 MiB is not zero");
@@ -84,12 +84,13 @@ struct WorkerArgs {
 
 impl WorkerArgs {
     fn name(&self) -> String {
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let name = self.name.clone().or_else(host).unwrap_or_default();
-        match name.trim() {
-            "" => "worker".to_owned(),
-            name => name.to_owned(),
-        }
+        let given = self
+            .name
+            .as_deref()
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        let name = given.map(str::to_owned).or_else(host_name);
+        name.unwrap_or_else(|| "worker".to_owned())
     }
 
     fn prefetch(&self) -> Prefetch {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use windrow_common::Counted;
+use windrow_common::InFlight;
 
 /// What the workers of a process wait for, and when they last settled a message.
 #[derive(Debug)]
@@ -41,12 +41,12 @@ impl Progress {
         self.moved_ms.store(now_ms, Relaxed);
     }
 
-    pub(crate) fn loads(&self) -> Counted<'_> {
-        Counted::among(&self.loading)
+    pub(crate) fn loads(&self) -> InFlight<'_> {
+        InFlight::among(&self.loading)
     }
 
-    pub(crate) fn writes(&self) -> Counted<'_> {
-        Counted::among(&self.writing)
+    pub(crate) fn writes(&self) -> InFlight<'_> {
+        InFlight::among(&self.writing)
     }
 
     /// Returns why the workers make no progress, or `None` if they do or have nothing to do. They make none if nobody

@@ -5,25 +5,24 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use windrow_common::{Cause, Prediction, ScoringTask, Shadow};
-use windrow_model::{Reason, ScoreError, Scores, Scratch, is_anomaly};
+use windrow_model::{Contribution, Scores, Scratch, is_anomaly};
 use windrow_queue::{Announcement, Message, Receipt};
 
-use crate::group;
-use crate::models::LoadedModel;
-use crate::shadows;
+use crate::cache::LoadedModel;
 use crate::stats::{CANNOT_SCORE, PANICKED, Stats};
+use crate::{group, sensor};
 
 /// A message with everything needed to score it.
 #[derive(Debug)]
 pub(crate) struct Scorable {
-    pub(crate) envelope: Envelope,
+    pub(crate) unsettled: Unsettled,
     pub(crate) task: ScoringTask,
     pub(crate) model: Arc<LoadedModel>,
 }
 
 /// A message as delivered, with the receipt that settles it.
 #[derive(Debug)]
-pub(crate) struct Envelope {
+pub(crate) struct Unsettled {
     pub(crate) message: Arc<Message>,
     pub(crate) receipt: Receipt,
 }
@@ -31,7 +30,7 @@ pub(crate) struct Envelope {
 /// A message that cannot be scored.
 #[derive(Debug)]
 pub(crate) struct Unscorable {
-    pub(crate) envelope: Envelope,
+    pub(crate) unsettled: Unsettled,
     /// A short reason code, which is counted.
     pub(crate) code: &'static str,
     /// The explanation for a person.
@@ -40,16 +39,16 @@ pub(crate) struct Unscorable {
 
 impl Unscorable {
     /// Creates it, and logs why the message cannot be scored.
-    pub(crate) fn logged(envelope: Envelope, code: &'static str, detail: String) -> Self {
+    pub(crate) fn logged(unsettled: Unsettled, code: &'static str, detail: String) -> Self {
         tracing::warn!(
-            message = envelope.message.id,
-            trace_id = envelope.message.trace_id(),
+            message = unsettled.message.id,
+            trace_id = unsettled.message.trace_id(),
             reason = code,
             detail,
             "cannot score the message"
         );
         Self {
-            envelope,
+            unsettled,
             code,
             detail,
         }
@@ -61,7 +60,7 @@ impl Unscorable {
 pub(crate) struct Scored {
     pub(crate) predictions: Vec<Prediction>,
     /// Messages whose predictions are all in `predictions`.
-    pub(crate) done: Vec<Envelope>,
+    pub(crate) done: Vec<Unsettled>,
     pub(crate) unscorable: Vec<Unscorable>,
     pub(crate) announcements: Vec<Announcement>,
 }
@@ -74,11 +73,11 @@ impl Scored {
 
     /// Returns one of its messages, to name the batch in logs.
     pub(crate) fn any(&self) -> Option<&Message> {
-        let dead = self.unscorable.iter().map(|dead| &dead.envelope);
+        let dead = self.unscorable.iter().map(|dead| &dead.unsettled);
         self.done
             .iter()
             .chain(dead)
-            .map(|envelope| &*envelope.message)
+            .map(|unsettled| &*unsettled.message)
             .next()
     }
 
@@ -116,13 +115,20 @@ struct AnomalousWindow {
     max: f64,
 }
 
+/// What scoring reuses from message to message.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    pub(crate) scratch: Scratch,
+    pub(crate) scores: Scores,
+    pub(crate) of_shadow: Scores,
+}
+
 /// Scores every message, or records why it cannot. With `announce`, also creates announcements of anomalies.
 pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scored {
     let mut scored = Scored::default();
-    let mut scratch = Scratch::default();
-    let (mut scores, mut of_shadow) = (Scores::default(), Scores::default());
+    let mut buffers = Buffers::default();
     for Scorable {
-        envelope,
+        unsettled,
         task,
         model,
     } in batch
@@ -131,54 +137,16 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
         // The kernel is not known to panic. If one message makes it panic, only that message becomes a dead letter.
         let decided = catch_unwind(AssertUnwindSafe(|| match &task {
             ScoringTask::Sensor(message) => {
-                model
-                    .model
-                    .score(&message.aggregates, &mut scratch, &mut scores)?;
-                let shadow = shadows::score(
-                    &model,
-                    &message.sensor,
-                    &mut of_shadow,
-                    stats,
-                    |shadow, scores| {
-                        shadow.score(&message.aggregates, &mut Scratch::default(), scores)?;
-                        Ok(message.aggregates.len())
-                    },
-                );
-                let scored_windows = scores.decisions.iter().zip(&scores.scores);
-                let of_windows = message.aggregates.iter().zip(scored_windows).enumerate();
-                scored
-                    .predictions
-                    .extend(
-                        of_windows.map(|(at, (aggregate, (&decision, &score)))| Prediction {
-                            sensor: message.sensor.clone(),
-                            window_length: message.window_length,
-                            aggregate: *aggregate,
-                            decision,
-                            score: Some(score),
-                            threshold: model.model.threshold(),
-                            anomaly: is_anomaly(decision),
-                            model_version: Arc::clone(&model.version),
-                            cause: cause(decision, || model.model.explain(aggregate), stats),
-                            shadow: shadow.map(|version| beside(version, &of_shadow, at)),
-                        }),
-                    );
-                Ok::<_, ScoreError>(())
+                sensor::score(message, &model, &mut buffers, &mut scored.predictions, stats)
             }
             ScoringTask::Group(message) => {
-                let predictions = group::score(
-                    message,
-                    &model,
-                    (&mut scratch, &mut scores, &mut of_shadow),
-                    stats,
-                )?;
-                scored.predictions.extend(predictions);
-                Ok(())
+                group::score(message, &model, &mut buffers, &mut scored.predictions, stats)
             }
         }));
         let (code, why) = match decided {
             Ok(Ok(())) => {
                 if announce {
-                    let id = &envelope.message.id;
+                    let id = &unsettled.message.id;
                     match announcement(id, &scored.predictions[first..]) {
                         Ok(announcement) => scored.announcements.extend(announcement),
                         Err(error) => {
@@ -187,12 +155,12 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                         }
                     }
                 }
-                scored.done.push(envelope);
+                scored.done.push(unsettled);
                 continue;
             }
             Ok(Err(error)) => (CANNOT_SCORE, error.to_string()),
             Err(_) => {
-                scratch = Scratch::default();
+                buffers = Buffers::default();
                 (
                     PANICKED,
                     "scoring panicked; the worker's log says where".to_owned(),
@@ -202,7 +170,9 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
         // The panic may have left some of the message's predictions.
         scored.predictions.truncate(first);
         let detail = format!("model {} of {}: {why}", model.version, task.sensor());
-        scored.unscorable.push(Unscorable::logged(envelope, code, detail));
+        scored
+            .unscorable
+            .push(Unscorable::logged(unsettled, code, detail));
     }
     scored
 }
@@ -218,7 +188,11 @@ pub(crate) fn beside(version: &Arc<str>, scores: &Scores, at: usize) -> Shadow {
 
 /// Returns the feature that makes a window an anomaly; `None` if it is normal or has no reason. If `explain` panics,
 /// the window only lacks its cause: its score stands, and a retry would panic again.
-pub(crate) fn cause(decision: f64, explain: impl FnOnce() -> Vec<Reason>, stats: &Stats) -> Option<Cause> {
+pub(crate) fn cause(
+    decision: f64,
+    explain: impl FnOnce() -> Vec<Contribution>,
+    stats: &Stats,
+) -> Option<Cause> {
     if !is_anomaly(decision) {
         return None;
     }
@@ -288,7 +262,7 @@ mod tests {
     #[test]
     fn an_explanation_that_panics_costs_the_cause_alone() {
         let stats = Stats::default();
-        let reason = |share| Reason {
+        let reason = |share| Contribution {
             tag: None,
             feature: windrow_model::Feature::Mean,
             value: 2.5,

@@ -14,7 +14,7 @@ use windrow_common::SensorId;
 use windrow_model::{Model, ScoreError, Scores};
 use windrow_models::{ModelRepository, Shadows};
 
-use crate::models::LoadedModel;
+use crate::cache::LoadedModel;
 use crate::stats::Stats;
 
 /// Longest time that a message waits for a shadow to be read.

@@ -206,7 +206,7 @@ impl Series {
 
     /// Moves the base past the windows that start before `time`, which are forgotten. Returns the incidents that closed
     /// with them, which are final.
-    pub fn settle(&mut self, time: EventTime, rules: &Rules) -> Vec<Course> {
+    pub fn advance_base(&mut self, time: EventTime, rules: &Rules) -> Vec<Course> {
         let settled = self.points.partition_point(|point| point.start < time);
         let mut ended = Vec::new();
         for point in self.points.drain(..settled) {

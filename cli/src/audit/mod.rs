@@ -17,7 +17,7 @@ use windrow_grouper::State as GrouperState;
 use windrow_producer::checkpoint::{Account, accounts};
 use windrow_producer::quarantine;
 use windrow_queue::{DeadLetter, StoredDeadLetters};
-use windrow_store::{Dispatched, Hour, Store, StoreArg};
+use windrow_store::{DispatchedWindow, Hour, Store, StoreArg};
 
 use crate::broker::{Broker, WatchArgs};
 use crate::error::CliError;
@@ -358,7 +358,7 @@ impl<'a> Scope<'a> {
         name: &str,
         now: Option<Hour>,
         tables: &mut Tables,
-    ) -> Result<(Vec<Dispatched>, Vec<Dispatched>), CliError> {
+    ) -> Result<(Vec<DispatchedWindow>, Vec<DispatchedWindow>), CliError> {
         let Some(now) = now else {
             return Ok((Vec::new(), Vec::new()));
         };
@@ -373,7 +373,7 @@ impl<'a> Scope<'a> {
             Some(hour) => self.store.dispatched(hour).await?.windows,
             None => Vec::new(),
         };
-        let before: HashSet<Dispatched> = before.into_iter().collect();
+        let before: HashSet<DispatchedWindow> = before.into_iter().collect();
         Ok(windows.into_iter().partition(|window| before.contains(window)))
     }
 

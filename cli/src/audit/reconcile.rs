@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use windrow_common::{EventTime, Length, Prediction, ScoringTask, SensorId};
 use windrow_queue::DeadLetter;
-use windrow_store::Dispatched;
+use windrow_store::DispatchedWindow;
 
 use super::tally::Tally;
 use super::waiting::Missing;
@@ -59,7 +59,7 @@ impl DeadWindows {
     }
 
     /// Returns the number of readings of the window in the dead letters; 0 if none holds it.
-    fn count(&self, window: &Dispatched) -> u64 {
+    fn count(&self, window: &DispatchedWindow) -> u64 {
         let key = (window.sensor.clone(), window.window_start, window.window_length);
         self.0.get(&key).copied().unwrap_or(0)
     }
@@ -67,7 +67,11 @@ impl DeadWindows {
 
 /// Leaves out the windows of `later`, which were dispatched after the audit began: their messages may not have been
 /// published when the audit looked at the queue.
-pub(super) fn leave_out(later: &[Dispatched], left: &mut Vec<Dispatched>, right: &mut Vec<Prediction>) {
+pub(super) fn leave_out(
+    later: &[DispatchedWindow],
+    left: &mut Vec<DispatchedWindow>,
+    right: &mut Vec<Prediction>,
+) {
     let later: HashSet<_> = later
         .iter()
         .map(|window| (&window.sensor, window.window_start, window.window_length))
@@ -78,14 +82,14 @@ pub(super) fn leave_out(later: &[Dispatched], left: &mut Vec<Dispatched>, right:
 
 /// Compares both sides, each sorted by (sensor, window start, window length), with one row for each window.
 pub(super) fn reconcile(
-    dispatched: &[Dispatched],
+    dispatched: &[DispatchedWindow],
     predictions: &[Prediction],
     dead: &DeadWindows,
     tally: &mut Tally,
     findings: &mut Findings,
 ) {
     let mut predictions = predictions.iter().peekable();
-    let order = |window: &Dispatched, prediction: &Prediction| {
+    let order = |window: &DispatchedWindow, prediction: &Prediction| {
         (&window.sensor, window.window_start, window.window_length).cmp(&(
             &prediction.sensor,
             prediction.aggregate.window_start,
@@ -140,8 +144,8 @@ mod tests {
     use super::*;
     use windrow_common::Aggregate;
 
-    fn window(tag: &str, minute: i64) -> Dispatched {
-        Dispatched {
+    fn window(tag: &str, minute: i64) -> DispatchedWindow {
+        DispatchedWindow {
             sensor: SensorId::new("d", tag).unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
             window_length: Length::from_millis(60_000),

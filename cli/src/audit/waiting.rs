@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use windrow_common::{EventTime, Length, SensorId};
-use windrow_store::Dispatched;
+use windrow_store::DispatchedWindow;
 
 use crate::error::CliError;
 use crate::show;
@@ -67,7 +67,7 @@ impl Missing {
     }
 
     /// Adds a window that has no prediction, or one with too few readings.
-    pub(super) fn add(&mut self, window: &Dispatched) {
+    pub(super) fn add(&mut self, window: &DispatchedWindow) {
         let interval = self.interval.map(|interval| window.window_start.floor(interval));
         self.messages.insert((window.sensor.clone(), interval));
         let (start, length) = (window.window_start, window.window_length);
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn windows_of_one_interval_are_in_one_message() {
-        let window = |tag: &str, minute: i64| Dispatched {
+        let window = |tag: &str, minute: i64| DispatchedWindow {
             sensor: SensorId::new("d", tag).unwrap(),
             window_start: EventTime::from_millis(minute * 60_000),
             window_length: Length::from_millis(60_000),

@@ -314,7 +314,7 @@ fn unit_costs(workload: &Workload) -> Vec<UnitCost> {
         cost(
             "model, at each load",
             "2 blob reads: `current`, then the version that it names".to_owned(),
-            "worker/src/models.rs",
+            "worker/src/cache.rs",
         ),
         cost(
             "part of predictions",

@@ -6,7 +6,7 @@ use super::cadence::Cadence;
 use super::cells::Cell;
 use super::incidents::Stretch;
 use super::level::Level;
-use crate::sensor_index::SensorIndex;
+use crate::sensor_lookup::SensorLookup;
 
 /// What is known of a sensor.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Known<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Sensors<'a> {
     pub(super) all: Vec<Known<'a>>,
-    index: SensorIndex,
+    index: SensorLookup,
 }
 
 impl<'a> Sensors<'a> {

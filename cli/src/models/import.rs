@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use windrow_common::{EventTime, SensorId};
 use windrow_model::{Features, ImportOptions, Imported, MAX_IMPORT_BYTES, import_with};
-use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, SourceFile, sha256_of};
+use windrow_models::{Kind, Metadata, ModelRepository, Promoted, PromotedBy, SourceFile, sha256_of};
 use windrow_producer::args::{ColumnArgs, SourceArgs};
 use windrow_producer::read_history;
 use windrow_producer::source::{Source, Until};
@@ -125,7 +125,7 @@ impl ImportArgs {
                         files,
                     };
                     let released =
-                        repository.release(&sensor, &model, Some(&metadata), Cause::Import, release);
+                        repository.release(&sensor, &model, Some(&metadata), PromotedBy::Import, release);
                     let released = match released.await {
                         Err(error) if error.is_of_one_model() => {
                             report.failed.push((file.clone(), error.to_string()));

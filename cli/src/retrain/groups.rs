@@ -6,17 +6,17 @@ use std::sync::Arc;
 use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId};
 use windrow_model::{CodePath, Group, Model, Scores, Scratch, TrainOptions};
-use windrow_models::{Cause, ModelEntry, ModelRepository, Promoted};
+use windrow_models::{ModelEntry, ModelRepository, Promoted, PromotedBy};
 use windrow_store::{Hour, ScoredWindow, Store};
 
 use super::gate::{Gate, opened};
 use super::outcome::Ended;
-use super::{HowArgs, Retrained, Storing};
+use super::{HowArgs, Retrained, Retraining, Storing};
 use crate::error::CliError;
 use crate::fits::Fits;
 use crate::label::KeptOut;
 use crate::progress::steps;
-use crate::sensor_index::SensorIndex;
+use crate::sensor_lookup::SensorLookup;
 use crate::train::{GroupPlan, GroupSample, options_of};
 
 /// A device whose model is trained again, and the newest windows of its tags, the newest first.
@@ -32,14 +32,18 @@ struct Due {
 
 /// Trains the models of devices again that were trained here.
 pub(super) async fn retrain(
-    store: &Store,
-    repository: &ModelRepository,
+    retraining: &Retraining<'_>,
     entries: Vec<ModelEntry>,
-    hours: &[Hour],
-    (how, rules, storing): (&HowArgs, &Rules, Storing),
-    kept_out: &KeptOut,
     retrained: &mut Retrained,
 ) -> Result<(), CliError> {
+    let Retraining {
+        repository,
+        how,
+        rules,
+        storing,
+        ..
+    } = retraining;
+    let (rules, storing) = (*rules, *storing);
     let mut all = Vec::new();
     for entry in entries {
         match due(repository, entry, how).await? {
@@ -55,10 +59,10 @@ pub(super) async fn retrain(
     let (mut all, fits) = (all.into_iter().peekable(), Fits::on_all_cores());
     while all.peek().is_some() {
         let some: Vec<Due> = all.by_ref().take(at_once).collect();
-        let some = read(store, some, hours).await?;
+        let some = read(retraining.store, some, &retraining.hours).await?;
         let work = |fits: Fits, due: Due| {
-            let (how, rules) = (how.clone(), *rules);
-            let stretches = stretches(&due, kept_out);
+            let how = (*how).clone();
+            let stretches = stretches(&due, &retraining.kept_out);
             let repository = repository.clone();
             async move {
                 let fitted = fits.run(move || {
@@ -128,7 +132,7 @@ async fn due(
 
 /// Gathers the newest windows of the tags, hour by hour, until all have enough.
 async fn read(store: &Store, mut some: Vec<Due>, hours: &[Hour]) -> Result<Vec<Due>, CliError> {
-    let (mut index, mut places) = (SensorIndex::default(), Vec::new());
+    let (mut index, mut places) = (SensorLookup::default(), Vec::new());
     for (at, due) in some.iter().enumerate() {
         for tag in due.windows.keys() {
             index.add(SensorId {
@@ -250,7 +254,7 @@ async fn store_model(
         return Ok(Ended::New);
     };
     let metadata = sample.metadata(&model, &due.plan);
-    let released = repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
+    let released = repository.release(&due.sensor, &model, Some(&metadata), PromotedBy::Retrain, release);
     match released.await {
         Ok(released) if released.promoted == Some(Promoted::Pinned) => Ok(Ended::Pinned),
         Ok(_) => Ok(Ended::New),

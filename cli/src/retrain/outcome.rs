@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use windrow_common::SensorId;
 use windrow_model::Model;
-use windrow_models::{Cause, ModelRepository, Promoted, Release};
+use windrow_models::{ModelRepository, Promoted, PromotedBy, Release};
 
 use super::Storing;
 use super::calibrate::TooShort;
@@ -83,7 +83,7 @@ impl Outcome {
             return Ok(Ended::New);
         };
         let metadata = metadata(&model, &sample, &due.options);
-        let released = repository.release(&due.sensor, &model, Some(&metadata), Cause::Retrain, release);
+        let released = repository.release(&due.sensor, &model, Some(&metadata), PromotedBy::Retrain, release);
         match released.await {
             Ok(released) if released.promoted == Some(Promoted::Pinned) => Ok(Ended::Pinned),
             Ok(_) => Ok(Ended::New),

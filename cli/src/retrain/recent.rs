@@ -5,7 +5,7 @@ use windrow_model::Features;
 use windrow_store::{Hour, ScoredWindow, Store};
 
 use crate::error::CliError;
-use crate::sensor_index::SensorIndex;
+use crate::sensor_lookup::SensorLookup;
 use crate::train::Sample;
 
 /// The newest windows of a sensor, the newest first.
@@ -29,7 +29,7 @@ struct Recent {
 pub(crate) struct RecentWindows {
     /// The sensors, by the number that the index gives them.
     of_sensors: Vec<Recent>,
-    index: SensorIndex,
+    index: SensorLookup,
     /// Number of sensors that still take windows.
     hungry: usize,
 }

@@ -7,7 +7,9 @@ use indicatif::ProgressBar;
 use windrow_alerter::Habits;
 use windrow_common::{EventTime, ScoringMessage, SensorId};
 use windrow_model::{Features, Model, Replaced, TrainOptions, train_windows};
-use windrow_models::{Cause, Kind, Metadata, ModelRepository, Promoted, Release, Training, sha256_of_rows};
+use windrow_models::{
+    Kind, Metadata, ModelRepository, Promoted, PromotedBy, Release, Training, sha256_of_rows,
+};
 use windrow_producer::source::Source;
 use windrow_producer::window::Windowing;
 use windrow_producer::{HistoryCounts, read_history};
@@ -151,7 +153,7 @@ pub(super) async fn store(
     (model, metadata): (&Model, &Metadata),
     release: Release,
 ) -> Result<Result<bool, String>, CliError> {
-    let released = repository.release(sensor, model, Some(metadata), Cause::Train, release);
+    let released = repository.release(sensor, model, Some(metadata), PromotedBy::Train, release);
     match released.await {
         Ok(released) => Ok(Ok(released.promoted == Some(Promoted::Pinned))),
         Err(error) if error.is_of_one_model() => Ok(Err(error.to_string())),

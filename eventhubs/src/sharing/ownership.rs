@@ -13,7 +13,7 @@ use azure_core::error::ErrorKind;
 use azure_core::http::Etag;
 use azure_core::time::OffsetDateTime;
 use azure_messaging_eventhubs::CheckpointStore;
-use azure_messaging_eventhubs::models::{Checkpoint as Position, Ownership};
+use azure_messaging_eventhubs::models::{self, Ownership};
 use serde::{Deserialize, Serialize};
 use windrow_common::{EventTime, encode_file_name, encode_segment};
 use windrow_store::{Store, StoreError, Version, wait_out};
@@ -245,12 +245,17 @@ impl CheckpointStore for Ownerships {
 
     /// Returns where each partition's receiver begins. The library's checkpoint is the last processed event; ours is
     /// the first event still needed.
-    async fn list_checkpoints(&self, _: &str, _: &str, _: &str) -> azure_core::Result<Vec<Position>> {
+    async fn list_checkpoints(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+    ) -> azure_core::Result<Vec<models::Checkpoint>> {
         let resumes = Checkpoint::resumes(&self.store, &self.opening).await;
         let resumes = resumes.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
         let begins = resumes.iter().map(|resume| (resume.partition.clone(), resume.at));
         *self.begins() = begins.collect();
-        let positions = resumes.into_iter().map(|resume| Position {
+        let positions = resumes.into_iter().map(|resume| models::Checkpoint {
             fully_qualified_namespace: self.hub.namespace.clone(),
             event_hub_name: self.hub.name.clone(),
             consumer_group: self.hub.consumer_group.clone(),
@@ -261,7 +266,7 @@ impl CheckpointStore for Ownerships {
         Ok(positions.collect())
     }
 
-    async fn update_checkpoint(&self, _: Position) -> azure_core::Result<()> {
+    async fn update_checkpoint(&self, _: models::Checkpoint) -> azure_core::Result<()> {
         // The pipeline saves its own checkpoints, which also hold the dispatched time.
         Ok(())
     }

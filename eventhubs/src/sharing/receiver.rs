@@ -42,7 +42,7 @@ pub(crate) struct Receiver {
 type Pipeline = tokio::task::JoinHandle<Result<(), ProducerError>>;
 
 /// Why a receiver stopped.
-enum Cause {
+enum Stopped {
     Stop,
     /// The pipeline ended on its own.
     Pipeline(Result<Result<(), ProducerError>, tokio::task::JoinError>),
@@ -55,20 +55,20 @@ impl Receiver {
         let stop = &mut self.stop;
         let ended = async {
             tokio::select! {
-                ran = &mut pipeline => Cause::Pipeline(ran),
-                () = stop.stopping() => Cause::Stop,
+                ran = &mut pipeline => Stopped::Pipeline(ran),
+                () = stop.stopping() => Stopped::Stop,
             }
         };
-        let cause = self.fetch.run(ended).await.unwrap_or_else(Cause::Fetching);
+        let cause = self.fetch.run(ended).await.unwrap_or_else(Stopped::Fetching);
         // Request the stop before closing the channel, so that open windows stay open.
-        let by_itself = matches!(cause, Cause::Pipeline(_)) && !self.stop.is_stopping();
+        let by_itself = matches!(cause, Stopped::Pipeline(_)) && !self.stop.is_stopping();
         self.trigger.stop();
         drop(self.fetch);
         let (lost, broken, ran) = match cause {
-            Cause::Pipeline(ran) => (None, None, ran),
-            Cause::Stop => (None, None, pipeline.await),
-            Cause::Fetching(FetchError::Opening(error)) => (None, Some(error), pipeline.await),
-            Cause::Fetching(FetchError::Receiving(error)) => {
+            Stopped::Pipeline(ran) => (None, None, ran),
+            Stopped::Stop => (None, None, pipeline.await),
+            Stopped::Fetching(FetchError::Opening(error)) => (None, Some(error), pipeline.await),
+            Stopped::Fetching(FetchError::Receiving(error)) => {
                 let lost = displaced_by(&error);
                 let broken = lost.is_none().then(|| self.source.hub.error(&error));
                 (lost, broken, pipeline.await)

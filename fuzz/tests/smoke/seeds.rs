@@ -13,7 +13,7 @@ use windrow_common::{
     Peak, Prediction, ScoringMessage, SensorId, Shadow, TagSeries,
 };
 use windrow_store::testing::file_of;
-use windrow_store::{Dispatched, Row};
+use windrow_store::{DispatchedWindow, Row};
 
 use super::repository;
 
@@ -143,7 +143,7 @@ fn parquet() -> Seeds {
         (
             "parquet",
             "another-table",
-            Dispatched::encode(&dispatched).unwrap().to_vec(),
+            DispatchedWindow::encode(&dispatched).unwrap().to_vec(),
         ),
         (
             "tables",
@@ -154,7 +154,7 @@ fn parquet() -> Seeds {
         (
             "tables",
             "dispatched",
-            Dispatched::encode(&dispatched).unwrap().to_vec(),
+            DispatchedWindow::encode(&dispatched).unwrap().to_vec(),
         ),
     ]
 }
@@ -220,7 +220,7 @@ fn incidents() -> Vec<Incident> {
     vec![incident(course), incident(silent)]
 }
 
-fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
+fn rows() -> (Vec<Prediction>, Vec<DispatchedWindow>) {
     let window_length = Length::from_millis(60_000);
     let shadow = Shadow {
         version: "fedcba9876543210".into(),
@@ -239,7 +239,7 @@ fn rows() -> (Vec<Prediction>, Vec<Dispatched>) {
         model_version: "0123456789abcdef".into(),
         shadow: (minute == 1).then(|| shadow.clone()),
     };
-    let dispatched = |minute| Dispatched {
+    let dispatched = |minute| DispatchedWindow {
         sensor: sensor(),
         window_start: aggregate(minute).window_start,
         window_length,

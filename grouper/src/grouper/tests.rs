@@ -205,15 +205,18 @@ async fn groupers_that_are_killed_and_parts_that_come_late_change_no_prediction_
             }
         }
         grouper.catch_up(Incomplete::Ask).await.unwrap();
-        // What a killed step had published may still be on the way.
-        while bench.queue.depth().await.unwrap()
-            != (windrow_queue::Depth {
+        // Messages of a killed step may still be in flight.
+        let all_scored = async {
+            let none = windrow_queue::Depth {
                 ready: 0,
                 unacked: Some(0),
-            })
-        {
-            sleep(Duration::from_millis(1)).await;
-        }
+            };
+            while bench.queue.depth().await.unwrap() != none {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let scored = tokio::time::timeout(Duration::from_secs(60), all_scored).await;
+        scored.expect("the queue is drained");
         assert_eq!(bench.scored().await, right, "seed {seed}");
     }
 }

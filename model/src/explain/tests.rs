@@ -41,7 +41,7 @@ fn score_of(detector: &Detector, row: &[f64]) -> f64 {
     score[0]
 }
 
-fn reason(model: &Model, window: &Aggregate, feature: Feature) -> Reason {
+fn reason(model: &Model, window: &Aggregate, feature: Feature) -> Contribution {
     let reasons = model.explain(window);
     reasons
         .into_iter()

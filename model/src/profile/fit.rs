@@ -20,8 +20,8 @@ const FEWEST_WINDOWS: usize = 2;
 
 const HOURS_OF_WEEK: usize = 7 * HOURS;
 
-/// A window: its hour of the week, and its level.
-type Window = (usize, f64);
+/// The hour of the week of a window, and its level.
+type Level = (usize, f64);
 
 /// A level for each hour of the week.
 type Table = [f64; HOURS_OF_WEEK];
@@ -36,7 +36,7 @@ pub(crate) fn fit(
     // Windows that came late are behind newer ones.
     windows.sort_by_key(|(start, _)| *start);
     let mut clock = Clock::new(zone);
-    let windows: Vec<Window> = windows
+    let windows: Vec<Level> = windows
         .into_iter()
         .map(|(start, level)| (clock.hour_of_week(start), level))
         .collect();
@@ -58,7 +58,7 @@ pub(crate) fn fit(
 }
 
 /// Returns the profile of all windows; `None` if there is no window.
-fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Option<Profile> {
+fn of_all(windows: &[Level], season: Season, zone: &TimeZone) -> Option<Profile> {
     let mut table = one_level(windows)?;
     for finer in Season::ALL.into_iter().filter(|finer| *finer <= season) {
         refine(&mut table, windows, finer);
@@ -75,13 +75,13 @@ fn of_all(windows: &[Window], season: Season, zone: &TimeZone) -> Option<Profile
 }
 
 /// Returns the median of all windows for every hour; `None` if there is no window.
-fn one_level(windows: &[Window]) -> Option<Table> {
+fn one_level(windows: &[Level]) -> Option<Table> {
     let mut levels: Vec<f64> = windows.iter().map(|(_, level)| *level).collect();
     (!levels.is_empty()).then(|| [median(&mut levels); HOURS_OF_WEEK])
 }
 
 /// Replaces the level of each hour that has enough windows of this season.
-fn refine(table: &mut Table, windows: &[Window], season: Season) {
+fn refine(table: &mut Table, windows: &[Level], season: Season) {
     let mut bins = vec![Vec::new(); season.levels()];
     for (hour, level) in windows {
         bins[season.bin(*hour)].push(*level);
@@ -95,7 +95,7 @@ fn refine(table: &mut Table, windows: &[Window], season: Season) {
     }
 }
 
-fn mean_error(windows: &[Window], table: &Table) -> f64 {
+fn mean_error(windows: &[Level], table: &Table) -> f64 {
     let errors = windows.iter().map(|(hour, level)| (level - table[*hour]).abs());
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     let count = windows.len() as f64;

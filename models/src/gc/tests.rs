@@ -1,6 +1,6 @@
 use super::*;
 use crate::tests::{model, repository};
-use crate::{Cause, Pins, Promoted, Release};
+use crate::{Pins, Promoted, PromotedBy, Release};
 
 const ALL_BUT_LAST: Keep = Keep {
     last: 1,
@@ -26,7 +26,7 @@ async fn what_somebody_needs_is_kept_and_the_rest_is_deleted() {
         all.push(repository.put(&sensor, &model(intercept.into())).await.unwrap());
     }
     let waiting = repository
-        .release(&sensor, &model(9.0), None, Cause::Train, Release::Candidate)
+        .release(&sensor, &model(9.0), None, PromotedBy::Train, Release::Candidate)
         .await
         .unwrap()
         .version;
@@ -78,7 +78,7 @@ fn versions_that_were_current_lately_are_kept_however_old_their_files_are() {
             at: EventTime::from_millis(1_000 * at as i64),
             version: names[at].clone(),
             replaced: at.checked_sub(1).map(|at| names[at].clone()),
-            by: Cause::Train,
+            by: PromotedBy::Train,
         });
     }
     let file = |version: &String| crate::fleet::File {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tests::{model, repository};
 
-fn recorded(registry: &Registry) -> Vec<(&str, Option<&str>, Cause)> {
+fn recorded(registry: &Registry) -> Vec<(&str, Option<&str>, PromotedBy)> {
     let history = registry.history.iter();
     history
         .map(|one| (&*one.version, one.replaced.as_deref(), one.by))
@@ -10,7 +10,13 @@ fn recorded(registry: &Registry) -> Vec<(&str, Option<&str>, Cause)> {
 
 async fn candidate(repository: &ModelRepository, sensor: &SensorId, intercept: f64) -> String {
     let released = repository
-        .release(sensor, &model(intercept), None, Cause::Train, Release::Candidate)
+        .release(
+            sensor,
+            &model(intercept),
+            None,
+            PromotedBy::Train,
+            Release::Candidate,
+        )
         .await
         .unwrap();
     assert_eq!(released.promoted, None);
@@ -53,9 +59,9 @@ async fn a_candidate_is_promoted_and_rolled_back() {
     assert_eq!(
         recorded(&registry),
         [
-            (&*first, None, Cause::Put),
-            (&*second, Some(&*first), Cause::Promote),
-            (&*first, Some(&*second), Cause::Rollback),
+            (&*first, None, PromotedBy::Put),
+            (&*second, Some(&*first), PromotedBy::Promote),
+            (&*first, Some(&*second), PromotedBy::Rollback),
         ]
     );
     let back = repository.roll_back(&sensor, Back::Previous, Pins::Respect).await;
@@ -146,8 +152,8 @@ async fn a_promotion_that_was_not_recorded_is_recorded_by_the_next_command() {
     assert_eq!(again, Promoted::Already);
     let registry = repository.registry(&sensor).await.unwrap();
     let right = [
-        (&*first, None, Cause::Put),
-        (&*second, Some(&*first), Cause::Unrecorded),
+        (&*first, None, PromotedBy::Put),
+        (&*second, Some(&*first), PromotedBy::Unrecorded),
     ];
     assert_eq!(recorded(&registry), right);
     assert_eq!(registry.candidate, None);
@@ -192,7 +198,7 @@ async fn a_promotion_that_was_decided_on_what_is_no_longer_current_is_decided_ag
     let (before, pinned_later) = (stale().await.unwrap(), stale().await.unwrap());
     repository.promote(&sensor, &second, Pins::Respect).await.unwrap();
     let promoted = repository
-        .replace(&sensor, &third, Cause::Promote, Pins::Respect, before)
+        .replace(&sensor, &third, PromotedBy::Promote, Pins::Respect, before)
         .await
         .unwrap();
     let right = Promoted::Now {
@@ -217,7 +223,7 @@ async fn a_promotion_that_was_decided_on_what_is_no_longer_current_is_decided_ag
     // And whether it may be promoted at all is decided again too.
     repository.pin(&sensor).await.unwrap();
     let promoted = repository
-        .replace(&sensor, &second, Cause::Promote, Pins::Respect, pinned_later)
+        .replace(&sensor, &second, PromotedBy::Promote, Pins::Respect, pinned_later)
         .await
         .unwrap();
     assert_eq!(promoted, Promoted::Pinned);
@@ -267,7 +273,7 @@ async fn promotions_at_the_same_time_replace_each_other_and_are_all_recorded() {
         assert_eq!(current.as_deref(), Some(history[8].0));
         assert_eq!(history[0].0, first);
         for (at, (version, replaced, by)) in history.iter().enumerate().skip(1) {
-            assert_eq!((*replaced, *by), (Some(history[at - 1].0), Cause::Promote));
+            assert_eq!((*replaced, *by), (Some(history[at - 1].0), PromotedBy::Promote));
             let told = (
                 (*version).to_owned(),
                 replaced.map(str::to_owned).unwrap_or_default(),

@@ -17,7 +17,7 @@ use super::answer::Unanswered;
 use super::declare::{self, QueueLook};
 use super::progress::Progress;
 use super::{AmqpConfig, AmqpError, Reconnect};
-use windrow_common::{Backoff, Counted, HasRemedy, Remedy};
+use windrow_common::{Backoff, HasRemedy, InFlight, Remedy};
 
 /// How long to wait for the broker to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,8 +29,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often to check whether an idle connection is lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often a lasting outage is logged again.
-pub(super) const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// A connection that is opened on first use and reopened when it is lost. One of the tasks that need it opens it; the
 /// others wait.
@@ -87,8 +85,8 @@ impl Link {
     }
 
     /// Records that the broker keeps refusing a message, until the returned guard is dropped.
-    pub(super) fn refuses(&self) -> Counted<'_> {
-        Counted::among(&self.refused)
+    pub(super) fn refuses(&self) -> InFlight<'_> {
+        InFlight::among(&self.refused)
     }
 
     /// Returns the progress of what is published on it.

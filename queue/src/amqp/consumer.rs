@@ -12,9 +12,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::connection::Link;
+use super::prefetch_window::{Held, PrefetchWindow};
 use super::publisher::Publisher;
 use super::subscription::{Subscription, Unsettled, subscribe};
-use super::window::{Held, Window};
 use super::{AmqpError, properties};
 use crate::{Consumer, DeadLetter, DeadLettering, Delivery, Message, Prefetch, QueueError, Reason, Receipt};
 use windrow_common::EventTime;
@@ -35,7 +35,7 @@ pub struct AmqpConsumer {
     link: Arc<Link>,
     publisher: Arc<Publisher>,
     prefetch: Prefetch,
-    window: Window,
+    window: PrefetchWindow,
     subscription: Option<Subscription>,
     /// Cancelled subscriptions of other windows, whose deliveries are not all settled.
     retiring: Vec<Subscription>,
@@ -58,7 +58,7 @@ impl AmqpConsumer {
             link,
             publisher,
             prefetch,
-            window: Window::new(prefetch),
+            window: PrefetchWindow::new(prefetch),
             subscription: None,
             retiring: Vec::new(),
             next_window: None,

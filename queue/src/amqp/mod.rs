@@ -19,6 +19,7 @@ mod declare;
 mod error;
 mod management;
 mod policies;
+mod prefetch_window;
 mod progress;
 mod properties;
 mod publisher;
@@ -27,7 +28,6 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod url;
-mod window;
 
 use std::sync::{Arc, OnceLock};
 

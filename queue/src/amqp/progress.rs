@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use windrow_common::InFlight;
+
 use super::AmqpError;
 
 /// A broker that confirms nothing for this long is silent. A majority of the queue's nodes is away, or a disk is slow.
@@ -26,15 +28,6 @@ pub(super) struct Progress {
     refusal_told_ms: AtomicU64,
 }
 
-/// A message that is being published, until this is dropped.
-pub(super) struct Publishing<'a>(&'a AtomicUsize);
-
-impl Drop for Publishing<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Progress {
     pub(super) fn new() -> Self {
         Self {
@@ -48,11 +41,11 @@ impl Progress {
     }
 
     /// Notes that a message is being published, until the returned guard is dropped.
-    pub(super) fn publishing(&self) -> Publishing<'_> {
-        if self.publishing.fetch_add(1, Relaxed) == 0 {
+    pub(super) fn publishing(&self) -> InFlight<'_> {
+        if self.publishing.load(Relaxed) == 0 {
             self.moved_ms.store(self.now_ms(), Relaxed);
         }
-        Publishing(&self.publishing)
+        InFlight::among(&self.publishing)
     }
 
     /// Notes that the broker has confirmed a message.

@@ -13,8 +13,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::AmqpError;
-use super::connection::{Link, REMIND_AFTER};
+use super::connection::Link;
 use crate::Message;
+use windrow_common::Reminder;
 
 /// After a stop: how long the queue must be silent before nothing counts as in flight.
 const QUIET: Duration = Duration::from_millis(250);
@@ -63,7 +64,7 @@ pub(super) struct Unsettled {
 /// Starts consuming. Waits for the end of an outage of the broker, and declares a missing queue again.
 pub(super) async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscription, AmqpError> {
     let mut backoff = super::connection::backoff();
-    let mut told: Option<Instant> = None;
+    let mut reminder = Reminder::default();
     loop {
         let error = match subscribe_once(&link, window).await {
             Ok(subscription) => {
@@ -75,8 +76,7 @@ pub(super) async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscripti
         if !link.waits_to_consume(&error) {
             return Err(error);
         }
-        if told.is_none_or(|told| told.elapsed() > REMIND_AFTER) {
-            told = Some(Instant::now());
+        if reminder.is_due(Instant::now().into_std()) {
             let tries = backoff.attempts() + 1;
             tracing::warn!(%error, tries, "cannot consume; retrying");
         }

@@ -16,7 +16,9 @@ use windrow_service::Shutdown;
 use windrow_store::{LeaderLease, Standing, Store};
 
 use crate::fleet::{Capacity, Fleet, FleetError};
-use crate::policy::{Decision, Learned, Observation, Policy, PolicyOptions, PolicyOptionsError, Reason};
+use crate::policy::{
+    Decision, DecisionReason, Learned, Observation, Policy, PolicyOptions, PolicyOptionsError,
+};
 use records::{Record, Records};
 use stats::{BROKER, Direction, FLEET, STORE};
 
@@ -177,7 +179,7 @@ impl Loop {
             _ => None,
         };
         self.note(STORE, outage);
-        let leads = !matches!(standing, Standing::Follows { .. } | Standing::Unknown(_));
+        let leads = standing.leads();
         let led = std::mem::replace(&mut self.leads, leads);
         self.stats.leader.set(leads.into());
         self.has_fleet |= leads;
@@ -300,13 +302,14 @@ impl Loop {
         }
         let acts = self.lease.is_some();
         match (&decision.reason, is_news) {
-            (Reason::Hold { .. }, true) => tracing::warn!(workers, acts, "{text}"),
+            (DecisionReason::Hold { .. }, true) => tracing::warn!(workers, acts, "{text}"),
             (_, true) => tracing::info!(workers, before, acts, "{text}"),
             _ => tracing::debug!(workers, acts, "{text}"),
         }
         let at = Timestamp::now();
         // Before the first observation there is no size to hold, and nobody should act on a guess.
-        let is_guess = matches!(decision.reason, Reason::Hold { .. }) && self.status.shown().is_none();
+        let is_guess =
+            matches!(decision.reason, DecisionReason::Hold { .. }) && self.status.shown().is_none();
         if !is_guess {
             stats.wanted.set(workers.into());
             self.status.show(Some(Shown {

@@ -11,13 +11,13 @@ pub struct Decision {
     pub wanted: u32,
     /// Why.
     #[serde(flatten)]
-    pub reason: Reason,
+    pub reason: DecisionReason,
 }
 
 /// Why a fleet should have the size that it should have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
-pub enum Reason {
+pub enum DecisionReason {
     /// The backlog is to be done in time.
     Drain {
         /// Messages that are ready or unacked.
@@ -68,7 +68,7 @@ impl fmt::Display for Decision {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for DecisionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drain {

@@ -26,7 +26,7 @@ mod schedule;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use decision::{Decision, Reason};
+pub use decision::{Decision, DecisionReason};
 pub use learned::Learned;
 pub use options::{PolicyOptions, PolicyOptionsError};
 pub use schedule::Schedule;
@@ -176,7 +176,7 @@ impl Policy {
         let wanted = self.wanted.or(there).unwrap_or(self.options.min.max(1));
         Decision {
             wanted,
-            reason: Reason::Hold { unseen },
+            reason: DecisionReason::Hold { unseen },
         }
     }
 
@@ -224,7 +224,7 @@ impl Policy {
             .at_most_the_ceiling(now, capacity.requested, need.extra)
             .map(|wanted| Decision {
                 wanted,
-                reason: Reason::Drain {
+                reason: DecisionReason::Drain {
                     backlog: self.backlog.total() as u64,
                     due_seconds: need.due,
                     rate: worker.rate,
@@ -266,7 +266,7 @@ impl Policy {
         let aim = drain::aim(target, worker.boot);
         Some(Decision {
             wanted: drain::for_batch(messages, worker, aim),
-            reason: Reason::Batch {
+            reason: DecisionReason::Batch {
                 in_seconds,
                 messages: messages as u64,
             },
@@ -303,14 +303,14 @@ impl Policy {
         match most.filter(|most| *most < requested) {
             Some(most) => Decision {
                 wanted: self.needs.step_down(now, requested, most),
-                reason: Reason::Flow {
+                reason: DecisionReason::Flow {
                     arrivals: self.flow.arrivals,
                     rate: worker.rate,
                 },
             },
             None => Decision {
                 wanted: requested,
-                reason: Reason::Busy {
+                reason: DecisionReason::Busy {
                     backlog: step.total as u64,
                 },
             },
@@ -325,11 +325,11 @@ impl Policy {
         match until {
             Some(until) if idle >= until => Decision {
                 wanted: self.options.min,
-                reason: Reason::Idle,
+                reason: DecisionReason::Idle,
             },
             _ => Decision {
                 wanted: scene.capacity.requested,
-                reason: Reason::Linger {
+                reason: DecisionReason::Linger {
                     idle_seconds: idle,
                     until_seconds: until.or(next).unwrap_or(break_even),
                 },

@@ -81,12 +81,12 @@ fn a_message_starts_a_worker_and_an_empty_queue_ends_it() {
     for second in [65.0, 100.0, 124.0] {
         let decision = policy.decide(&seen(second, load(0, 0, 1), fleet(1, 1)));
         assert!(
-            decision.wanted == 1 && matches!(decision.reason, Reason::Linger { .. }),
+            decision.wanted == 1 && matches!(decision.reason, DecisionReason::Linger { .. }),
             "{decision}"
         );
     }
     let last = policy.decide(&seen(126.0, load(0, 0, 1), fleet(1, 1)));
-    assert_eq!((last.wanted, last.reason), (0, Reason::Idle));
+    assert_eq!((last.wanted, last.reason), (0, DecisionReason::Idle));
 }
 
 #[test]
@@ -118,7 +118,10 @@ fn what_cannot_be_seen_changes_nothing() {
     ];
     for observation in hidden {
         let decision = policy.decide(&observation);
-        assert!(matches!(decision.reason, Reason::Hold { .. }), "{decision}");
+        assert!(
+            matches!(decision.reason, DecisionReason::Hold { .. }),
+            "{decision}"
+        );
         assert_eq!(decision.wanted, wanted, "{decision}");
     }
     // A scaler that has just started and sees nothing does not end what may run.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use windrow_store::host_name;
 
 /// How much longer than its drain timeout a worker may take to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,13 +44,9 @@ impl WorkerCommand {
             beside.exists().then_some(beside)
         };
         let program = program.map(Path::to_owned).or_else(beside);
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             program: program.unwrap_or_else(|| "windrow-worker".into()),
-            name: match host.trim() {
-                "" => "worker".to_owned(),
-                host => host.to_owned(),
-            },
+            name: host_name().unwrap_or_else(|| "worker".to_owned()),
             environment,
             drain_timeout,
         }

@@ -1,6 +1,6 @@
 use windrow_common::{Aggregate, EventTime, Interval, Length, Prediction, ScoringMessage};
 use windrow_model::{Features, Kernel, OneClassSvm, is_anomaly};
-use windrow_models::{Cause, Pins, Release};
+use windrow_models::{Pins, PromotedBy, Release};
 use windrow_queue::{Memory, MemoryLimits, Message, Queue};
 use windrow_service::Shutdown;
 use windrow_store::Store;
@@ -51,7 +51,7 @@ impl Bench {
                 &self.sensor,
                 &model(intercept),
                 None,
-                Cause::Train,
+                PromotedBy::Train,
                 Release::Candidate,
             )
             .await

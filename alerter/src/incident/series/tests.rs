@@ -102,7 +102,7 @@ proptest! {
         points in any_points(),
         order in proptest::collection::vec(any::<prop::sample::Index>(), 1..120),
         looks in any::<u64>(),
-        settle in any::<prop::sample::Index>(),
+        advance_base in any::<prop::sample::Index>(),
     ) {
         let now = EventTime::from_millis(6_000 * MINUTE);
         let right = in_order(&points, now);
@@ -118,11 +118,11 @@ proptest! {
         }
         prop_assert_eq!(&series.incidents(now, &rules()), &right);
         // What was settled is not reported again, and changes nothing after it.
-        let time = settle.get(&points).start;
+        let time = advance_base.get(&points).start;
         if looks & 1 == 1 {
             series = Series { taken: 0, current: series.base.clone(), ended: Vec::new(), ..series };
         }
-        series.settle(time, &rules());
+        series.advance_base(time, &rules());
         let left = series.incidents(now, &rules());
         prop_assert!(right.ends_with(&left), "{right:?} {left:?}");
         let again = Series::new(LENGTH, LIMITS, series.base().clone());
@@ -200,7 +200,7 @@ fn the_cause_of_the_highest_score_is_kept_and_no_other_and_no_longer_than_its_wi
     let found = series.incidents(now, &Rules::default());
     assert_eq!(found[0].cause(), cause(&points[0]).as_deref());
     let time = points[1].start;
-    series.settle(time, &Rules::default());
+    series.advance_base(time, &Rules::default());
     assert!(series.causes.keys().all(|start| *start >= time));
     assert_eq!(series.incidents(now, &Rules::default()), found);
 }

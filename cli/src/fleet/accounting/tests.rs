@@ -1,6 +1,6 @@
 use windrow_common::{Aggregate, Course, Incident, Prediction};
 use windrow_producer::quarantine::QuarantineReason;
-use windrow_store::{Dispatched, PartWriter};
+use windrow_store::{DispatchedWindow, PartWriter};
 
 use super::super::attention::{LoudModel, drifting, loud_models};
 use super::*;
@@ -16,8 +16,8 @@ fn minute(number: i64) -> EventTime {
     EventTime::from_millis(number * MINUTE)
 }
 
-fn dispatched(tag: &str, number: i64) -> Dispatched {
-    Dispatched {
+fn dispatched(tag: &str, number: i64) -> DispatchedWindow {
+    DispatchedWindow {
         sensor: sensor(tag),
         window_start: minute(number),
         window_length: Length::from_millis(MINUTE),

@@ -1,16 +1,15 @@
 //! Opens a connection: each host in turn, again and again with waits between.
 
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
-use tokio::time::Instant;
-use windrow_common::{HasRemedy, Remedy};
+use windrow_common::{HasRemedy, Remedy, Reminder};
 
 use super::super::{AmqpError, Login, Reconnect};
-use super::{Link, REMIND_AFTER, backoff};
+use super::{Link, backoff};
 
 /// A broker that accepts a connection and then stays silent for this long counts as unavailable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +20,8 @@ static TOLD_OF_HEARTBEAT: Once = Once::new();
 impl Link {
     pub(super) async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {
         let mut backoff = backoff();
-        let mut told: Option<(Instant, String)> = None;
+        let mut reminder = Reminder::default();
+        let mut last = String::new();
         loop {
             let error = match self.open().await {
                 Ok((connection, endpoint)) => {
@@ -36,12 +36,13 @@ impl Link {
                 Err(error) => return Err(error),
             };
             let why = error.to_string();
-            let is_news =
-                |(when, before): &(Instant, String)| *before != why || when.elapsed() > REMIND_AFTER;
-            if told.as_ref().is_none_or(is_news) {
+            if last != why {
+                reminder.reset();
+                last.clone_from(&why);
+            }
+            if reminder.is_due(Instant::now()) {
                 let tries = backoff.attempts() + 1;
                 tracing::warn!(role = self.role, %error, tries, "trying again until it works");
-                told = Some((Instant::now(), why.clone()));
             }
             *self.opening() = Some(format!("; the last attempt failed: {why}"));
             tokio::time::sleep(backoff.next_wait()).await;

@@ -5,7 +5,7 @@ use fe2o3_amqp::types::primitives::Value;
 
 /// A position in a partition where a receiver asks to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Position {
+pub(crate) enum StartAt {
     /// At the oldest event kept.
     Earliest,
     /// At the next event to arrive.
@@ -38,7 +38,7 @@ impl Bound {
     }
 }
 
-impl Position {
+impl StartAt {
     /// Returns the position that the source's filters ask for, or the earliest without a filter.
     ///
     /// The error is the refused expression.
@@ -90,22 +90,22 @@ mod tests {
     fn every_expression_of_the_official_client_is_understood() {
         let bound = |value, inclusive| Bound { value, inclusive };
         for (expression, position) in [
-            ("amqp.annotation.x-opt-offset > '-1'", Position::Earliest),
-            ("amqp.annotation.x-opt-offset > '@latest'", Position::Latest),
+            ("amqp.annotation.x-opt-offset > '-1'", StartAt::Earliest),
+            ("amqp.annotation.x-opt-offset > '@latest'", StartAt::Latest),
             (
                 "amqp.annotation.x-opt-offset >'12'",
-                Position::Offset(bound(12, false)),
+                StartAt::Offset(bound(12, false)),
             ),
             (
                 "amqp.annotation.x-opt-sequence-number >='7'",
-                Position::Sequence(bound(7, true)),
+                StartAt::Sequence(bound(7, true)),
             ),
             (
                 "amqp.annotation.x-opt-enqueued-time >'1700000000000'",
-                Position::EnqueuedTime(bound(1_700_000_000_000, false)),
+                StartAt::EnqueuedTime(bound(1_700_000_000_000, false)),
             ),
         ] {
-            assert_eq!(Position::parse(expression), Some(position), "{expression}");
+            assert_eq!(StartAt::parse(expression), Some(position), "{expression}");
         }
     }
 
@@ -118,7 +118,7 @@ mod tests {
             "amqp.annotation.x-opt-offset > 'one'",
             "amqp.annotation.x-opt-colour > '1'",
         ] {
-            assert_eq!(Position::parse(expression), None, "{expression}");
+            assert_eq!(StartAt::parse(expression), None, "{expression}");
         }
     }
 }

@@ -6,13 +6,13 @@ use windrow_queue::{Announcement, Reason, Receipt};
 use windrow_store::PartWriter;
 
 use crate::WorkerError;
-use crate::score::{Envelope, Scored};
+use crate::score::{Scored, Unsettled};
 use crate::stats::{DeadFor, Stats};
 
 /// A written batch, whose messages may now be settled.
 #[derive(Debug)]
 pub(crate) struct Written {
-    pub(crate) done: Vec<Envelope>,
+    pub(crate) done: Vec<Unsettled>,
     pub(crate) dead: Vec<(Receipt, Reason)>,
     pub(crate) announcements: Vec<Announcement>,
     /// The span that it was written in, to settle it in.
@@ -55,14 +55,14 @@ pub(crate) async fn write(
     let reports = unscorable.iter().map(|dead| ErrorReport {
         at: now.to_string(),
         worker,
-        message: &dead.envelope.message.id,
+        message: &dead.unsettled.message.id,
         reason: dead.code,
         detail: &dead.detail,
-        traceparent: dead.envelope.message.traceparent.as_deref(),
+        traceparent: dead.unsettled.message.traceparent.as_deref(),
     });
     writer.write_lines("errors", reports).await?;
-    for envelope in &done {
-        let waited_ms = now.as_millis() - envelope.message.enqueued_at.as_millis();
+    for unsettled in &done {
+        let waited_ms = now.as_millis() - unsettled.message.enqueued_at.as_millis();
         // The producer's clock may be ahead of ours.
         stats.latency.observe(waited_ms.max(0) as f64 / 1_000.0);
     }
@@ -74,7 +74,7 @@ pub(crate) async fn write(
             detail: dead.detail,
             worker: worker.to_owned(),
         };
-        (dead.envelope.receipt, reason)
+        (dead.unsettled.receipt, reason)
     });
     Ok(Written {
         done,

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A guard that adds one to a counter until it is dropped.
 #[derive(Debug)]
-pub struct Counted<'a>(&'a AtomicUsize);
+pub struct InFlight<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> InFlight<'a> {
     /// Counts one more.
     pub fn among(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Relaxed);
@@ -14,7 +14,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -13,7 +13,7 @@ const GROWTH: u16 = 8;
 
 /// The window of a consumer: the number of unsettled messages that the broker may send it.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct PrefetchWindow {
     limit: Prefetch,
     /// Average size of a body, in bytes. At first every message may be as large as a scoring message can be.
     average: f64,
@@ -32,7 +32,7 @@ pub(super) struct Held {
     pub(super) waiting: usize,
 }
 
-impl Window {
+impl PrefetchWindow {
     pub(super) fn new(limit: Prefetch) -> Self {
         Self {
             limit,
@@ -95,8 +95,8 @@ mod tests {
     use std::iter::repeat_n;
     use std::num::{NonZeroU16, NonZeroUsize};
 
-    fn window(messages: u16) -> Window {
-        Window::new(Prefetch {
+    fn window(messages: u16) -> PrefetchWindow {
+        PrefetchWindow::new(Prefetch {
             messages: NonZeroU16::new(messages).unwrap(),
             bytes: NonZeroUsize::new(128 << 20).unwrap(),
         })
@@ -111,7 +111,11 @@ mod tests {
     }
 
     /// Returns the windows that a consumer goes through while messages of these sizes fill each of them.
-    fn windows(window: &mut Window, mut current: u16, sizes: impl IntoIterator<Item = usize>) -> Vec<u16> {
+    fn windows(
+        window: &mut PrefetchWindow,
+        mut current: u16,
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Vec<u16> {
         let mut windows = vec![current];
         let (mut unsettled, mut retiring) = (0, 0);
         for bytes in sizes {

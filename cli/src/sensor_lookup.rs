@@ -6,7 +6,7 @@ use windrow_common::SensorId;
 
 /// Sensors, numbered from 0 in the order in which they were added.
 #[derive(Debug, Default)]
-pub(crate) struct SensorIndex {
+pub(crate) struct SensorLookup {
     all: Vec<Indexed>,
     by_name: HashMap<Box<str>, HashMap<Box<str>, usize>>,
     /// The sensor that was found last.
@@ -20,7 +20,7 @@ struct Indexed {
     next: usize,
 }
 
-impl SensorIndex {
+impl SensorLookup {
     /// Adds a sensor that the index does not have, and returns its number.
     pub(crate) fn add(&mut self, sensor: SensorId) -> usize {
         let number = self.all.len();
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_sensor_has_one_number_in_whatever_order_it_is_looked_for() {
-        let mut index = SensorIndex::default();
+        let mut index = SensorLookup::default();
         let names = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2"), ("c", "1")];
         for (at, (device, tag)) in names.iter().enumerate() {
             assert_eq!(index.find(device, tag), None);
