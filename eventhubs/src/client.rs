@@ -241,10 +241,10 @@ mod tests {
         let secret = "Endpoint=sb://other.example/;SharedAccessKeyName=k;SharedAccessKey=c2VjcmV0";
         let login = || Login::ConnectionString(secret.to_owned());
         let error = EventHub::new("eventhubs://h.example/readings", login(), None).unwrap_err();
-        assert!(error.to_string().contains("is of other.example"), "{error}");
+        assert!(error.to_string().contains("is for other.example"), "{error}");
         let of_one_hub = Login::ConnectionString(format!("{secret};EntityPath=events"));
         let error = EventHub::new("eventhubs://other.example/readings", of_one_hub, None).unwrap_err();
-        assert!(error.to_string().contains("of the hub events"), "{error}");
+        assert!(error.to_string().contains("for the hub events"), "{error}");
         let hub = EventHub::new("eventhubs://other.example/readings", login(), None).unwrap();
         assert!(!format!("{hub:?}").contains("c2VjcmV0"));
         let emulator = Login::ConnectionString(format!("{secret};UseDevelopmentEmulator=true"));

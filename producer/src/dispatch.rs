@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 use windrow_common::{EventTime, ScoringMessage};
 use windrow_queue::{Confirmation, Message, Queue, Trace};
-use windrow_store::{Dispatched, PartWriter, Store, StoreError};
+use windrow_store::{DispatchedWindow, PartWriter, Store, StoreError};
 
 use crate::ingest::{QUARANTINE_BYTES_HELD, Step};
 use crate::journal::{Ahead, Journal, add_news};
@@ -103,7 +103,7 @@ impl<Q: Queue> Dispatcher<Q> {
     /// Writes the list of dispatched windows, which the audit compares with the predictions.
     async fn note_dispatched(&self, messages: &[ScoringMessage]) -> Result<(), StoreError> {
         let windows = messages.iter().flat_map(|message| {
-            message.aggregates.iter().map(|aggregate| Dispatched {
+            message.aggregates.iter().map(|aggregate| DispatchedWindow {
                 sensor: message.sensor.clone(),
                 window_start: aggregate.window_start,
                 window_length: message.window_length,
@@ -111,7 +111,7 @@ impl<Q: Queue> Dispatcher<Q> {
                 source: Arc::clone(&self.source_name),
             })
         });
-        let windows: Vec<Dispatched> = windows.collect();
+        let windows: Vec<DispatchedWindow> = windows.collect();
         let written: usize = self.writer.write_rows(windows).await?.into_iter().sum();
         self.stats.windows.inc_by(written as u64);
         Ok(())

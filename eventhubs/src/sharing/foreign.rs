@@ -8,54 +8,50 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often a lasting theft is logged again.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+use windrow_common::Reminder;
 
 /// The partitions that a foreign reader holds now.
 #[derive(Default)]
-pub(super) struct Foreign(BTreeMap<String, Theft>);
+pub(super) struct Foreign {
+    thefts: BTreeMap<String, Theft>,
+    /// By partition, also of thefts that are over: a reader that comes and goes is a line a minute as well.
+    reminders: BTreeMap<String, Reminder>,
+}
 
 struct Theft {
     times: u64,
     /// The service's text about the reader.
     why: String,
     last: Instant,
-    said_at: Option<Instant>,
 }
 
 impl Foreign {
     /// Notes that a partition was stolen. Returns how many times so far, if it is time to log it.
     pub(super) fn note(&mut self, partition: &str, why: String, now: Instant) -> Option<u64> {
-        let theft = self.0.entry(partition.to_owned()).or_insert(Theft {
+        let theft = self.thefts.entry(partition.to_owned()).or_insert(Theft {
             times: 0,
             why: String::new(),
             last: now,
-            said_at: None,
         });
         theft.times += 1;
         (theft.why, theft.last) = (why, now);
-        let is_due = theft
-            .said_at
-            .is_none_or(|said_at| now.duration_since(said_at) >= SAY_EVERY);
-        is_due.then(|| {
-            theft.said_at = Some(now);
-            theft.times
-        })
+        let reminder = self.reminders.entry(partition.to_owned()).or_default();
+        reminder.is_due(now).then_some(theft.times)
     }
 
     pub(super) fn has(&self, partition: &str) -> bool {
-        self.0.contains_key(partition)
+        self.thefts.contains_key(partition)
     }
 
     /// Returns the stolen partitions.
     pub(super) fn partitions(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.thefts.keys().cloned().collect()
     }
 
     /// Returns the partitions whose last theft is longer ago than `calm`.
     pub(super) fn calm(&self, calm: Duration, now: Instant) -> Vec<String> {
         let calm = self
-            .0
+            .thefts
             .iter()
             .filter(|(_, theft)| now.duration_since(theft.last) > calm);
         calm.map(|(partition, _)| partition.clone()).collect()
@@ -63,14 +59,14 @@ impl Foreign {
 
     /// Forgets a partition, and returns whether it was stolen.
     pub(super) fn forget(&mut self, partition: &str) -> bool {
-        self.0.remove(partition).is_some()
+        self.thefts.remove(partition).is_some()
     }
 
     /// Returns what is wrong, in a sentence; `None` if nothing is stolen.
     pub(super) fn outage(&self, consumer_group: &str) -> Option<String> {
-        let why = &self.0.values().next()?.why;
+        let why = &self.thefts.values().next()?.why;
         let names = self.partitions().join(", ");
-        let which = match self.0.len() {
+        let which = match self.thefts.len() {
             1 => format!("partition {names} is"),
             _ => format!("partitions {names} are"),
         };
@@ -109,5 +105,9 @@ mod tests {
         assert!(foreign.outage("scoring").unwrap().starts_with("partition 4 is"));
         foreign.forget("4");
         assert_eq!(foreign.outage("scoring"), None);
+        let again = |seconds| (start + seconds * second, "epoch 7".to_owned());
+        let mut note = |(at, why)| foreign.note("4", why, at);
+        assert_eq!(note(again(130)), None, "it came back within the minute");
+        assert_eq!(note(again(186)), Some(2));
     }
 }

@@ -8,7 +8,7 @@ use windrow_store::{StoreError, Version, wait_out};
 
 use super::saved::{Saved, SavedPartition, saved_sensors, sensors_of};
 use super::{Checkpoint, CheckpointError, windows_text};
-use crate::window::{Dispatched, Windowing};
+use crate::window::{DispatchedThrough, Windowing};
 
 impl Checkpoint {
     /// Restores what an earlier run has saved.
@@ -77,9 +77,9 @@ impl Checkpoint {
                 });
                 claimed_ends[place] = end;
             }
-            self.claimed = Some(Arc::new(Dispatched::new(claimed_ends, floor)));
+            self.claimed = Some(Arc::new(DispatchedThrough::new(claimed_ends, floor)));
         }
-        self.dispatched = Arc::new(Dispatched::new(ends, floor));
+        self.dispatched = Arc::new(DispatchedThrough::new(ends, floor));
     }
 
     pub(super) async fn write(&mut self) -> Result<(), CheckpointError> {
@@ -98,7 +98,7 @@ impl Checkpoint {
             sensors: Some(saved_sensors(
                 &self.sensors,
                 &self.dispatched,
-                &Dispatched::default(),
+                &DispatchedThrough::default(),
             )),
             claimed: self
                 .claimed

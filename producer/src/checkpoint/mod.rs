@@ -24,7 +24,7 @@ pub use origin::{Origin, column_options, column_options_text};
 
 use crate::sensors::SensorTable;
 use crate::source::{Known, Offset};
-use crate::window::{Dispatched, Ledger, PartitionPosition, Position, Windowing};
+use crate::window::{DispatchedThrough, Ledger, PartitionPosition, Position, Windowing};
 use saved::{Saved, SavedPartition};
 
 /// A group of partitions that share a watermark and a checkpoint.
@@ -84,9 +84,9 @@ pub struct Checkpoint {
     windowing: Windowing,
     dispatched_through: EventTime,
     /// How far each sensor is dispatched, in the order of `sensors`.
-    dispatched: Arc<Dispatched>,
+    dispatched: Arc<DispatchedThrough>,
     /// How far each sensor may already be dispatched; `None` if no further than `dispatched`.
-    claimed: Option<Arc<Dispatched>>,
+    claimed: Option<Arc<DispatchedThrough>>,
     sensors: Vec<SensorId>,
     /// Positions by partition name. Those of deleted partitions are kept, in case the partitions come back.
     partitions: BTreeMap<String, PartitionPosition>,

@@ -8,7 +8,7 @@ use windrow_common::{EventTime, SensorId};
 
 use super::{CheckpointError, Origin};
 use crate::source::{Content, Offset};
-use crate::window::{Claim, Dispatched, Judged, Ledger, PartitionPosition, SetAside};
+use crate::window::{Claim, DispatchedThrough, Judged, Ledger, PartitionPosition, SetAside};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Saved {
@@ -144,7 +144,11 @@ impl Saved {
 }
 
 /// Groups sensors by the end of their last dispatched interval. Leaves out those with the same end in `but`.
-pub(super) fn saved_sensors(sensors: &[SensorId], dispatched: &Dispatched, but: &Dispatched) -> SavedSensors {
+pub(super) fn saved_sensors(
+    sensors: &[SensorId],
+    dispatched: &DispatchedThrough,
+    but: &DispatchedThrough,
+) -> SavedSensors {
     let mut by_end: BTreeMap<EventTime, BTreeMap<Arc<str>, Vec<Arc<str>>>> = BTreeMap::new();
     let before = but.by_sensor().iter().copied();
     let before = before.chain(std::iter::repeat(EventTime::MIN));

@@ -286,7 +286,7 @@ async fn a_checkpoint_knows_how_far_each_sensor_is_dispatched() {
     // Nothing is dispatched of the second one.
     let ends = [minute(2), EventTime::MIN, minute(1), minute(2)];
     let mut saved = position(1);
-    saved.dispatched = Arc::new(Dispatched::new(ends.to_vec(), EventTime::MIN));
+    saved.dispatched = Arc::new(DispatchedThrough::new(ends.to_vec(), EventTime::MIN));
     let mut checkpoint = open().await;
     checkpoint.add_sensors(vec![
         sensor("b", "1"),

@@ -7,6 +7,8 @@ mod paced;
 mod selected;
 pub mod simulator;
 mod suggest;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod unreadable;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use crate::sensors::SensorIndex;
 
 /// For each sensor, the end of its last dispatched interval.
 #[derive(Clone, Debug)]
-pub struct Dispatched {
+pub struct DispatchedThrough {
     /// By sensor; [`EventTime::MIN`] for one of which nothing was dispatched.
     by_sensor: Vec<EventTime>,
     /// Event time of each sensor's last reading that was dispatched in this run; empty after a restart.
@@ -15,16 +15,16 @@ pub struct Dispatched {
     floor: EventTime,
 }
 
-impl PartialEq for Dispatched {
+impl PartialEq for DispatchedThrough {
     /// Compares what a checkpoint keeps.
     fn eq(&self, other: &Self) -> bool {
         (&self.by_sensor, self.floor) == (&other.by_sensor, other.floor)
     }
 }
 
-impl Eq for Dispatched {}
+impl Eq for DispatchedThrough {}
 
-impl Default for Dispatched {
+impl Default for DispatchedThrough {
     fn default() -> Self {
         Self {
             by_sensor: Vec::new(),
@@ -34,7 +34,7 @@ impl Default for Dispatched {
     }
 }
 
-impl Dispatched {
+impl DispatchedThrough {
     /// Creates it from the ends by sensor, and from what applies to every sensor.
     pub fn new(by_sensor: Vec<EventTime>, floor: EventTime) -> Self {
         Self {

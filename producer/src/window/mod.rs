@@ -1,6 +1,6 @@
 //! Turns readings into windows, and windows into scoring messages. Pure code, fed with batches and the time.
 //!
-//! A reading is *late* if the interval that it belongs to has been dispatched for its sensor ([`Dispatched`]), or has
+//! A reading is *late* if the interval that it belongs to has been dispatched for its sensor ([`DispatchedThrough`]), or has
 //! been closed by its sensor's own readings or silence. An interval is dispatched, sensor by sensor, when no partition
 //! can bring more for it:
 //!
@@ -81,7 +81,7 @@ use std::time::Instant;
 use windrow_common::{EventTime, ScoringMessage};
 
 pub use config::{WindowConfig, WindowConfigError, Windowing};
-pub use dispatched::Dispatched;
+pub use dispatched::DispatchedThrough;
 pub use ledger::{Judged, Ledger};
 pub use position::{PartitionPosition, Position};
 
@@ -129,9 +129,9 @@ pub struct Windower {
     recent: usize,
     partitions: Vec<Partition>,
     dispatched_through: EventTime,
-    dispatched: Arc<Dispatched>,
+    dispatched: Arc<DispatchedThrough>,
     /// How far an earlier run may have dispatched; `None` once this run has repeated it.
-    claimed: Option<Arc<Dispatched>>,
+    claimed: Option<Arc<DispatchedThrough>>,
     clocks: Clocks,
     closing: Closing,
     /// The start of the first interval that is left to another pass, because too many windows were open.

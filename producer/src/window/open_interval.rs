@@ -5,7 +5,7 @@ use std::time::Duration;
 use windrow_common::{EventTime, Interval, ScoringMessage};
 
 use super::accumulator::Accumulator;
-use super::{Dispatched, Windowing};
+use super::{DispatchedThrough, Windowing};
 use crate::sensors::{SensorIndex, SensorTable};
 use crate::source::{Offset, PartitionIndex};
 
@@ -113,7 +113,7 @@ impl OpenInterval {
         mut self,
         windowing: &Windowing,
         sensors: &SensorTable,
-        dispatched: &mut Dispatched,
+        dispatched: &mut DispatchedThrough,
         into: &mut Vec<ScoringMessage>,
     ) {
         for sensor in 0..self.latest.len() as u32 {
@@ -128,7 +128,7 @@ impl OpenInterval {
         sensor: SensorIndex,
         windowing: &Windowing,
         sensors: &SensorTable,
-        dispatched: &mut Dispatched,
+        dispatched: &mut DispatchedThrough,
     ) -> Option<ScoringMessage> {
         let latest = std::mem::replace(self.latest.get_mut(sensor.as_usize())?, NONE);
         let last = self.windows.get(latest as usize)?.accumulator.span().1;
@@ -161,7 +161,7 @@ impl OpenInterval {
 
     /// Returns the event time up to which the interval can be taken as complete if the source ends here: as far beyond the
     /// last reading of a sensor as its next one would have been, with some room for jitter.
-    pub(super) fn reached(&self, dispatched: &Dispatched) -> EventTime {
+    pub(super) fn reached(&self, dispatched: &DispatchedThrough) -> EventTime {
         let sensors = self.latest.iter().enumerate();
         let reached = sensors.filter_map(|(sensor, latest)| {
             let window = self.windows.get(*latest as usize)?;

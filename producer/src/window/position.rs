@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_common::EventTime;
 
-use super::{Claim, Dispatched, Judged, Ledger, SetAside};
+use super::{Claim, DispatchedThrough, Judged, Ledger, SetAside};
 use crate::source::{Content, Offset};
 
 /// The position of a group of partitions, as saved in a checkpoint.
@@ -13,10 +13,10 @@ pub struct Position {
     /// The end of the last interval that is dispatched, of any sensor.
     pub dispatched_through: EventTime,
     /// How far each sensor's intervals are dispatched.
-    pub dispatched: Arc<Dispatched>,
+    pub dispatched: Arc<DispatchedThrough>,
     /// How far they may be dispatched already: further readings of these intervals are late. `None` if not beyond
     /// `dispatched`.
-    pub claimed: Option<Arc<Dispatched>>,
+    pub claimed: Option<Arc<DispatchedThrough>>,
     /// What became of the readings that were put in windows.
     pub ledger: Ledger,
     /// The position of each partition, in order.
@@ -40,7 +40,7 @@ impl Position {
     /// Returns this durable position with a claim to everything done up to `ahead`, which is not durable yet. `news`
     /// says what was set aside in between, by partition.
     pub fn claiming(&self, ahead: &Self, news: &[Claim]) -> Self {
-        let mut claimed = Dispatched::clone(&ahead.dispatched);
+        let mut claimed = DispatchedThrough::clone(&ahead.dispatched);
         for earlier in [&self.claimed, &ahead.claimed].into_iter().flatten() {
             claimed.raise(earlier);
         }

@@ -17,9 +17,9 @@ use crate::source::{Offset, Reading};
 /// The place of a reading in its partition: its offset, and its number among the readings of that offset. The readings
 /// of one event share its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(u64, u32);
+struct ReadingPlace(u64, u32);
 
-impl fmt::Display for Place {
+impl fmt::Display for ReadingPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             0 => write!(f, "{}", self.0),
@@ -28,7 +28,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for ReadingPlace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -47,13 +47,13 @@ impl FromStr for Place {
 #[serde(into = "String", try_from = "String")]
 pub struct SetAside {
     /// First and last place of each run; no accepted reading lies within a run.
-    runs: Vec<(Place, Place)>,
+    runs: Vec<(ReadingPlace, ReadingPlace)>,
 }
 
 impl SetAside {
     /// Adds the reading at `at`, which lies after all others. `adjoins` says that no accepted reading lies between the
     /// last one added and this one.
-    fn push(&mut self, at: Place, adjoins: bool) {
+    fn push(&mut self, at: ReadingPlace, adjoins: bool) {
         match self.runs.last_mut() {
             Some((_, last)) if adjoins => *last = at,
             _ => self.runs.push((at, at)),
@@ -62,7 +62,7 @@ impl SetAside {
 
     /// Creates the set of these runs. Some may be the same: a claim that is not read again yet is listed beside the
     /// readings that were set aside, which include its own.
-    fn of(mut runs: Vec<(Place, Place)>) -> Self {
+    fn of(mut runs: Vec<(ReadingPlace, ReadingPlace)>) -> Self {
         runs.sort_unstable();
         runs.dedup_by(|next, before| {
             let overlaps = next.0 <= before.1;
@@ -74,7 +74,7 @@ impl SetAside {
         Self { runs }
     }
 
-    fn contains(&self, at: Place) -> bool {
+    fn contains(&self, at: ReadingPlace) -> bool {
         let next = self.runs.partition_point(|(first, _)| *first <= at);
         next > 0 && at <= self.runs[next - 1].1
     }
@@ -111,7 +111,7 @@ impl TryFrom<String> for SetAside {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
             Ok((first.parse()?, last.parse()?))
         });
-        let runs: Vec<(Place, Place)> = runs.collect::<Result<_, String>>()?;
+        let runs: Vec<(ReadingPlace, ReadingPlace)> = runs.collect::<Result<_, String>>()?;
         let is_sorted = runs.is_sorted() && runs.iter().all(|(first, last)| first <= last);
         match is_sorted {
             true => Ok(Self::of(runs)),
@@ -145,7 +145,7 @@ impl Claim {
         self.far_future.runs.extend_from_slice(&later.far_future.runs);
     }
 
-    fn reason(&self, at: Place) -> Option<QuarantineReason> {
+    fn reason(&self, at: ReadingPlace) -> Option<QuarantineReason> {
         match at {
             at if self.late.contains(at) => Some(QuarantineReason::Late),
             at if self.far_future.contains(at) => Some(QuarantineReason::FarFuture),
@@ -301,8 +301,8 @@ pub(super) fn nth(readings: &[Reading], index: usize) -> u32 {
     u32::try_from(index - first).unwrap_or(u32::MAX)
 }
 
-fn place(readings: &[Reading], index: usize) -> Place {
-    Place(readings[index].offset.0, nth(readings, index))
+fn place(readings: &[Reading], index: usize) -> ReadingPlace {
+    ReadingPlace(readings[index].offset.0, nth(readings, index))
 }
 
 #[cfg(test)]
@@ -347,23 +347,38 @@ mod tests {
     fn neighbours_become_one_run_and_others_do_not() {
         let mut set_aside = SetAside::default();
         for (at, adjoins) in [
-            (Place(3, 0), false),
-            (Place(3, 1), true),
-            (Place(9, 0), true),
-            (Place(9, 2), false),
-            (Place(20, 0), false),
+            (ReadingPlace(3, 0), false),
+            (ReadingPlace(3, 1), true),
+            (ReadingPlace(9, 0), true),
+            (ReadingPlace(9, 2), false),
+            (ReadingPlace(20, 0), false),
         ] {
             set_aside.push(at, adjoins);
         }
         assert_eq!(set_aside.runs.len(), 3);
-        for inside in [Place(3, 0), Place(5, 7), Place(9, 0), Place(9, 2), Place(20, 0)] {
+        for inside in [
+            ReadingPlace(3, 0),
+            ReadingPlace(5, 7),
+            ReadingPlace(9, 0),
+            ReadingPlace(9, 2),
+            ReadingPlace(20, 0),
+        ] {
             assert!(set_aside.contains(inside), "{inside:?}");
         }
-        for outside in [Place(2, 9), Place(9, 1), Place(9, 3), Place(20, 1), Place(21, 0)] {
+        for outside in [
+            ReadingPlace(2, 9),
+            ReadingPlace(9, 1),
+            ReadingPlace(9, 3),
+            ReadingPlace(20, 1),
+            ReadingPlace(21, 0),
+        ] {
             assert!(!set_aside.contains(outside), "{outside:?}");
         }
         assert_eq!(set_aside.from(Offset(9)), set_aside);
-        assert_eq!(set_aside.from(Offset(10)).runs, [(Place(20, 0), Place(20, 0))]);
+        assert_eq!(
+            set_aside.from(Offset(10)).runs,
+            [(ReadingPlace(20, 0), ReadingPlace(20, 0))]
+        );
         let text = String::from(set_aside.clone());
         assert_eq!(text, "3-9 9.2 20");
         assert_eq!(SetAside::try_from(text), Ok(set_aside));

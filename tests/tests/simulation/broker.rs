@@ -232,10 +232,11 @@ impl Consumer for SimConsumer {
         let broker = self.broker.clone();
         Box::pin(async move {
             broker.faults.delay().await;
-            if let Some(message) = message {
+            // Without the message, its channel is lost.
+            Ok(message.map(|message| {
                 broker.state().dead.push(message);
-            }
-            Ok(Some(receipt))
+                receipt
+            }))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Once;
 
-use super::field_source::{FieldSource, Place};
+use super::field_source::{FieldPlace, FieldSource};
 use super::json_object::DefaultNames;
 use super::mapping::ColumnMapping;
 use super::pattern::DeviceFrom;
@@ -90,8 +90,8 @@ impl EventNames {
     pub fn find<'a>(&self, event: &'a impl Carrier) -> Found<'a> {
         let named = |name: &str| event.property(name).or_else(|| event.annotation(name));
         let at = |from: &FieldSource| match from.place()? {
-            Place::Property(name) => event.property(name),
-            Place::Annotation(name) => event.annotation(name),
+            FieldPlace::Property(name) => event.property(name),
+            FieldPlace::Annotation(name) => event.annotation(name),
         };
         let mut found = Found {
             tag: named(&self.tag),

@@ -14,7 +14,7 @@ pub struct FieldSource(String);
 
 /// The place that a [`FieldSource`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum FieldPlace<'a> {
     /// A property of this name that the sender set.
     Property(&'a str),
     /// An annotation of this name that the service set. Files of events call it a system property.
@@ -23,11 +23,11 @@ pub enum Place<'a> {
 
 impl FieldSource {
     /// Returns the place that it names; `None` if an older or newer version has written another form.
-    pub fn place(&self) -> Option<Place<'_>> {
+    pub fn place(&self) -> Option<FieldPlace<'_>> {
         if let Some(name) = self.0.strip_prefix(PROPERTY) {
-            return Some(Place::Property(name));
+            return Some(FieldPlace::Property(name));
         }
-        self.0.strip_prefix(ANNOTATION).map(Place::Annotation)
+        self.0.strip_prefix(ANNOTATION).map(FieldPlace::Annotation)
     }
 
     /// Returns it as it is written in options.
@@ -42,7 +42,7 @@ impl FromStr for FieldSource {
     fn from_str(text: &str) -> Result<Self, String> {
         let source = Self(text.to_owned());
         match source.place() {
-            Some(Place::Property(name) | Place::Annotation(name)) if !name.is_empty() => Ok(source),
+            Some(FieldPlace::Property(name) | FieldPlace::Annotation(name)) if !name.is_empty() => Ok(source),
             _ => Err(
                 "write property:NAME for a property of the event, or annotation:NAME for an annotation, such as \
                  annotation:iothub-connection-device-id"
@@ -67,10 +67,10 @@ mod tests {
         let source: FieldSource = "annotation:iothub-connection-device-id".parse().unwrap();
         assert_eq!(
             source.place(),
-            Some(Place::Annotation("iothub-connection-device-id"))
+            Some(FieldPlace::Annotation("iothub-connection-device-id"))
         );
         let source: FieldSource = "property:plant:line".parse().unwrap();
-        assert_eq!(source.place(), Some(Place::Property("plant:line")));
+        assert_eq!(source.place(), Some(FieldPlace::Property("plant:line")));
         for other in ["", "device", "annotation:", "Property:x"] {
             assert!(other.parse::<FieldSource>().is_err(), "{other}");
         }

@@ -43,7 +43,7 @@ pub(super) use decoder::{Decoder, End, RowPosition, first_bytes};
 pub(super) use dialect::split;
 pub use event_body::{Elements, GZIP_MAGIC, unpack};
 pub use event_names::{Carrier, EventNames, Found, TIME_HINT, say_guess};
-pub use field_source::{FieldSource, Place};
+pub use field_source::{FieldPlace, FieldSource};
 pub use json_object::{DefaultNames, ObjectReader, RefusedObject};
 pub(super) use kind::{Compression, ENDINGS, InputFile, Kind, Listing, list, single};
 pub(super) use lines::LastLine;

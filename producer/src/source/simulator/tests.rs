@@ -352,3 +352,16 @@ fn readings_per_second() {
 }
 
 mod life;
+
+#[test]
+fn it_keeps_what_every_source_promises() {
+    let open = || -> Box<dyn Source> {
+        let spec = "sim:devices=4,tags=2,duration=30m,partitions=2,gaps=0.1,disorder=25s";
+        Box::new(Simulator::new(config(spec), Until::CaughtUp).unwrap())
+    };
+    crate::source::testing::is_read_again_from_any_offset(open);
+    // At this speed, parts of batches are due.
+    crate::source::testing::is_read_again_from_any_offset(|| {
+        Box::new(crate::source::Paced::new(open(), 36_000.0))
+    });
+}

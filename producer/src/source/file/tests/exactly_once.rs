@@ -169,3 +169,21 @@ fn long_files_are_read_the_same_in_one_go_and_in_many() {
         assert_eq!((found, next), (log.values(), log.next), "{}", path.display());
     }
 }
+
+#[test]
+fn a_folder_keeps_what_every_source_promises() {
+    let rows: Vec<Row> = (0..200)
+        .map(|at: i64| (at * 1_000, format!("d{}", at % 3), "t".to_owned(), at as f64))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [
+        ("a.csv", csv(&rows)),
+        ("b.ndjson", ndjson(&rows)),
+        ("c.csv.gz", gzip(&csv(&rows))),
+        ("d.ndjson.zst", zstd(&ndjson(&rows))),
+        ("e.parquet", parquet(&rows)),
+    ] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    crate::source::testing::is_read_again_from_any_offset(|| Box::new(open(folder.path(), Until::CaughtUp)));
+}
