@@ -52,7 +52,8 @@ impl Default for Head {
 #[derive(Serialize, Deserialize)]
 struct Line<T> {
     sensor: String,
-    window_ms: Length,
+    #[serde(rename = "window_ms")]
+    window_length: Length,
     #[serde(flatten)]
     track: T,
 }
@@ -155,7 +156,7 @@ pub(crate) fn encode(head: &Head, tracks: Vec<(&Key, &Track)>) -> std::io::Resul
         out.write_all(b"\n")?;
         let line = Line {
             sensor: key.sensor.to_string(),
-            window_ms: key.window_length,
+            window_length: key.window_length,
             track,
         };
         serde_json::to_writer(&mut out, &line)?;
@@ -181,10 +182,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<State, String> {
         let line = line.map_err(|error| wrong(&error))?;
         let line: Line<Track> = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
         let sensor: SensorId = line.sensor.parse().map_err(|error| wrong(&error))?;
-        if !line.window_ms.is_positive() {
+        if !line.window_length.is_positive() {
             return Err(wrong(&"the window has no length"));
         }
-        let window_length = line.window_ms;
+        let window_length = line.window_length;
         tracks.push((
             Key {
                 sensor,

@@ -276,7 +276,8 @@ impl Watch {
             return;
         }
         let is_silence = event.course.kind == IncidentKind::Silent && event.stage == Stage::Opened;
-        let not_before = is_silence.then(|| EventTime::now().saturating_add(patience(event.window_ms)));
+        let not_before = is_silence
+            .then(|| EventTime::now().saturating_add(patience(Length::from_millis(event.window_ms))));
         if self.outbox.add(event, not_before) {
             self.counts.events += 1;
         }
@@ -399,9 +400,8 @@ fn hours_of(track: &Track) -> impl Iterator<Item = EventTime> {
 
 /// Returns how long a silence has to last before it is reported, because sensors that lag behind the fleet seem silent
 /// between any two windows.
-fn patience(window_ms: i64) -> Duration {
-    let window = Duration::from_millis(window_ms.unsigned_abs());
-    (2 * window).clamp(Duration::from_secs(5), Duration::from_secs(900))
+fn patience(window_length: Length) -> Duration {
+    (2 * window_length.as_duration()).clamp(Duration::from_secs(5), Duration::from_secs(900))
 }
 
 #[cfg(test)]

@@ -72,6 +72,28 @@ struct Saved<H> {
 }
 
 /// The lease, as one process sees it.
+///
+/// Call [`LeaderLease::step`] about three times in its length, and act only while [`Standing::leads`].
+///
+/// ```
+/// use std::time::Duration;
+/// use windrow_store::{LeaderLease, Store};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = Store::create("memory:///")?;
+/// let lease = |name: &str| {
+///     LeaderLease::<()>::new(store.clone(), "demo/leader.json".into(), name.into(), Duration::from_secs(30))
+/// };
+/// let (mut first, mut second) = (lease("a"), lease("b"));
+/// assert!(first.step(&()).await.leads());
+/// assert!(!second.step(&()).await.leads());
+/// // The other need not wait for a lease that was released.
+/// first.end(&()).await;
+/// assert!(second.step(&()).await.leads());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LeaderLease<H> {
     store: Store,

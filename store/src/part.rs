@@ -29,6 +29,28 @@ pub trait Row: Send + Sized + 'static {
 ///
 /// Parts are never overwritten: no other task or process uses the name of a part. A part that is written again after a
 /// crash duplicates rows, and readers use one row for each window.
+///
+/// ```
+/// use windrow_common::{EventTime, Length, SensorId};
+/// use windrow_store::{DispatchedWindow, PartWriter, Store};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = Store::create("memory:///")?;
+/// let sensor = SensorId::new("pump-7", "temp")?;
+/// let window = |hour: i64| DispatchedWindow {
+///     sensor: sensor.clone(),
+///     window_start: EventTime::from_millis(hour * 3_600_000),
+///     window_length: Length::from_millis(60_000),
+///     count: 6,
+///     source: "history".into(),
+/// };
+/// let writer = PartWriter::new(&store, "demo");
+/// // One part for each hour: two rows in the first, one in the second.
+/// assert_eq!(writer.write_rows(vec![window(0), window(1), window(0)]).await?, [2, 1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PartWriter {
     store: Store,

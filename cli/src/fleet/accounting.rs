@@ -236,7 +236,9 @@ impl<'a> Accounting<'a> {
             if is_counted && let Some(cell) = &cell {
                 let scored = of_sensor.scored + of_sensor.stuck;
                 known.scored += scored;
-                known.scored_ms += i64::try_from(scored).unwrap_or(0) * cell.window_length.as_millis();
+                let windows = u32::try_from(scored).unwrap_or(u32::MAX);
+                let time = cell.window_length.as_duration().saturating_mul(windows);
+                known.scored_time = known.scored_time.saturating_add(time);
                 known.level.end_hour(hour);
             }
             if is_counted && of_sensor.unscored > 0 {

@@ -52,7 +52,7 @@ impl BudgetKept {
         #[allow(clippy::cast_precision_loss)] // A share of a month.
         let months = sensors
             .iter()
-            .map(|known| known.scored_ms as f64 / 1e3 / MONTH.as_secs_f64())
+            .map(|known| known.scored_time.as_secs_f64() / MONTH.as_secs_f64())
             .sum();
         let promised = promise.as_ref().map(|promise| promise.threshold);
         let is_elsewhere = |known: &&Known<'_>| {

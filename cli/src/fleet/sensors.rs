@@ -1,5 +1,7 @@
 //! What is known of the sensors of a fleet.
 
+use std::time::Duration;
+
 use windrow_common::{EventTime, SensorId};
 
 use super::cadence::Cadence;
@@ -24,8 +26,8 @@ pub(super) struct Known<'a> {
     /// The cell of the hour before, for its room.
     pub(super) spare: Option<Cell>,
     pub(super) level: Level,
-    /// Windows that were scored, in milliseconds, and how many of them.
-    pub(super) scored_ms: i64,
+    /// Time of the windows that were scored, and their number.
+    pub(super) scored_time: Duration,
     pub(super) scored: u64,
     /// How many of their rows are anomalies.
     pub(super) anomalies: u64,
@@ -68,7 +70,7 @@ impl<'a> Known<'a> {
             cell: None,
             spare: None,
             level: Level::default(),
-            scored_ms: 0,
+            scored_time: Duration::ZERO,
             scored: 0,
             anomalies: 0,
             newest: None,

@@ -6,6 +6,7 @@ use super::axis::{Axis, is_midnight};
 use super::series::{Flag, Series};
 use super::text::{Escaped, clock, count, day, moment, number, significant};
 use super::{ChartPoint, SensorChart};
+use windrow_common::Length;
 
 const WIDTH: f64 = 1_040.0;
 const LEFT: f64 = 62.0;
@@ -21,8 +22,8 @@ const CHARACTER: f64 = 6.3;
 const NARROWEST: f64 = 3.0;
 
 /// Renders a chart as a `figure` element.
-pub(super) fn figure(chart: &SensorChart, window_ms: i64) -> String {
-    let series = Series::new(chart, window_ms);
+pub(super) fn figure(chart: &SensorChart, window: Length) -> String {
+    let series = Series::new(chart, window);
     let mut out = format!(
         "<figure class=\"chart\"><figcaption><h3>{}</h3><p>{}</p></figcaption>",
         Escaped(&chart.sensor),
@@ -32,7 +33,7 @@ pub(super) fn figure(chart: &SensorChart, window_ms: i64) -> String {
         out.push_str("<p class=\"none\">No window of this sensor was scored.</p></figure>\n");
         return out;
     }
-    out.push_str(&Drawing::new(chart, &series, window_ms).svg());
+    out.push_str(&Drawing::new(chart, &series, window).svg());
     out.push_str("</figure>\n");
     out
 }
@@ -64,7 +65,7 @@ struct Label {
 struct Drawing<'a> {
     chart: &'a SensorChart,
     series: &'a Series,
-    window_ms: i64,
+    window: Length,
     labels: Vec<Label>,
     time: Axis,
     values: Axis,
@@ -75,7 +76,7 @@ struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    fn new(chart: &'a SensorChart, series: &'a Series, window_ms: i64) -> Self {
+    fn new(chart: &'a SensorChart, series: &'a Series, window: Length) -> Self {
         let range = |of: fn(&ChartPoint) -> f64| {
             series
                 .points()
@@ -85,7 +86,7 @@ impl<'a> Drawing<'a> {
                 })
         };
         let (first, last) = range(|point| point.time.as_millis() as f64);
-        let time = Axis::new(first, last + window_ms as f64, LEFT, RIGHT);
+        let time = Axis::new(first, last + window.as_millis() as f64, LEFT, RIGHT);
         let labels = labels(chart, series, &time);
         let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0);
         let top = 8.0 + rows as f64 * LABEL_ROW;
@@ -109,7 +110,7 @@ impl<'a> Drawing<'a> {
         Self {
             chart,
             series,
-            window_ms,
+            window,
             labels,
             time,
             values,
@@ -126,7 +127,7 @@ impl<'a> Drawing<'a> {
     /// Returns the position of a window's middle, where its point is drawn.
     fn x(&self, point: &ChartPoint) -> f64 {
         self.time
-            .place(point.time.as_millis() as f64 + self.window_ms as f64 / 2.0)
+            .place(point.time.as_millis() as f64 + self.window.as_millis() as f64 / 2.0)
     }
 
     fn svg(&self) -> String {

@@ -3,7 +3,7 @@
 use super::chart::figure;
 use super::text::Escaped;
 use super::{Card, Detection, FileLink, Incidents, Report, Verdict};
-use windrow_common::format_duration;
+use windrow_common::{Length, format_duration};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -196,11 +196,8 @@ fn charts(report: &Report) -> String {
         "decision: normal / anomalous",
     );
     out.push_str("</ul>\n");
-    let window_ms = i64::try_from(report.window.as_millis())
-        .unwrap_or(i64::MAX / 4)
-        .max(1);
     for sensor in &report.sensors {
-        out.push_str(&figure(sensor, window_ms));
+        out.push_str(&figure(sensor, Length::from_duration(report.window)));
     }
     out.push_str("</section>\n");
     out

@@ -1,6 +1,7 @@
 //! Reduces a sensor's windows to what is drawn: few enough points, in runs without gaps.
 
 use super::{ChartPoint, SensorChart, TruthSpan};
+use windrow_common::Length;
 
 /// Maximum number of points in a line, and of marked flags: more than a screen has pixels to show them.
 pub(super) const MAX_POINTS: usize = 1_500;
@@ -28,7 +29,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    pub(super) fn new(chart: &SensorChart, window_ms: i64) -> Self {
+    pub(super) fn new(chart: &SensorChart, window: Length) -> Self {
         let drawable = |point: &&ChartPoint| {
             [point.mean, point.min, point.max, point.decision]
                 .iter()
@@ -40,7 +41,7 @@ impl Series {
         for point in points.iter().filter(|point| point.anomaly) {
             let mut truth = None;
             for (index, span) in chart.truth.iter().enumerate() {
-                if touches(point, span, window_ms) {
+                if touches(point, span, window) {
                     noticed[index] = true;
                     truth = truth.or(Some(index));
                 }
@@ -64,9 +65,9 @@ impl Series {
     }
 }
 
-fn touches(point: &ChartPoint, span: &TruthSpan, window_ms: i64) -> bool {
+fn touches(point: &ChartPoint, span: &TruthSpan, window: Length) -> bool {
     let start = point.time.as_millis();
-    start < span.to.as_millis() && span.from.as_millis() < start + window_ms.max(1)
+    start < span.to.as_millis() && span.from.as_millis() < start.saturating_add(window.as_millis().max(1))
 }
 
 /// Splits the points where windows are missing, and merges neighbours down to at most [`MAX_POINTS`].
@@ -101,6 +102,8 @@ fn merged(points: &[ChartPoint]) -> ChartPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MINUTE: Length = Length::from_millis(60_000);
     use windrow_common::EventTime;
 
     fn chart(count: i64, flagged: impl Fn(i64) -> bool) -> SensorChart {
@@ -125,14 +128,14 @@ mod tests {
 
     #[test]
     fn a_long_series_keeps_its_extremes_and_its_flags() {
-        let series = Series::new(&chart(100_000, |i| i % 1_000 == 7), 60_000);
+        let series = Series::new(&chart(100_000, |i| i % 1_000 == 7), MINUTE);
         assert!(series.points().count() <= MAX_POINTS);
         assert_eq!(
             series.points().map(|point| point.max).fold(0.0, f64::max),
             99_999.0
         );
         assert_eq!((series.flags.len(), series.flagged), (100, 100));
-        let all = Series::new(&chart(100_000, |_| true), 60_000);
+        let all = Series::new(&chart(100_000, |_| true), MINUTE);
         assert!(all.flags.len() <= MAX_POINTS);
         assert_eq!(all.flagged, 100_000);
     }
@@ -142,14 +145,14 @@ mod tests {
         let mut chart = chart(100, |_| false);
         chart.windows.remove(50);
         chart.windows[20].mean = f64::NAN;
-        let series = Series::new(&chart, 60_000);
+        let series = Series::new(&chart, MINUTE);
         assert_eq!(series.runs.iter().map(Vec::len).collect::<Vec<_>>(), [20, 29, 49]);
     }
 
     #[test]
     fn a_flag_counts_for_the_truth_that_its_window_touches() {
         for (at, inside) in [(0, false), (1, true), (2, true), (3, false)] {
-            let series = Series::new(&chart(10, |i| i == at), 60_000);
+            let series = Series::new(&chart(10, |i| i == at), MINUTE);
             assert_eq!(series.noticed, [inside], "{at}");
             assert_eq!(series.outside, usize::from(!inside), "{at}");
         }

@@ -82,7 +82,7 @@ impl Counts {
         };
         let (held_out, mut scores) = (windows(older..rows), Scores::default());
         match model.score_windows(held_out, &mut Scratch::default(), &mut scores) {
-            Ok(()) => Self::of_scores(held_out.starts, &scores.scores, sample.length(), rules),
+            Ok(()) => Self::of_scores(held_out.starts, &scores.scores, sample.window_length, rules),
             Err(_) => Self::default(),
         }
     }

@@ -72,7 +72,12 @@ fn incidents(model: &Model, sample: &Sample, rules: &Rules) -> Option<usize> {
         threshold: model.threshold().unwrap_or(rules.threshold),
         ..*rules
     };
-    Some(opened(&sample.starts, &scores.scores, sample.length(), &rules))
+    Some(opened(
+        &sample.starts,
+        &scores.scores,
+        sample.window_length,
+        &rules,
+    ))
 }
 
 /// Counts the incidents that windows with these scores open, by the alerter's rules for anomalies.

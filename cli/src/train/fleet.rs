@@ -174,7 +174,7 @@ pub(crate) fn metadata(model: &Model, sample: &Sample, options: &TrainOptions) -
         training: Some(Training {
             from,
             to,
-            window_ms: sample.window_ms,
+            window_ms: sample.window_length.as_millis(),
             windows: sample.seen as u64,
             rows: (sample.values.len() / model.features().len()) as u64,
             rows_sha256: sha256_of_rows(&sample.values),

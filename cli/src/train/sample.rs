@@ -14,8 +14,8 @@ pub(crate) struct Sample {
     pub(crate) seen: usize,
     /// Start of the first window and end of the last one.
     pub(crate) span: Option<(EventTime, EventTime)>,
-    /// Length of the windows, in milliseconds.
-    pub(crate) window_ms: i64,
+    /// Length of the windows; 0 before the first one.
+    pub(crate) window_length: Length,
     keep_every: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for Sample {
             starts: Vec::new(),
             seen: 0,
             span: None,
-            window_ms: 0,
+            window_length: Length::from_millis(0),
             keep_every: 1,
         }
     }
@@ -42,16 +42,11 @@ impl Sample {
         Self {
             seen: starts.len(),
             span: first.zip(last),
-            window_ms: window_length.as_millis(),
+            window_length,
             values,
             starts,
             ..Self::default()
         }
-    }
-
-    /// Returns the length of a window.
-    pub(crate) fn length(&self) -> Length {
-        Length::from_millis(self.window_ms)
     }
 
     /// Returns the rows as windows to train on.
@@ -64,10 +59,10 @@ impl Sample {
 
     /// Adds the windows of a message.
     pub(super) fn take(&mut self, message: &ScoringMessage, features: &Features, max_rows: usize) {
-        self.window_ms = message.window_length.as_millis();
+        self.window_length = message.window_length;
         for aggregate in &message.aggregates {
             let start = aggregate.window_start;
-            let end = EventTime::from_millis(start.as_millis().saturating_add(self.window_ms));
+            let end = start.saturating_add(self.window_length.as_duration());
             let (from, to) = self.span.unwrap_or((start, end));
             self.span = Some((from.min(start), to.max(end)));
             self.add(aggregate, features, max_rows);

@@ -120,7 +120,7 @@ impl Passes {
             let sample = samples.remove(&due.sensor);
             Gathered {
                 windows: sample.as_ref().map(aggregates).unwrap_or_default(),
-                length: sample.map_or(Length::from_millis(1), |sample| sample.length()),
+                length: sample.map_or(Length::from_millis(1), |sample| sample.window_length),
                 ..Gathered::of(due)
             }
         });

@@ -252,6 +252,18 @@ pub enum ImportError {
 /// Imports a model that was fitted on `features`, in this order unless it names its columns.
 ///
 /// See [`import_with`].
+///
+/// ```
+/// use windrow_model::{Features, Scratch, import, is_anomaly};
+///
+/// // As svm-train writes it; pickles, skops and ONNX are read in the same way.
+/// let file = "svm_type one_class\nkernel_type rbf\ngamma 0.5\nnr_class 2\ntotal_sv 2\nrho 0.9\nSV\n1 1:0\n0.5 1:1\n";
+/// let model = import(file.as_bytes(), "mean".parse::<Features>()?)?;
+/// let mut decisions = Vec::new();
+/// model.decide_rows(&[0.2, 10.0], &mut Scratch::default(), &mut decisions)?;
+/// assert!(!is_anomaly(decisions[0]) && is_anomaly(decisions[1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[allow(clippy::needless_pass_by_value)] // As `train` and `Model::new` take them.
 pub fn import(file: &[u8], features: Features) -> Result<Model, ImportError> {
     let options = ImportOptions {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use windrow_common::{Aggregate, Course, Incident, Prediction};
 use windrow_producer::quarantine::QuarantineReason;
 use windrow_store::{DispatchedWindow, PartWriter};
@@ -170,15 +172,15 @@ async fn what_needs_attention_is_of_the_stretch_that_is_asked_for() {
     let counted: Vec<_> = accounting
         .sensors()
         .iter()
-        .map(|known| (known.scored, known.scored_ms, known.anomalies))
+        .map(|known| (known.scored, known.scored_time, known.anomalies))
         .collect();
-    let (scored, scored_ms) = (10 * 24, 10 * 24 * HOUR);
+    let (scored, scored_time) = (10 * 24, Duration::from_millis(10 * 24 * HOUR as u64));
     assert_eq!(
         counted,
         [
-            (scored, scored_ms, 0),
-            (scored, scored_ms, 24),
-            (scored, scored_ms, 0)
+            (scored, scored_time, 0),
+            (scored, scored_time, 24),
+            (scored, scored_time, 0)
         ]
     );
     let loud = loud_models(&accounting.models, accounting.sensors(), 9)
