@@ -2,17 +2,12 @@
 
 mod fleet;
 mod groups;
+mod outcome;
 mod parameters;
 mod sample;
 
-use std::collections::BTreeMap;
-
 use clap::{Args, ValueEnum};
-use serde_json::json;
-use windrow_common::SensorId;
-use windrow_model::{
-    Features, Gamma, ProfileChoice, Replaced, TrainDetector, TrainError, TrainKernel, TrainOptions,
-};
+use windrow_model::{Features, Gamma, ProfileChoice, TrainDetector, TrainError, TrainKernel, TrainOptions};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_producer::args::{SourceArgs, WindowArgs};
 use windrow_producer::source::Until;
@@ -26,6 +21,7 @@ use groups::GroupArgs;
 
 pub(crate) use fleet::{Plan, Trained, metadata, train_fleet};
 pub(crate) use groups::{GroupPlan, GroupSample};
+pub(crate) use outcome::pinned_text;
 pub(crate) use parameters::options_of;
 pub(crate) use sample::Sample;
 
@@ -141,31 +137,7 @@ enum KernelArg {
 impl TrainArgs {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         self.refuse_unused()?;
-        let options = TrainOptions {
-            nu: self.nu,
-            detector: self.detector,
-            kernel: match self.kernel {
-                KernelArg::Rbf => TrainKernel::Rbf,
-                KernelArg::Linear => TrainKernel::Linear,
-                KernelArg::Poly => TrainKernel::Polynomial {
-                    coef0: self.coef0,
-                    degree: self.degree,
-                },
-            },
-            gamma: self.gamma.unwrap_or_else(|| match self.kernel {
-                KernelArg::Rbf => Gamma::for_features(&self.features),
-                KernelArg::Linear | KernelArg::Poly => Gamma::Scale,
-            }),
-            standardise: !self.no_scaler,
-            max_rows: self.max_rows.unwrap_or(match self.kernel {
-                KernelArg::Rbf => TrainOptions::default().max_rows,
-                // Their solver holds a matrix of rows × rows.
-                KernelArg::Linear | KernelArg::Poly => 2_000,
-            }),
-            profile: self.profile()?,
-            ..TrainOptions::default()
-        };
-        options.check().map_err(usage)?;
+        let options = self.options()?;
         let groups = self.groups.plan(&options)?;
         let windowing = self.windows.windowing()?;
         let source = self.source.open(Until::CaughtUp)?;
@@ -191,45 +163,9 @@ impl TrainArgs {
         for (sensor, why) in &trained.failed {
             eprintln!("windrow: {sensor}: {why}");
         }
-        if self.output.output == OutputFormat::Json {
-            show::json(&json!({
-                "readings": trained.history.readings, "left_out": trained.history.left_out,
-                "groups": trained.groups.map(|groups| json!({
-                    "models": groups.models, "kept": groups.kept, "single_tags": groups.single,
-                })),
-                "models": trained.models, "failed": trained.failed.len(), "kept": trained.kept,
-                "candidates": match release {
-                    Release::Candidate => trained.models,
-                    Release::Promote(_) => trained.pinned.len() as u64,
-                },
-                "pinned": trained.pinned.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "replaced": trained.replaced.iter().map(|(sensor, why)| json!({
-                    "sensor": sensor.to_string(), "why": why.to_string(),
-                })).collect::<Vec<_>>(),
-            }))?;
-        } else {
-            let mut line = format!(
-                "trained {} models on {} readings ({} left out)",
-                show::count(trained.models),
-                show::count(trained.history.readings),
-                show::count(trained.history.left_out)
-            );
-            if trained.kept > 0 {
-                line += &format!("; {} sensors had one", show::count(trained.kept));
-            }
-            if let Some(groups) = &trained.groups {
-                line += &groups.text();
-            }
-            if release == Release::Candidate {
-                line += "; they are candidates, until `windrow models promote`";
-            }
-            show::line(&line)?;
-            if !trained.pinned.is_empty() {
-                show::line(&pinned_text(&trained.pinned))?;
-            }
-            if !trained.replaced.is_empty() {
-                show::line(&replaced_text(&trained.replaced))?;
-            }
+        match self.output.output {
+            OutputFormat::Json => show::json(&trained.json(release))?,
+            OutputFormat::Table => trained.say(release)?,
         }
         match trained.failed.len() {
             0 if trained.models + trained.kept == 0 => Err(CliError::Partial(
@@ -242,6 +178,36 @@ impl TrainArgs {
 }
 
 impl TrainArgs {
+    /// Returns how models of single sensors are trained.
+    fn options(&self) -> Result<TrainOptions, CliError> {
+        let options = TrainOptions {
+            nu: self.nu,
+            detector: self.detector,
+            kernel: match self.kernel {
+                KernelArg::Rbf => TrainKernel::Rbf,
+                KernelArg::Linear => TrainKernel::Linear,
+                KernelArg::Poly => TrainKernel::Polynomial {
+                    coef0: self.coef0,
+                    degree: self.degree,
+                },
+            },
+            gamma: self.gamma.unwrap_or_else(|| match self.kernel {
+                KernelArg::Rbf => Gamma::for_features(&self.features),
+                KernelArg::Linear | KernelArg::Poly => Gamma::Scale,
+            }),
+            standardise: !self.no_scaler,
+            max_rows: self.max_rows.unwrap_or(match self.kernel {
+                KernelArg::Rbf => TrainOptions::default().max_rows,
+                // Their solver holds a matrix of rows × rows.
+                KernelArg::Linear | KernelArg::Poly => 2_000,
+            }),
+            profile: self.profile()?,
+            ..TrainOptions::default()
+        };
+        options.check().map_err(usage)?;
+        Ok(options)
+    }
+
     /// Refuses options that the detector has no use for.
     fn refuse_unused(&self) -> Result<(), CliError> {
         let svm = self.detector == TrainDetector::Svm;
@@ -275,33 +241,4 @@ impl TrainArgs {
 #[allow(clippy::needless_pass_by_value)] // `map_err` passes the error by value.
 fn usage(error: TrainError) -> CliError {
     CliError::Usage(error.to_string())
-}
-
-/// Most sensors to name in a text for people.
-const MOST_NAMED: usize = 10;
-
-/// Says that the models of pinned sensors wait.
-pub(crate) fn pinned_text(pinned: &[SensorId]) -> String {
-    let count = show::count(pinned.len() as u64);
-    let named: Vec<String> = pinned.iter().take(MOST_NAMED).map(ToString::to_string).collect();
-    let more = if pinned.len() > MOST_NAMED { ", …" } else { "" };
-    format!(
-        "{count} of them are of pinned sensors, and candidates: {}{more}",
-        named.join(", ")
-    )
-}
-
-/// Names the sensors whose models are not plain fits, or do not suit them, with the reasons.
-fn replaced_text(replaced: &BTreeMap<SensorId, Replaced>) -> String {
-    let count = show::count(replaced.len() as u64);
-    let mut lines = vec![format!("{count} of them need a look:")];
-    let named = replaced.iter().take(MOST_NAMED);
-    lines.extend(named.map(|(sensor, why)| format!("  {sensor}: {why}")));
-    if let Some(more @ 1..) = replaced.len().checked_sub(MOST_NAMED) {
-        lines.push(format!(
-            "  and {} more; --output json names all",
-            show::count(more as u64)
-        ));
-    }
-    lines.join("\n")
 }
