@@ -125,3 +125,29 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         },
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_alerter::incident::Rules;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        rules: RulesArgs,
+        #[command(flatten)]
+        following: FollowArgs,
+    }
+
+    #[test]
+    fn the_options_have_the_defaults_of_the_library() {
+        let Program { rules, following } = Program::parse_from(["program"]);
+        assert_eq!(rules.rules().unwrap(), Rules::default());
+        let library = WatchOptions::default();
+        assert_eq!(rules.tell_within, library.tell_within);
+        assert_eq!(
+            (following.hold, following.look_back),
+            (library.hold, library.look_back)
+        );
+    }
+}

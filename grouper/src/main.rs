@@ -125,3 +125,20 @@ async fn reach(amqp: &Amqp, store: &Store) -> Result<(), Failure> {
     store.watch().await.map_err(Failure::of)?;
     amqp.connect().await.map_err(Failure::of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        following: FollowArgs,
+    }
+
+    #[test]
+    fn the_options_have_the_defaults_of_the_library() {
+        let options = Program::parse_from(["program"]).following.options();
+        assert_eq!(format!("{options:?}"), format!("{:?}", GrouperOptions::default()));
+    }
+}

@@ -332,3 +332,24 @@ pub fn source_name(text: &str) -> Result<String, String> {
         bytes => Err(format!("the name has {bytes} bytes; at most 60 are allowed")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        windows: WindowArgs,
+    }
+
+    #[test]
+    fn the_options_have_the_defaults_of_the_windower() {
+        let windows = Program::parse_from(["program"]).windows.windowing();
+        assert_eq!(
+            format!("{windows:?}"),
+            format!("{:?}", WindowConfig::default().validate())
+        );
+    }
+}

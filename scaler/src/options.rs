@@ -89,9 +89,9 @@ impl PolicyArgs {
                 self.lease
             )));
         }
-        // Compose files set unused variables to the empty string.
-        let next_batch = self.next_batch.as_deref().filter(|text| !text.trim().is_empty());
-        let schedule = next_batch
+        let schedule = self
+            .next_batch
+            .as_deref()
             .map(|text| {
                 text.parse()
                     .map_err(|error| Failure::usage(format!("--next-batch: {error}")))
@@ -160,5 +160,23 @@ fn price(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
         _ => Err("a price is a number such as 0.0515".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        policy: PolicyArgs,
+    }
+
+    #[test]
+    fn the_options_have_the_defaults_of_the_policy() {
+        let options = Program::parse_from(["program"]).policy.options().unwrap();
+        assert_eq!(format!("{options:?}"), format!("{:?}", PolicyOptions::default()));
     }
 }

@@ -126,8 +126,11 @@ impl Stage {
             } else {
                 0
             };
+            if empty == 3 {
+                return Some(());
+            }
             std::thread::sleep(Duration::from_secs(3));
-            (empty == 3).then_some(())
+            None
         });
     }
 

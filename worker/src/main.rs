@@ -188,3 +188,29 @@ async fn work(
     amqp.close().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        worker: WorkerArgs,
+    }
+
+    #[test]
+    fn the_options_have_the_defaults_of_the_library() {
+        let worker = Program::parse_from(["program"]).worker;
+        let library = WorkerOptions::new("");
+        assert_eq!(
+            format!("{:?}", worker.prefetch()),
+            format!("{:?}", library.prefetch)
+        );
+        assert_eq!(worker.flush_age, library.flush_age);
+        assert_eq!(
+            format!("{:?}", worker.cache()),
+            format!("{:?}", CacheOptions::default())
+        );
+    }
+}
