@@ -82,6 +82,7 @@ fuzz: target/.toolchain
 
 lint: target/.toolchain lint-stack
 	$(CARGO) fmt --all --check
+	python3 -B tests/tests/simulation/planted.py --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	$(CARGO) clippy --package windrow --no-default-features --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked

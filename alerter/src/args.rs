@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use windrow_common::parse_duration;
 
-use crate::incident::{Rules, RulesError};
 use crate::{Ranges, RangesError};
+use windrow_incidents::{Rules, RulesError};
 
 /// When anomalous windows become an incident: the only rules that matter to commands that compare models.
 #[derive(Args, Clone, Debug)]
@@ -73,8 +73,8 @@ pub struct RulesArgs {
     /// text. An empty value means no limit. The first line that matches a sensor applies
     #[arg(long, value_name = "FILE", env = "WINDROW_RANGES")]
     ranges: Option<PathBuf>,
-    /// Events older than this, by event time, are stored and not sent; events that no receiver took in this time are
-    /// dropped
+    /// Events older than this, by event time, are stored and not sent; those that a receiver has not taken in this time
+    /// are no longer sent to it
     #[arg(long, value_name = "DURATION", default_value = "1d", env = "WINDROW_TELL_WITHIN", value_parser = parse_duration)]
     pub tell_within: Duration,
 }

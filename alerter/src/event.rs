@@ -90,7 +90,7 @@ impl Event {
     }
 }
 
-/// Returns whether a change hides an incident from people that was visible before.
+/// Returns whether an incident is [hushed](Course::is_hushed) since this change: before, it was not, or did not exist.
 pub(crate) fn is_hushed_anew(change: &Change) -> bool {
     let is_hushed = |course: &Option<Course>| course.as_ref().is_some_and(Course::is_hushed);
     is_hushed(&change.now) && !is_hushed(&change.before)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use windrow_common::{Course, EventTime, Incident, IncidentKind, Length, Prediction, SensorId};
 
-use crate::incident::{Inserted, Rules, Series, Track};
 use crate::mutes::Mutes;
 use crate::ranges::Ranges;
 use crate::row::{cause, point};
+use windrow_incidents::{Inserted, Rules, Series, Track};
 
 /// A sensor with windows of one length; another length makes another series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

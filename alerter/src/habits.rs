@@ -12,8 +12,8 @@ use windrow_common::{ScoringMessage, SensorId};
 use windrow_store::{Store, StoreError, run_blocking};
 
 use crate::fleet::Key;
-use crate::incident::{Rules, Track, Window};
 use crate::state::{Head, decode, encode};
+use windrow_incidents::{Rules, Track, Window};
 
 const FOLDER: &str = "alerting/habits/";
 const ENDING: &str = ".ndjson.zst";

@@ -6,7 +6,6 @@ pub mod deliver;
 mod event;
 mod fleet;
 mod habits;
-pub mod incident;
 pub mod mutes;
 mod outbox;
 mod ranges;

@@ -47,7 +47,7 @@ struct FollowArgs {
     /// Event time for which windows are held in memory, so that later windows can be sorted in
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "WINDROW_ALERTER_HOLD", value_parser = parse_duration)]
     hold: Duration,
-    /// Maximum number of windows to hold, at 48 to 96 bytes each. Windows of the newest hour are always held
+    /// Maximum number of windows to hold, at 56 to 112 bytes each. Windows of the newest hour are always held
     #[arg(
         long,
         value_name = "N",
@@ -129,7 +129,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_alerter::incident::Rules;
+    use windrow_incidents::Rules;
 
     #[derive(Parser)]
     struct Program {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_options_have_the_defaults_of_the_library() {
-        let Program { rules, following } = Program::parse_from(["program"]);
+        let Program { rules, following } = windrow_service::defaults();
         assert_eq!(rules.rules().unwrap(), Rules::default());
         let library = WatchOptions::default();
         assert_eq!(rules.tell_within, library.tell_within);

@@ -247,7 +247,7 @@ impl Outbox {
         true
     }
 
-    /// Drops events older than `time` that no receiver has taken, and returns how many. Late windows may be `look_back`
+    /// Drops events older than `time` that not all receivers have taken, and returns how many. Late windows may be `look_back`
     /// older than `time`, so the ids of closed incidents are kept for that long.
     pub(crate) fn expire(&mut self, time: EventTime, look_back: Duration) -> Expired {
         let mut expired = Expired::default();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use windrow_common::{SensorId, SensorPattern};
 
-use crate::incident::Limits;
+use windrow_incidents::Limits;
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 64 << 20;

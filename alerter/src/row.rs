@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windrow_common::{Cause, Prediction};
 
-use crate::incident::{Point, Rules};
+use windrow_incidents::{Point, Rules};
 
 /// Returns the part of a row that incidents depend on, without the cause.
 pub(crate) fn point(row: &Prediction) -> Point {

@@ -12,7 +12,7 @@ use windrow_common::{EventTime, Length, SensorId};
 use windrow_store::{SeenHour, Store, StoreError, run_blocking};
 
 use crate::fleet::Key;
-use crate::incident::Track;
+use windrow_incidents::Track;
 
 const FOLDER: &str = "alerting/state";
 const FORMAT: u32 = 1;

@@ -16,12 +16,12 @@ use windrow_store::{Follower, Hour, News, Store, StoreError};
 use crate::event::{Event, Stage, events_of, is_hushed_anew, opens_again};
 use crate::fleet::{Change, Fleet, Key};
 use crate::habits::StoredHabits;
-use crate::incident::{Rules, Track};
 use crate::mutes::StoredMutes;
 use crate::outbox::{Expired, Outbox};
 use crate::ranges::Ranges;
 use crate::state::{self, Head};
 use crate::table::Table;
+use windrow_incidents::{Rules, Track};
 
 /// Number of parts whose rows are in memory at once.
 const PARTS_AT_ONCE: usize = 8;
@@ -283,7 +283,7 @@ impl Watch {
         }
     }
 
-    /// Drops events that no receiver took within `tell_within`.
+    /// Drops events that some receiver has not taken within `tell_within`.
     async fn expire(&mut self) -> Result<(), StoreError> {
         let Expired { untaken, retired } = self.outbox.expire(
             EventTime::now().saturating_sub(self.options.tell_within),
@@ -293,7 +293,7 @@ impl Watch {
             self.counts.untold += untaken as u64;
             tracing::warn!(
                 expired = untaken,
-                "events were dropped: no receiver took them within --tell-within"
+                "events were dropped: a receiver did not take them within --tell-within"
             );
         }
         if retired > 0 {

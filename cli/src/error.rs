@@ -109,7 +109,7 @@ pub(crate) enum CliError {
 
 impl CliError {
     /// Returns 3 when the audit failed, 5 when it is not finished, 4 when the drain timed out, 2 when the caller has to change
-    /// something, and 1 otherwise.
+    /// something, 6 when access is refused, and 1 otherwise.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Lost(_) => 3,

@@ -28,7 +28,7 @@ impl Fits {
 
     /// Runs `work` for each sensor, with enough in flight to keep both cores and store busy. Passes each result to
     /// `note` as it ends; `work` gets the slots for its fit. After a failure it starts no more sensors, waits for those
-    /// in flight, notes their results, and returns the failure.
+    /// in flight, notes the results of those that succeed, and returns the first failure.
     pub(crate) async fn for_each<S, W, T>(
         &self,
         sensors: impl IntoIterator<Item = S>,

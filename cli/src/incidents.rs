@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use windrow_alerter::args::RulesArgs;
 use windrow_alerter::deliver::Receiver;
-use windrow_alerter::incident::Rules;
 use windrow_alerter::{Alerter, WatchCounts, WatchOptions};
 use windrow_common::{Breach, EventTime, Incident, IncidentKind, Peak, SensorId, format_duration};
+use windrow_incidents::Rules;
 use windrow_store::{Store, StoreArg};
 
 use crate::error::CliError;

@@ -51,8 +51,8 @@ use error::CliError;
     max_term_width = 110,
     after_help = "\
 Exit codes: 0 success, 1 failure, 2 an option or something that it names is wrong, 3 the audit failed,
-4 work in flight did not finish in time after a stop (run and replay), 5 the audit is not finished, because messages
-are still waiting, or the grouper is not done, 6 a login or a right is refused.
+4 work in flight did not finish in time after a stop (run and replay), 5 the audit is not finished:
+messages still wait, or the grouper is not done, 6 a login or a right is refused.
 Every option can also be set with the environment variable that its text names in brackets."
 )]
 struct Cli {
@@ -101,7 +101,7 @@ enum Command {
     /// Export predictions
     #[command(subcommand)]
     Predictions(predictions::PredictionsCommand),
-    /// Find and list incidents: what people are told of
+    /// Find and list incidents: the problems that people are alerted to
     #[command(subcommand)]
     Incidents(incidents::IncidentsCommand),
     /// Label incidents as true, false or maintenance, for training and for reports

@@ -147,7 +147,7 @@ async fn grouping(
             Ok(()) => return Ok(()),
             // After a stop, the drain timeout ends this.
             Err(error) if error.remedy().may_pass() => {
-                if reminder.is_due(Instant::now()) {
+                if reminder.is_due_for(&error.to_string(), Instant::now()) {
                     tracing::warn!(%error, "cannot bring tags together; retrying");
                 }
                 tokio::time::sleep(backoff.next_wait()).await;

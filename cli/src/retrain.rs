@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use clap::Args;
 use windrow_alerter::args::AnomalyArgs;
-use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, SensorId, parse_duration};
+use windrow_incidents::Rules;
 use windrow_model::{Features, Model, TrainOptions, train_windows};
 use windrow_models::{ModelRepository, Pins, Release};
 use windrow_service::Shutdown;

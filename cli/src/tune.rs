@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::Args;
 use windrow_alerter::args::AnomalyArgs;
-use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId, SensorPattern, parse_duration};
+use windrow_incidents::Rules;
 use windrow_model::Model;
 use windrow_models::{Metadata, ModelRepository, Pins, Promoted, PromotedBy, Release};
 use windrow_producer::args::{ColumnArgs, WindowArgs};

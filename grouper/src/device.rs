@@ -15,7 +15,7 @@ const MOST_AGGREGATES: usize = 16_384;
 /// Decides when to request a window that lacks tags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
-    /// Once a later window that ends before `reached` has arrived, and the window's first tag arrived `grace` ago.
+    /// Once the window ends before `reached`, the end of the newest window, and its first tag arrived `grace` ago.
     Until {
         reached: EventTime,
         now: Instant,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Instrument;
 use windrow_common::{EventTime, GroupMessage, Length, Prediction, ScoringMessage, SensorId};
 use windrow_queue::{Confirmation, Message, Queue, QueueError, Trace};
 use windrow_store::{Follower, News, SeenHour, Store, StoreError};
@@ -229,6 +230,8 @@ impl<Q: Queue> Grouper<Q> {
             },
         };
         let mut trace = Trace::begin();
+        // Workers find the trace id in each message.
+        let span = tracing::info_span!("step", trace_id = trace.id());
         let mut confirmations = Vec::new();
         let mut windows = 0;
         for device in following.devices.values_mut() {
@@ -236,13 +239,13 @@ impl<Q: Queue> Grouper<Q> {
             self.stats.unscored_windows.inc_by(wanted.unscored);
             windows += wanted.windows;
             for message in wanted.messages {
-                confirmations.push(self.publish(&message, trace.next_parent()).await?);
+                let published = self.publish(&message, trace.next_parent());
+                confirmations.push(published.instrument(span.clone()).await?);
                 self.stats.messages.inc();
             }
         }
         if !confirmations.is_empty() {
-            // Workers find the trace id in each message.
-            tracing::info!(trace_id = trace.id(), messages = confirmations.len(), "published");
+            span.in_scope(|| tracing::info!(messages = confirmations.len(), "published"));
         }
         for confirmation in confirmations {
             match confirmation.wait().await {
@@ -276,6 +279,7 @@ impl<Q: Queue> Grouper<Q> {
             traceparent: Some(traceparent),
             body: body.into(),
         };
+        tracing::debug!(id = message.id, "publishing");
         Ok(self.queue.publish(message).await?)
     }
 

@@ -44,7 +44,7 @@ impl Failures {
 
     /// Logs a failure, if it is time, and returns how long to wait before the next step.
     fn add(&mut self, error: &GrouperError) -> Duration {
-        if self.reminder.is_due(Instant::now()) {
+        if self.reminder.is_due_for(&error.to_string(), Instant::now()) {
             let tries = self.backoff.attempts() + 1;
             tracing::warn!(%error, tries, "cannot bring tags together; beginning again");
         }

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_options_have_the_defaults_of_the_library() {
-        let options = Program::parse_from(["program"]).following.options();
+        let options = windrow_service::defaults::<Program>().following.options();
         assert_eq!(format!("{options:?}"), format!("{:?}", GrouperOptions::default()));
     }
 }

@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_options_have_the_defaults_of_the_windower() {
-        let windows = Program::parse_from(["program"]).windows.windowing();
+        let windows = windrow_service::defaults::<Program>().windows.windowing();
         assert_eq!(
             format!("{windows:?}"),
             format!("{:?}", WindowConfig::default().validate())

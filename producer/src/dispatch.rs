@@ -129,7 +129,7 @@ impl<Q: Queue> Dispatcher<Q> {
                 id: id.clone(),
                 source,
             })?;
-            tracing::debug!(message = id, "publishing");
+            tracing::debug!(id, "publishing");
             let confirmation = self.queue.publish(Message {
                 id,
                 kind: ScoringMessage::KIND.into(),
@@ -142,7 +142,7 @@ impl<Q: Queue> Dispatcher<Q> {
             self.stats.messages.inc();
         }
         if !messages.is_empty() {
-            tracing::info!("published");
+            tracing::info!(messages = messages.len(), "published");
         }
         Ok(confirmations)
     }

@@ -65,12 +65,7 @@ impl<Q: Queue> Confirmer<Q> {
             self.set_aside(message, why).await?;
             return Ok(Vec::new());
         };
-        tracing::debug!(
-            message = message.id,
-            parts = parts.len(),
-            why,
-            "splitting the message"
-        );
+        tracing::debug!(id = message.id, parts = parts.len(), why, "splitting the message");
         self.stats.split_messages.inc();
         let mut confirmations = Vec::with_capacity(parts.len());
         for (id, body) in parts {
@@ -88,7 +83,7 @@ impl<Q: Queue> Confirmer<Q> {
     /// Stores a message as a dead letter: the dead-letter queue would not take it either.
     async fn set_aside(&self, message: Message, why: String) -> Result<(), ProducerError> {
         tracing::error!(
-            message = message.id,
+            id = message.id,
             why,
             "setting the message aside in the store, as a dead letter"
         );

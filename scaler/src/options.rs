@@ -89,9 +89,9 @@ impl PolicyArgs {
                 self.lease
             )));
         }
-        let schedule = self
-            .next_batch
-            .as_deref()
+        // A template without a schedule passes on an empty text.
+        let next_batch = self.next_batch.as_deref().filter(|text| !text.trim().is_empty());
+        let schedule = next_batch
             .map(|text| {
                 text.parse()
                     .map_err(|error| Failure::usage(format!("--next-batch: {error}")))
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_options_have_the_defaults_of_the_policy() {
-        let options = Program::parse_from(["program"]).policy.options().unwrap();
+        let options = windrow_service::defaults::<Program>().policy.options().unwrap();
         assert_eq!(format!("{options:?}"), format!("{:?}", PolicyOptions::default()));
     }
 }

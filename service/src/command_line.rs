@@ -21,7 +21,17 @@ pub fn command_line<Options: CommandFactory>() -> Command {
     })
 }
 
-/// Removes from the options of `command` and its subcommands the environment variables whose value `is_ignored`.
+/// Returns the options of a program that is given none and reads no variable.
+///
+/// # Panics
+///
+/// Panics if an option is required.
+pub fn defaults<Options: Parser>() -> Options {
+    let matches = without_variables(Options::command(), &|_| true).get_matches_from(["program"]);
+    Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Makes the options of `command` and its subcommands ignore the environment variables whose name `is_ignored`.
 fn without_variables(command: Command, is_ignored: &impl Fn(&OsStr) -> bool) -> Command {
     let reads_variable = |arg: Arg| match arg.get_env() {
         Some(name) if is_ignored(name) => arg.env(Resettable::Reset),

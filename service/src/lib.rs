@@ -11,7 +11,7 @@ mod server;
 mod shutdown;
 mod signals;
 
-pub use command_line::{command_line, parse_options};
+pub use command_line::{command_line, defaults, parse_options};
 pub use failure::Failure;
 pub use log::{LogFormat, init_logs};
 #[cfg(feature = "server")]

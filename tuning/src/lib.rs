@@ -23,8 +23,8 @@ mod trial;
 
 use std::ops::Range;
 
-use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, Length};
+use windrow_incidents::Rules;
 
 pub use choice::Tuned;
 pub use inject::INJECTIONS;

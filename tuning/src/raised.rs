@@ -1,7 +1,7 @@
 //! The incidents of scored windows.
 
-use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Course, EventTime, Length};
+use windrow_incidents::{Rules, Track, Window};
 
 /// Returns the incidents that windows with these scores open, by the alerter's rules for anomalies. Silence and stuck
 /// values do not depend on the model.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, Length};
+use windrow_incidents::Rules;
 use windrow_model::{
     Model, ProfileChoice, Replaced, Scores, Scratch, TrainError, TrainOptions, TrainingWindows, train_windows,
 };

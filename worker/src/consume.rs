@@ -208,7 +208,7 @@ impl<Q: Queue> Worker<Q> {
             "batch",
             messages = gathered.messages(),
             first = any.map(|message| &*message.id),
-            trace_id = any.and_then(Message::trace_id),
+            first_trace_id = any.and_then(Message::trace_id),
         );
         let write = async move {
             let _writing = stats.progress.writes();
@@ -314,7 +314,7 @@ impl<Q: Queue> Worker<Q> {
         fields(
             messages = deliveries.len(),
             first = deliveries.first().map(|delivery| &*delivery.message.id),
-            trace_id = deliveries.first().and_then(|delivery| delivery.message.trace_id()),
+            first_trace_id = deliveries.first().and_then(|delivery| delivery.message.trace_id()),
         ),
     )]
     async fn score(&mut self, deliveries: Vec<Delivery>) -> Result<(), WorkerError> {

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_options_have_the_defaults_of_the_library() {
-        let worker = Program::parse_from(["program"]).worker;
+        let worker = windrow_service::defaults::<Program>().worker;
         let library = WorkerOptions::new("");
         assert_eq!(
             format!("{:?}", worker.prefetch()),

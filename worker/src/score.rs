@@ -41,7 +41,7 @@ impl Unscorable {
     /// Creates it, and logs why the message cannot be scored.
     pub(crate) fn logged(unsettled: Unsettled, code: &'static str, detail: String) -> Self {
         tracing::warn!(
-            message = unsettled.message.id,
+            id = unsettled.message.id,
             trace_id = unsettled.message.trace_id(),
             reason = code,
             detail,
@@ -151,7 +151,7 @@ pub(crate) fn score(batch: Vec<Scorable>, announce: bool, stats: &Stats) -> Scor
                         Ok(announcement) => scored.announcements.extend(announcement),
                         Err(error) => {
                             stats.dropped_announcements.inc();
-                            tracing::warn!(message = id, %error, "cannot encode the announcement of anomalies");
+                            tracing::warn!(id, %error, "cannot encode the announcement of anomalies");
                         }
                     }
                 }

@@ -8,8 +8,8 @@ use windrow_store::StoreError;
 use super::{PARTS_AT_ONCE, Watch, hours_of};
 use crate::fleet::Key;
 use crate::habits::StoredHabits;
-use crate::incident::Track;
 use crate::state;
+use windrow_incidents::Track;
 
 impl Watch {
     /// Looks for parts of settled hours, and works the incidents of their sensors out again.

@@ -41,7 +41,7 @@ impl DeadWindows {
                 // No producer has dispatched it.
                 Ok(ScoringTask::Group(_)) => continue,
                 Err(error) => {
-                    tracing::warn!(message = dead_letter.message.id, %error, "cannot decode a dead letter");
+                    tracing::warn!(id = dead_letter.message.id, %error, "cannot decode a dead letter");
                     continue;
                 }
             };

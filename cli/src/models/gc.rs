@@ -22,8 +22,8 @@ Example: see what would be deleted
 pub(crate) struct GcArgs {
     #[command(flatten)]
     store: StoreArg,
-    /// Number of previously current versions to keep for each sensor. Current versions, candidates, shadows and
-    /// rollback targets are always kept
+    /// Number of versions to keep for each sensor, of those that were current last, including the current one. Current
+    /// versions, candidates, shadows and rollback targets are always kept
     #[arg(long, value_name = "N", default_value_t = 3, env = "WINDROW_KEEP")]
     keep: usize,
     /// Delete only versions that were neither stored nor current within this time; at least 1h

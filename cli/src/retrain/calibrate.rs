@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, Length};
+use windrow_incidents::Rules;
 use windrow_model::{Features, Scores, Scratch, TrainOptions, TrainingWindows, train_windows};
 
 use super::gate::opened;

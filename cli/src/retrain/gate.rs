@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use windrow_alerter::incident::Rules;
 use windrow_common::{EventTime, Length};
+use windrow_incidents::Rules;
 use windrow_model::{Model, Scores, Scratch};
 use windrow_tuning::raised;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use windrow_alerter::incident::Rules;
 use windrow_common::{Aggregate, EventTime, SensorId};
+use windrow_incidents::Rules;
 use windrow_model::{CodePath, Group, Model, Scores, Scratch, TrainOptions};
 use windrow_models::{ModelEntry, ModelRepository, Promoted, PromotedBy};
 use windrow_store::{Hour, ScoredWindow, Store};

@@ -23,6 +23,8 @@ struct Theft {
     /// The service's text about the reader.
     why: String,
     last: Instant,
+    /// Whether it was logged.
+    is_told: bool,
 }
 
 impl Foreign {
@@ -32,11 +34,14 @@ impl Foreign {
             times: 0,
             why: String::new(),
             last: now,
+            is_told: false,
         });
         theft.times += 1;
         (theft.why, theft.last) = (why, now);
         let reminder = self.reminders.entry(partition.to_owned()).or_default();
-        reminder.is_due(now).then_some(theft.times)
+        let is_due = reminder.is_due(now);
+        theft.is_told |= is_due;
+        is_due.then_some(theft.times)
     }
 
     pub(super) fn has(&self, partition: &str) -> bool {
@@ -57,9 +62,9 @@ impl Foreign {
         calm.map(|(partition, _)| partition.clone()).collect()
     }
 
-    /// Forgets a partition, and returns whether it was stolen.
-    pub(super) fn forget(&mut self, partition: &str) -> bool {
-        self.thefts.remove(partition).is_some()
+    /// Forgets a partition. Returns whether its theft was logged; `None` if it was not stolen.
+    pub(super) fn forget(&mut self, partition: &str) -> Option<bool> {
+        self.thefts.remove(partition).map(|theft| theft.is_told)
     }
 
     /// Returns what is wrong, in a sentence; `None` if nothing is stolen.
@@ -101,13 +106,18 @@ mod tests {
             "{outage}"
         );
         assert_eq!(foreign.calm(30 * second, start + 151 * second), ["3"]);
-        assert!(foreign.forget("3") && !foreign.forget("3"));
+        assert_eq!((foreign.forget("3"), foreign.forget("3")), (Some(true), None));
         assert!(foreign.outage("scoring").unwrap().starts_with("partition 4 is"));
         foreign.forget("4");
         assert_eq!(foreign.outage("scoring"), None);
         let again = |seconds| (start + seconds * second, "epoch 7".to_owned());
-        let mut note = |(at, why)| foreign.note("4", why, at);
-        assert_eq!(note(again(130)), None, "it came back within the minute");
-        assert_eq!(note(again(186)), Some(2));
+        let note = |foreign: &mut Foreign, (at, why)| foreign.note("4", why, at);
+        assert_eq!(
+            note(&mut foreign, again(130)),
+            None,
+            "it came back within the minute"
+        );
+        assert_eq!(foreign.forget("4"), Some(false));
+        assert_eq!(note(&mut foreign, again(186)), Some(1));
     }
 }

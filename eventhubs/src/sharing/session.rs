@@ -367,8 +367,10 @@ impl<Q: Queue> Session<'_, Q> {
                 true => calm.contains(&partition),
                 false => !self.is_ours(&partition).await,
             };
-            if over && self.foreign.forget(&partition) {
-                tracing::info!(partition, "the partition is not stolen any more");
+            if over && let Some(was_told) = self.foreign.forget(&partition) {
+                if was_told {
+                    tracing::info!(partition, "the partition is not stolen any more");
+                }
                 if !is_read {
                     self.forget_lag(&partition);
                 }

@@ -56,7 +56,8 @@ pub struct AmqpArgs {
     #[arg(long, value_name = "FILE", env = "WINDROW_AMQP_KEY", requires = "amqp_cert")]
     pub amqp_key: Option<PathBuf>,
     /// URL of RabbitMQ's management API: http://host:15672, or https://user:password@host:15671 for another user than that of
-    /// the AMQP URL; the user needs the tag monitoring [default: port 15672 of the broker's hosts; 15671 with amqps]
+    /// the AMQP URL; the user needs the tag monitoring. Without it, windrow-scaler asks over AMQP [default: port 15672 of the
+    /// broker's hosts; 15671 with amqps]
     #[arg(
         long,
         value_name = "URL",

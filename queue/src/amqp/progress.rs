@@ -42,10 +42,11 @@ impl Progress {
 
     /// Notes that a message is being published, until the returned guard is dropped.
     pub(super) fn publishing(&self) -> InFlight<'_> {
-        if self.publishing.load(Relaxed) == 0 {
+        let publishing = InFlight::among(&self.publishing);
+        if publishing.is_first() {
             self.moved_ms.store(self.now_ms(), Relaxed);
         }
-        InFlight::among(&self.publishing)
+        publishing
     }
 
     /// Notes that the broker has confirmed a message.
@@ -64,7 +65,7 @@ impl Progress {
     pub(super) fn refused(&self, id: &str, error: &AmqpError) {
         let attempts = self.refused.fetch_add(1, Relaxed) + 1;
         if self.must_tell_refusal(self.now_ms()) {
-            tracing::warn!(message = id, attempts, %error, "RabbitMQ refuses messages; publishing them again until it works");
+            tracing::warn!(id, attempts, %error, "RabbitMQ refuses messages; publishing them again until it works");
         }
     }
 

@@ -195,7 +195,7 @@ impl Publisher {
             match published.await {
                 Err(error @ AmqpError::TooLarge { .. }) => {
                     tracing::warn!(
-                        message = message.id,
+                        id = message.id,
                         reason = dead_letter.reason.code,
                         %error,
                         "cannot set the message aside; holding it"
@@ -278,7 +278,7 @@ impl Publisher {
                 return Err(error);
             }
             match error.remedy() {
-                Remedy::Wait => tracing::debug!(message = id, %error, "publishing again"),
+                Remedy::Wait => tracing::debug!(id, %error, "publishing again"),
                 _ => {
                     route.gate.set_refuses(true);
                     self.link.progress().refused(id, &error);

@@ -76,7 +76,7 @@ pub(super) async fn subscribe(link: Arc<Link>, window: u16) -> Result<Subscripti
         if !link.waits_to_consume(&error) {
             return Err(error);
         }
-        if reminder.is_due(Instant::now().into_std()) {
+        if reminder.is_due_for(&error.to_string(), Instant::now().into_std()) {
             let tries = backoff.attempts() + 1;
             tracing::warn!(%error, tries, "cannot consume; retrying");
         }

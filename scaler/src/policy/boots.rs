@@ -42,8 +42,8 @@ impl Boots {
         self.is_steady
     }
 
-    /// Returns pairs of a time in seconds and a number of workers that will be ready by then, if a worker takes `boot`
-    /// seconds to start.
+    /// Returns for each group of booting workers in how many seconds it will be ready, and its size, if a worker takes
+    /// `boot` seconds to start.
     pub(super) fn due(&self, now: f64, boot: f64) -> impl Iterator<Item = (f64, u32)> + '_ {
         let pending = self.pending.iter();
         pending.map(move |(since, count)| ((boot - (now - since)).max(0.0), *count))

@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use windrow_alerter::incident::Rules;
 use windrow_common::{format_duration, parse_duration};
+use windrow_incidents::Rules;
 
 use crate::fleet::Sensor;
 use crate::judge::Tally;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Course, EventTime, IncidentKind};
+use windrow_incidents::{Rules, Track, Window};
 use windrow_model::{Gamma, TrainDetector};
 
 use crate::Args;

@@ -22,7 +22,7 @@ fn a_wrong_hub_a_wrong_namespace_and_a_closed_port_are_told_apart() {
             "namespace",
             "eventhubs://fleet.example/readings",
             &string,
-            "is of localhost",
+            "is for localhost",
         ),
         (
             "name",

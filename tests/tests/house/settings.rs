@@ -1,7 +1,7 @@
 //! What compose file, manifests and templates set is what programs read.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::repository;
 
@@ -70,14 +70,13 @@ struct Shown<'a> {
 fn shown(page: &str) -> Vec<Shown<'_>> {
     let (mut program, mut value_name) = ("", "");
     let mut options: Vec<Shown> = Vec::new();
+    let mut is_of_option = false;
     for line in page.lines() {
         let text = line.trim();
+        let follows_variable = std::mem::take(&mut is_of_option);
         if let Some(heading) = line.strip_prefix("### ").or_else(|| line.strip_prefix("## ")) {
             program = heading;
-        } else if text.starts_with('<')
-            || text.starts_with("[<")
-            || text.starts_with('-') && text.contains("--")
-        {
+        } else if line.len() - text.len() <= 6 && (text.starts_with(['<', '-']) || text.starts_with("[<")) {
             value_name = text.split_once('<').map_or("", |(_, name)| name);
         } else if let Some(variable) = text.strip_prefix("[env: ") {
             options.push(Shown {
@@ -86,7 +85,10 @@ fn shown(page: &str) -> Vec<Shown<'_>> {
                 variable: variable.split('=').next().unwrap(),
                 default: None,
             });
-        } else if let Some(default) = text.strip_prefix("[default: ") {
+            is_of_option = true;
+        } else if let Some(default) = text.strip_prefix("[default: ")
+            && follows_variable
+        {
             options.last_mut().unwrap().default = Some(default);
         }
     }
@@ -122,6 +124,37 @@ fn one_variable_means_one_thing() {
             }
         }
     }
+}
+
+/// A log line in JSON has its text under `message`, so a field of that name would be there twice.
+#[test]
+fn no_field_of_a_log_line_is_named_message() {
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true if path.ends_with("target") || path.ends_with(".git") => {}
+                true => sources(&path, found),
+                false if path.extension().is_some_and(|ending| ending == "rs") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    let mut files = Vec::new();
+    sources(&repository("."), &mut files);
+    let mut lines = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for level in ["trace", "debug", "info", "warn", "error"] {
+            for call in text.split(&format!("tracing::{level}!(")).skip(1) {
+                let fields = call.split('"').next().unwrap();
+                let is_named = fields.split([' ', '(', ',', '\n']).any(|word| word == "message");
+                assert!(!is_named, "{}: {fields}", file.display());
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines > 100, "{lines}");
 }
 
 /// An image that lacks a package cannot be built, which only the long form of the container test would show.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use windrow_common::EventTime;
 use windrow_queue::{DeadLetter, Queue, Reason, StoredDeadLetters};
 use windrow_store::Store;
@@ -11,6 +11,11 @@ use windrow_tests::{Broker, Stage, fleet, windrow, write_csv};
 use super::{impatient, message, queue};
 
 const SOON: Duration = Duration::from_secs(60);
+
+/// Returns a line of a service's log.
+fn json_of(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
 
 #[test]
 fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
@@ -43,13 +48,15 @@ fn dead_letters_are_listed_replayed_and_purged_on_the_real_queue() {
     assert_eq!(worker.metric("windrow_worker_dead_letters_total"), Some(31.0));
 
     // The trace id leads from a worker's log line to the producer's.
-    let said = worker.log();
-    let refused = said.lines().find(|line| line.contains("no-model")).unwrap();
-    let (_, trace) = refused.split_once("trace_id=\"").unwrap();
-    let step = format!("trace_id=\"{}\"", &trace[..32]);
-    let is_published = |line: &str| line.contains("published") && line.contains(&step);
+    let lines = |log: String| log.lines().map(json_of).collect::<Vec<_>>();
+    let refused = lines(worker.log());
+    let refused = refused.iter().find(|line| line["reason"] == "no-model").unwrap();
+    assert_eq!(refused["message"], "cannot score the message");
+    assert!(refused["trace_id"].is_string(), "{refused}");
+    let is_step =
+        |line: &Value| line["message"] == "published" && line["span"]["trace_id"] == refused["trace_id"];
     assert!(
-        producer.log().lines().any(is_published),
+        lines(producer.log()).iter().any(is_step),
         "{refused}\n{}",
         producer.log()
     );

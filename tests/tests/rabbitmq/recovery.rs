@@ -93,8 +93,8 @@ async fn whatever_the_broker_does_every_confirmed_message_arrives() {
 const DELETE_IT_ALL_THE_TIME: &str = r#"
     Name = rabbit_misc:r(<<"/">>, queue, <<"deleted.score">>),
     HasStarted = fun(_) ->
-        Workers = [Pid || {_, Pid, _, _} <- supervisor:which_children(rabbit_fifo_dlx_sup), is_pid(Pid)],
-        case catch [sys:get_state(Pid) || Pid <- Workers] of
+        Workers = fun() -> [Pid || {_, Pid, _, _} <- supervisor:which_children(rabbit_fifo_dlx_sup), is_pid(Pid)] end,
+        case catch [sys:get_state(Pid) || Pid <- Workers()] of
             [_ | _] -> true;
             _ -> timer:sleep(100), false
         end

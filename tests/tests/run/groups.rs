@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use windrow_alerter::incident::Rules;
+use windrow_incidents::Rules;
 use windrow_tests::{Draws, Plant, windrow};
 
 use super::text;

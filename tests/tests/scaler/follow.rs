@@ -32,7 +32,13 @@ fn workers_come_from_zero_score_everything_in_time_and_are_gone_again() {
     assert_eq!(scaler.metric("windrow_scaler_workers_wanted"), Some(0.0));
     assert!(workers_of(&scaler).is_empty());
 
+    // It sees all messages at once: on a busy machine, one worker could score the first ones before the last are published.
+    scaler.signal("STOP");
     publish(&stage, &source);
+    eventually(SOON, "all messages are in the queue", || {
+        (stage.queue()["ready"] == 50_000).then_some(())
+    });
+    scaler.signal("CONT");
     let published = Instant::now();
     let busy = eventually(SOON, "several workers run", || {
         Some(workers_of(&scaler)).filter(|workers| workers.len() > 1)

@@ -1,8 +1,8 @@
 //! Runs the default training and rules on sensors that are not a noisy curve, for the table in docs/incidents.md. Each
 //! sensor is trained on one month, and scored over the next one without and with a fault.
 
-use windrow_alerter::incident::{Rules, Track, Window};
 use windrow_common::{Aggregate, EventTime, Length};
+use windrow_incidents::{Rules, Track, Window};
 use windrow_model::{
     Features, Gamma, Model, ProfileChoice, Replaced, Scores, Scratch, TrainOptions, TrainingWindows,
     is_anomaly, train_windows,

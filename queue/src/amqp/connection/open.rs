@@ -21,7 +21,6 @@ impl Link {
     pub(super) async fn open_until_it_works(&self) -> Result<(Connection, String), AmqpError> {
         let mut backoff = backoff();
         let mut reminder = Reminder::default();
-        let mut last = String::new();
         loop {
             let error = match self.open().await {
                 Ok((connection, endpoint)) => {
@@ -36,11 +35,7 @@ impl Link {
                 Err(error) => return Err(error),
             };
             let why = error.to_string();
-            if last != why {
-                reminder.reset();
-                last.clone_from(&why);
-            }
-            if reminder.is_due(Instant::now()) {
+            if reminder.is_due_for(&why, Instant::now()) {
                 let tries = backoff.attempts() + 1;
                 tracing::warn!(role = self.role, %error, tries, "trying again until it works");
             }

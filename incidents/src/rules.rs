@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::incident::votes::MOST_VOTERS;
+use crate::votes::MOST_VOTERS;
 
 /// Rules by which windows become incidents.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,7 +78,7 @@ impl Default for Rules {
 
 impl Rules {
     /// Returns the score above which a window is anomalous, whose sensor has `own` threshold.
-    pub(crate) fn threshold_of(&self, own: Option<f64>) -> f64 {
+    pub fn threshold_of(&self, own: Option<f64>) -> f64 {
         own.unwrap_or(self.threshold)
     }
 
@@ -101,7 +101,7 @@ impl Rules {
 
     /// Returns the rules for several tags together, which have no value of their own: their scores alone count. If they are
     /// silent, so are the tags, which say so.
-    pub(crate) fn for_group(self) -> Self {
+    pub fn for_group(self) -> Self {
         Self {
             silent_after: Duration::ZERO,
             stuck_after: 0,

@@ -30,18 +30,21 @@ pub struct Series {
 
 /// A window, and what decides which of two rows of it counts. Millions are held, so it is small.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Point {
-    pub(crate) start: EventTime,
-    pub(crate) score: f64,
+pub struct Point {
+    /// Start of the window.
+    pub start: EventTime,
+    /// Its score; above 0 is beyond the model's boundary.
+    pub score: f64,
     /// The threshold of its own; NaN if it has none, which takes half the room of an `Option`.
-    pub(crate) threshold: f64,
-    /// Its smallest and its largest value.
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+    pub threshold: f64,
+    /// Its smallest value.
+    pub min: f64,
+    /// Its largest value.
+    pub max: f64,
     /// Rank of the model's version among all versions, by name.
-    pub(crate) version: u64,
+    pub version: u64,
     /// Number of its readings.
-    pub(crate) count: u32,
+    pub count: u32,
 }
 
 impl Point {
@@ -101,7 +104,7 @@ impl Series {
     }
 
     /// Returns the same windows after another base.
-    pub(crate) fn rebased(&self, base: Track) -> Self {
+    pub fn rebased(&self, base: Track) -> Self {
         Self {
             points: self.points.clone(),
             causes: self.causes.clone(),
@@ -110,7 +113,7 @@ impl Series {
     }
 
     /// Adds a window, and what makes it anomalous if it is.
-    pub(crate) fn insert(&mut self, point: Point, cause: Option<Arc<Cause>>) -> Inserted {
+    pub fn insert(&mut self, point: Point, cause: Option<Arc<Cause>>) -> Inserted {
         let start = point.start;
         if self.points.last().is_none_or(|last| last.start < start) {
             self.points.push(point);
@@ -145,7 +148,7 @@ impl Series {
     }
 
     /// Puts a window in the place of the one that is known, whichever counts.
-    pub(crate) fn overwrite(&mut self, point: Point, cause: Option<Arc<Cause>>) {
+    pub fn overwrite(&mut self, point: Point, cause: Option<Arc<Cause>>) {
         let start = point.start;
         if let Ok(at) = self.points.binary_search_by_key(&start, |point| point.start)
             && !self.is_known(at, &point, cause.as_deref())
@@ -194,12 +197,12 @@ impl Series {
     }
 
     /// Returns whether the sensor is silent at the event time `now`, as far as its windows were looked at.
-    pub(crate) fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
+    pub fn is_silent(&self, now: EventTime, rules: &Rules) -> bool {
         self.current.is_silent(now, rules)
     }
 
     /// Returns the end of the newest window, as far as windows were looked at; the beginning of time if there is none.
-    pub(crate) fn end(&self) -> EventTime {
+    pub fn end(&self) -> EventTime {
         let last = self.points.last().map(|point| point.end(self.window_length));
         last.or(self.base.end()).unwrap_or(EventTime::MIN)
     }

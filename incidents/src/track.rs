@@ -45,7 +45,7 @@ impl Track {
     }
 
     /// Takes the windows so far for a history, and returns where a sensor begins that has it; `None` if they say too little.
-    pub(crate) fn learned(self) -> Option<Self> {
+    pub fn learned(self) -> Option<Self> {
         let prior = Prior {
             until: self.end()?,
             count: self.rate.usual()?,
@@ -61,7 +61,7 @@ impl Track {
     }
 
     /// Returns the end of the last window.
-    pub(crate) fn end(&self) -> Option<EventTime> {
+    pub fn end(&self) -> Option<EventTime> {
         self.silence.end()
     }
 
@@ -72,7 +72,7 @@ impl Track {
 
     /// Returns the kind and the opening of each incident that windows to come may change: those that are open, and those that
     /// they may open with a start among the windows before.
-    pub(crate) fn openings(&self) -> impl Iterator<Item = (IncidentKind, EventTime)> {
+    pub fn openings(&self) -> impl Iterator<Item = (IncidentKind, EventTime)> {
         let anomalies = self.votes.openings().map(|at| (IncidentKind::Anomaly, at));
         let others = [
             (IncidentKind::Stuck, self.stuck.opening()),

@@ -15,7 +15,7 @@ mod votes;
 
 pub use range::Limits;
 pub use rules::{Rules, RulesError};
-pub(crate) use series::Point;
+pub use series::Point;
 pub use series::{Inserted, Series};
 pub use track::Track;
 
