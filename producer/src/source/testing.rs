@@ -1,5 +1,7 @@
 //! What every [`Source`] promises, as a check to run on each.
 
+#![allow(clippy::expect_used, clippy::panic)] // A check fails by panicking.
+
 use super::{Batch, Offset, Read, Source};
 use crate::sensors::SensorTable;
 
