@@ -103,7 +103,7 @@ impl Model {
     }
 
     /// Returns the rows of a group's windows that start in `interval`, to score with [`Model::score_rows_on`]; see
-    /// [`Group::rows`].
+    /// [`crate::Group::rows`].
     pub fn group_rows(
         &self,
         series: &[&[Aggregate]],
