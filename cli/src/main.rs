@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use windrow_common::sentence;
-use windrow_service::{LogFormat, init_logs, parse_options};
+use windrow_service::{LogFormat, abandon, init_logs, parse_options};
 
 use error::CliError;
 
@@ -174,7 +174,6 @@ fn start(cli: Cli) -> Result<(), CliError> {
             Command::Cost(args) => args.run(),
         }
     });
-    // A disk that hangs must not keep the process from ending.
-    runtime.shutdown_background();
+    abandon(runtime);
     ended
 }

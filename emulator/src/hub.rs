@@ -254,8 +254,9 @@ fn detached(condition: &str) -> Error {
 impl Drop for Hub {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waiting for the threads would panic in a test that has its own runtime.
-            runtime.shutdown_background();
+            // Waiting for its threads here would panic in a test that has its own runtime, and `shutdown_background` detaches
+            // them while they end, which has crashed in glibc.
+            std::thread::spawn(move || drop(runtime));
         }
         self.state.connections.cut_all();
     }

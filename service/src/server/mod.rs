@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use windrow_common::parse_duration;
 
 use crate::signals::stop_on_eof;
-use crate::{Failure, LogFormat, Shutdown, ShutdownTrigger, init_logs, stop_on_signals};
+use crate::{Failure, LogFormat, Shutdown, ShutdownTrigger, abandon, init_logs, stop_on_signals};
 use check::HealthArgs;
 use scheduled_events::ScheduledEvents;
 
@@ -84,8 +84,7 @@ pub fn run_service<F: Future<Output = Result<(), Failure>>>(
         })
         .and_then(|runtime| {
             let ended = runtime.block_on(serve(args, endpoints, work));
-            // A disk that hangs must not keep the process from ending.
-            runtime.shutdown_background();
+            abandon(runtime);
             ended
         });
     match ended {
