@@ -26,19 +26,21 @@ fn workers_come_from_zero_score_everything_in_time_and_are_gone_again() {
         "--price-hour",
         "3600",
     ];
-    let mut scaler = scaler(&stage, "scaler.log", &words);
-    scaler.ready();
-    waits_for(&scaler, "windrow_scaler_steps_total", SOON, |steps| steps > 1.0);
-    assert_eq!(scaler.metric("windrow_scaler_workers_wanted"), Some(0.0));
-    assert!(workers_of(&scaler).is_empty());
+    let mut idle = scaler(&stage, "idle.log", &words);
+    idle.ready();
+    waits_for(&idle, "windrow_scaler_steps_total", SOON, |steps| steps > 1.0);
+    assert_eq!(idle.metric("windrow_scaler_workers_wanted"), Some(0.0));
+    assert!(workers_of(&idle).is_empty());
+    idle.signal("TERM");
+    assert_eq!(idle.wait(SOON), 0, "{}", idle.log());
 
-    // It sees all messages at once: on a busy machine, one worker could score the first ones before the last are published.
-    scaler.signal("STOP");
+    // The next one sees all messages at once: on a busy machine, one worker could score the first ones before the last are
+    // published.
     publish(&stage, &source);
     eventually(SOON, "all messages are in the queue", || {
         (stage.queue()["ready"] == 50_000).then_some(())
     });
-    scaler.signal("CONT");
+    let mut scaler = scaler(&stage, "scaler.log", &words);
     let published = Instant::now();
     let busy = eventually(SOON, "several workers run", || {
         Some(workers_of(&scaler)).filter(|workers| workers.len() > 1)

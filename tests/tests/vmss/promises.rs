@@ -78,7 +78,8 @@ fn a_lost_answer_does_not_double_a_scale_out() {
     assert!(matches!(lost, Err(FleetError::Away { .. })), "{lost:?}");
     scaling.arm.set(|set| set.faults.lost_answers = 0.0);
     let seen = scaling.step(5).unwrap();
-    assert_eq!((seen.requested, seen.booting), (5, 5));
+    // On a busy machine, some may have booted already.
+    assert_eq!((seen.requested, seen.booting + seen.ready), (5, 5));
     scaling.converges(5);
     let log = scaling.arm.set(|set| set.log().clone());
     assert_eq!((log.capacity_writes, log.created), (1, 5));
@@ -136,14 +137,13 @@ fn a_busy_instance_is_never_deleted_and_the_least_busy_drains_first() {
 
 #[test]
 fn idle_instances_drain_before_busy_ones_and_booting_ones_before_both() {
-    let mut scaling = Scaling::new(Settings {
-        boot: Duration::from_millis(400),
-        ..held()
-    });
+    let mut scaling = Scaling::new(held());
     scaling.converges(2);
     let old = scaling.arm.set(|set| {
         let old = ids(set);
         set.set_in_hand(&old[0], 3);
+        // However busy this machine is, the next one is still booting below.
+        set.faults.never_boot = 1.0;
         old
     });
     scaling.until("a third one exists", 3, |set| set.instances().len() == 3);
