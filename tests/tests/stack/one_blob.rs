@@ -189,7 +189,10 @@ fn the_messages_of_an_archived_model_are_set_aside_and_all_others_are_scored() {
     let log = worker.log();
     assert!(log.contains("it is archived; move it back to a tier"), "{log}");
     assert!(!log.contains("retrying"), "{log}");
-    let dead = cloud.stage.dead_letters();
+    // They are counted when they are written, and published after that.
+    let dead = eventually(SOON, "the dead letters are in the queue", || {
+        Some(cloud.stage.dead_letters()).filter(|dead| dead.len() as u64 == 2 * OF_ONE)
+    });
     let ids: HashSet<&str> = dead.iter().map(|dead| dead["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len() as u64, 2 * OF_ONE, "each has an id of its own: {ids:?}");
     let audit = cloud.audit();
