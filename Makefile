@@ -32,7 +32,7 @@ demo: target/.toolchain
 check: target/.toolchain
 	$(CARGO) fmt --all --check
 	$(CARGO) build --workspace --locked --examples
-	$(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation --test official_client
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --workspace --locked --lib --bins --test house --test run --test scikit_learn --test simulation --test official_client
 	$(CARGO) test --workspace --locked --doc
 
 test: target/.toolchain target/.rabbitmq target/.alertmanager target/azurite/package.json target/moto/.installed target/readers/.installed target/arm/.installed target/hub-clients/.installed
