@@ -34,8 +34,8 @@ impl Trace {
 }
 
 impl Message {
-    /// Returns the id of the trace that it belongs to, as [`Trace::id`] does for whoever published it; `None` if it has
-    /// no `traceparent` of that form.
+    /// Returns the id of the message's trace, which its publisher has from [`Trace::id`]. `None` without a `traceparent`, or
+    /// with one of another form.
     pub fn trace_id(&self) -> Option<&str> {
         let id = self.traceparent.as_deref()?.split('-').nth(1)?;
         (id.len() == 32).then_some(id)

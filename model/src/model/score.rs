@@ -13,7 +13,7 @@ pub struct Scratch {
     spare: Vec<f64>,
 }
 
-/// What a model says about rows, one number of each kind for every row.
+/// A model's decision and score for each row.
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// The decisions: above 0 is normal. Their scale differs from model to model; see [`is_anomaly`].
