@@ -34,7 +34,7 @@ random-spikes (500 k) and outage-backlog (100 k). Each trace begins at 2026-01-0
 Example: your own trace, told when batches are due, with a chart
   windrow scale simulate --trace arrivals.csv --next-batch '0 6 * * * Europe/Berlin' --chart scale.html")]
 pub(crate) struct SimulateArgs {
-    /// Arrivals to replay, separated by commas: CSV files, names of generated traces, or all for every generated trace
+    /// Arrivals to replay: CSV files and names of generated traces, separated by commas; all is every generated trace
     #[arg(
         long,
         value_name = "FILE|NAME",
